@@ -1,0 +1,1 @@
+"""How it learns: each learning rule readable beside its paper."""

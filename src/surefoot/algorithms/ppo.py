@@ -1,0 +1,375 @@
+"""Proximal Policy Optimisation (Schulman et al. 2017, arXiv 1707.06347), clipped surrogate.
+
+    repeat
+        act for T steps in N copies of the task
+        estimate advantages A and returns R = A + V          (GAE, Schulman et al. 2016)
+        for several epochs, over shuffled minibatches:
+            r = pi(a|s) / pi_old(a|s)
+            maximise  min(r A, clip(r, 1 - eps, 1 + eps) A) - c1 (V - R)^2 + c2 entropy
+
+`update` is one such repetition without the acting, compiled into one call. Beyond the paper, each with its own
+switch: a KL-adaptive learning rate, an early stop on KL, value clipping, and rewards divided by the deviation of the
+discounted return.
+"""
+
+import functools
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from pydantic import Field
+
+from surefoot.algorithms.rollout import advantages, discounted_sums, unpack_rows
+from surefoot.policies.networks import (
+    Parameters,
+    PolicySettings,
+    action_distribution,
+    features,
+    init_actor_critic,
+    scheduled_log_std,
+    state_value,
+)
+from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
+from surefoot.policies.policy import prepare
+from surefoot.settings import Settings
+
+
+class PPOSettings(Settings):
+    """The settings of PPO."""
+
+    horizon: int = Field(256, ge=1, le=1_000_000)
+    """T, how many steps each copy makes between updates."""
+    epochs: int = Field(5, ge=1, le=1000)
+    """How many times an update goes over the collected transitions."""
+    minibatch_size: int = Field(512, ge=2)
+    """Transitions per gradient step; the last minibatch of an epoch may hold fewer."""
+    discount: float = Field(0.99, ge=0, le=1)
+    """Gamma."""
+    trace_decay: float = Field(0.95, ge=0, le=1)
+    """Lambda of the advantage estimate; 0 gives the one-step temporal difference."""
+    clip: float = Field(0.2, gt=0)
+    """Epsilon, how far the probability ratio may move before the surrogate goes flat."""
+    value_clip: float = Field(0.0, ge=0)
+    """How far a value may move from its old one before its loss goes flat, in units of the scaled return; 0: free."""
+    value_loss: Literal["squared", "huber"] = "squared"
+    """Half the squared error, or the smooth-L1 loss of `aidl2023`."""
+    value_weight: float = Field(0.5, ge=0)
+    """c1, the weight of the value loss."""
+    entropy_weight: float = Field(0.0, ge=0)
+    """c2, the weight of the entropy bonus."""
+    normalise_advantages: Literal["minibatch", "batch", "none"] = "minibatch"
+    """Over what advantages are given mean 0 and deviation 1."""
+    scale_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020, section 3)."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Adam's step size at the start."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
+    """Constant; falling over the training to `final_learning_rate`; or following the KL divergence."""
+    final_learning_rate: float = Field(0.0, ge=0)
+    """The step size at the end of a linear or cosine schedule."""
+    desired_kl: float = Field(0.01, gt=0)
+    """The divergence per update that an adaptive rate steers towards (Heess et al. 2017 style, as in RSL-RL)."""
+    stop_kl: float = Field(0.0, ge=0)
+    """Leave the update once a minibatch's divergence exceeds this; 0: never."""
+    gradient_clip: float = Field(0.5, ge=0)
+    """The largest norm of the gradient; 0: no limit."""
+
+
+class PPOState(NamedTuple):
+    """All that PPO carries from one iteration to the next.
+
+    Attributes:
+        parameters: the networks.
+        optimizer: Adam's moments.
+        normaliser: the observations' statistics, fixed during an iteration.
+        return_sums: (N,), the running discounted sums of rewards.
+        return_statistics: their mean and variance, of size 1.
+        learning_rate: (), the present step size.
+        key: a JAX random key.
+    """
+
+    parameters: Parameters
+    optimizer: optax.OptState
+    normaliser: Normaliser
+    return_sums: jax.Array
+    return_statistics: Normaliser
+    learning_rate: jax.Array
+    key: jax.Array
+
+
+class Batch(NamedTuple):
+    """M transitions ready to learn from, normalised; `weight` is 0 where a transition is not real."""
+
+    observation: jax.Array
+    action: jax.Array
+    log_probability: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    weight: jax.Array
+
+
+METRICS = (
+    "loss/policy",
+    "loss/value",
+    "policy/entropy",
+    "policy/kl",
+    "policy/clip_fraction",
+    "policy/std",
+    "value/explained_variance",
+    "learning_rate",
+    "gradient_norm",
+    "updates",
+)
+
+
+def init(
+    key: jax.Array,
+    observation_size: int,
+    action_size: int,
+    num_envs: int,
+    policy: PolicySettings,
+    settings: PPOSettings,
+) -> PPOState:
+    """Make the state before any learning."""
+    key, use = jax.random.split(key)
+    parameters = init_actor_critic(use, observation_size, action_size, policy)
+    return PPOState(
+        parameters=parameters,
+        optimizer=_optimizer(settings).init(parameters),
+        normaliser=init_normaliser(observation_size),
+        return_sums=jnp.zeros(num_envs),
+        return_statistics=init_normaliser(1),
+        learning_rate=jnp.asarray(settings.learning_rate, jnp.float32),
+        key=key,
+    )
+
+
+def explore(
+    policy: PolicySettings, parameters: Parameters, normaliser: Normaliser, observation: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """Sample (N, A) actions for raw observations (N, D) from standard normal `noise` (N, A)."""
+    feature = features(parameters, prepare(policy, normaliser, observation), policy)
+    mean, log_std = action_distribution(parameters, feature, policy)
+    return mean + jnp.exp(log_std) * noise
+
+
+@functools.partial(jax.jit, static_argnames=("policy", "settings"), donate_argnames="state")
+def update(
+    state: PPOState, rows: jax.Array, progress: jax.Array, policy: PolicySettings, settings: PPOSettings
+) -> tuple[PPOState, jax.Array]:
+    """Learn from one rollout.
+
+    Args:
+        state: what came out of the last update.
+        rows: (T+1, N, D + A + 3), packed as in `rollout.pack_row`.
+        progress: (), how much of the training has been done when the rollout ends, in [0, 1].
+        policy: the networks' settings.
+        settings: PPO's settings.
+
+    Returns:
+        The next state and the metrics named in `METRICS`, (len(METRICS),).
+    """
+    rollout = unpack_rows(rows, state.normaliser.mean.shape[0])
+    finished = rollout.terminated | rollout.truncated
+    weight = (~finished[:-1]).astype(jnp.float32)
+
+    sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
+    return_statistics = merge(state.return_statistics, sums[..., None], weight)
+    reward = rollout.reward
+    if settings.scale_rewards:
+        reward = reward * jax.lax.rsqrt(return_statistics.variance[0] + 1e-8)
+
+    observation = prepare(policy, state.normaliser, rollout.observation)
+    feature = features(state.parameters, observation, policy)
+    value = state_value(state.parameters, feature, policy)
+    mean, log_std = action_distribution(state.parameters, feature, policy)
+    advantage = advantages(
+        reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay
+    )
+    if settings.normalise_advantages == "batch":
+        advantage = _standardise(advantage, weight)
+
+    batch = Batch(
+        observation[:-1],
+        rollout.action[:-1],
+        log_probability(rollout.action, mean, log_std)[:-1],
+        value[:-1],
+        advantage,
+        weight,
+    )
+    batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
+    key, use = jax.random.split(state.key)
+    learner = (state.parameters, state.optimizer, _scheduled_rate(state.learning_rate, progress, settings))
+    (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings)
+    if policy.std == "scheduled":
+        log_std_now = scheduled_log_std(policy, progress)
+        parameters = parameters | {"log_std": jnp.full_like(parameters["log_std"], log_std_now)}
+
+    target = batch.advantage + batch.value
+    explained = 1 - _variance(target - batch.value, batch.weight) / (_variance(target, batch.weight) + 1e-8)
+    metrics = metrics | {
+        "policy/std": jnp.exp(log_std).mean(),
+        "value/explained_variance": explained,
+        "learning_rate": learning_rate,
+    }
+    new_state = PPOState(
+        parameters=parameters,
+        optimizer=optimizer,
+        normaliser=merge(state.normaliser, rollout.observation[:-1]),
+        return_sums=sums[-1] * ~finished[-1],
+        return_statistics=return_statistics,
+        learning_rate=learning_rate,
+        key=key,
+    )
+    return new_state, jnp.stack([metrics[name] for name in METRICS])
+
+
+def _learn(
+    learner: tuple[Parameters, optax.OptState, jax.Array],
+    batch: Batch,
+    key: jax.Array,
+    policy: PolicySettings,
+    settings: PPOSettings,
+) -> tuple[tuple[Parameters, optax.OptState, jax.Array], dict[str, jax.Array]]:
+    """Go over the batch's M transitions `epochs` times in shuffled minibatches."""
+    count = len(batch.weight)
+    size = min(settings.minibatch_size, count)
+    minibatches = math.ceil(count / size)
+    padding = minibatches * size - count
+    # All fields side by side, so that shuffling is one gather; a last row of zeros fills up the last minibatch.
+    flat = [x.reshape(count, -1) for x in batch]
+    splits = [sum(x.shape[1] for x in flat[: i + 1]) for i in range(len(flat) - 1)]
+    table = jnp.pad(jnp.concatenate(flat, axis=1), ((0, 1), (0, 0)))
+
+    def read(rows: jax.Array) -> Batch:
+        parts = jnp.split(rows, splits, axis=1)
+        return Batch(parts[0], parts[1], *(part[:, 0] for part in parts[2:]))
+
+    optimizer = _optimizer(settings)
+    gradient = jax.value_and_grad(functools.partial(loss, policy=policy, settings=settings), has_aux=True)
+
+    def take_step(learner, rows):
+        parameters, moments, rate = learner
+        (_, metrics), slope = gradient(parameters, read(rows))
+        if settings.learning_rate_schedule == "adaptive":
+            rate = _adapted_rate(rate, metrics["policy/kl"], settings)
+        steps, moments = optimizer.update(slope, moments, parameters)
+        parameters = jax.tree.map(lambda p, step: p - rate * step, parameters, steps)
+        metrics = metrics | {"gradient_norm": optax.tree.norm(slope), "updates": jnp.ones(())}
+        return (parameters, moments, rate), metrics
+
+    def minibatch_step(carry, rows):
+        if not settings.stop_kl:
+            learner, metrics = take_step(carry[0], rows)
+            return (learner, carry[1]), metrics
+        nothing = {name: jnp.zeros(()) for name in _STEP_METRICS}
+        learner, metrics = jax.lax.cond(
+            carry[1], lambda learner: (learner, nothing), lambda learner: take_step(learner, rows), carry[0]
+        )
+        return (learner, carry[1] | (metrics["policy/kl"] > settings.stop_kl)), metrics
+
+    def epoch(carry, key):
+        order = jnp.pad(jax.random.permutation(key, count), (0, padding), constant_values=count)
+        rows = table[order].reshape(minibatches, size, -1)
+        return jax.lax.scan(minibatch_step, carry, rows)
+
+    carry = (learner, jnp.zeros((), bool))
+    (learner, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, settings.epochs))
+    done = jnp.maximum(metrics["updates"].sum(), 1)
+    means = {name: metrics[name].sum() / done for name in _STEP_METRICS}
+    return learner, means | {"updates": metrics["updates"].sum()}
+
+
+_STEP_METRICS = (
+    "loss/policy",
+    "loss/value",
+    "policy/entropy",
+    "policy/kl",
+    "policy/clip_fraction",
+    "gradient_norm",
+    "updates",
+)
+
+
+def loss(
+    parameters: Parameters, batch: Batch, policy: PolicySettings, settings: PPOSettings
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The negated objective of the paper's equation 9 on one minibatch, and its parts."""
+    feature = features(parameters, batch.observation, policy)
+    mean, log_std = action_distribution(parameters, feature, policy)
+    value = state_value(parameters, feature, policy)
+    share = batch.weight / jnp.maximum(batch.weight.sum(), 1)
+
+    advantage = batch.advantage
+    if settings.normalise_advantages == "minibatch":
+        advantage = _standardise(advantage, batch.weight)
+    log_ratio = log_probability(batch.action, mean, log_std) - batch.log_probability
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - settings.clip, 1 + settings.clip)
+    policy_loss = -(jnp.minimum(ratio * advantage, clipped * advantage) @ share)
+
+    target = batch.advantage + batch.value
+    value_loss = _value_error(value - target, settings) @ share
+    if settings.value_clip:
+        near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
+        value_loss = (
+            jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
+        )
+    entropy = jnp.mean(jnp.sum(log_std, axis=-1)) + log_std.shape[-1] * 0.5 * math.log(2 * math.pi * math.e)
+    total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * entropy
+    return total, {
+        "loss/policy": policy_loss,
+        "loss/value": value_loss,
+        "policy/entropy": entropy,
+        # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html
+        "policy/kl": (ratio - 1 - log_ratio) @ share,
+        "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip) @ share,
+    }
+
+
+def log_probability(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """Log density, (...,), of (..., A) actions under independent Gaussians."""
+    distance = (action - mean) * jnp.exp(-log_std)
+    return -jnp.sum(0.5 * jnp.square(distance) + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
+    if settings.value_loss == "huber":
+        return optax.huber_loss(error)
+    return 0.5 * jnp.square(error)
+
+
+def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Give `x` mean 0 and deviation 1, counting each entry `weight` times."""
+    mean = jnp.sum(x * weight) / jnp.maximum(weight.sum(), 1)
+    return (x - mean) * jax.lax.rsqrt(_variance(x, weight) + 1e-8)
+
+
+def _variance(x: jax.Array, weight: jax.Array) -> jax.Array:
+    share = weight / jnp.maximum(weight.sum(), 1)
+    mean = jnp.sum(x * share)
+    return jnp.sum(jnp.square(x - mean) * share)
+
+
+def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
+    """Adam without its step size, which the state carries; epsilon 1e-5 as in the first PPO code."""
+    parts = [optax.scale_by_adam(eps=1e-5)]
+    if settings.gradient_clip:
+        parts.insert(0, optax.clip_by_global_norm(settings.gradient_clip))
+    return optax.chain(*parts)
+
+
+def _scheduled_rate(rate: jax.Array, progress: jax.Array, settings: PPOSettings) -> jax.Array:
+    if settings.learning_rate_schedule not in ("linear", "cosine"):
+        return rate
+    progress = jnp.clip(progress, 0, 1)
+    share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.learning_rate_schedule == "cosine" else progress
+    return settings.learning_rate + share * (settings.final_learning_rate - settings.learning_rate)
+
+
+def _adapted_rate(rate: jax.Array, kl: jax.Array, settings: PPOSettings) -> jax.Array:
+    """Slow down when the policy moved too far, speed up when it hardly moved (bounds and factor as in RSL-RL)."""
+    factor = jnp.where(kl > 2 * settings.desired_kl, 1 / 1.5, jnp.where(kl < 0.5 * settings.desired_kl, 1.5, 1.0))
+    return jnp.clip(rate * factor, 1e-5, 1e-2)

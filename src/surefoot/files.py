@@ -1,0 +1,196 @@
+"""Files that are whole or not there at all, and arrays in files that are safe to open.
+
+Arrays are kept as safetensors: a length, a JSON header, then plain bytes. What Surefoot itself says about
+them is one more JSON object inside the header's metadata. Nothing is ever unpickled.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors import safe_open
+
+from surefoot.errors import RunError
+
+MAX_HEADER_BYTES = 8 * 2**20  # a checkpoint of a thousand arrays needs about 100 kB
+
+_METADATA = "__metadata__"
+_OURS = "surefoot"
+_CODES = {
+    "bool": "BOOL",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+}
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` only once it is complete and on the disk.
+
+    Whatever goes wrong inside the block, `path` stays as it was and nothing is left beside it. Writers of the
+    same `path` at the same time do not disturb each other; the last one wins.
+
+    Raises:
+        OSError: the disk is full, or the folder is missing or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            # Without this, a power cut after the rename can leave a file of zeros under the final name.
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader, or a crash, meets the old file or the new one, whole.
+
+    Raises:
+        OSError: as `atomic_file`.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    """Write named arrays and a JSON header to one safetensors file, atomically.
+
+    Args:
+        path: the file; an existing one is replaced.
+        arrays: any shapes; bool, integers of 8 to 64 bits, floats of 16 to 64 bits.
+        header: anything JSON can hold; infinite numbers and NaN it cannot.
+
+    Raises:
+        OSError: as `atomic_file`.
+        ValueError, TypeError: an array or the header is of a kind that cannot be kept.
+    """
+    kept = {name: _little_endian(name, array) for name, array in arrays.items()}
+    # Widest first, so that every array starts at a multiple of its item size.
+    names = sorted(kept, key=lambda name: (-kept[name].itemsize, name))
+    table: dict[str, Any] = {_METADATA: {_OURS: json.dumps(header, allow_nan=False)}}
+    offset = 0
+    for name in names:
+        array = kept[name]
+        end = offset + array.nbytes
+        table[name] = {"dtype": _CODES[array.dtype.name], "shape": array.shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(f"the header takes {len(text)} bytes, more than {MAX_HEADER_BYTES}")
+    # Written here and not by the safetensors package: that one holds a second copy of every array (replay
+    # buffers are large), or writes files that only their owner may read.
+    with atomic_file(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in names:
+            file.write(kept[name].reshape(-1).view(np.uint8).data)
+
+
+def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_arrays` wrote: named arrays, writable and owned by the caller, and the header.
+
+    Raises:
+        RunError: the file cannot be read, is damaged, or is of another kind.
+    """
+    with _opened(path) as (file, header):
+        arrays = {}
+        for name, (code, _) in _described(file).items():
+            if code not in _CODES.values():
+                raise ValueError(f"array {name!r} is of type {code}")
+            array = np.array(file.get_tensor(name))
+            if code == "BOOL" and np.any(array.view(np.uint8) > 1):
+                raise ValueError(f"array {name!r} holds other bytes than 0 and 1")
+            arrays[name] = array
+        return arrays, header
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Read the header that `save_arrays` wrote and the shapes of the arrays by name, but no array.
+
+    Raises:
+        RunError: the file cannot be read, is damaged, or is of another kind.
+    """
+    with _opened(path) as (file, header):
+        return header, {name: shape for name, (_, shape) in _described(file).items()}
+
+
+def _described(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a file of arrays and decode our header; every way this fails becomes one line."""
+    named = repr(str(path))
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RunError(f"{named} is not a file of arrays; name the .safetensors file itself")
+        with path.open("rb") as raw:
+            start = raw.read(8)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"cannot read {named}: {reason}") from error
+    if len(start) < 8:
+        raise RunError(f"{named} is cut short ({len(start)} bytes); use another copy of it")
+    if struct.unpack("<Q", start)[0] > MAX_HEADER_BYTES:
+        raise RunError(f"{named} is not a safetensors file; only files that Surefoot wrote can be opened")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            text = (file.metadata() or {}).get(_OURS)
+            header = json.loads(text) if text is not None else None
+            if not isinstance(header, dict):
+                raise RunError(f"{named} is a safetensors file, but not one that Surefoot wrote")
+            yield file, header
+    except RunError:
+        raise
+    except MemoryError as error:
+        raise RunError(f"not enough memory to read {named}; close other programs and try again") from error
+    except Exception as error:  # whatever a damaged or hostile file makes the parsers raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RunError(f"{named} is damaged ({reason}); use another copy of it") from error
+
+
+def _little_endian(name: str, array: np.ndarray) -> np.ndarray:
+    """Check one array that is to be kept, and return it contiguous and little-endian."""
+    array = np.asarray(array)
+    if array.dtype.name not in _CODES:
+        raise ValueError(f"array {name!r} is of type {array.dtype}, which cannot be kept; cast it first")
+    if name == _METADATA:
+        raise ValueError(f"an array cannot be called {name!r}")
+    return np.require(array, array.dtype.newbyteorder("<"), "C")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a rename on the disk, where the file system knows how to."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What decides: networks, observation normaliser and action bounds in one object and one file."""

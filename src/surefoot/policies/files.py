@@ -1,0 +1,137 @@
+"""A policy as one file: safetensors whose header carries a description of a closed form. Nothing is unpickled."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+from pydantic import Field
+
+from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.files import load_arrays, save_arrays
+from surefoot.policies.networks import PolicySettings, init_actor_critic
+from surefoot.policies.normaliser import Normaliser
+from surefoot.policies.policy import Policy
+from surefoot.settings import Settings, validate
+
+FORMAT = 1
+_MOST_PARAMETERS = 200_000_000
+
+Bound = float | None  # JSON has no infinity; None stands for no bound
+Scalar = bool | int | float | str
+Text = Annotated[str, Field(max_length=1000)]
+
+
+class _Description(Settings):
+    """What a policy file says of itself."""
+
+    kind: Literal["surefoot policy"]
+    format: int
+    task: Annotated[str, Field(min_length=1, max_length=200)]
+    task_options: dict[Text, Scalar | list[Scalar]]
+    observation_size: int = Field(ge=1, le=1_000_000)
+    action_low: list[Bound] = Field(min_length=1, max_length=100_000)
+    action_high: list[Bound] = Field(min_length=1, max_length=100_000)
+    policy: PolicySettings
+    origin: dict[Text, Scalar | None | dict[Text, Text]]
+
+
+def save_policy(policy: Policy, path: Path | str) -> None:
+    """Write a policy to one file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    description = {
+        "kind": "surefoot policy",
+        "format": FORMAT,
+        "task": policy.task,
+        "task_options": policy.task_options,
+        "observation_size": policy.observation_size,
+        "action_low": [_bound(x) for x in policy.action_low],
+        "action_high": [_bound(x) for x in policy.action_high],
+        "policy": policy.settings.model_dump(mode="json"),
+        "origin": policy.origin,
+    }
+    tree = {"parameters": policy.parameters, "normaliser": policy.normaliser}
+    save_arrays(Path(path), {name: np.asarray(leaf) for name, leaf in _arrays(tree).items()}, description)
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        PolicyFileError: the file is missing, is no policy, is damaged, or is of another version or shape; one line.
+    """
+    path = Path(path)
+    try:
+        arrays, header = load_arrays(path)
+    except RunError as error:
+        raise PolicyFileError(str(error)) from None
+    if header.get("kind") != "surefoot policy":
+        raise PolicyFileError(f"{path}: not a policy file")
+    if header.get("format") != FORMAT:
+        raise PolicyFileError(
+            f"{path}: policy format {str(header.get('format'))[:40]!r}; this version reads format {FORMAT}"
+        )
+    try:
+        description = validate(_Description, header, str(path))
+    except InputError as error:
+        raise PolicyFileError(str(error)) from None
+    low = np.array([-math.inf if x is None else x for x in description.action_low], np.float32)
+    high = np.array([math.inf if x is None else x for x in description.action_high], np.float32)
+    if len(low) != len(high) or not (low < high).all():
+        raise PolicyFileError(f"{path}: the action bounds do not fit each other")
+    parameters, normaliser = _restore(path, description, len(low), arrays)
+    return Policy(
+        description.task,
+        description.observation_size,
+        low,
+        high,
+        description.policy,
+        parameters,
+        normaliser,
+        dict(description.task_options),
+        dict(description.origin),
+    )
+
+
+def _restore(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]):
+    settings, size = description.policy, description.observation_size
+    widths = (*settings.trunk, *settings.actor, *settings.critic)
+    if any(width < 1 or width > 100_000 for width in widths) or len(widths) > 100:
+        raise PolicyFileError(f"{path}: impossible layer widths {str(widths)[:80]}")
+    if sum(array.size for array in arrays.values()) > _MOST_PARAMETERS:
+        raise PolicyFileError(f"{path}: too large to be a policy")
+
+    def make():
+        parameters = init_actor_critic(jax.random.PRNGKey(0), size, action_size, settings)
+        vector = jax.numpy.zeros(size)
+        return {"parameters": parameters, "normaliser": Normaliser(vector, vector, jax.numpy.zeros(()))}
+
+    template = jax.eval_shape(make)
+    expected = _arrays(template)
+    if expected.keys() != arrays.keys():
+        odd = sorted(expected.keys() ^ arrays.keys())[0]
+        raise PolicyFileError(f"{path}: array '{odd[:80]}' is {'missing' if odd in expected else 'not known'}")
+    for name, wanted in expected.items():
+        if arrays[name].shape != wanted.shape or arrays[name].dtype != np.float32:
+            found = f"{arrays[name].dtype} {arrays[name].shape}"
+            raise PolicyFileError(f"{path}: array '{name}' is {found}, not float32 {wanted.shape}")
+        if not np.isfinite(arrays[name]).all():
+            raise PolicyFileError(f"{path}: array '{name}' holds numbers that are not finite")
+    if (arrays["normaliser/variance"] < 0).any():
+        raise PolicyFileError(f"{path}: a variance is negative")
+    tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
+    return tree["parameters"], tree["normaliser"]
+
+
+def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
+    """Name every leaf by its place, in the order in which JAX flattens the tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _bound(x: float) -> float | None:
+    return float(x) if math.isfinite(x) else None

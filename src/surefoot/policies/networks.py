@@ -1,0 +1,156 @@
+"""Multilayer perceptrons as plain trees of arrays: a trunk that actor and critic share, and a head for each."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field
+
+from surefoot.settings import Settings
+
+Layer = dict[str, jax.Array]
+Parameters = dict[str, list[Layer] | jax.Array]
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "elu": jax.nn.elu,
+    "silu": jax.nn.silu,
+}
+
+
+class PolicySettings(Settings):
+    """The shape of the networks and of the Gaussian over actions."""
+
+    trunk: tuple[int, ...] = ()
+    """Widths of the hidden layers that actor and critic share; empty keeps the two apart."""
+    actor: tuple[int, ...] = (64, 64)
+    """Widths of the actor's own hidden layers."""
+    critic: tuple[int, ...] = (64, 64)
+    """Widths of the critic's own hidden layers."""
+    activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
+    """The non-linearity after each hidden layer."""
+    layer_norm: bool = False
+    """Normalise each hidden layer before its non-linearity (Ba, Kiros, Hinton 2016)."""
+    normalise_observations: bool = True
+    """Subtract the running mean of the observations and divide by their running deviation."""
+    observation_clip: float = Field(10.0, gt=0)
+    """Normalised observations are clipped to plus and minus this."""
+    mean: Literal["linear", "tanh"] = "linear"
+    """Whether the actor's output is squashed into the action bounds by tanh, or only clipped to them."""
+    std: Literal["learned", "scheduled", "network"] = "learned"
+    """Where the standard deviation of exploration comes from: one parameter per action value, learnt; a schedule
+    over the training; or a second output of the actor."""
+    initial_std: float = Field(1.0, gt=0, le=10)
+    """The standard deviation at the start, in units of half the action range."""
+    final_std: float = Field(0.1, gt=0, le=10)
+    """The standard deviation at the end of a schedule."""
+    std_schedule: Literal["linear", "cosine", "exponential"] = "linear"
+    """The form of the schedule."""
+    minimum_std: float = Field(0.01, ge=1e-6, le=10)
+    """A floor under the standard deviation, whatever its source; it keeps exploration from collapsing."""
+
+
+def activation_function(name: str) -> Callable[[jax.Array], jax.Array]:
+    """Return the non-linearity called `name`."""
+    return _ACTIVATIONS[name]
+
+
+def init_mlp(key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm: bool) -> list[Layer]:
+    """Make the layers of a perceptron with orthogonal weights and zero biases.
+
+    Args:
+        key: a JAX random key.
+        sizes: input size, hidden sizes, output size.
+        last_gain: scale of the last layer's weights; the hidden ones have sqrt(2) (Saxe et al. 2014).
+        layer_norm: whether hidden layers carry the gain and bias of a layer normalisation.
+    """
+    layers = []
+    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = index == len(sizes) - 2
+        gain = last_gain if last else math.sqrt(2)
+        key, use = jax.random.split(key)
+        layer = {
+            "weight": jax.nn.initializers.orthogonal(gain)(use, (inputs, outputs), jnp.float32),
+            "bias": jnp.zeros(outputs),
+        }
+        if layer_norm and not last:
+            layer |= {"norm_gain": jnp.ones(outputs), "norm_bias": jnp.zeros(outputs)}
+        layers.append(layer)
+    return layers
+
+
+def hidden_layer(layer: Layer, x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Apply one hidden layer to (..., I) and return (..., O)."""
+    x = x @ layer["weight"] + layer["bias"]
+    if "norm_gain" in layer:
+        centred = x - x.mean(-1, keepdims=True)
+        deviation = jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+        x = centred / deviation * layer["norm_gain"] + layer["norm_bias"]
+    return activation(x)
+
+
+def apply_head(layers: list[Layer], x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Apply hidden layers and a last linear layer to (..., I)."""
+    for layer in layers[:-1]:
+        x = hidden_layer(layer, x, activation)
+    return x @ layers[-1]["weight"] + layers[-1]["bias"]
+
+
+def init_actor_critic(
+    key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings
+) -> Parameters:
+    """Make the parameters of an actor and a critic: "trunk", "actor", "critic" and "log_std" (A,)."""
+    trunk_key, actor_key, critic_key = jax.random.split(key, 3)
+    feature_size = settings.trunk[-1] if settings.trunk else observation_size
+    outputs = 2 * action_size if settings.std == "network" else action_size
+    # The trunk is made as a perceptron whose last layer is cut off, so that all its layers are hidden ones.
+    trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, settings.layer_norm)[:-1]
+    return {
+        "trunk": trunk,
+        "actor": init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, settings.layer_norm),
+        "critic": init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, settings.layer_norm),
+        "log_std": jnp.full(action_size, math.log(settings.initial_std), jnp.float32),
+    }
+
+
+def features(parameters: Parameters, observation: jax.Array, settings: PolicySettings) -> jax.Array:
+    """Apply the shared trunk to normalised observations (..., D)."""
+    activation = activation_function(settings.activation)
+    for layer in parameters["trunk"]:
+        observation = hidden_layer(layer, observation, activation)
+    return observation
+
+
+def action_distribution(
+    parameters: Parameters, feature: jax.Array, settings: PolicySettings
+) -> tuple[jax.Array, jax.Array]:
+    """Return mean (..., A) and log standard deviation, (A,) or (..., A), of the Gaussian over actions.
+
+    Both are in units in which the task's bounds are -1 and 1.
+    """
+    output = apply_head(parameters["actor"], feature, activation_function(settings.activation))
+    log_std = parameters["log_std"]
+    if settings.std == "network":
+        output, offset = jnp.split(output, 2, axis=-1)
+        log_std = log_std + offset
+    elif settings.std == "scheduled":
+        log_std = jax.lax.stop_gradient(log_std)
+    mean = jnp.tanh(output) if settings.mean == "tanh" else output
+    return mean, jnp.maximum(log_std, math.log(settings.minimum_std))
+
+
+def state_value(parameters: Parameters, feature: jax.Array, settings: PolicySettings) -> jax.Array:
+    """Return the critic's value, (...,), of features (..., F)."""
+    return apply_head(parameters["critic"], feature, activation_function(settings.activation))[..., 0]
+
+
+def scheduled_log_std(settings: PolicySettings, progress: jax.Array) -> jax.Array:
+    """Return the log standard deviation that the schedule gives at `progress` in [0, 1]."""
+    start, end = settings.initial_std, settings.final_std
+    if settings.std_schedule == "exponential":
+        return math.log(start) + progress * (math.log(end) - math.log(start))
+    share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.std_schedule == "cosine" else progress
+    return jnp.log(start + share * (end - start))

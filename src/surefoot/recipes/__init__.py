@@ -1,0 +1,1 @@
+"""What to do: typed settings and tuned recipes."""

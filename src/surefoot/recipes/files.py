@@ -1,0 +1,98 @@
+"""Recipes as TOML files: the ones that come with Surefoot, and people's own."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from surefoot.errors import InputError, suggestion
+from surefoot.recipes.settings import Recipe
+from surefoot.settings import validate
+
+_LARGEST_FILE = 1_000_000
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with Surefoot."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe by the name of one that comes with Surefoot, or by the path of a TOML file.
+
+    Raises:
+        InputError: there is none, or it is not a valid recipe.
+    """
+    if name in recipe_names():
+        return validate(Recipe, _parse((_folder() / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
+    path = Path(name)
+    if path.suffix != ".toml" and not path.exists():
+        raise InputError(f"unknown recipe '{name}'" + suggestion(name, recipe_names()) + " (or a path to a .toml file)")
+    return read_recipe(path)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read the recipe in a TOML file.
+
+    Raises:
+        InputError: the file cannot be read, or is not a valid recipe.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(f"{path}: too large to be a recipe")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    return validate(Recipe, _parse(content, str(path)), str(path))
+
+
+def default_recipe(task: str, algorithm: str = "ppo") -> Recipe:
+    """Return the tuned recipe of a task if there is one, else the defaults."""
+    name = task if algorithm == "ppo" else f"{task}-{algorithm}"
+    if name in recipe_names():
+        return load_recipe(name)
+    return validate(Recipe, {"name": "default", "task": task, "algorithm": algorithm}, f"task '{task}'")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Write a recipe, every setting of it, as TOML."""
+    data = recipe.model_dump(mode="json", exclude_none=True)
+    tables = {name: value for name, value in data.items() if isinstance(value, dict)}
+    lines = [f"{name} = {_toml(value)}" for name, value in data.items() if name not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _folder():
+    return resources.files("surefoot.recipes")
+
+
+def _parse(content: bytes, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: not a text file in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not valid TOML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply") from None
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+        text = "".join(
+            escapes.get(c, c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 65536 else f"\\U{ord(c):08x}")
+            for c in value
+        )
+        return f'"{text}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)

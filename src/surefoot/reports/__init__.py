@@ -1,0 +1,1 @@
+"""What is seen: evaluation, curves and video, all made from run folders."""

@@ -1,0 +1,448 @@
+"""Let a policy act while it is drawn: videos, stills and small animations, with or without a screen."""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import io
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from surefoot.errors import InputError, SurefootError
+from surefoot.files import atomic_file
+from surefoot.reports.pictures import picture_path, save_picture
+from surefoot.tasks.catalogue import TaskInfo, make_env
+
+DEFAULT_SIZE = (640, 480)
+_MAX_FPS = 60.0  # a faster simulation is drawn every second or third step, still at its own speed
+_NO_GL = (
+    "cannot be drawn: this machine offers no OpenGL context ({}); on Debian or Ubuntu run "
+    "'apt install libegl1 libegl-mesa0 libgl1-mesa-dri'; only pictures are skipped, all else works without"
+)
+
+
+class Actor(Protocol):
+    """What is filmed: anything that answers like `surefoot.policies.policy.Policy`."""
+
+    def predict(self, observation: np.ndarray, *, deterministic: bool = True) -> Sequence[Any]:
+        """Return the action (A,) first, then anything."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moment:
+    """Where the show stands after a step.
+
+    Attributes:
+        step: how many steps since the start, counting each reset as one.
+        episode: which episode, from 0.
+        length: how many steps of it are done.
+        total: the sum of its rewards so far.
+        finished: whether this was its last step.
+    """
+
+    step: int
+    episode: int
+    length: int
+    total: float
+    finished: bool
+
+
+def gl_available() -> bool:
+    """Tell whether MuJoCo tasks can be drawn here, by opening and closing a small OpenGL context."""
+    _prepare()
+    return _open_gl() is None
+
+
+def record(
+    policy: Actor,
+    info: TaskInfo,
+    path: str | Path,
+    *,
+    episodes: int = 1,
+    seconds: float | None = None,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    caption: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Film the deterministic policy into an MP4 file (H.264, yuv420p), at the speed of the simulated clock.
+
+    The file appears under its name only when it is whole. Episode i starts from seed + i, as in an
+    evaluation.
+
+    Args:
+        policy: what acts.
+        info: the task.
+        path: the file to write, `.mp4`.
+        episodes: how many whole episodes, unless `seconds` is given.
+        seconds: film exactly this long instead, starting new episodes as needed.
+        seed: that of the first episode.
+        size: width and height in pixels, rounded down to even; by default 640 x 480 for MuJoCo tasks and for
+            others what they draw.
+        caption: write the task, the return so far and the time into the picture.
+        progress: called with the number of frames written so far, after each.
+
+    Returns:
+        `return` and `length`, means over the whole episodes seen (of the unfinished one where there is no
+        other); `episodes`, how many were whole; `path`; `frames`; `fps`.
+
+    Raises:
+        InputError: the task cannot be drawn, a number is out of range, or imageio-ffmpeg is missing.
+        SurefootError: ffmpeg failed, such as for a full disk.
+    """
+    path = picture_path(path, ".mp4")
+    _check_number("episodes", episodes, 1)
+    _check_length(info, seconds)
+    with _Scene(info, size) as scene:
+        every = math.ceil(scene.fps / _MAX_FPS)
+        fps = scene.fps / every
+        wanted = math.inf if seconds is None else max(1, round(seconds * fps))
+        whole: list[_Moment] = []
+        frames = 0
+        moment = _Moment(0, 0, 0, 0.0, False)
+        with _mp4(path, fps) as send:
+            for moment in _play(policy, scene.env, seed):
+                if moment.step % every == 0:
+                    picture = scene.picture()
+                    if caption:
+                        label = info.name if episodes == 1 else f"{info.name}, episode {moment.episode + 1}"
+                        picture = _captioned(picture, label, moment, scene.fps)
+                    send(np.asarray(picture))
+                    frames += 1
+                    if progress is not None:
+                        progress(frames)
+                if moment.finished:
+                    whole.append(moment)
+                if frames >= wanted or (seconds is None and len(whole) == episodes):
+                    break
+    shown = whole or [moment]
+    return {
+        "return": float(np.mean([one.total for one in shown])),
+        "length": float(np.mean([one.length for one in shown])),
+        "episodes": len(whole),
+        "path": str(path),
+        "frames": frames,
+        "fps": fps,
+    }
+
+
+def still(
+    policy: Actor,
+    info: TaskInfo,
+    path: str | Path,
+    at_seconds: float = 2.0,
+    *,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+) -> Path:
+    """Draw one moment of the episode that starts from `seed`, or its end if it is over before, as a PNG file.
+
+    Raises:
+        InputError: the task cannot be drawn, or a number is out of range.
+    """
+    path = picture_path(path, ".png")
+    _check_number("at_seconds", at_seconds, 0)
+    with _Scene(info, size) as scene:
+        last = round(at_seconds * scene.fps)
+        for moment in _play(policy, scene.env, seed):
+            if moment.step >= last or moment.finished:
+                break
+        save_picture(path, _encoded([scene.picture()], "png"))
+    return path
+
+
+def write_animation(
+    policy: Actor,
+    info: TaskInfo,
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    seconds: float = 6.0,
+    width: int = 480,
+    fps: float = 25.0,
+    seed: int = 0,
+    max_bytes: int = 1_500_000,
+) -> dict[str, Any]:
+    """Draw a small endless animation, WebP or GIF by the name's ending, that a README can show.
+
+    The quality falls step by step until the file is no larger than `max_bytes`; the coarsest is kept even if
+    it is.
+
+    Args:
+        policy: what acts, deterministically.
+        info: the task.
+        path: the file to write, `.webp` or `.gif`.
+        start: skip so many simulated seconds.
+        seconds: how much simulated time is shown.
+        width: of the picture, pixels; the height follows.
+        fps: at most so many frames a second; the speed stays that of the simulated clock.
+        seed: that of the first episode; a next one follows if it ends early.
+        max_bytes: how large the file may be.
+
+    Returns:
+        `path`, `frames`, `fps` and `bytes`.
+
+    Raises:
+        InputError: the task cannot be drawn, or a number is out of range.
+    """
+    path = picture_path(path, ".webp", ".gif")
+    _check_number("seconds", seconds, 0.1)
+    _check_number("start", start, 0)
+    _check_number("width", width, 16, 4096)
+    _check_number("fps", fps, 1)
+    pictures = []
+    with _Scene(info, None) as scene:
+        every = math.ceil(scene.fps / fps - 1e-9)
+        first = round(start * scene.fps)
+        count = max(2, round(seconds * scene.fps / every))
+        for moment in _play(policy, scene.env, seed):
+            if moment.step >= first and (moment.step - first) % every == 0:
+                picture = scene.picture()
+                height = round(picture.height * width / picture.width)
+                pictures.append(picture.resize((width, height), Image.Resampling.LANCZOS))
+                if len(pictures) == count:
+                    break
+        shown_fps = scene.fps / every
+    data = b""
+    for quality in (80, 60, 40, 20):
+        data = _encoded(pictures, path.suffix[1:], quality, shown_fps)
+        if len(data) <= max_bytes:
+            break
+    save_picture(path, data)
+    return {"path": str(path), "frames": len(pictures), "fps": shown_fps, "bytes": len(data)}
+
+
+class _Scene:
+    """One copy of a task that can be drawn, closed at the end of its `with` block.
+
+    Attributes:
+        env: the copy.
+        fps: steps per simulated second.
+    """
+
+    def __init__(self, info: TaskInfo, size: tuple[int, int] | None) -> None:
+        if size is not None:
+            for name, value in zip(("width", "height"), size, strict=True):
+                _check_number(name, value, 16, 4096)
+        _prepare()
+        self._name = info.name
+        self.env = make_env(info, render_mode="rgb_array")
+        self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
+        try:
+            self.fps = float(self.env.metadata.get("render_fps") or 30)
+            if hasattr(self.env.unwrapped, "mujoco_renderer"):
+                problem = _open_gl()
+                if problem is not None:
+                    raise InputError(f"task '{info.name}' " + _NO_GL.format(problem))
+                # Imported only now, as mujoco reads what _prepare has set.
+                from surefoot.reports.looks import dress
+
+                dress(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera=_chooses_camera(info))
+        except BaseException:
+            self.env.close()
+            raise
+
+    def __enter__(self) -> "_Scene":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.env.close()
+
+    def picture(self) -> Image.Image:
+        """Draw the present moment, RGB, of even width and height."""
+        drawn = self.env.render()
+        if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
+            raise InputError(f"task '{self._name}' cannot be drawn: its render() gives no picture")
+        picture = Image.fromarray(np.ascontiguousarray(drawn, np.uint8))
+        size = self._size or (picture.width // 2 * 2, picture.height // 2 * 2)
+        if self._size is None:
+            return picture.crop((0, 0, *size))
+        return (
+            picture
+            if picture.size == size
+            else ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white")
+        )
+
+
+def _play(policy: Actor, env: gymnasium.Env, seed: int) -> Iterator[_Moment]:
+    """Let the policy act for ever, episode after episode; drawing is left to the caller."""
+    step = 0
+    episode = 0
+    while True:
+        observation, _ = env.reset(seed=seed + episode)
+        moment = _Moment(step, episode, 0, 0.0, False)
+        yield moment
+        step += 1
+        while not moment.finished:
+            action = np.asarray(policy.predict(observation, deterministic=True)[0])
+            observation, reward, terminated, truncated, _ = env.step(action)
+            moment = _Moment(
+                step, episode, moment.length + 1, moment.total + float(reward), bool(terminated or truncated)
+            )
+            yield moment
+            step += 1
+        episode += 1
+
+
+@contextlib.contextmanager
+def _mp4(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give a function that adds a frame (H, W, 3) uint8 to a film, which appears at `path` when whole."""
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise InputError("films need the package imageio-ffmpeg; run 'pip install imageio-ffmpeg'") from None
+    film: Generator[None, np.ndarray | None, None] | None = None
+    frames = 0
+
+    def send(frame: np.ndarray) -> None:
+        nonlocal film, frames
+        if film is None:
+            film = imageio_ffmpeg.write_frames(
+                file.name,
+                (frame.shape[1], frame.shape[0]),
+                fps=fps,
+                codec="libx264",
+                quality=None,
+                macro_block_size=2,
+                ffmpeg_log_level="error",
+                output_params=["-crf", "20", "-movflags", "+faststart", "-f", "mp4"],
+            )
+            film.send(None)
+        film.send(np.ascontiguousarray(frame))
+        frames += 1
+
+    try:
+        with atomic_file(path) as file:
+            try:
+                yield send
+            finally:
+                if film is not None:
+                    film.close()
+            _check_whole(file.name, frames)
+    except OSError as error:
+        reason = (error.strerror or str(error)).split("\n")[0]
+        raise SurefootError(f"cannot film to '{path}': {reason}; is the disk full?") from error
+
+
+def _check_whole(name: str, frames: int) -> None:
+    """Read the film once, since ffmpeg's exit status cannot be had."""
+    import imageio_ffmpeg
+
+    try:
+        found = imageio_ffmpeg.count_frames_and_secs(name)[0]
+    except RuntimeError as error:
+        raise OSError("the film cannot be read again") from error
+    if found != frames:
+        raise OSError(f"of {frames} pictures {found} were kept")
+
+
+def _captioned(picture: Image.Image, label: str, moment: _Moment, fps: float) -> Image.Image:
+    """Write what is seen into the upper left corner; columns of fixed places, so that nothing jitters."""
+    unit = max(12, round(picture.height / 26))
+    font = ImageFont.load_default(unit)
+    numbers = ("return", f"{moment.total:,.0f}", "time", f"{moment.length / fps:.1f} s")
+    label_width = math.ceil(font.getlength(label))
+    edges = np.cumsum([unit, label_width + 1.4 * unit, 3.5 * unit, 4.2 * unit, 2.6 * unit, 3.6 * unit])
+    if edges[-1] > picture.width:
+        return picture
+    draw = ImageDraw.Draw(picture, "RGBA")
+    top, bottom = unit // 2, unit // 2 + 2 * unit
+    draw.rounded_rectangle((unit // 2, top, int(edges[5]), bottom), unit // 2, fill=(20, 26, 34, 190))
+    middle = (top + bottom) // 2
+    draw.text((int(edges[0]), middle), label, (255, 255, 255), font, "lm")
+    for column, text in enumerate(numbers):
+        colour = (170, 184, 200) if column % 2 == 0 else (255, 255, 255)
+        draw.text((int(edges[column + 1]), middle), text, colour, font, "lm")
+    return picture
+
+
+def _encoded(pictures: list[Image.Image], kind: str, quality: int = 80, fps: float = 25.0) -> bytes:
+    """Return the bytes of a PNG picture or of a WebP or GIF animation; quality 0 to 100."""
+    buffer = io.BytesIO()
+    duration = round(1000 / fps)
+    if kind == "png":
+        pictures[0].save(buffer, "png", optimize=True)
+    elif kind == "webp":
+        shape = {"duration": duration, "loop": 0, "quality": quality, "method": 4}
+        pictures[0].save(buffer, "webp", save_all=True, append_images=pictures[1:], **shape)
+    else:
+        colours = max(16, round(256 * quality / 100))
+        few = [picture.quantize(colours, dither=Image.Dither.NONE) for picture in pictures]
+        few[0].save(
+            buffer, "gif", save_all=True, append_images=few[1:], duration=duration, loop=0, optimize=True
+        )
+    return buffer.getvalue()
+
+
+def _prepare() -> None:
+    """Choose ways to draw that need no screen, where there is none and nobody chose."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+
+
+def _open_gl() -> str | None:
+    """Return why MuJoCo cannot draw, or None; leaves MUJOCO_GL at what works, where nobody chose."""
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen is not None:
+        return _gl_problem(chosen)
+    problem = _gl_problem("glfw")
+    if problem is not None and sys.platform.startswith("linux") and _gl_problem("egl") is None:
+        os.environ["MUJOCO_GL"] = "egl"  # the display that is named does not answer, as often over ssh
+        return None
+    return problem
+
+
+@functools.lru_cache
+def _gl_problem(backend: str) -> str | None:
+    """Return why no OpenGL context can be opened with this value of MUJOCO_GL, or None where one can.
+
+    Asked first because Gymnasium's own viewer, half made, prints a second traceback while it is cleaned up.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what GLFW lacks it only warns of
+            context = importlib.import_module(f"mujoco.{backend}").GLContext(16, 16)
+            context.make_current()
+            mujoco = importlib.import_module("mujoco")
+            empty = mujoco.MjModel.from_xml_string("<mujoco/>")
+            mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_50).free()
+            context.free()
+    except (
+        Exception
+    ) as error:  # the libraries raise what they like: AttributeError, RuntimeError, ImportError, ...
+        return f"MUJOCO_GL={backend}: " + " ".join(str(error).split())[:150].rstrip(".")
+    return None
+
+
+def _chooses_camera(info: TaskInfo) -> bool:
+    return any(key in info.options for key in ("default_camera_config", "camera_id", "camera_name"))
+
+
+def _check_number(name: str, value: float, least: float, most: float = math.inf) -> None:
+    if not math.isfinite(value) or not least <= value <= most:
+        allowed = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
+        raise InputError(f"{name} is {value}; it must be {allowed}")
+
+
+def _check_length(info: TaskInfo, seconds: float | None) -> None:
+    if seconds is not None:
+        _check_number("seconds", seconds, 0)
+        if seconds == 0:
+            raise InputError("seconds is 0; it must be more")
+    elif info.max_episode_steps is None:
+        raise InputError(f"task '{info.name}' has no time limit; say how many seconds to film")

@@ -1,0 +1,183 @@
+"""The folder of one run: where everything is, and who is writing to it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from surefoot.errors import RunError, nearest
+
+_NAME = re.compile(r"\w[\w.+=-]{0,99}")
+
+
+class RunFolder:
+    """A run's folder, `runs/TASK/NAME`; its properties name what is kept in it, present or not.
+
+    Attributes:
+        path: the folder itself.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, root: Path | str, task: str, name: str | None, default: str = "run") -> "RunFolder":
+        """Make the folder of a new run.
+
+        Args:
+            root: the folder of all runs, created where there is none.
+            task: a task's name; what cannot be part of a file name becomes "-".
+            name: as the user chose it, or None.
+            default: the name where the user chose none; where it is taken, "-2", "-3" and so on follow.
+
+        Raises:
+            RunError: the name is taken or cannot be a folder's, or the folder cannot be made.
+        """
+        chosen = default if name is None else name
+        if not _NAME.fullmatch(chosen):
+            raise RunError(
+                f"a run cannot be called {chosen!r}; use a letter or digit, then letters, digits, _ . + = -"
+            )
+        parent = Path(root) / (re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task")
+        number = 1
+        while True:
+            path = parent / (chosen if number == 1 else f"{chosen}-{number}")
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                return cls(path)
+            except OSError as error:
+                if not (isinstance(error, FileExistsError) and path.exists()):
+                    raise RunError(f"cannot make {str(path)!r}: {error.strerror}") from error
+                if name is not None:
+                    raise RunError(
+                        f"run {str(path)!r} exists; choose another name or continue it with 'surefoot resume'"
+                    ) from error
+            number += 1
+
+    @classmethod
+    def open(cls, text: str, root: Path | str = "runs") -> "RunFolder":
+        """Find the folder of an existing run, by its path or as TASK/NAME under `root`.
+
+        Raises:
+            RunError: there is no such run; the message names the nearest ones.
+        """
+        root = Path(root)
+        candidates = [Path(text), root / text] if text else []
+        try:
+            for path in candidates:
+                if path.is_dir() and (path / "recipe.toml").is_file():
+                    return cls(path)
+            existing = list_runs(root)
+            others = [path for path in candidates if path.exists()]
+        except OSError as error:
+            raise RunError(f"cannot open run {text!r}: {error.strerror}") from error
+        if others:
+            raise RunError(f"{str(others[0])!r} is not a run's folder: it holds no recipe.toml")
+        if not existing:
+            raise RunError(
+                f"no run {text!r}, nor any other in {str(root)!r}; start one with 'surefoot train TASK'"
+            )
+        close = nearest(text, existing)
+        hint = "did you mean " if close else "among the runs are "
+        named = " or ".join(repr(name) for name in close) if close else ", ".join(existing[:3])
+        raise RunError(f"no run {text!r}; {hint}{named}{'?' if close else ''}")
+
+    @property
+    def recipe(self) -> Path:
+        """Everything that was asked for, TOML."""
+        return self.path / "recipe.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """What `MetricsLog` writes and `read_metrics` reads."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder that `Checkpoints` keeps."""
+        return self.path / "checkpoints"
+
+    @property
+    def policy(self) -> Path:
+        """The folder of the best policy so far and its exports."""
+        return self.path / "policy"
+
+    @property
+    def policy_file(self) -> Path:
+        """The best policy so far."""
+        return self.policy / "policy.safetensors"
+
+    @property
+    def videos(self) -> Path:
+        """The folder of recordings."""
+        return self.path / "videos"
+
+    @property
+    def evaluation(self) -> Path:
+        """The last evaluation, JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML page."""
+        return self.path / "report.html"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve, a picture."""
+        return self.path / "curve.png"
+
+    @property
+    def failure(self) -> Path:
+        """The folder of what was saved when the run failed."""
+        return self.path / "failure"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from training into this folder; the lock dies with its process.
+
+        Raises:
+            RunError: another process holds the lock, or the folder cannot be written.
+        """
+        named = repr(str(self.path))
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(f"cannot write to {named}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = " ".join(os.pread(descriptor, 200, 0).decode(errors="replace").split())
+                raise RunError(
+                    f"run {named} is in use{f' by {holder}' if holder else ''}; wait for it or stop it first"
+                ) from error
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    raise RunError(f"cannot lock {named}: {error.strerror}") from error
+                warnings.warn(
+                    f"this file system has no locks; start no second process on {named}", stacklevel=3
+                )
+            with contextlib.suppress(OSError):  # a full disk is no reason not to hold the lock
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    # Said aloud, since a forked worker that outlives the block holds this descriptor too.
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
+
+
+def list_runs(root: Path | str) -> list[str]:
+    """Return the runs under `root` as TASK/NAME, newest first."""
+    recipes = [(recipe.stat().st_mtime, recipe) for recipe in Path(root).glob("*/*/recipe.toml")]
+    return [f"{recipe.parts[-3]}/{recipe.parts[-2]}" for _, recipe in sorted(recipes, reverse=True)]

@@ -1,0 +1,221 @@
+"""The same metrics in the tracker that a person already uses; metrics.jsonl stays the source of truth."""
+
+import importlib
+import json
+import math
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from surefoot.errors import InputError, suggestion
+from surefoot.files import atomic_write
+
+
+class Tracker(Protocol):
+    """Where metrics are shown."""
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Show the values, such as `{"train/return": 12.5}`, at a step."""
+
+    def close(self) -> None:
+        """Finish what is under way."""
+
+
+class TensorBoard:
+    """Writes event files under `RUN/tensorboard`, through tensorboardX.
+
+    Its own `SummaryWriter` hands each event to a thread; once that thread has met a full disk, the queue
+    fills up and the run waits for ever. So the events are written here.
+    """
+
+    def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        self._open = importlib.import_module(f"{module.__name__}.event_file_writer").EventsWriter
+        self._events: Any = importlib.import_module(f"{module.__name__}.proto.event_pb2")
+        self._text = importlib.import_module(f"{module.__name__}.summary").text
+        self._folder = run_path / "tensorboard"
+        self._config = json.dumps(dict(config), indent=2, default=str)
+        self._writer: Any = None
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one event."""
+        if self._writer is None:
+            self._writer = self._start(step)
+        event = self._events.Event(step=step)
+        for name, value in values.items():
+            event.summary.value.add(tag=name, simple_value=value)
+        self._write(self._writer, event)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _start(self, step: int) -> Any:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Two processes of one run may start within a second, which is all that tensorboardX tells apart.
+        writer = self._open(str(self._folder / "events"), f".{os.getpid()}-{secrets.token_hex(4)}")
+        # Tells TensorBoard to forget what a killed process had logged from this step on.
+        start = {"status": self._events.SessionLog.START}
+        self._write(writer, self._events.Event(step=step, session_log=start))
+        config = self._text("config", f"```\n{self._config}\n```")
+        self._write(writer, self._events.Event(step=step, summary=config))
+        return writer
+
+    def _write(self, writer: Any, event: Any) -> None:
+        event.wall_time = time.time()
+        writer.write_event(event)
+
+
+class WeightsAndBiases:
+    """Sends metrics to Weights & Biases; its own environment variables, such as WANDB_MODE=offline, hold."""
+
+    def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        self._run = module.init(
+            project=os.environ.get("WANDB_PROJECT", "surefoot"),
+            name=_display_name(run_path),
+            id=_identity(run_path),
+            resume="allow",
+            dir=str(run_path),
+            config=dict(config),
+        )
+        # A step of its own, because W&B drops what is logged before its last step, as after a resume.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Send one row."""
+        self._run.log({**values, "step": step})
+
+    def close(self) -> None:
+        """Wait until everything is sent."""
+        self._run.finish()
+
+
+class Trackio:
+    """Keeps metrics in Trackio's local database."""
+
+    def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        self._run = module.init(
+            project="surefoot",
+            name=f"{_display_name(run_path)}-{_identity(run_path)}",
+            resume="allow",
+            embed=False,
+            config=dict(config),
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep one row."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Wait until everything is kept."""
+        self._run.finish()
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]] = {
+    "tensorboard": ("tensorboardX", TensorBoard),
+    "trackio": ("trackio", Trackio),
+    "wandb": ("wandb", WeightsAndBiases),
+}
+
+
+class Guarded:
+    """A tracker that never stops a run: its first failure is reported in one line and ends it."""
+
+    def __init__(self, name: str, start: Callable[[], Tracker], warn: Callable[[str], object]):
+        self.name = name
+        self._warn = warn
+        self._tracker: Tracker | None = None
+        try:
+            self._tracker = start()
+        except Exception as error:
+            self._give_up(error)
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Pass on the finite numbers among the values, as floats."""
+        if self._tracker is not None:
+            try:
+                self._tracker.log(int(step), _numbers(values))
+            except Exception as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Close the tracker, once."""
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            try:
+                tracker.close()
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = None
+        reason = " ".join(str(error).split())[:200]
+        self._warn(
+            f"tracker '{self.name}' failed and is left out from here on: {type(error).__name__}: {reason}"
+        )
+
+
+def make_trackers(
+    names: list[str], run_path: Path, config: Mapping[str, Any], warn: Callable[[str], object] = warnings.warn
+) -> list[Tracker]:
+    """Start the trackers called "tensorboard", "wandb" or "trackio" for the run in `run_path`.
+
+    Args:
+        names: which; naming one twice is as good as once.
+        run_path: the run's folder; a resumed run continues in the tracker, too.
+        config: the run's settings, to be shown beside its curves.
+        warn: told, in one line, when a tracker fails; that tracker is then silent and the run goes on.
+
+    Raises:
+        InputError: there is no tracker of that name, or its package is not installed.
+    """
+    modules = {name: _import(name) for name in names}
+    return [
+        Guarded(name, lambda kind=_KINDS[name][1], module=module: kind(module, run_path, config), warn)
+        for name, module in modules.items()
+    ]
+
+
+def _import(name: str) -> Any:
+    if name not in _KINDS:
+        raise InputError(f"no tracker {name!r}{suggestion(name, _KINDS)}")
+    package = _KINDS[name][0]
+    try:
+        module = importlib.import_module(package)
+    except Exception as error:  # absent, or at odds with another package; protobuf raises TypeError
+        reason = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
+        raise InputError(f"tracker '{name}': {package} {reason}; pip install \"surefoot[{name}]\"") from error
+    if hasattr(module, "__path__") and getattr(module, "__file__", None) is None:
+        # W&B leaves a folder called "wandb" behind, which Python takes for an empty package.
+        raise InputError(f"tracker '{name}': {package} is not installed; pip install \"surefoot[{name}]\"")
+    return module
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {}
+    for name, value in values.items():
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number):
+            numbers[name] = number
+    return numbers
+
+
+def _display_name(run_path: Path) -> str:
+    return "-".join(run_path.absolute().parts[-2:])
+
+
+def _identity(run_path: Path) -> str:
+    """Return what tells this run from all others, kept in its folder so that a resumed run has it too."""
+    path = run_path / ".tracker-id"
+    if not path.exists():
+        atomic_write(path, secrets.token_hex(4).encode())
+    return path.read_text()

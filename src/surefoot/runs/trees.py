@@ -1,0 +1,88 @@
+"""JAX pytrees as named arrays, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from surefoot.errors import RunError
+
+
+def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    """Return the leaves of a pytree as arrays on the host, named by their place: `prefix/field/0/weight`.
+
+    Leaves are arrays, NumPy or Python numbers, or JAX random keys; a lone leaf is called `prefix`.
+
+    Raises:
+        ValueError: two leaves would get the same name.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, leaf in _named_leaves(tree, prefix):
+        if name in arrays:
+            raise ValueError(f"two leaves of the tree are called {name!r}")
+        arrays[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return arrays
+
+
+def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
+    """Return a pytree like `template` whose leaves are the arrays that `flatten_tree` named.
+
+    Each leaf is of its template's kind: a NumPy array or number, a Python number, a random key, a JAX array.
+
+    Args:
+        template: the expected structure, shapes and types; `jax.ShapeDtypeStruct` leaves will do.
+        arrays: what `flatten_tree` returned, perhaps among other names that do not start with `prefix`.
+        prefix: as given to `flatten_tree`.
+
+    Raises:
+        RunError: an array is missing, superfluous, or of another shape or type than its template.
+    """
+    named = _named_leaves(template, prefix)
+    names = {name for name, _ in named}
+    stored = {name for name in arrays if name == prefix or name.startswith(prefix + "/")}
+    for text, difference in (("is missing", names - stored), ("is not expected", stored - names)):
+        if difference:
+            others = f" (and {len(difference) - 1} more)" if len(difference) > 1 else ""
+            raise RunError(f"array {min(difference)!r} {text}{others}; it was saved with other settings")
+    leaves = [_like(leaf, arrays[name], name) for name, leaf in named]
+    return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), leaves)
+
+
+def _named_leaves(tree: Any, prefix: str) -> list[tuple[str, Any]]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [
+        ("/".join([prefix, jax.tree_util.keystr(path, simple=True, separator="/")]) if path else prefix, leaf)
+        for path, leaf in paths
+    ]
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _implementation(key: Any) -> Any:
+    """Return which random generator a key is for, asked while tracing, since the key may be a mere shape."""
+    found = []
+    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
+    return found[0]
+
+
+def _like(leaf: Any, array: np.ndarray, name: str) -> Any:
+    """Return `array` as the kind of leaf that `leaf` is, once its shape and type agree."""
+    expected = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    if not hasattr(expected, "dtype"):
+        expected = np.asarray(expected)
+    if array.shape != expected.shape or array.dtype != expected.dtype:
+        found, wanted = (f"{one.dtype}{list(one.shape)}" for one in (array, expected))
+        raise RunError(f"array {name!r} is {found}, not {wanted}; it was saved with other settings")
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(jnp.array(array), impl=_implementation(leaf))
+    if isinstance(leaf, np.ndarray):
+        return array.copy()
+    if isinstance(leaf, np.generic):
+        return array[()]
+    if isinstance(leaf, bool | int | float):
+        return array.item()
+    return jnp.array(array)

@@ -1,0 +1,65 @@
+"""The base of all settings: typed, frozen, validated, every field documented beside its definition."""
+
+from typing import Any, TypeVar
+
+import pydantic
+
+from surefoot.errors import InputError, suggestion
+
+Model = TypeVar("Model", bound="Settings")
+
+
+class Settings(pydantic.BaseModel):
+    """Settings that cannot change once made and know every field they may hold."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+def validate(model: type[Model], data: Any, source: str) -> Model:
+    """Return `data` as settings of type `model`.
+
+    Raises:
+        InputError: naming `source`, the field, its value, and what is allowed; the first fault only.
+    """
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{source}: {_explain(model, error)}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply") from None
+
+
+def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    field = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, path[:-1])
+        names = owner.model_fields if owner else ()
+        return f"unknown setting '{_short(field)}'" + suggestion(path[-1][:80], names)
+    if first["type"] == "missing":
+        return f"setting '{field}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not field:
+        return message
+    return f"{field} = {_short(repr(first['input']))}: {message}"
+
+
+def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
+    """Follow field names down from `model` to the settings class they lead to."""
+    for name in path:
+        field = model.model_fields.get(name)
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        if not nested:
+            return None
+        model = nested[0]
+    return model
+
+
+def _short(text: str, limit: int = 100) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,1 @@
+"""Many at once: engines that step many copies of one task together."""

@@ -1,0 +1,250 @@
+"""Any Gymnasium environment, in a few worker processes that hold several copies each.
+
+Gymnasium's own `AsyncVectorEnv` starts one process per copy, which thrashes where copies outnumber cores, and
+a worker that dies takes it down. Here a worker that dies is replaced, and an exception in an environment
+reaches the user whole.
+"""
+
+import os
+import secrets
+import select
+import time
+import warnings
+import weakref
+from collections.abc import Sequence
+
+import cloudpickle
+import gymnasium
+import numpy as np
+
+from surefoot.errors import EngineError
+from surefoot.simulation.engine import Engine
+from surefoot.simulation.worker import BEGIN, DONE, FAILED, STEP, Setup, Shared, share, shared_size
+from surefoot.simulation.worker_handle import WorkerHandle, anonymous_memory, registration, stop_all
+from surefoot.tasks.catalogue import TaskInfo
+
+_LIVENESS_CHECK_S = 1.0
+_DEATHS_TOLERATED = 3
+_PROGRESS_STEPS = 100
+
+
+class ProcessesEngine(Engine):
+    """Copies of one Gymnasium environment in worker processes, stepped in parallel.
+
+    A worker that dies (out of memory, a segmentation fault) is replaced with a warning: its copies' episodes
+    are cut short (truncated, reward 0, the last known observation) and new ones begin. After an `EngineError`
+    or an interrupt the engine is closed.
+    """
+
+    name = "processes"
+
+    def __init__(self, info: TaskInfo, num_envs: int, workers: int = 0, timeout_s: float = 300.0) -> None:
+        """Start the workers.
+
+        Args:
+            info: the task; its environment is registered by any module or by the running script.
+            num_envs: the number of copies, N.
+            workers: the number of processes, at most N; 0 for one per CPU core.
+            timeout_s: how long a worker may take for one step of its copies, in seconds.
+
+        Raises:
+            EngineError: the environment cannot be made in a worker; `details` holds the worker's traceback.
+        """
+        super().__init__(
+            num_envs,
+            gymnasium.spaces.Box(-np.inf, np.inf, (info.observation_size,), np.float32),
+            gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32),
+        )
+        self._info = info
+        self._module, self._spec = registration(info.id)
+        self._timeout_s = timeout_s
+        self._seed = 0
+        self._deaths = 0
+        self._deaths_in_a_row = 0
+        self._steps_since_death = 0
+        self._poll = select.poll()
+        self._owing: dict[int, WorkerHandle] = {}
+        workers = min(workers or _cores(), num_envs)
+        bounds = [num_envs * index // workers for index in range(workers + 1)]
+        self._handles: list[WorkerHandle] = []
+        sizes = num_envs, info.observation_size, info.action_size
+        self._memory = anonymous_memory(shared_size(*sizes))
+        # Runs when the engine is closed, collected or left over at exit, whichever comes first.
+        self._stop = weakref.finalize(self, stop_all, self._handles, self._memory, os.getpid())
+        try:
+            self._shared: Shared = share(self._memory.fileno(), *sizes)
+            self._last = np.zeros_like(self._shared.frame)
+            for index in range(workers):
+                self._handles.append(self._start(index, range(bounds[index], bounds[index + 1])))
+            for dead in self._collect():
+                raise EngineError(
+                    f"{dead} of task '{info.name}' {dead.fate()} as it started; what it printed may say why"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers, in the order of their copies."""
+        return [handle.process.pid for handle in self._handles]
+
+    def begin(self, seed: int | None) -> np.ndarray:
+        self._check_open()
+        self._seed = secrets.randbits(31) if seed is None else seed
+        self._shared.seed[:] = self._seed + np.arange(self.num_envs)
+        self._obey(BEGIN)
+        return self._frame()
+
+    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+        self._check_open()
+        self._shared.action[:] = action
+        self._shared.finished[:] = finished
+        cut = [copy for copy in self._obey(STEP) if not finished[copy]]
+        if cut:
+            frame, size = self._shared.frame, self._info.observation_size
+            frame[cut, :size] = self._last[cut, :size]
+            frame[cut, size:] = 0.0, False, True
+        self._steps_since_death += 1
+        return self._frame()
+
+    def close_extras(self, **kwargs) -> None:
+        """Stop the workers, by force after a few seconds, and free the shared memory."""
+        del kwargs
+        self._stop()
+        self.__dict__.pop("_shared", None)
+
+    def _frame(self) -> np.ndarray:
+        self._last[:] = (
+            self._shared.frame
+        )  # kept apart, because JAX may overwrite the frame that is handed out
+        return self._last.copy()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise EngineError(f"the engine of task '{self._info.name}' is closed; make a new one")
+
+    def _start(self, index: int, copies: range) -> WorkerHandle:
+        """Start a worker, which answers when its copies are made."""
+        size, actions = self._info.observation_size, self._info.action_size
+        setup = Setup(
+            self._module,
+            self._spec,
+            self._info.options,
+            self.num_envs,
+            size,
+            actions,
+            copies.start,
+            copies.stop,
+        )
+        try:
+            # Unlike pickle, cloudpickle can carry an environment that the running script defines.
+            message = cloudpickle.dumps(setup)
+            handle = WorkerHandle(index, copies, message, self._memory.fileno(), self._timeout_s)
+        except Exception as error:
+            summary = " ".join(f"{type(error).__name__}: {error}".split())
+            raise EngineError(f"a worker of task '{self._info.name}' cannot be started: {summary}") from error
+        self._expect(handle)
+        return handle
+
+    def _obey(self, command: bytes) -> list[int]:
+        """Have all workers obey one command; return the copies that had to begin again in a new worker."""
+        try:
+            return self._replace(self._command(command, self._handles))
+        except BaseException:  # an interrupt too: nobody knows then which answers are still to come
+            self.close()
+            raise
+
+    def _command(self, command: bytes, handles: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+        """Give workers one command, wait for all, and return those that died over it."""
+        for handle in handles:
+            handle.send(command)
+            self._expect(handle)
+        return self._collect()
+
+    def _expect(self, handle: WorkerHandle) -> None:
+        self._owing[handle.line.fileno()] = handle
+        self._poll.register(handle.line, select.POLLIN)
+
+    def _collect(self) -> list[WorkerHandle]:
+        """Wait until every worker that owes an answer has given it; return those that died instead."""
+        dead = []
+        deadline = time.monotonic() + self._timeout_s
+        while self._owing:
+            wait_s = min(_LIVENESS_CHECK_S, max(0.0, deadline - time.monotonic()))
+            ready = [number for number, _ in self._poll.poll(1000 * wait_s)]
+            if not ready:
+                # A process that a dead worker had started may hold its end of the line open.
+                ready = [number for number, handle in self._owing.items() if handle.exited()]
+            if not ready and time.monotonic() >= deadline:
+                self._raise_hung()
+            for number in ready:
+                handle = self._owing.pop(number)
+                self._poll.unregister(number)
+                answer = handle.receive()
+                if answer == FAILED:
+                    self._raise_reported(handle)
+                if answer != DONE:
+                    dead.append(handle)
+        return dead
+
+    def _replace(self, dead: Sequence[WorkerHandle]) -> list[int]:
+        """Start new workers for dead ones, begin new episodes in their copies, and return those copies."""
+        warned = []
+        copies: set[int] = set()
+        while dead:
+            for handle in dead:
+                fate = handle.fate()
+                self._count_death(handle, fate)
+                warned.append(
+                    f"{handle} of task '{self._info.name}' {fate} and was replaced; its episodes were cut"
+                )
+                copies.update(handle.copies)
+                for copy in handle.copies:
+                    self._shared.seed[copy] = _fresh_seed(self._seed, copy, self._deaths)
+                self._handles[handle.index] = self._start(handle.index, handle.copies)
+            new = [self._handles[handle.index] for handle in dead]
+            stillborn = self._collect()
+            dead = stillborn + self._command(BEGIN, [handle for handle in new if handle not in stillborn])
+        for warning in warned:
+            warnings.warn(warning, RuntimeWarning, stacklevel=4)
+        return sorted(copies)
+
+    def _count_death(self, handle: WorkerHandle, fate: str) -> None:
+        if self._steps_since_death >= _PROGRESS_STEPS:
+            self._deaths_in_a_row = 0
+        self._steps_since_death = 0
+        self._deaths += 1
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row > _DEATHS_TOLERATED:
+            raise EngineError(
+                f"workers of task '{self._info.name}' died {self._deaths_in_a_row} times with fewer than "
+                f"{_PROGRESS_STEPS} steps between; the last, {handle}, {fate}; run one copy in plain "
+                "Gymnasium to see why, or use fewer copies if memory ran out"
+            )
+
+    def _raise_reported(self, handle: WorkerHandle) -> None:
+        report = handle.report()
+        where = handle if report["copy"] is None else f"copy {report['copy']}"
+        raise EngineError(
+            f"task '{self._info.name}' failed in {where}: {report['summary']}", report["details"]
+        )
+
+    def _raise_hung(self) -> None:
+        hung = list(self._owing.values())
+        for handle in hung:
+            handle.process.kill()
+        raise EngineError(
+            f"{' and '.join(map(str, hung))} of task '{self._info.name}' gave no answer for "
+            f"{self._timeout_s:g} seconds; an environment hangs, or needs a longer timeout_s"
+        )
+
+
+def _fresh_seed(seed: int, copy: int, deaths: int) -> int:
+    """Derive a seed that differs from all others, so that a copy doesn't run again into what killed it."""
+    return int(np.random.SeedSequence((seed, copy, deaths)).generate_state(1)[0])
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

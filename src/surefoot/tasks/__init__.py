@@ -1,0 +1,1 @@
+"""What is asked: observation, reward and termination of each task."""

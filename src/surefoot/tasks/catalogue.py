@@ -1,0 +1,158 @@
+"""Find a task by its short name or by any Gymnasium id, and say what it looks like."""
+
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from surefoot.errors import InputError, suggestion
+
+SHORT_NAMES = {
+    "bipedal-walker": "BipedalWalker-v3",
+    "bipedal-walker-hardcore": "BipedalWalkerHardcore-v3",
+    "half-cheetah": "HalfCheetah-v5",
+    "ant": "Ant-v5",
+}
+
+# How a fall shows itself, where an episode's end alone does not say it. A walker that reaches the far end of its
+# terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).
+_FALL_BY_REWARD = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3")
+_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-")
+FALL_REWARD = -100.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskInfo:
+    """What the rest of the program needs to know of a task.
+
+    Attributes:
+        name: as the user says it: a short name or a Gymnasium id.
+        id: the Gymnasium id.
+        options: keyword arguments for `gymnasium.make`.
+        observation_size: D.
+        action_low: (A,) float32 lower bounds, may be -inf.
+        action_high: (A,) float32 upper bounds, may be inf.
+        max_episode_steps: the time limit, or None.
+        reward_threshold: the mean return at which the task counts as solved, or None.
+        fall: how a fall is told: "terminated", "reward" (a last reward of -100) or "none" (it cannot be told).
+    """
+
+    name: str
+    id: str
+    options: dict[str, Any]
+    observation_size: int
+    action_low: np.ndarray
+    action_high: np.ndarray
+    max_episode_steps: int | None
+    reward_threshold: float | None
+    fall: str
+
+    @property
+    def action_size(self) -> int:
+        """The number of action values, A."""
+        return len(self.action_low)
+
+    def falls(self, terminated: np.ndarray, last_reward: np.ndarray) -> np.ndarray | None:
+        """Tell which episodes ended in a fall, (E,) bool, or None where the task cannot say."""
+        if self.fall == "none":
+            return None
+        return terminated & (last_reward <= FALL_REWARD) if self.fall == "reward" else terminated
+
+
+def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
+    """Return what is known of the task called `name`.
+
+    Args:
+        name: a short name (`SHORT_NAMES`) or the id of a registered Gymnasium environment.
+        options: keyword arguments for `gymnasium.make`.
+
+    Raises:
+        InputError: no such task, or its observation or action is not a flat box.
+    """
+    try:
+        return _find(name, json.dumps(options or {}, sort_keys=True))
+    except TypeError:
+        raise InputError(f"task options {options!r}: only numbers, texts and lists can be given") from None
+
+
+@functools.lru_cache
+def _find(name: str, options: str) -> TaskInfo:
+    id = SHORT_NAMES.get(name, name)
+    canonical = next((short for short, full in SHORT_NAMES.items() if full == id), id)
+    _check_registered(name, id)
+    given = json.loads(options)
+    env = _make(name, id, given)
+    try:
+        observation, action = env.observation_space, env.action_space
+        if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
+            raise InputError(
+                f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers, "
+                "such as HalfCheetah-v5"
+            )
+        if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+            raise InputError(
+                f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
+                + suggestion(id, [other for other in _continuous_twins(id)])
+            )
+        return TaskInfo(
+            name=canonical,
+            id=id,
+            options=given,
+            observation_size=observation.shape[0],
+            action_low=action.low.astype(np.float32),
+            action_high=action.high.astype(np.float32),
+            max_episode_steps=env.spec.max_episode_steps if env.spec else None,
+            reward_threshold=env.spec.reward_threshold if env.spec else None,
+            fall=_fall_rule(id),
+        )
+    finally:
+        env.close()
+
+
+def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
+    """Make one copy of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
+    return _make(info.name, info.id, info.options, **kwargs)
+
+
+def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
+    try:
+        return gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
+    except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
+    except (gymnasium.error.Error, TypeError, ValueError, OSError) as error:
+        raise InputError(f"task '{name}' cannot be made: {_one_line(error)}") from error
+
+
+def _check_registered(name: str, id: str) -> None:
+    if ":" in id:  # "module:Name-v0" imports the module, which registers the task
+        module, id = id.split(":", 1)
+        try:
+            __import__(module)
+        except ImportError as error:
+            raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
+    if id not in gymnasium.registry:
+        raise InputError(f"unknown task '{name}'" + suggestion(name, {*SHORT_NAMES, *gymnasium.registry}))
+
+
+def _fall_rule(id: str) -> str:
+    if id in _FALL_BY_REWARD:
+        return "reward"
+    return "terminated" if id.startswith(_FALL_BY_TERMINATION) else "none"
+
+
+def _continuous_twins(id: str) -> list[str]:
+    stem = id.split("-v")[0]
+    return [other for other in gymnasium.registry if other.startswith(stem) and other != id] or list(SHORT_NAMES)
+
+
+def _describe(space: gymnasium.Space) -> str:
+    if isinstance(space, gymnasium.spaces.Box):
+        return f"a box of shape {space.shape}" + (" (an image)" if len(space.shape) == 3 else "")
+    return f"{type(space).__name__}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,328 @@
+"""One training from start to stop: iterate, evaluate, keep, and leave in good order."""
+
+import dataclasses
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from surefoot.errors import NonFiniteError, RunError, SurefootError
+from surefoot.files import save_arrays
+from surefoot.policies.files import save_policy
+from surefoot.policies.policy import Policy
+from surefoot.recipes.files import read_recipe
+from surefoot.recipes.settings import Recipe
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import MetricsLog
+from surefoot.runs.trackers import make_trackers
+from surefoot.runs.trees import flatten_tree, unflatten_tree
+from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
+from surefoot.simulation.episodes import (
+    CONFIRMATION_SEEDS,
+    SELECTION_SEEDS,
+    Episodes,
+    Evaluator,
+)
+from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.training.interruption import Interruption
+from surefoot.training.on_policy import OnPolicyLearner
+from surefoot.training.progress import Progress
+
+# Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
+_SEEDS_APART = 9973
+_PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d")
+
+
+@dataclasses.dataclass
+class Counters:
+    """Where a training stands; kept in every checkpoint.
+
+    Attributes:
+        steps: environment steps made, all copies together.
+        iterations: iterations of the algorithm.
+        seconds: wall-clock time of training, compiling and evaluating included, over all its sessions.
+        evaluations: how many evaluations were made.
+        next_evaluation: the step at which the next is due.
+        best_return: the best mean return of an evaluation.
+        last_return: that of the last one.
+        solved: whether `stop_at_return` was reached and confirmed.
+    """
+
+    steps: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    next_evaluation: int = 0
+    best_return: float | None = None
+    last_return: float | None = None
+    solved: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        folder: the run's folder.
+        counters: where it stands.
+        reason: "finished", "solved" or "interrupted".
+    """
+
+    folder: RunFolder
+    counters: Counters
+    reason: str
+
+
+def train(recipe: Recipe, folder: RunFolder, progress: Progress | None = None) -> Outcome:
+    """Train by `recipe` into the new run folder `folder`.
+
+    Raises:
+        SurefootError: a wrong setting, a failed simulator, or numbers that are not finite.
+    """
+    return _Training(recipe, folder, progress or Progress(quiet=True)).run(resumed=False)
+
+
+def resume(folder: RunFolder, progress: Progress | None = None, steps: int | None = None) -> Outcome:
+    """Go on with a run from its newest checkpoint.
+
+    Args:
+        folder: the run's folder.
+        progress: where to show how it goes.
+        steps: train until so many environment steps instead of what the recipe says.
+
+    Raises:
+        SurefootError: the run cannot be continued, or as `train`.
+    """
+    recipe = read_recipe(folder.recipe)
+    if steps is not None:
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+    return _Training(recipe, folder, progress or Progress(quiet=True)).run(resumed=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what numbers come out."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _Training:
+    """One session of one run."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, progress: Progress) -> None:
+        self._began = time.perf_counter()
+        self.recipe = recipe
+        self.settings = recipe.training
+        self.folder = folder
+        self.progress = progress
+        self.counters = Counters()
+        self.info: TaskInfo = find_task(recipe.task, recipe.task_options)
+        self.engine_name = choose_engine(recipe.engine.name, self.info)
+        hint = hint_faster(self.engine_name, self.info) if recipe.engine.name == "auto" else ""
+        if hint:
+            progress.say(hint)
+        self.trackers = make_trackers(
+            list(self.settings.trackers), folder.path, recipe.model_dump(mode="json"), progress.warn
+        )
+        self.checkpoints = Checkpoints(folder.checkpoints, self.settings.keep_checkpoints, progress.warn)
+        self._evaluator: Evaluator | None = None
+        self._session_start = 0.0
+        self._saved_at = time.perf_counter()
+
+    def run(self, resumed: bool) -> Outcome:
+        engine = make_engine(
+            self.engine_name, self.info, self.recipe.engine.copies, self.recipe.engine.threads, self._engine_seed()
+        )
+        try:
+            self.learner = OnPolicyLearner(self.recipe, self.info, engine)
+            with (
+                self.folder.lock(),
+                MetricsLog(self.folder.metrics, self.progress.warn) as self.metrics,
+                Interruption() as interruption,
+                warnings.catch_warnings(),
+            ):
+                warnings.showwarning = lambda message, *_, **__: self.progress.warn(str(message))
+                self._start(resumed)
+                try:
+                    reason = self._loop(interruption.requested)
+                except NonFiniteError as error:
+                    self._keep_failure(error)
+                    raise
+                except SurefootError:
+                    self._save_policy("last")
+                    raise
+                self._checkpoint()
+                self._save_policy("last")
+                self.metrics.mark(reason, self.counters.steps, seconds=self._seconds())
+                return Outcome(self.folder, self.counters, reason)
+        finally:
+            engine.close()
+            if self._evaluator:
+                self._evaluator.close()
+            for tracker in self.trackers:
+                tracker.close()
+
+    def _start(self, resumed: bool) -> None:
+        # Always begin, so that what a checkpoint cannot restore (a simulator's inside) starts in a defined way.
+        seed = self._engine_seed()
+        if not resumed:
+            self.learner.start(seed)
+            self.metrics.mark("start", 0, versions=versions(), engine=self.engine_name)
+            self._checkpoint()
+            return
+        step, arrays, header = self.checkpoints.latest()
+        self.learner.start((seed + _SEEDS_APART // 2 + step) % 999_000_000)
+        self._warn_of_other_versions(header.get("versions", {}))
+        known = {field.name for field in dataclasses.fields(Counters)}
+        if not isinstance(header.get("counters"), dict) or set(header["counters"]) != known:
+            raise RunError(f"checkpoint of step {step} in '{self.folder.path}' is of another version of Surefoot")
+        self.counters = Counters(**header["counters"])
+        self.learner.restore(unflatten_tree(self.learner.state(), arrays, "learner"))
+        self._session_start = self.counters.seconds
+        self.metrics.mark("resume", self.counters.steps, versions=versions(), engine=self.engine_name)
+
+    def _loop(self, stop: Callable[[], bool]) -> str:
+        counters, settings = self.counters, self.settings
+        self.progress.start(settings.steps, counters.steps)
+        while not stop():
+            done = counters.steps >= settings.steps
+            if counters.steps >= counters.next_evaluation or done:
+                if counters.iterations and not self._evaluate(stop):
+                    continue  # interrupted on the way; the evaluation is still due
+                counters.next_evaluation = (
+                    counters.steps // settings.evaluate_every + 1
+                ) * settings.evaluate_every
+            if counters.solved:
+                return "solved"
+            if done:
+                return "finished"
+            self._iterate()
+            if time.perf_counter() - self._saved_at >= settings.checkpoint_every_s:
+                self._checkpoint()
+        return "interrupted"
+
+    def _iterate(self) -> None:
+        counters = self.counters
+        began = time.perf_counter()
+        after = counters.steps + self.learner.steps_per_iteration
+        values = self.learner.iterate(min(1.0, after / self.settings.steps))
+        counters.steps = after
+        counters.iterations += 1
+        values["steps_per_second"] = self.learner.steps_per_iteration / (time.perf_counter() - began)
+        self._log(values)
+        self.progress.update(counters.steps, values, counters.last_return)
+
+    def _evaluate(self, stop: Callable[[], bool]) -> bool:
+        """Judge the present policy; keep it if it is the best. False if interrupted."""
+        counters, settings = self.counters, self.settings
+        policy = self.learner.policy()
+        if self._evaluator is None:
+            self._evaluator = Evaluator(
+                self.engine_name,
+                self.info,
+                settings.evaluation_episodes,
+                self.recipe.policy,
+                self.recipe.engine.threads,
+            )
+        seed = SELECTION_SEEDS + counters.evaluations * settings.evaluation_episodes % 200_000_000
+        episodes = self._evaluator.run(
+            policy.parameters, policy.normaliser, settings.evaluation_episodes, seed, stop
+        )
+        if episodes is None:
+            return False
+        mean = float(episodes.returns.mean())
+        values = _describe(episodes)
+        target = settings.stop_at_return
+        confirmed = None
+        if target is not None and mean >= target:
+            confirmed = self._evaluator.run(
+                policy.parameters,
+                policy.normaliser,
+                settings.confirm_episodes,
+                CONFIRMATION_SEEDS + counters.evaluations * settings.confirm_episodes % 200_000_000,
+                stop,
+            )
+            if confirmed is None:
+                return False
+            values["evaluation/confirmed_return"] = float(confirmed.returns.mean())
+            counters.solved = float(confirmed.returns.mean()) >= target
+        counters.evaluations += 1
+        counters.last_return = mean
+        if counters.best_return is None or mean > counters.best_return or counters.solved:
+            counters.best_return = mean
+            self._save_policy("policy", policy)
+        self._log(values)
+        self.progress.evaluated(counters.steps, mean, confirmed and float(confirmed.returns.mean()))
+        return True
+
+    def _log(self, values: dict[str, Any]) -> None:
+        self.counters.seconds = self._seconds()
+        self.metrics.append(self.counters.steps, seconds=round(self.counters.seconds, 3), **values)
+        for tracker in self.trackers:
+            tracker.log(self.counters.steps, values)
+
+    def _seconds(self) -> float:
+        return self._session_start + time.perf_counter() - self._began
+
+    def _checkpoint(self) -> None:
+        self.counters.seconds = self._seconds()
+        header = {"counters": dataclasses.asdict(self.counters), "versions": versions()}
+        self.checkpoints.save(self.counters.steps, flatten_tree(self.learner.state(), "learner"), header)
+        self._saved_at = time.perf_counter()
+
+    def _save_policy(self, name: str, policy: Policy | None = None) -> None:
+        policy = policy or self.learner.policy()
+        policy.origin = {
+            "algorithm": self.recipe.algorithm,
+            "recipe": self.recipe.name,
+            "seed": self.recipe.seed,
+            "steps": self.counters.steps,
+            "versions": versions(),
+        }
+        try:
+            self.folder.policy.mkdir(exist_ok=True)
+            save_policy(policy, self.folder.policy / f"{name}.safetensors")
+        except OSError as error:
+            self.progress.warn(f"the policy could not be saved: {error.strerror or error}")
+
+    def _keep_failure(self, error: NonFiniteError) -> None:
+        """Write what was not finite where the user can look at it."""
+        self.folder.failure.mkdir(exist_ok=True)
+        path = self.folder.failure / f"step-{self.counters.steps:012d}.safetensors"
+        save_arrays(path, error.arrays, {"error": str(error), "step": self.counters.steps})
+        self.metrics.mark("failure", self.counters.steps, error=str(error))
+        error.args = (
+            f"{error}; the run stopped at step {self.counters.steps}, its last checkpoint is kept, and what was found "
+            f"is in {path}",
+        )
+
+    def _warn_of_other_versions(self, then: dict[str, str]) -> None:
+        now = versions()
+        changed = [f"{name} {then[name]} -> {now.get(name)}" for name in then if then[name] != now.get(name)]
+        if changed:
+            self.progress.warn("versions have changed, so figures may differ in the last bits: " + ", ".join(changed))
+
+    def _engine_seed(self) -> int:
+        return self.recipe.seed * _SEEDS_APART
+
+
+def _describe(episodes: Episodes) -> dict[str, float]:
+    values = {
+        "evaluation/return": float(episodes.returns.mean()),
+        "evaluation/return_sd": float(episodes.returns.std()),
+        "evaluation/length": float(episodes.lengths.mean()),
+        "evaluation/episodes": len(episodes.returns),
+        "evaluation/seconds": episodes.seconds,
+    }
+    if episodes.falls is not None:
+        values["evaluation/falls"] = int(np.sum(episodes.falls))
+    return values

@@ -1,0 +1,195 @@
+"""Collect a rollout, learn from it, and again: the loop of on-policy algorithms."""
+
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from surefoot.algorithms import ppo
+from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
+from surefoot.errors import NonFiniteError
+from surefoot.policies.policy import Policy, to_bounds
+from surefoot.recipes.settings import Recipe
+from surefoot.simulation.engine import Engine
+from surefoot.tasks.catalogue import TaskInfo
+
+
+class Tally(NamedTuple):
+    """Returns and lengths of the episodes under way.
+
+    Attributes:
+        returns: (N,) float32, rewards so far.
+        lengths: (N,) float32, steps so far.
+    """
+
+    returns: jax.Array
+    lengths: jax.Array
+
+
+class OnPolicyLearner:
+    """PPO on an engine.
+
+    Attributes:
+        info: the task.
+        engine: the copies it learns from.
+        steps_per_iteration: environment steps of one `iterate`.
+    """
+
+    def __init__(self, recipe: Recipe, info: TaskInfo, engine: Engine) -> None:
+        self.info = info
+        self.engine = engine
+        self._recipe = recipe
+        self.steps_per_iteration = engine.num_envs * recipe.ppo.horizon
+        self._state = ppo.init(
+            jax.random.PRNGKey(recipe.seed),
+            info.observation_size,
+            info.action_size,
+            engine.num_envs,
+            recipe.policy,
+            recipe.ppo,
+        )
+        self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
+        self._step = jax.jit(
+            functools.partial(_step, engine.interpret, recipe.policy, info.action_low, info.action_high),
+            donate_argnums=0,
+        )
+        self._frame = np.zeros(0, np.float32)
+        self._answer: jax.Array = jnp.zeros((engine.num_envs, info.action_size + 2))
+
+    def start(self, seed: int) -> None:
+        """Begin all episodes."""
+        self._frame = self.engine.begin(seed)
+        stagger = getattr(self.engine, "stagger", None)
+        if stagger:
+            stagger(np.random.default_rng(seed))
+
+    def iterate(self, progress: float) -> dict[str, float]:
+        """Collect one rollout, learn from it, and return what to log.
+
+        Args:
+            progress: how much of the training will be done after it, in [0, 1].
+
+        Raises:
+            NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
+        """
+        began = time.perf_counter()
+        rows, simulating = self._collect()
+        self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size)
+        finite = bool(episodes["finite"])
+        collected = time.perf_counter()
+        if not finite:
+            raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
+        self._state, metrics = ppo.update(
+            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.ppo
+        )
+        values = dict(zip(ppo.METRICS, np.asarray(metrics).tolist(), strict=True))
+        if not np.isfinite(np.asarray(metrics)).all():
+            raise NonFiniteError("the loss is not finite", {"rows": np.asarray(rows)})
+        ended = time.perf_counter()
+        count = float(episodes["count"])
+        values |= {
+            "train/return": float(episodes["return"]) / count if count else float("nan"),
+            "train/length": float(episodes["length"]) / count if count else float("nan"),
+            "train/episodes": count,
+            "time/simulation": simulating,
+            "time/policy": collected - began - simulating,
+            "time/update": ended - collected,
+        }
+        return values
+
+    def policy(self) -> Policy:
+        """Return the policy as it is now."""
+        state = jax.tree.map(np.array, self._state)
+        return Policy(
+            self.info.name,
+            self.info.observation_size,
+            self.info.action_low,
+            self.info.action_high,
+            self._recipe.policy,
+            state.parameters,
+            state.normaliser,
+            self.info.options,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that decides how training goes on, as a tree of arrays."""
+        engine = self.engine.get_state()
+        tree = {"ppo": self._state, "tally": self._tally}
+        if engine is not None:
+            tree |= {"engine": engine, "frame": self._frame, "answer": self._answer}
+        return tree
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Go on from what `state` returned; episodes begin anew where the engine cannot restore its own."""
+        self._state = jax.tree.map(jnp.array, tree["ppo"])
+        if "engine" in tree:
+            self._tally = jax.tree.map(jnp.array, tree["tally"])
+            self.engine.set_state(tree["engine"])
+            self._frame = np.array(tree["frame"])
+            self._answer = jnp.array(tree["answer"])
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    def _collect(self) -> tuple[jax.Array, float]:
+        """Step the copies `horizon` times; return (T+1, N, D + A + 3) rows and the seconds spent in the simulator."""
+        state = self._state
+        horizon, copies = self._recipe.ppo.horizon, self.engine.num_envs
+        size = (horizon + 1, copies, self.info.action_size)
+        key, noise = _draw(state.key, size)
+        self._state = state = state._replace(key=key)
+        width = self.info.observation_size + self.info.action_size + 3
+        carry = (jnp.zeros((*size[:2], width)), jnp.zeros((), jnp.int32))
+        step, advance, clock = self._step, self.engine.advance, time.perf_counter
+        frame, answer = self._frame, self._answer
+        simulating = 0.0
+        carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+        for _ in range(horizon):
+            host = np.asarray(answer)
+            before = clock()
+            frame = advance(host[:, :-1], host[:, -1] > 0.5)
+            simulating += clock() - before
+            carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+        self._frame, self._answer = frame, answer
+        return carry[0], simulating
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    key, use = jax.random.split(key)
+    return key, jax.random.normal(use, size)
+
+
+def _step(interpret, policy, low, high, carry, parameters, normaliser, noise, frame, previous):
+    """One moment of all copies in one compiled call: read the frame, decide, note the row.
+
+    Returns the carry (rows, index) and (N, A + 1): the actions in the task's units, and whether the episode ended.
+    """
+    rows, index = carry
+    signals = interpret(frame, previous[:, :-1])
+    sample = ppo.explore(policy, parameters, normaliser, signals.observation, noise[index])
+    row = pack_row(signals.observation, sample, signals.reward, signals.terminated, signals.truncated)
+    finished = (signals.terminated | signals.truncated).astype(jnp.float32)
+    answer = jnp.concatenate([to_bounds(sample, low, high), finished[:, None]], axis=1)
+    return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1), answer
+
+
+@functools.partial(jax.jit, static_argnames="observation_size")
+def _summarise(tally: Tally, rows: jax.Array, observation_size: int) -> tuple[Tally, dict[str, jax.Array]]:
+    """Sum up the episodes that ended in a rollout, and tell whether all of it is finite."""
+    rollout = unpack_rows(rows, observation_size)
+    finished = rollout.terminated | rollout.truncated
+    returns = discounted_sums(rollout.reward, finished, tally.returns, 1.0)
+    steps = jnp.concatenate([jnp.zeros((1, rows.shape[1])), (~finished[:-1]).astype(jnp.float32)])
+    lengths = discounted_sums(steps, finished, tally.lengths, 1.0)
+    ended = finished[1:]
+    return Tally(returns[-1], lengths[-1]), {
+        "count": ended.sum(),
+        "return": jnp.sum(returns * ended),
+        "length": jnp.sum(lengths * ended),
+        "finite": jnp.isfinite(rows).all(),
+    }

@@ -1,0 +1,99 @@
+"""How a training goes, shown while it goes: a live bar in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+_LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Shows steps, speed, returns and losses; everything goes to standard error.
+
+    Args:
+        quiet: show nothing but warnings.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Bar | None = None
+        self._total = 0
+        self._began_at = (time.perf_counter(), 0)
+        self._line_at = 0.0
+
+    def start(self, total: int, done: int) -> None:
+        """Begin to show a training of `total` steps of which `done` are made."""
+        self._total = total
+        self._began_at = (time.perf_counter(), done)
+        if self._quiet or not self._console.is_terminal:
+            return
+        self._bar = Bar(
+            TextColumn("[bold]training"),
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[summary]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=total, completed=done, summary="")
+
+    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
+        """Show the figures of one iteration; `evaluated` is the last evaluation's mean return."""
+        if self._quiet:
+            return
+        speed = values["steps_per_second"]
+        parts = [
+            f"{speed:,.0f} steps/s",
+            f"return {values['train/return']:.1f}",
+            f"evaluated {evaluated:.1f}" if evaluated is not None else "",
+            f"policy loss {values['loss/policy']:.4f}",
+            f"value loss {values['loss/value']:.4f}",
+            f"std {values['policy/std']:.2f}",
+        ]
+        summary = "  ".join(part for part in parts if part)
+        if self._bar:
+            self._bar.update(self._task, completed=min(steps, self._total), summary="  ".join(parts[:3]))
+            return
+        now = time.perf_counter()
+        if now - self._line_at >= _LINE_EVERY_S:
+            self._line_at = now
+            left = self._seconds_left(steps, now)
+            print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def evaluated(self, steps: int, mean: float, confirmed: float | None) -> None:
+        """Show the result of an evaluation."""
+        if not self._quiet:
+            more = f", confirmed {confirmed:.1f}" if confirmed is not None else ""
+            self.say(f"step {steps:,}: evaluated return {mean:.1f}{more}")
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+        if not self._quiet:
+            self._print(message)
+
+    def warn(self, message: str) -> None:
+        """Show one line that the user must see."""
+        self._print(f"warning: {message}")
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, message: str) -> None:
+        if self._bar:
+            self._console.print(message, markup=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def _seconds_left(self, steps: int, now: float) -> float:
+        began, done = self._began_at
+        return (self._total - steps) * (now - began) / max(steps - done, 1)

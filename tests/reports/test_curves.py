@@ -1,0 +1,157 @@
+"""Curves are looked at by people; here they must appear, hold what was measured, and survive gaps."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from surefoot.errors import InputError
+from surefoot.reports import curves
+from surefoot.reports.curves import plot_curves, plot_losses
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import MetricsLog
+
+
+def make_rows(count=40, height=100.0, evaluate_every=8):
+    rows = []
+    for index in range(count):
+        value = height * (1 - math.exp(-index / 10))
+        rows.append(
+            {
+                "step": 1000 * (index + 1),
+                "seconds": 5.0 + index,
+                "train/return": None if index == 0 else value - 10,
+                "evaluation/return": value if index % evaluate_every == 0 else None,
+                "loss/policy": -0.01 * index,
+                "loss/value": math.exp(-index),
+                "learning_rate": 3e-4,
+            }
+        )
+    return rows
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, to look into."""
+    figures = []
+    save = curves._save
+    monkeypatch.setattr(curves, "_save", lambda figure, path: (figures.append(figure), save(figure, path))[1])
+    return figures
+
+
+def lines_of(axes):
+    return [line.get_xydata() for line in axes.lines]
+
+
+def labels_of(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def read(path):
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_one_run_shows_both_returns_over_steps_and_over_minutes(tmp_path, drawn):
+    rows = make_rows()
+    path = plot_curves(
+        [{"label": "run", "rows": rows}], tmp_path / "curve.png", threshold=90, title="a title"
+    )
+    pixels = read(path)
+    assert pixels.shape[1] >= 1600 and pixels.std() > 5
+    steps, minutes = drawn[0].axes
+    training, evaluation, threshold = lines_of(steps)
+    assert np.isnan(training[0, 1]) and training[1:, 1] == pytest.approx(
+        [row["train/return"] for row in rows[1:]]
+    )
+    assert evaluation[:, 0].tolist() == [1000, 9000, 17000, 25000, 33000]
+    assert set(threshold[:, 1]) == {90}
+    assert lines_of(minutes)[1][:, 0] == pytest.approx((5.0 + np.arange(0, 40, 8)) / 60)
+    assert labels_of(drawn[0]) == ["while training (exploring)", "evaluation (deterministic)"]
+
+
+def test_seeds_of_one_label_show_their_mean_and_their_range(tmp_path, drawn):
+    heights = (90.0, 100.0, 140.0)
+    runs = [{"label": "ppo", "rows": make_rows(height=height)} for height in heights]
+    plot_curves([*runs, {"label": "other", "rows": make_rows(height=50)}], tmp_path / "curve.png")
+    steps = drawn[0].axes[0]
+    mean = next(line for line in steps.lines if len(line.get_xdata()) == curves._GRID_POINTS).get_xydata()
+    assert mean[0, 0] == 1000 and mean[-1, 0] == 33000
+    assert mean[-1, 1] == pytest.approx(110 * (1 - math.exp(-3.2)))
+    band = steps.collections[0].get_paths()[0].get_extents()
+    assert band.ymax == pytest.approx(140 * (1 - math.exp(-3.2)))
+    assert labels_of(drawn[0]) == ["ppo (3 seeds)", "other"]
+
+
+def test_the_mean_of_seeds_ends_with_the_shortest(tmp_path, drawn):
+    runs = [{"label": "ppo", "rows": make_rows(count=count)} for count in (40, 20)]
+    plot_curves(runs, tmp_path / "curve.png")
+    mean = next(line for line in drawn[0].axes[0].lines if len(line.get_xdata()) == curves._GRID_POINTS)
+    assert mean.get_xdata()[-1] == 17000
+
+
+def test_without_times_there_is_one_panel(tmp_path, drawn):
+    rows = [{"step": 1, "train/return": 1.0}, {"step": 2, "train/return": 2.0}]
+    plot_curves([{"label": "run", "rows": rows}], tmp_path / "curve.png")
+    assert len(drawn[0].axes) == 1
+
+
+def test_a_lone_point_can_be_seen(tmp_path, drawn):
+    plot_curves([{"label": "run", "rows": [{"step": 5, "train/return": 1.0}]}], tmp_path / "curve.png")
+    assert drawn[0].axes[0].lines[0].get_marker() == "o"
+
+
+def test_a_run_folder_is_read_and_named(tmp_path, drawn):
+    for name in ("first", "second"):
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir()
+        log = MetricsLog(folder.metrics)
+        for row in make_rows():
+            log.append(**row)
+        log.mark("resume", step=40_000)
+        log.close()
+    runs = [RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")]
+    read(plot_curves(runs, tmp_path / "new" / "curve.png"))
+    read(plot_losses(runs, tmp_path / "losses.png"))
+    assert labels_of(drawn[0]) == labels_of(drawn[1]) == ["first", "second"]
+
+
+def test_losses_have_a_panel_each_and_unknown_ones_follow(tmp_path, drawn):
+    rows = [row | {"loss/my_own": 1.0, "train/entropy": 2.0} for row in make_rows()]
+    rows[10]["loss/value"] = None
+    read(plot_losses([{"label": "run", "rows": rows}], tmp_path / "losses.png", title="a title"))
+    titles = [axes.get_title(loc="left") for axes in drawn[0].axes if axes.get_visible()]
+    assert titles == ["policy loss", "value loss", "entropy", "learning rate", "my own"]
+    value = drawn[0].axes[1].lines[0].get_ydata()
+    assert np.isnan(value[10]) and np.isfinite(value[[9, 11]]).all()
+
+
+def test_long_runs_are_thinned_by_averaging():
+    x, y = curves._thinned(np.arange(10_001.0), np.ones(10_001))
+    assert len(x) <= curves._MAX_POINTS and x[0] == 2.5 and set(y) == {1.0}
+
+
+def test_numbers_on_axes_are_short():
+    shown = [curves._short(value) for value in (0, 0.5, 250, 200_000, 1_500_000, -2e9)]
+    assert shown == ["0", "0.5", "250", "200 k", "1.5 M", "-2 G"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[], [{"step": 1}], [{"step": 1, "train/return": None, "evaluation/return": None}], [{"event": "start"}]],
+)
+def test_nothing_to_draw_is_said(tmp_path, rows):
+    for plot in (plot_curves, plot_losses):
+        with pytest.raises(InputError):
+            plot([{"label": "run", "rows": rows}], tmp_path / "curve.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_names_and_no_runs_are_refused(tmp_path):
+    run = {"label": "run", "rows": make_rows()}
+    for runs, path in (([run], tmp_path / "curve.jpg"), ([run], tmp_path), ([], tmp_path / "curve.png")):
+        with pytest.raises(InputError) as error:
+            plot_curves(runs, path)
+        assert "\n" not in str(error.value)

@@ -1,0 +1,241 @@
+"""Films, stills and animations: real files, decoded again."""
+
+import functools
+import itertools
+
+import gymnasium
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from surefoot.errors import InputError, SurefootError
+from surefoot.reports import video
+from surefoot.reports.video import gl_available, record, still, write_animation
+from surefoot.tasks.catalogue import find_task, make_env
+
+needs_gl = [
+    pytest.mark.gl,
+    pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine"),
+]
+TASKS = [
+    pytest.param("bipedal-walker", id="bipedal-walker"),
+    pytest.param("half-cheetah", marks=needs_gl, id="half-cheetah"),
+    pytest.param("ant", marks=needs_gl, id="ant"),
+]
+
+
+class Stub:
+    """Acts at random, but equally each time it is made."""
+
+    def __init__(self, size):
+        self.size = size
+        self.rng = np.random.default_rng(0)
+        self.seen = []
+
+    def predict(self, observation, deterministic=True):
+        assert deterministic
+        self.seen.append(observation)
+        return self.rng.uniform(-1, 1, self.size).astype(np.float32), None
+
+
+class Broken(Stub):
+    def predict(self, observation, deterministic=True):
+        if len(self.seen) == 5:
+            raise RuntimeError("the policy broke")
+        return super().predict(observation, deterministic)
+
+
+def played(info, seed, steps=None):
+    """Return and length of the stub's episode without any picture."""
+    env, policy = make_env(info), Stub(info.action_size)
+    observation, _ = env.reset(seed=seed)
+    total, length, done = 0.0, 0, False
+    while not done and length != steps:
+        observation, reward, terminated, truncated, _ = env.step(policy.predict(observation)[0])
+        total, length, done = total + float(reward), length + 1, terminated or truncated
+    env.close()
+    return total, length
+
+
+def decoded(path):
+    reader = imageio_ffmpeg.read_frames(str(path))
+    meta = next(reader)
+    width, height = meta["size"]
+    return meta, [np.frombuffer(frame, np.uint8).reshape(height, width, 3).astype(int) for frame in reader]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_film_shows_what_would_have_happened_without_a_camera(name, tmp_path):
+    info = find_task(name)
+    path = tmp_path / "new folder" / "film.mp4"
+    result = record(Stub(info.action_size), info, path, seconds=0.5, seed=3, size=(321, 240))
+    meta, frames = decoded(path)
+    assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p")
+    assert meta["size"] == (320, 240) and meta["fps"] == pytest.approx(result["fps"], abs=0.01)
+    assert len(frames) == result["frames"] == round(0.5 * result["fps"])
+    assert all(np.abs(a - b).max() > 20 for a, b in itertools.pairwise(frames))
+    assert np.mean(frames) > 60 and np.std(frames[0]) > 10
+    if result["episodes"] == 0:
+        assert (result["return"], result["length"]) == played(info, 3, steps=result["frames"] - 1)
+    assert [entry.name for entry in path.parent.iterdir()] == ["film.mp4"]
+
+
+def test_whole_episodes_start_from_successive_seeds(tmp_path):
+    info = find_task("Pendulum-v1")
+    path, policy, progress = tmp_path / "film.mp4", Stub(1), []
+    result = record(
+        policy, info, path, episodes=2, seed=7, size=(64, 64), caption=False, progress=progress.append
+    )
+    assert result["episodes"] == 2 and result["length"] == 200
+    assert result["frames"] == 2 * 201 and progress == list(range(1, 403))
+    assert decoded(path)[0]["size"] == (64, 64)
+    env = make_env(info)
+    assert np.array_equal(policy.seen[0], env.reset(seed=7)[0])
+    assert np.array_equal(policy.seen[200], env.reset(seed=8)[0])
+    env.close()
+
+
+def test_a_fall_ends_the_film(tmp_path):
+    info = find_task("bipedal-walker")
+    result = record(Stub(4), info, tmp_path / "film.mp4", seed=0)
+    total, length = played(info, 0)
+    assert (result["return"], result["length"]) == (pytest.approx(total), length)
+    assert result["frames"] == length + 1 and length < 1600
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
+def test_the_camera_follows_and_the_floor_has_no_end(tmp_path):
+    info = find_task("half-cheetah")
+    with video._Scene(info, (320, 240)) as scene:
+        scene.env.reset(seed=0)
+        pictures = []
+        for place_m in (0.0, 200.0):
+            scene.env.unwrapped.data.qpos[0] = place_m
+            scene.env.step(np.zeros(6, np.float32))
+            pictures.append(np.asarray(scene.picture()).astype(int))
+        assert scene.env.unwrapped.mujoco_renderer.viewer.cam.lookat[0] == pytest.approx(200.0, abs=0.5)
+    skin = [(picture[..., 0] - picture[..., 2] > 40).sum() for picture in pictures]
+    assert min(skin) > 1000 and skin[1] == pytest.approx(skin[0], rel=0.2)
+    floor = [picture[-30:].mean(axis=(0, 1)) for picture in pictures]
+    assert floor[1] == pytest.approx(floor[0], abs=20)
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
+def test_a_camera_that_the_task_options_choose_is_kept():
+    info = find_task("half-cheetah", {"camera_name": "track"})
+    with video._Scene(info, None) as scene:
+        scene.env.reset(seed=0)
+        assert scene.picture().size == (640, 480)
+        assert scene.env.unwrapped.mujoco_renderer.camera_id == 0
+
+
+def test_a_fast_simulation_is_filmed_at_its_own_speed(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_MAX_FPS", 20.0)
+    info = find_task("bipedal-walker")  # 50 steps a second: every third is drawn
+    result = record(Stub(4), info, tmp_path / "film.mp4", seconds=1.2, size=(64, 64))
+    assert result["fps"] == pytest.approx(50 / 3) and result["frames"] == 20
+
+
+def test_a_still_is_the_moment_asked_for(tmp_path):
+    info = find_task("bipedal-walker")
+    policy = Stub(4)
+    path = still(policy, info, tmp_path / "still.png", 0.2)
+    assert len(policy.seen) == 10
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and picture.size == (600, 400)
+    policy = Stub(4)
+    still(policy, info, tmp_path / "end.png", 1000.0)
+    assert len(policy.seen) == played(info, 0)[1]
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("webp", "WEBP"), ("gif", "GIF")])
+def test_an_animation_moves_and_repeats_for_ever(ending, kind, tmp_path):
+    info = find_task("bipedal-walker")
+    path = tmp_path / f"small.{ending}"
+    result = write_animation(Stub(4), info, path, start=0.1, seconds=0.4, width=150)
+    assert result["fps"] == 25 and result["frames"] == 10 and result["bytes"] == path.stat().st_size
+    with Image.open(path) as picture:
+        assert (picture.format, picture.size, picture.n_frames) == (kind, (150, 100), 10)
+        picture.load()
+        assert picture.info["loop"] == 0 and picture.info["duration"] == 40
+        first = np.asarray(picture.convert("RGB")).astype(int)
+        picture.seek(9)
+        assert np.abs(np.asarray(picture.convert("RGB")) - first).max() > 50
+
+
+def test_an_animation_gives_quality_for_size(tmp_path):
+    info = find_task("bipedal-walker")
+    make = functools.partial(write_animation, info=info, seconds=0.4, width=150)
+    fine = make(Stub(4), path=tmp_path / "fine.webp")["bytes"]
+    coarse = make(Stub(4), path=tmp_path / "coarse.webp", max_bytes=fine - 1)["bytes"]
+    assert coarse < fine
+
+
+def test_a_failure_while_filming_leaves_nothing_and_keeps_the_old(tmp_path):
+    info = find_task("bipedal-walker")
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="the policy broke"):
+        record(Broken(4), info, path, seconds=1.0)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_encoder_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
+    with pytest.raises(SurefootError) as error:
+        record(Stub(4), find_task("bipedal-walker"), tmp_path / "film.mp4", seconds=0.5)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"path": "film.avi"},
+        {"path": "film"},
+        {"path": "."},
+        {"seconds": 0.0},
+        {"seconds": -1.0},
+        {"seconds": float("nan")},
+        {"episodes": 0},
+        {"size": (8, 480)},
+        {"size": (640, 1_000_000)},
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_made(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as error:
+        record(Stub(4), find_task("bipedal-walker"), **{"path": "film.mp4"} | settings)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_an_endless_task_needs_a_length(tmp_path):
+    gymnasium.register("surefoot-test/Endless-v0", "gymnasium.envs.classic_control:PendulumEnv")
+    try:
+        info = find_task("surefoot-test/Endless-v0")
+        with pytest.raises(InputError, match="how many seconds"):
+            record(Stub(1), info, tmp_path / "film.mp4")
+        assert record(Stub(1), info, tmp_path / "film.mp4", seconds=0.2, size=(64, 64))["frames"] == 6
+    finally:
+        del gymnasium.registry["surefoot-test/Endless-v0"]
+
+
+def test_without_opengl_the_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "nothing")
+    assert not gl_available()
+    with pytest.raises(InputError, match="libegl1 libegl-mesa0 libgl1-mesa-dri") as error:
+        still(Stub(6), find_task("half-cheetah"), tmp_path / "still.png")
+    assert "only pictures are skipped" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_where_nobody_chose_a_machine_without_a_screen_draws_without_one(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(video.sys, "platform", "linux")
+    video._prepare()
+    assert video.os.environ["MUJOCO_GL"] == "egl" and video.os.environ["SDL_VIDEODRIVER"] == "dummy"
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    video._prepare()
+    assert video.os.environ["MUJOCO_GL"] == "osmesa"
