@@ -69,7 +69,9 @@ def load(path: str | Path) -> Policy:
     return load_policy(RunFolder(path).policy_file if path.is_dir() else path)
 
 
-def make(task: str, copies: int = 1, engine: str = "auto", threads: int = 0, **options: Any) -> gymnasium.vector.VectorEnv:
+def make(
+    task: str, copies: int = 1, engine: str = "auto", threads: int = 0, **options: Any
+) -> gymnasium.vector.VectorEnv:
     """Make copies of a task as a Gymnasium vector environment, by the fastest engine that knows it."""
     return make_engine(engine, find_task(task, options), copies, threads)
 

@@ -56,16 +56,12 @@ def read(path):
 
 def test_one_run_shows_both_returns_over_steps_and_over_minutes(tmp_path, drawn):
     rows = make_rows()
-    path = plot_curves(
-        [{"label": "run", "rows": rows}], tmp_path / "curve.png", threshold=90, title="a title"
-    )
+    path = plot_curves([{"label": "run", "rows": rows}], tmp_path / "curve.png", threshold=90, title="a title")
     pixels = read(path)
     assert pixels.shape[1] >= 1600 and pixels.std() > 5
     steps, minutes = drawn[0].axes
     training, evaluation, threshold = lines_of(steps)
-    assert np.isnan(training[0, 1]) and training[1:, 1] == pytest.approx(
-        [row["train/return"] for row in rows[1:]]
-    )
+    assert np.isnan(training[0, 1]) and training[1:, 1] == pytest.approx([row["train/return"] for row in rows[1:]])
     assert evaluation[:, 0].tolist() == [1000, 9000, 17000, 25000, 33000]
     assert set(threshold[:, 1]) == {90}
     assert lines_of(minutes)[1][:, 0] == pytest.approx((5.0 + np.arange(0, 40, 8)) / 60)
@@ -135,7 +131,7 @@ def test_long_runs_are_thinned_by_averaging():
 
 def test_numbers_on_axes_are_short():
     shown = [curves._short(value) for value in (0, 0.5, 250, 200_000, 1_500_000, -2e9)]
-    assert shown == ["0", "0.5", "250", "200 k", "1.5 M", "-2 G"]
+    assert shown == ["0", "0.5", "250", "200 k", "1.5 M", "\N{MINUS SIGN}2 G"]
 
 
 @pytest.mark.parametrize(

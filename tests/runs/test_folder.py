@@ -66,17 +66,13 @@ def test_a_default_name_that_is_taken_is_numbered(tmp_path):
     assert made == ["ppo-0-20260102-030405", "ppo-0-20260102-030405-2", "ppo-0-20260102-030405-3"]
 
 
-@pytest.mark.parametrize(
-    "task", ["surefoot/AnymalC-v0", "module:Name-v0", "../up", "/absolute", "a b\n", "..", ""]
-)
+@pytest.mark.parametrize("task", ["surefoot/AnymalC-v0", "module:Name-v0", "../up", "/absolute", "a b\n", "..", ""])
 def test_any_task_name_becomes_one_folder_under_the_root(tmp_path, task):
     run = RunFolder.create(tmp_path / "runs", task, "one")
     assert run.path.resolve().parent.parent == (tmp_path / "runs").resolve()
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "../a", "/a", ".hidden", "a\n", "a b", "a\0b", "-x", "x" * 101]
-)
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", ".hidden", "a\n", "a b", "a\0b", "-x", "x" * 101])
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path, name):
     with pytest.raises(RunError, match="cannot be called") as error:
         RunFolder.create(tmp_path, "ant", name)
@@ -183,6 +179,20 @@ def test_a_lock_dies_with_its_process(tmp_path):
         process.send_signal(signal.SIGKILL)
     with run.lock():
         pass
+
+
+def test_a_forked_worker_that_lives_on_does_not_keep_the_lock(tmp_path):
+    code = (
+        "import os, sys; from surefoot.runs.folder import RunFolder\n"
+        "run = RunFolder(sys.argv[1]); waits, tells = os.pipe()\n"
+        "with run.lock():\n"
+        "    if os.fork() == 0: os.close(tells); os.read(waits, 1); os._exit(0)\n"
+        "with run.lock(): print('held again')"
+    )
+    source = os.pathsep.join([str(Path(folder_module.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": source}
+    said = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    assert said == b"held again\n"
 
 
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):

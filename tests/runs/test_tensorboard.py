@@ -59,11 +59,7 @@ def test_scalars_are_in_the_event_file_before_it_is_closed(run_path, warnings):
 def test_the_config_is_shown(run_path):
     (tracker,) = make_trackers(["tensorboard"], run_path, {"seed": 1, "where": run_path})
     tracker.log(1, {})
-    texts = [
-        value.tensor.string_val[0]
-        for event in events(run_path / "tensorboard")
-        for value in event.summary.value
-    ]
+    texts = [value.tensor.string_val[0] for event in events(run_path / "tensorboard") for value in event.summary.value]
     assert json.loads(texts[0].strip(b"`"))["seed"] == 1
 
 

@@ -77,9 +77,7 @@ def test_a_run_is_opened_logged_to_and_finished(run_path, fake, warnings, name):
     assert calls[0][2]["config"] == {"seed": 3}
     assert calls[0][2]["name"].startswith("ant-first")
     expected = (
-        (({"train/return": 1.5, "step": 10},), {})
-        if name == "wandb"
-        else (({"train/return": 1.5},), {"step": 10})
+        (({"train/return": 1.5, "step": 10},), {}) if name == "wandb" else (({"train/return": 1.5},), {"step": 10})
     )
     assert calls[1][1:] == expected
     assert warnings == []
@@ -199,8 +197,6 @@ def test_the_real_trackio_keeps_a_run(run_path, tmp_path):
         "assert [(row['step'], row['train/return']) for row in kept.get_logs('surefoot', run)] "
         "== [(10, 1.5), (20, 1.5)]"
     )
-    source = os.pathsep.join(
-        [str(Path(trackers_module.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    )
+    source = os.pathsep.join([str(Path(trackers_module.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": source, "TRACKIO_DIR": str(tmp_path / "trackio")}
     subprocess.run([sys.executable, "-c", code, str(run_path)], check=True, env=environment)

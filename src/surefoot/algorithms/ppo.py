@@ -147,7 +147,11 @@ def init(
 
 
 def explore(
-    policy: PolicySettings, parameters: Parameters, normaliser: Normaliser, observation: jax.Array, noise: jax.Array
+    policy: PolicySettings,
+    parameters: Parameters,
+    normaliser: Normaliser,
+    observation: jax.Array,
+    noise: jax.Array,
 ) -> jax.Array:
     """Sample (N, A) actions for raw observations (N, D) from standard normal `noise` (N, A)."""
     feature = features(parameters, prepare(policy, normaliser, observation), policy)
@@ -185,9 +189,7 @@ def update(
     feature = features(state.parameters, observation, policy)
     value = state_value(state.parameters, feature, policy)
     mean, log_std = action_distribution(state.parameters, feature, policy)
-    advantage = advantages(
-        reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay
-    )
+    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
     if settings.normalise_advantages == "batch":
         advantage = _standardise(advantage, weight)
 
@@ -314,9 +316,7 @@ def loss(
     value_loss = _value_error(value - target, settings) @ share
     if settings.value_clip:
         near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
-        value_loss = (
-            jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
-        )
+        value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
     entropy = jnp.mean(jnp.sum(log_std, axis=-1)) + log_std.shape[-1] * 0.5 * math.log(2 * math.pi * math.e)
     total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * entropy
     return total, {

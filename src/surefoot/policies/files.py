@@ -34,7 +34,7 @@ class _Description(Settings):
     action_low: list[Bound] = Field(min_length=1, max_length=100_000)
     action_high: list[Bound] = Field(min_length=1, max_length=100_000)
     policy: PolicySettings
-    origin: dict[Text, Scalar | None | dict[Text, Text]]
+    origin: dict[Text, Scalar | dict[Text, Text] | None]
 
 
 def save_policy(policy: Policy, path: Path | str) -> None:

@@ -1,5 +1,6 @@
 """Multilayer perceptrons as plain trees of arrays: a trunk that actor and critic share, and a head for each."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -68,7 +69,7 @@ def init_mlp(key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm:
         layer_norm: whether hidden layers carry the gain and bias of a layer normalisation.
     """
     layers = []
-    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         last = index == len(sizes) - 2
         gain = last_gain if last else math.sqrt(2)
         key, use = jax.random.split(key)
@@ -99,9 +100,7 @@ def apply_head(layers: list[Layer], x: jax.Array, activation: Callable[[jax.Arra
     return x @ layers[-1]["weight"] + layers[-1]["bias"]
 
 
-def init_actor_critic(
-    key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings
-) -> Parameters:
+def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
     """Make the parameters of an actor and a critic: "trunk", "actor", "critic" and "log_std" (A,)."""
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size

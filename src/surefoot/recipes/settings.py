@@ -52,7 +52,7 @@ class Recipe(Settings):
     """What it is for, and where its figures come from."""
     task: str = Field(min_length=1, max_length=200)
     """A short name or a Gymnasium id."""
-    task_options: dict[str, Scalar | list[Scalar]] = {}
+    task_options: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
     """Keyword arguments of the task."""
     algorithm: Literal["ppo"] = "ppo"
     """The learning rule."""

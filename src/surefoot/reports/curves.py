@@ -24,6 +24,7 @@ _RETURNS = (TRAINING, EVALUATION)
 # Okabe and Ito's palette, told apart with every common colour blindness; their yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _INK, _FAINT = "#24292f", "#6e7781"
+_UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 _DPI = 200
 _GRID_POINTS = 300
 _MAX_POINTS = 2000  # a line of more is thinned by averaging; no picture shows them
@@ -64,14 +65,9 @@ def plot_curves(
     path = picture_path(path, ".png")
     groups = _grouped(runs)
     if not any(_series(rows, key)[1].size for seeds in groups.values() for rows in seeds for key in _RETURNS):
-        raise InputError(
-            "there are no returns to draw yet; train for longer, until the first episodes have ended"
-        )
+        raise InputError("there are no returns to draw yet; train for longer, until the first episodes have ended")
     timed = any(
-        _series(rows, key, "seconds")[1].size
-        for seeds in groups.values()
-        for rows in seeds
-        for key in _RETURNS
+        _series(rows, key, "seconds")[1].size for seeds in groups.values() for rows in seeds for key in _RETURNS
     )
     clocks = {"step": "environment steps"} | ({"seconds": "training time, minutes"} if timed else {})
     figure, panels = _figure(9.0 if timed else 6.0, 3.6, 1, len(clocks), sharey=True)
@@ -178,9 +174,7 @@ def _draw_seeds(axes: Axes, seeds: list[list[dict]], clock: str, colour: str, la
         return
     grid = np.linspace(first, last, _GRID_POINTS)
     values = np.array([np.interp(grid, x, y) for x, y in lines])
-    axes.fill_between(
-        grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0, zorder=1
-    )
+    axes.fill_between(grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0, zorder=1)
     axes.plot(grid, values.mean(axis=0), color=colour, linewidth=2.4, zorder=3)
 
 
@@ -191,9 +185,7 @@ def _grouped(runs: Sequence[Run]) -> dict[str, list[list[dict]]]:
     groups: dict[str, list[list[dict]]] = {}
     for run in runs:
         label, rows = (
-            (run["label"], run["rows"])
-            if isinstance(run, dict)
-            else (run.path.name, read_metrics(run.metrics))
+            (run["label"], run["rows"]) if isinstance(run, dict) else (run.path.name, read_metrics(run.metrics))
         )
         rows = [row for row in rows if "step" in row and "event" not in row]
         groups.setdefault(str(label), []).append(sorted(rows, key=lambda row: row["step"]))
@@ -275,10 +267,8 @@ def _scale(axes: Axes, marks: int) -> None:
 
 def _short(value: float, _: int | None = None) -> str:
     """Write a number of an axis, a large one as 200 k or 1.5 M."""
-    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
+    size, letter = next((pair for pair in _UNITS if abs(value) >= pair[0]), (1.0, ""))
+    return f"{value / size:.4g}{letter}".replace("-", "\N{MINUS SIGN}")
 
 
 def _name(figure: Figure, axes: Axes, title: str | None, legend: bool = True) -> None:

@@ -21,9 +21,7 @@ def picture_path(path: str | Path, *endings: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"cannot make the folder of '{path}': {error.strerror}; choose another place"
-        ) from error
+        raise InputError(f"cannot make the folder of '{path}': {error.strerror}; choose another place") from error
     return path
 
 
@@ -36,6 +34,4 @@ def save_picture(path: Path, data: bytes) -> None:
     try:
         atomic_write(path, data)
     except OSError as error:
-        raise SurefootError(
-            f"cannot write '{path}': {error.strerror}; free some space or choose another"
-        ) from error
+        raise SurefootError(f"cannot write '{path}': {error.strerror}; free some space or choose another") from error

@@ -65,9 +65,7 @@ class Checkpoints:
             self._warn(f"no checkpoint at step {step}, the earlier ones are kept: {reason}")
             return False
         if shapes.keys() != arrays.keys():
-            self._warn(
-                f"no checkpoint at step {step}, the earlier ones are kept: the file changed while written"
-            )
+            self._warn(f"no checkpoint at step {step}, the earlier ones are kept: the file changed while written")
             return False
         self._remove_replaced(step)
         return True

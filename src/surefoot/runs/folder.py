@@ -40,9 +40,7 @@ class RunFolder:
         """
         chosen = default if name is None else name
         if not _NAME.fullmatch(chosen):
-            raise RunError(
-                f"a run cannot be called {chosen!r}; use a letter or digit, then letters, digits, _ . + = -"
-            )
+            raise RunError(f"a run cannot be called {chosen!r}; use a letter or digit, then letters, digits, _ . + = -")
         parent = Path(root) / (re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task")
         number = 1
         while True:
@@ -80,9 +78,7 @@ class RunFolder:
         if others:
             raise RunError(f"{str(others[0])!r} is not a run's folder: it holds no recipe.toml")
         if not existing:
-            raise RunError(
-                f"no run {text!r}, nor any other in {str(root)!r}; start one with 'surefoot train TASK'"
-            )
+            raise RunError(f"no run {text!r}, nor any other in {str(root)!r}; start one with 'surefoot train TASK'")
         close = nearest(text, existing)
         hint = "did you mean " if close else "among the runs are "
         named = " or ".join(repr(name) for name in close) if close else ", ".join(existing[:3])
@@ -161,9 +157,7 @@ class RunFolder:
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                     raise RunError(f"cannot lock {named}: {error.strerror}") from error
-                warnings.warn(
-                    f"this file system has no locks; start no second process on {named}", stacklevel=3
-                )
+                warnings.warn(f"this file system has no locks; start no second process on {named}", stacklevel=3)
             with contextlib.suppress(OSError):  # a full disk is no reason not to hold the lock
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)

@@ -156,9 +156,7 @@ class Guarded:
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         reason = " ".join(str(error).split())[:200]
-        self._warn(
-            f"tracker '{self.name}' failed and is left out from here on: {type(error).__name__}: {reason}"
-        )
+        self._warn(f"tracker '{self.name}' failed and is left out from here on: {type(error).__name__}: {reason}")
 
 
 def make_trackers(

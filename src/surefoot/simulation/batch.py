@@ -136,7 +136,8 @@ class BatchEngine(Engine):
             copy = int(np.flatnonzero(self._blow_ups.any(1))[0])
             self._batch.warning[:] = 0
             raise NonFiniteError(
-                f"the physics of copy {copy} became unstable", {"states": self._batch.state.copy(), "ctrl": self._ctrl.copy()}
+                f"the physics of copy {copy} became unstable",
+                {"states": self._batch.state.copy(), "ctrl": self._ctrl.copy()},
             )
 
     def _frame(self, started: np.ndarray, before: np.ndarray) -> np.ndarray:

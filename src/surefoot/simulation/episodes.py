@@ -50,9 +50,7 @@ class Evaluator:
     Every copy runs the same number of episodes, so that short episodes are not counted more often than long ones.
     """
 
-    def __init__(
-        self, engine: str, info: TaskInfo, episodes: int, settings: PolicySettings, threads: int = 0
-    ) -> None:
+    def __init__(self, engine: str, info: TaskInfo, episodes: int, settings: PolicySettings, threads: int = 0) -> None:
         """Make copies of task `info` for rounds of `episodes` or more episodes; `engine` as in `make_engine`."""
         self.info = info
         self.engine = make_engine(engine, info, min(episodes, _MOST_COPIES), threads)
@@ -118,8 +116,6 @@ def run_episodes(policy: Policy, engine: str, info: TaskInfo, episodes: int, see
 def _step(interpret, settings, info, parameters, normaliser, frame, previous) -> jax.Array:
     """Read a frame and answer it: (N, A + 3), action, reward, terminated, truncated."""
     signals = interpret(frame, previous[:, :-3])
-    action = act(
-        settings, info.action_low, info.action_high, parameters, normaliser, signals.observation, noise=None
-    )
+    action = act(settings, info.action_low, info.action_high, parameters, normaliser, signals.observation, noise=None)
     flags = jnp.stack([signals.reward, signals.terminated, signals.truncated], axis=1)
     return jnp.concatenate([action, flags.astype(jnp.float32)], axis=1)

@@ -115,9 +115,8 @@ class ProcessesEngine(Engine):
         self.__dict__.pop("_shared", None)
 
     def _frame(self) -> np.ndarray:
-        self._last[:] = (
-            self._shared.frame
-        )  # kept apart, because JAX may overwrite the frame that is handed out
+        # Kept apart, because JAX may overwrite the frame that is handed out.
+        self._last[:] = self._shared.frame
         return self._last.copy()
 
     def _check_open(self) -> None:
@@ -126,16 +125,15 @@ class ProcessesEngine(Engine):
 
     def _start(self, index: int, copies: range) -> WorkerHandle:
         """Start a worker, which answers when its copies are made."""
-        size, actions = self._info.observation_size, self._info.action_size
         setup = Setup(
-            self._module,
-            self._spec,
-            self._info.options,
-            self.num_envs,
-            size,
-            actions,
-            copies.start,
-            copies.stop,
+            module=self._module,
+            spec=self._spec,
+            options=self._info.options,
+            num_envs=self.num_envs,
+            observation_size=self._info.observation_size,
+            action_size=self._info.action_size,
+            start=copies.start,
+            stop=copies.stop,
         )
         try:
             # Unlike pickle, cloudpickle can carry an environment that the running script defines.
@@ -196,9 +194,7 @@ class ProcessesEngine(Engine):
             for handle in dead:
                 fate = handle.fate()
                 self._count_death(handle, fate)
-                warned.append(
-                    f"{handle} of task '{self._info.name}' {fate} and was replaced; its episodes were cut"
-                )
+                warned.append(f"{handle} of task '{self._info.name}' {fate} and was replaced; its episodes were cut")
                 copies.update(handle.copies)
                 for copy in handle.copies:
                     self._shared.seed[copy] = _fresh_seed(self._seed, copy, self._deaths)
@@ -226,9 +222,7 @@ class ProcessesEngine(Engine):
     def _raise_reported(self, handle: WorkerHandle) -> None:
         report = handle.report()
         where = handle if report["copy"] is None else f"copy {report['copy']}"
-        raise EngineError(
-            f"task '{self._info.name}' failed in {where}: {report['summary']}", report["details"]
-        )
+        raise EngineError(f"task '{self._info.name}' failed in {where}: {report['summary']}", report["details"])
 
     def _raise_hung(self) -> None:
         hung = list(self._owing.values())

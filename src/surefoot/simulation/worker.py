@@ -1,8 +1,8 @@
 """What runs inside one worker process of the `processes` engine: a few copies of one Gymnasium environment.
 
 Started as `python -m surefoot.simulation.worker SOCKET MEMORY`, with the numbers of two inherited files: a
-socket to the engine and the memory that they share. The engine sends the set-up once, then one byte per command;
-the worker answers each with one byte. Everything else (actions, frames, seeds) lies in the shared memory.
+socket to the engine and the memory that they share. The engine sends the set-up once, then one byte per
+command; the worker answers each with one byte. Everything else (actions, frames, seeds) is in shared memory.
 
 This module must stay light: no JAX, and nothing that imports it, so that workers start fast and stay small.
 """
@@ -129,9 +129,7 @@ class Copies:
         for copy in range(setup.start, setup.stop):
             self.current = copy
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # whoever looked the task up has seen them once, which is enough
+                warnings.simplefilter("ignore")  # whoever looked the task up has seen them once, which is enough
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
             self._envs.append((copy, env))
         self.current = None
@@ -228,7 +226,7 @@ def _exit_with_parent(line: socket.socket, parent: int) -> None:
 
 def main() -> None:
     """Run a worker; see the module's text."""
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; what to do then is for the engine to say.
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; what follows is for the engine to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})

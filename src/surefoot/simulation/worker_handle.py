@@ -70,9 +70,7 @@ class WorkerHandle:
 
     def __str__(self) -> str:
         first, last = self.copies[0], self.copies[-1]
-        return f"worker {self.index} " + (
-            f"(copy {first})" if first == last else f"(copies {first} to {last})"
-        )
+        return f"worker {self.index} " + (f"(copy {first})" if first == last else f"(copies {first} to {last})")
 
     def send(self, command: bytes) -> None:
         """Send a command; nothing happens if the worker is dead, which shows when its answer is awaited."""

@@ -95,7 +95,7 @@ def _find(name: str, options: str) -> TaskInfo:
         if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
             raise InputError(
                 f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
-                + suggestion(id, [other for other in _continuous_twins(id)])
+                + suggestion(id, _continuous_twins(id))
             )
         return TaskInfo(
             name=canonical,

@@ -65,6 +65,7 @@ class MujocoTask(abc.ABC):
 
     def _read_options(self, env: Any) -> None:
         """Take over what only this task has."""
+        del env
 
     def initial_state(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw qpos (nq,) and qvel (nv,) for a new episode, in Gymnasium's order of draws."""

@@ -140,7 +140,11 @@ class _Training:
 
     def run(self, resumed: bool) -> Outcome:
         engine = make_engine(
-            self.engine_name, self.info, self.recipe.engine.copies, self.recipe.engine.threads, self._engine_seed()
+            self.engine_name,
+            self.info,
+            self.recipe.engine.copies,
+            self.recipe.engine.threads,
+            self._engine_seed(),
         )
         try:
             self.learner = OnPolicyLearner(self.recipe, self.info, engine)
@@ -198,9 +202,7 @@ class _Training:
             if counters.steps >= counters.next_evaluation or done:
                 if counters.iterations and not self._evaluate(stop):
                     continue  # interrupted on the way; the evaluation is still due
-                counters.next_evaluation = (
-                    counters.steps // settings.evaluate_every + 1
-                ) * settings.evaluate_every
+                counters.next_evaluation = (counters.steps // settings.evaluate_every + 1) * settings.evaluate_every
             if counters.solved:
                 return "solved"
             if done:
@@ -234,9 +236,7 @@ class _Training:
                 self.recipe.engine.threads,
             )
         seed = SELECTION_SEEDS + counters.evaluations * settings.evaluation_episodes % 200_000_000
-        episodes = self._evaluator.run(
-            policy.parameters, policy.normaliser, settings.evaluation_episodes, seed, stop
-        )
+        episodes = self._evaluator.run(policy.parameters, policy.normaliser, settings.evaluation_episodes, seed, stop)
         if episodes is None:
             return False
         mean = float(episodes.returns.mean())
@@ -261,7 +261,7 @@ class _Training:
             counters.best_return = mean
             self._save_policy("policy", policy)
         self._log(values)
-        self.progress.evaluated(counters.steps, mean, confirmed and float(confirmed.returns.mean()))
+        self.progress.evaluated(counters.steps, mean, values.get("evaluation/confirmed_return"))
         return True
 
     def _log(self, values: dict[str, Any]) -> None:

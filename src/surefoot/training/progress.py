@@ -65,7 +65,11 @@ class Progress:
         if now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
             left = self._seconds_left(steps, now)
-            print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def evaluated(self, steps: int, mean: float, confirmed: float | None) -> None:
         """Show the result of an evaluation."""

@@ -1,0 +1,290 @@
+"""The engine on EnvPool: Gymnasium's dynamics, ends of episodes and seeds, by EnvPool's threads."""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import gymnasium
+import numpy as np
+import pytest
+
+from surefoot.errors import EngineError, InputError
+from surefoot.simulation import envpool as envpool_engine
+from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, available, would_help
+from surefoot.tasks.catalogue import TaskInfo, find_task
+
+CAR = "MountainCarContinuous-v0"
+needs_envpool = pytest.mark.skipif(
+    importlib.util.find_spec("envpool") is None, reason=f"EnvPool is not installed; {INSTALL}"
+)
+
+
+@contextlib.contextmanager
+def engine_of(
+    task: str | TaskInfo, num_envs: int, threads: int = 0, seed: int = 0
+) -> Iterator[EnvPoolEngine]:
+    engine = EnvPoolEngine(find_task(task) if isinstance(task, str) else task, num_envs, threads, seed)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def ends(frame: np.ndarray) -> np.ndarray:
+    return (frame[:, -2:] > 0.5).any(1)
+
+
+def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envpool_engine, "installed", lambda: False)
+    walker, ant = find_task("bipedal-walker"), find_task("Ant-v5")
+    assert not available(walker)
+    assert would_help(walker) and not would_help(ant)
+    assert not would_help(find_task("BipedalWalker-v3", {"hardcore": True}))
+    with pytest.raises(InputError, match=r'pip install "surefoot\[envpool\]"'):
+        EnvPoolEngine(walker, 1)
+
+
+@needs_envpool
+def test_every_task_that_it_would_help_is_available() -> None:
+    for id in envpool_engine._HELD:
+        assert available(find_task(id)), id
+        assert not would_help(find_task(id))
+
+
+@needs_envpool
+@pytest.mark.parametrize(
+    "task, options, expected",
+    [
+        ("bipedal-walker-hardcore", {}, True),
+        ("BipedalWalker-v3", {"hardcore": True}, True),
+        ("MountainCarContinuous-v0", {"max_episode_steps": 9}, True),
+        ("MountainCarContinuous-v0", {"goal_velocity": 0.5}, False),
+        ("Ant-v5", {"exclude_current_positions_from_observation": False}, True),
+        ("Ant-v5", {"include_cfrc_ext_in_observation": False}, False),
+        ("Ant-v5", {"xml_file": "ant.xml"}, False),
+    ],
+)
+def test_available_looks_at_the_options(task: str, options: dict, expected: bool) -> None:
+    assert available(find_task(task, options)) == expected
+
+
+@needs_envpool
+def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = find_task(CAR)
+    spec = gymnasium.envs.registration.EnvSpec(CAR, entry_point="my_lab.cars:Car")
+    monkeypatch.setitem(gymnasium.registry, CAR, spec)
+    assert not available(info)
+    with pytest.raises(InputError, match="somebody else's"):
+        EnvPoolEngine(info, 1)
+
+
+@needs_envpool
+@pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.float32([-3.0])}])
+def test_a_task_of_other_sizes_or_bounds_is_not_envpools(changed: dict) -> None:
+    info = TaskInfo(**{**vars(find_task(CAR)), **changed})
+    assert not available(info)
+
+
+@needs_envpool
+def test_a_pendulum_that_moves_differently_is_not_offered() -> None:
+    info = find_task("Pendulum-v1")
+    assert not available(info) and not would_help(info)
+    with pytest.raises(InputError, match="moves differently"):
+        EnvPoolEngine(info, 1)
+
+
+@needs_envpool
+@pytest.mark.parametrize("id, hidden", [("HalfCheetah-v5", 1), ("Hopper-v5", 1), ("Swimmer-v5", 2)])
+def test_mujoco_tasks_move_as_gymnasiums_do(id: str, hidden: int) -> None:
+    """Where `hidden` positions, which don't matter to what follows, are left out of the observation.
+
+    Observations pass through float32, which the stiff contacts of a few steps amplify.
+    """
+    info = find_task(id)
+    random = np.random.default_rng(0)
+    plain = gymnasium.make(id).unwrapped
+    plain.reset(seed=0)
+    positions, size = plain.model.nq - hidden, info.observation_size
+    errors = []
+    with engine_of(info, 4, 2) as engine:
+        frame = engine.begin(0)
+        for _ in range(60):
+            action = random.uniform(info.action_low, info.action_high, (4, info.action_size)).astype(
+                np.float32
+            )
+            previous, finished = frame, ends(frame)
+            frame = engine.advance(action, finished)
+            np.testing.assert_array_equal(frame[finished, size:], 0.0)
+            for copy in np.flatnonzero(~finished):
+                before = previous[copy, :size].astype(float)
+                plain.set_state(np.concatenate([np.zeros(hidden), before[:positions]]), before[positions:])
+                observation, reward, terminated, *_ = plain.step(action[copy])
+                errors.append(np.abs(frame[copy, : size + 1] - [*observation, reward]).max())
+                assert frame[copy, size + 1] == terminated
+    assert len(errors) > 150
+    assert np.quantile(errors, 0.8) < 1e-4 and np.max(errors) < 0.05
+
+
+@needs_envpool
+def test_mountain_car_moves_and_terminates_as_gymnasiums_does() -> None:
+    info = find_task(CAR)
+    plain = gymnasium.make(info.id).unwrapped
+    plain.reset(seed=0)
+    arrivals, resets = 0, []
+    with engine_of(info, 3, 1) as engine:
+        frame = engine.begin(0)
+        for step in range(1, 1005):
+            action = np.where(frame[:, 1:2] >= 0, 1.0, -1.0).astype(np.float32)  # push the way it rolls
+            action[2] = 0.0  # and let one copy run into the time limit
+            previous, finished = frame, ends(frame)
+            frame = engine.advance(action, finished)
+            if finished[2]:
+                resets.append(step)
+            assert frame[2, -1] == (step == 999)
+            for copy in range(3):
+                if finished[copy]:
+                    assert -0.6 <= frame[copy, 0] <= -0.4 and not frame[copy, 1:].any()
+                    continue
+                plain.state = previous[copy, :2].astype(np.float32)
+                observation, reward, terminated, *_ = plain.step(action[copy])
+                np.testing.assert_allclose(frame[copy, :2], observation, atol=1e-5)
+                np.testing.assert_allclose(frame[copy, 2], reward, atol=1e-3)
+                assert frame[copy, 3] == terminated
+                arrivals += terminated
+    assert arrivals > 10 and resets == [1000]
+
+
+@needs_envpool
+def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
+    """Terrains are drawn by other random numbers, but begin flat; pushed alike, all walkers fall alike."""
+    info = find_task("bipedal-walker")
+    copies, steps = 12, 140
+    random = np.random.default_rng(0)
+    actions = np.repeat(random.uniform(-1, 1, (steps // 10, 4)), 10, axis=0).astype(np.float32)
+    starts, falls = [], []
+    for i in range(copies):
+        plain = gymnasium.make(info.id)
+        observation, _ = plain.reset(seed=i)
+        rows = [[*observation, 0.0]]
+        for step, action in enumerate(actions, 1):
+            observation, reward, terminated, *_ = plain.step(action)
+            rows.append([*observation, reward])
+            if terminated:
+                falls.append(step)
+                break
+        starts.append(rows[:10])
+    starts = np.array(starts)
+    assert starts.std(0).max() < 0.01
+    mean = starts.mean(0)
+
+    fallen = {}
+    with engine_of(info, copies, 2) as engine:
+        frame = engine.begin(0)
+        for step, action in enumerate(actions, 1):
+            if step <= 10:
+                assert np.abs(frame[:, :25] - mean[step - 1]).max() < 0.02
+            finished = ends(frame)
+            frame = engine.advance(np.tile(action, (copies, 1)), finished)
+            assert np.isfinite(frame).all()
+            for copy in np.flatnonzero(frame[:, 25]):
+                assert frame[copy, 24] == -100.0 and frame[copy, 26] == 0.0
+                fallen.setdefault(copy, step)
+            np.testing.assert_array_equal(frame[finished, 24:], 0.0)
+            assert (np.abs(frame[finished, :25] - mean[0]) < 0.02).all()
+    assert len(fallen) >= copies / 2
+    assert abs(np.median(list(fallen.values())) - np.median(falls)) <= 2
+
+
+@needs_envpool
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_time_limit_of_ones_own_is_kept(limit: int) -> None:
+    with engine_of(find_task("BipedalWalker-v3", {"max_episode_steps": limit}), 2, 1) as engine:
+        frame = engine.begin(0)
+        for step in range(1, 3 * limit + 3):
+            frame = engine.advance(np.zeros((2, 4), np.float32), ends(frame))
+            np.testing.assert_array_equal(frame[:, -2:], [[0.0, step % (limit + 1) == limit]] * 2)
+
+
+@needs_envpool
+def test_seeds_belong_to_copies_and_threads_change_nothing() -> None:
+    def run(seed: int, num_envs: int, threads: int, given: int = 0) -> np.ndarray:
+        info = find_task(CAR, {"max_episode_steps": 100})
+        with engine_of(info, num_envs, threads, given) as engine:
+            frames = [engine.begin(seed)]
+            for _ in range(210):
+                frames.append(engine.advance(np.zeros((num_envs, 1), np.float32), ends(frames[-1])))
+            return np.array(frames)
+
+    four = run(7, 4, 2)
+    np.testing.assert_array_equal(four, run(7, 4, 1, given=7))
+    np.testing.assert_array_equal(four[:, 2:], run(9, 2, 1))
+    assert len(np.unique(four[0, :, 0])) == 4
+    assert len(np.unique(four[-1, :, 0])) == 4
+    assert run(2**31 + 5, 2, 1).shape == (211, 2, 5)
+
+
+@needs_envpool
+def test_the_same_beginning_can_be_had_again() -> None:
+    with engine_of(CAR, 2, 1, seed=3) as engine:
+        first = engine.begin(3)
+        engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool))
+        np.testing.assert_array_equal(engine.begin(3), first)
+        np.testing.assert_array_equal(engine.begin(3), first)
+        assert not np.array_equal(engine.begin(4), first)
+        assert not np.array_equal(engine.begin(None), engine.begin(None))
+
+
+@needs_envpool
+def test_frames_are_fresh_arrays() -> None:
+    with engine_of(CAR, 2, 1) as engine:
+        frames = [engine.begin(0)]
+        for _ in range(5):
+            frames.append(engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool)))
+        kept = [frame.copy() for frame in frames[:3]]
+        assert all(not np.shares_memory(a, b) for a in frames for b in frames if a is not b)
+        np.testing.assert_array_equal(frames[:3], kept)
+
+
+@needs_envpool
+def test_is_a_gymnasium_vector_env_with_next_step_autoreset() -> None:
+    with engine_of(find_task(CAR, {"max_episode_steps": 3}), 2, 1) as engine:
+        observation, _ = engine.reset(seed=0)
+        assert engine.observation_space.contains(observation)
+        rewards, flags = [], []
+        for _ in range(5):
+            _, reward, terminated, truncated, _ = engine.step(engine.action_space.sample())
+            rewards.append(reward.all())
+            flags.append((terminated.any(), truncated.all()))
+        assert rewards == [True, True, True, False, True]
+        assert flags == [(False, False)] * 2 + [(False, True)] + [(False, False)] * 2
+
+
+@needs_envpool
+def test_a_reset_in_the_middle_of_an_episode_is_refused() -> None:
+    with engine_of(CAR, 2, 1) as engine:
+        engine.begin(0)
+        with pytest.raises(EngineError, match="finished"):
+            engine.advance(np.zeros((2, 1), np.float32), np.array([True, False]))
+
+
+@needs_envpool
+def test_close_ends_the_threads_and_can_be_called_again() -> None:
+    before = len(os.listdir("/proc/self/task"))
+    engine = EnvPoolEngine(find_task(CAR), 4, 3)
+    engine.begin(0)
+    engine.begin(1)
+    assert len(os.listdir("/proc/self/task")) >= before + 3
+    engine.close()
+    engine.close()
+    assert len(os.listdir("/proc/self/task")) <= before
+    with pytest.raises(EngineError, match="closed"):
+        engine.begin(0)
+
+
+@needs_envpool
+def test_it_has_no_state_to_give() -> None:
+    with engine_of(CAR, 1, 1) as engine:
+        assert engine.get_state() is None
