@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 # What `make walk` teaches: the arguments of the surefoot command.
 WALK ?= train bipedal-walker --recipe bipedal-walker-embedded
-# What `make bench` runs.
-BENCH ?= benchmarks/peers.py
+# What `make bench` runs, in turn.
+BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py
 # Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.
 PYTEST ?= pytest -n 2 --dist loadfile
 
@@ -62,7 +62,7 @@ format: $(VENV)/.dev  ## Put the code into form
 	$(VENV)/bin/ruff format
 
 bench: $(BENCH_VENV)/.bench  ## Measure against other libraries
-	$(BENCH_VENV)/bin/python $(BENCH)
+	@for script in $(BENCH); do $(BENCH_VENV)/bin/python "$$script"; done
 
 clean:  ## Remove what make and the tools have put here; runs/ stays
 	rm -rf $(VENV) $(BENCH_VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # the command line answers '--help' before NumPy is loaded
+    import numpy as np
+
+
+_MOST_LISTED = 30
+_LONGEST_NAME = 200  # comparing names takes time with the square of their length
 
 
 class SurefootError(Exception):
     """Base of every error that Surefoot raises on purpose; its message is one line."""
+
+    def __str__(self) -> str:
+        # Messages quote names and files, which may hold line breaks and whatever moves a terminal's cursor.
+        line = " ".join(super().__str__().split())
+        return "".join(c if c.isprintable() else "?" for c in line)
 
 
 class InputError(SurefootError):
@@ -41,7 +52,7 @@ class NonFiniteError(SurefootError):
         arrays: what it was found in, by name.
     """
 
-    def __init__(self, message: str, arrays: dict[str, np.ndarray] | None = None):
+    def __init__(self, message: str, arrays: "dict[str, np.ndarray] | None" = None):
         super().__init__(message)
         self.arrays = arrays or {}
 
@@ -49,13 +60,15 @@ class NonFiniteError(SurefootError):
 def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
     """Return up to `n` of `options` that are spelt most like `name`, best first."""
     by_lower = {option.lower(): option for option in options}
-    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=n, cutoff=0.5)]
+    return [by_lower[match] for match in get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=n, cutoff=0.5)]
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid names, or all of them when none is near."""
+    """Return the end of an error message: the nearest valid names, or all of them if they are few and none is near."""
     options = sorted(options)
     close = nearest(name, options)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
+    if len(options) > _MOST_LISTED:
+        return "; 'surefoot list' shows what there is"
     return "; choose from " + ", ".join(options) if options else ""

@@ -1,19 +1,24 @@
 """The public face: what `import surefoot` offers."""
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from surefoot.errors import InputError, PolicyFileError
+from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
-from surefoot.recipes.files import default_recipe, load_recipe
+from surefoot.recipes.files import default_recipe, dump_recipe, load_recipe
 from surefoot.recipes.settings import Recipe, replaced
 from surefoot.reports.evaluation import evaluate_policy, evaluate_run
 from surefoot.runs.folder import RunFolder
 from surefoot.settings import validate
-from surefoot.simulation.choose import make_engine
+from surefoot.simulation.choose import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
@@ -42,9 +47,15 @@ def train(
         SurefootError: a wrong name or setting, or the training failed.
     """
     changes = {key.replace("__", "."): value for key, value in settings.items()}
-    complete = make_recipe(task, recipe, changes)
-    folder = start_folder(complete, name, root)
-    return loop.train(complete, folder, progress)
+    return train_recipe(make_recipe(task, recipe, changes), name, root, progress)
+
+
+def train_recipe(
+    recipe: Recipe, name: str | None = None, root: Path | str = "runs", progress: Progress | None = None
+) -> Outcome:
+    """Train by a complete recipe; the rest as `train`."""
+    with _new_folder(recipe, name, root) as folder:
+        return loop.train(recipe, folder, progress)
 
 
 def resume(run: str | Path, root: Path | str = "runs", progress: Progress | None = None) -> Outcome:
@@ -54,7 +65,7 @@ def resume(run: str | Path, root: Path | str = "runs", progress: Progress | None
 
 def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **options: Any) -> dict[str, Any]:
     """Judge the policy of a run, or of a policy file, on fresh episodes; see `reports.evaluation`."""
-    if Path(run).is_file():
+    if os.path.isfile(run):
         return evaluate_policy(load_policy(run), episodes=episodes, **options)
     return evaluate_run(RunFolder.open(str(run), root), episodes=episodes, **options)
 
@@ -89,18 +100,31 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     if base_info.id != info.id:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
-    find_task(complete.task, complete.task_options)
+    choose_engine(complete.engine.name, find_task(complete.task, complete.task_options))
     return complete
 
 
-def start_folder(recipe: Recipe, name: str | None, root: Path | str) -> RunFolder:
-    """Make the folder of a new run and write its recipe into it."""
-    from surefoot.files import atomic_write
-    from surefoot.recipes.files import dump_recipe
-
+@contextlib.contextmanager
+def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[RunFolder]:
+    """Make the folder of a new run with its recipe; take it away again if nothing is left that could be resumed."""
+    root = Path(root)
+    existed = next((path for path in (root, *root.parents) if path.exists()), None)
     folder = RunFolder.create(root, recipe.task, name, f"{recipe.algorithm}-seed{recipe.seed}")
-    atomic_write(folder.recipe, dump_recipe(recipe).encode())
-    return folder
+    try:
+        try:
+            atomic_write(folder.recipe, dump_recipe(recipe).encode())
+        except OSError as error:
+            raise RunError(f"cannot write '{folder.recipe}': {error.strerror}") from error
+        yield folder
+    except BaseException:
+        if not folder.checkpoints.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+            for path in folder.path.parents:
+                if path == existed:
+                    break
+                with contextlib.suppress(OSError):  # other runs are in it
+                    path.rmdir()
+        raise
 
 
-__all__ = ["PolicyFileError", "evaluate", "load", "make", "make_recipe", "resume", "start_folder", "train"]
+__all__ = ["PolicyFileError", "evaluate", "load", "make", "make_recipe", "resume", "train", "train_recipe"]

@@ -1,10 +1,11 @@
 """The base of all settings: typed, frozen, validated, every field documented beside its definition."""
 
+import re
 from typing import Any, TypeVar
 
 import pydantic
 
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, nearest, suggestion
 
 Model = TypeVar("Model", bound="Settings")
 
@@ -34,18 +35,24 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
 def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
-    field = ".".join(path)
+    field = _short(".".join(path))
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
         names = owner.model_fields if owner else ()
-        return f"unknown setting '{_short(field)}'" + suggestion(path[-1][:80], names)
+        return f"unknown setting '{field}'" + suggestion(path[-1][:80], names)
     if first["type"] == "missing":
         return f"setting '{field}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    given = first["input"]
+    if first["type"] == "literal_error" and isinstance(given, str):
+        allowed = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        message += suggestion(given, allowed) if nearest(given, allowed) else ""
+    elif first["type"] in ("model_type", "model_attributes_type"):
+        message = "holds several settings; name one of them" if field else "settings have names; give NAME = VALUE"
     if not field:
         return message
-    return f"{field} = {_short(repr(first['input']))}: {message}"
+    return f"{field} = {_short(_written(given))}: {message}"
 
 
 def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
@@ -58,6 +65,13 @@ def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
             return None
         model = nested[0]
     return model
+
+
+def _written(value: Any) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # Python writes no whole number of thousands of digits
+        return "a very large value"
 
 
 def _short(text: str, limit: int = 100) -> str:

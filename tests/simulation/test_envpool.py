@@ -1,6 +1,7 @@
 """The engine on EnvPool: Gymnasium's dynamics, ends of episodes and seeds, by EnvPool's threads."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
 @needs_envpool
 @pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.float32([-3.0])}])
 def test_a_task_of_other_sizes_or_bounds_is_not_envpools(changed: dict) -> None:
-    info = TaskInfo(**{**vars(find_task(CAR)), **changed})
+    info = dataclasses.replace(find_task(CAR), **changed)
     assert not available(info)
 
 

@@ -1,6 +1,7 @@
 """The engine of worker processes: equal to a plain loop, and sound when workers or environments fail."""
 
 import contextlib
+import dataclasses
 import gc
 import os
 import select
@@ -238,8 +239,7 @@ def test_an_exception_reaches_the_user_whole(trouble: float, text: str) -> None:
 
 
 def test_an_environment_that_cannot_be_made_says_why() -> None:
-    good = find_task(SHORT)
-    info = TaskInfo(**{**vars(good), "options": {"trouble": "make"}})
+    info = dataclasses.replace(find_task(SHORT), options={"trouble": "make"})
     with pytest.raises(
         EngineError, match=r"worker 0 \(copies 0 to 1\): RuntimeError: cannot be built"
     ) as caught:
@@ -248,7 +248,7 @@ def test_an_environment_that_cannot_be_made_says_why() -> None:
 
 
 def test_an_environment_of_another_shape_is_refused() -> None:
-    info = TaskInfo(**{**vars(find_task(SHORT)), "observation_size": 1})
+    info = dataclasses.replace(find_task(SHORT), observation_size=1)
     with pytest.raises(EngineError, match="shapes"):
         ProcessesEngine(info, 2, 1)
 
@@ -345,7 +345,7 @@ def test_deaths_with_progress_between_are_borne() -> None:
 
 @pytest.mark.filterwarnings("ignore:worker:RuntimeWarning")
 def test_an_environment_that_always_kills_its_worker_does_not_loop_for_ever() -> None:
-    info = TaskInfo(**{**vars(find_task(SHORT)), "options": {"trouble": "reset"}})
+    info = dataclasses.replace(find_task(SHORT), options={"trouble": "reset"})
     with engine_of(info, 2, 1) as engine, pytest.raises(EngineError, match="died 4 times"):
         engine.begin(0)
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
 Parameters = dict[str, list[Layer] | jax.Array]
+Width = Annotated[int, Field(ge=1, le=100_000)]
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -25,11 +26,11 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class PolicySettings(Settings):
     """The shape of the networks and of the Gaussian over actions."""
 
-    trunk: tuple[int, ...] = ()
+    trunk: tuple[Width, ...] = ()
     """Widths of the hidden layers that actor and critic share; empty keeps the two apart."""
-    actor: tuple[int, ...] = (64, 64)
+    actor: tuple[Width, ...] = (64, 64)
     """Widths of the actor's own hidden layers."""
-    critic: tuple[int, ...] = (64, 64)
+    critic: tuple[Width, ...] = (64, 64)
     """Widths of the critic's own hidden layers."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """The non-linearity after each hidden layer."""
@@ -46,8 +47,8 @@ class PolicySettings(Settings):
     over the training; or a second output of the actor."""
     initial_std: float = Field(1.0, gt=0, le=10)
     """The standard deviation at the start, in units of half the action range."""
-    final_std: float = Field(0.1, gt=0, le=10)
-    """The standard deviation at the end of a schedule."""
+    final_std: float = Field(0.1, ge=0, le=10)
+    """The standard deviation at the end of a schedule, before the floor."""
     std_schedule: Literal["linear", "cosine", "exponential"] = "linear"
     """The form of the schedule."""
     minimum_std: float = Field(0.01, ge=1e-6, le=10)
@@ -148,8 +149,10 @@ def state_value(parameters: Parameters, feature: jax.Array, settings: PolicySett
 
 def scheduled_log_std(settings: PolicySettings, progress: jax.Array) -> jax.Array:
     """Return the log standard deviation that the schedule gives at `progress` in [0, 1]."""
-    start, end = settings.initial_std, settings.final_std
+    start, end, floor = settings.initial_std, settings.final_std, settings.minimum_std
     if settings.std_schedule == "exponential":
-        return math.log(start) + progress * (math.log(end) - math.log(start))
-    share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.std_schedule == "cosine" else progress
-    return jnp.log(start + share * (end - start))
+        std = start * (max(end, floor) / start) ** progress
+    else:
+        share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.std_schedule == "cosine" else progress
+        std = start + share * (end - start)
+    return jnp.log(jnp.maximum(std, floor))

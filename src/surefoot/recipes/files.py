@@ -1,5 +1,7 @@
 """Recipes as TOML files: the ones that come with Surefoot, and people's own."""
 
+import os
+import stat
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -26,7 +28,7 @@ def load_recipe(name: str) -> Recipe:
     if name in recipe_names():
         return validate(Recipe, _parse((_folder() / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
     path = Path(name)
-    if path.suffix != ".toml" and not path.exists():
+    if path.suffix != ".toml" and not os.path.exists(name):  # unlike Path's, it takes any text for a name
         raise InputError(f"unknown recipe '{name}'" + suggestion(name, recipe_names()) + " (or a path to a .toml file)")
     return read_recipe(path)
 
@@ -37,13 +39,19 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: the file cannot be read, or is not a valid recipe.
     """
+    source = " ".join(str(path).split())
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise InputError(f"{path}: too large to be a recipe")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{source}: not a file; name the .toml file itself")
+        if found.st_size > _LARGEST_FILE:
+            raise InputError(f"{source}: too large to be a recipe")
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    return validate(Recipe, _parse(content, str(path)), str(path))
+        raise InputError(f"{source}: {error.strerror or error}") from None
+    except ValueError as error:  # a name that no file can have
+        raise InputError(f"{source}: {error}") from None
+    return validate(Recipe, _parse(content, source), source)
 
 
 def default_recipe(task: str, algorithm: str = "ppo") -> Recipe:
@@ -73,8 +81,8 @@ def _parse(content: bytes, source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise InputError(f"{source}: not a text file in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: not valid TOML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        raise InputError(f"{source}: not valid TOML: {str(error)[:200]}") from None
     except RecursionError:
         raise InputError(f"{source}: nested too deeply") from None
 

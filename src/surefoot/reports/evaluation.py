@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.errors import InputError
+from surefoot.errors import InputError, PolicyFileError
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -19,6 +19,7 @@ from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
 from surefoot.tasks.catalogue import find_task
 
 _MOST_EPISODES = 1_000_000
+_WHICH = {"policy": "best policy (it was not evaluated; there may be a last one: --last)", "last": "last policy"}
 
 
 def evaluate_policy(
@@ -86,7 +87,10 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
         **options: as in `evaluate_policy`.
     """
     recipe = read_recipe(folder.recipe)
-    policy = load_policy(folder.policy / f"{which}.safetensors")
+    path = folder.policy / f"{which}.safetensors"
+    if not path.exists():
+        raise PolicyFileError(f"run '{folder.path}' has kept no {_WHICH[which]} yet")
+    policy = load_policy(path)
     result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]
     result |= {

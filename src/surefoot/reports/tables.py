@@ -1,6 +1,6 @@
-"""Print evaluations as a table, one row per run, in colour on a terminal and as plain text elsewhere."""
+"""Tables, in colour on a terminal and as plain text elsewhere; that of evaluations has one row per run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -28,22 +28,37 @@ def print_evaluations(evaluations: Iterable[Mapping[str, Any]], file: TextIO | N
     A record has `task`, `run`, `episodes`, `return` and `length` (each as `summarise` returns), `falls` (a
     count or None) and may have `algorithm`; what is missing shows as a dash.
     """
+    print_table(_COLUMNS, (_cells(record) for record in evaluations), file, numbers_from=_NUMBERS)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    file: TextIO | None = None,
+    numbers_from: int | None = None,
+) -> None:
+    """Print rows of cells under the names of their columns.
+
+    Args:
+        columns: the names.
+        rows: as many cells each.
+        file: standard output by default.
+        numbers_from: the first column that is set flush right and never folded; None: there is none.
+    """
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     fancy, unicode = console.is_terminal, console.encoding.lower().startswith("utf")
     if not fancy:
         console.width = _PLAIN_WIDTH
+
+    def written(text: str) -> str:
+        return text if unicode else text.replace("±", "+-").encode("ascii", "replace").decode()
+
     table = Table(box=SIMPLE_HEAD if fancy else None, header_style="bold" if fancy else "", pad_edge=False)
-    for index, name in enumerate(_COLUMNS):
-        justify = "right" if index >= _NUMBERS else "left"
-        table.add_column(
-            name if unicode else name.replace("±", "+-"),
-            justify=justify,
-            no_wrap=index >= _NUMBERS,
-            overflow="fold",
-        )
-    for record in evaluations:
-        cells = _cells(record)
-        table.add_row(*cells if unicode else [cell.replace("±", "+-") for cell in cells])
+    for index, name in enumerate(columns):
+        number = numbers_from is not None and index >= numbers_from
+        table.add_column(written(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in rows:
+        table.add_row(*map(written, row))
     console.print(table)
 
 

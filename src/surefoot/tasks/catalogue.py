@@ -1,11 +1,14 @@
 """Find a task by its short name or by any Gymnasium id, and say what it looks like."""
 
+import contextlib
 import dataclasses
 import functools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 
 from surefoot.errors import InputError, suggestion
@@ -119,11 +122,23 @@ def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
     try:
-        return gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
+        with quiet_mujoco():
+            return gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
-    except (gymnasium.error.Error, TypeError, ValueError, OSError) as error:
-        raise InputError(f"task '{name}' cannot be made: {_one_line(error)}") from error
+    except Exception as error:  # a task may be anybody's code
+        raise InputError(f"task '{name}' cannot be made: {_one_line(error) or type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def quiet_mujoco() -> Iterator[None]:
+    """Keep MuJoCo from printing, and from writing MUJOCO_LOG.TXT, what it thinks of the age of a model's file."""
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(previous)
 
 
 def _check_registered(name: str, id: str) -> None:

@@ -127,9 +127,6 @@ class _Training:
         self.counters = Counters()
         self.info: TaskInfo = find_task(recipe.task, recipe.task_options)
         self.engine_name = choose_engine(recipe.engine.name, self.info)
-        hint = hint_faster(self.engine_name, self.info) if recipe.engine.name == "auto" else ""
-        if hint:
-            progress.say(hint)
         self.trackers = make_trackers(
             list(self.settings.trackers), folder.path, recipe.model_dump(mode="json"), progress.warn
         )
@@ -176,6 +173,10 @@ class _Training:
                 tracker.close()
 
     def _start(self, resumed: bool) -> None:
+        recipe, hint = self.recipe, hint_faster(self.engine_name, self.info)
+        self.progress.say(f"'{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) in {self.folder.path}")
+        if recipe.engine.name == "auto" and hint:
+            self.progress.say(hint)
         # Always begin, so that what a checkpoint cannot restore (a simulator's inside) starts in a defined way.
         seed = self._engine_seed()
         if not resumed:

@@ -1,0 +1,122 @@
+"""Where the time of Surefoot's own training goes, how much of its simulator's speed it keeps, and what memory it takes.
+
+The recipe `half-cheetah` trains with the whole loop around it, but without evaluations. After each iteration a second
+engine, equal to the first, makes as many steps with random controls, so that both meet the same moods of the machine.
+The random engine never resets; a reset is due once in a thousand steps. Memory is that of an ordinary
+`surefoot train`, evaluations included, in a process of its own.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measuring import RESULTS, load_average, print_table, run_child, spread, told, write_results
+
+TASK = "half-cheetah"
+PARTS = ("simulation", "policy", "update")
+
+
+def main() -> None:
+    """Measure memory, then speed and shares; print them and write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=500_000, help="environment steps of each training")
+    parser.add_argument("--output", type=Path, default=RESULTS / "ppo_shares.json")
+    given = parser.parse_args()
+    load = load_average()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    # First, for a process's peak memory begins at that of the process which started it: this one, still small.
+    memory = _peak_memory_mib(given.steps)
+    results = _alternate(given.steps)
+    results["peak_memory_mib"] = memory
+    _print(results)
+    write_results(given.output, load, results)
+
+
+def _peak_memory_mib(steps: int) -> float:
+    with tempfile.TemporaryDirectory() as root:
+        command = [sys.executable, "-m", "surefoot.cli", "train", TASK, "--quiet", "--root", root]
+        return run_child([*command, "--training.steps", str(steps)]).peak_memory_mib
+
+
+def _alternate(steps: int) -> dict[str, Any]:
+    """Train, with random controls on a second engine after every iteration."""
+    import numpy as np
+
+    from surefoot.face import make_recipe, start_folder
+    from surefoot.runs.metrics import read_metrics
+    from surefoot.simulation.choose import make_engine
+    from surefoot.tasks.catalogue import find_task
+    from surefoot.training import loop
+    from surefoot.training.progress import Progress
+
+    changes = {
+        "training.steps": steps,
+        # One short evaluation comes after the last step, and is not timed.
+        "training.evaluate_every": 10**12,
+        "training.evaluation_episodes": 1,
+        "training.stop_at_return": None,
+        "engine.name": "batch",
+    }
+    recipe = make_recipe(TASK, None, changes)
+    info, copies, horizon = find_task(TASK), recipe.engine.copies, recipe.ppo.horizon
+    engine = make_engine("batch", info, copies, recipe.engine.threads)
+    engine.begin(0)
+    shape = (horizon, copies, info.action_size)
+    controls = np.random.default_rng(0).uniform(info.action_low, info.action_high, shape).astype(np.float32)
+    never = np.zeros(copies, bool)
+    training, random = [], []
+
+    class Alternating(Progress):
+        """Lets the random engine run whenever an iteration has ended and been logged."""
+
+        def start(self, *_: object) -> None:
+            self._left = time.perf_counter()
+
+        def update(self, *_: object) -> None:
+            entered = time.perf_counter()
+            training.append(entered - self._left)
+            for action in controls:
+                engine.advance(action, never)
+            self._left = time.perf_counter()
+            random.append(self._left - entered)
+
+    with tempfile.TemporaryDirectory() as root:
+        folder = start_folder(recipe, "bench", root)
+        loop.train(recipe, folder, Alternating(quiet=True))
+        rows = [row for row in read_metrics(folder.metrics) if "steps_per_second" in row]
+    engine.close()
+    made = horizon * copies
+    training, random, rows = training[1:], random[1:], rows[1:]  # the first iteration compiles
+    if not rows:
+        raise SystemExit(f"--steps {steps}: choose more than {made}, the steps of one iteration")
+    seconds = {part: sum(row[f"time/{part}"] for row in rows) for part in PARTS}
+    seconds["rest"] = sum(training) - sum(seconds.values())
+    return {
+        "task": info.id,
+        "recipe": recipe.model_dump(mode="json"),
+        "iterations": len(rows),
+        "steps_per_iteration": made,
+        "training_steps_per_second": made * len(rows) / sum(training),
+        "random_steps_per_second": made * len(rows) / sum(random),
+        "training_per_random": spread(theirs / ours for ours, theirs in zip(training, random, strict=True)),
+        "shares": {part: seconds[part] / sum(training) for part in seconds},
+    }
+
+
+def _print(results: dict[str, Any]) -> None:
+    rows = [
+        ("training, steps/s", f"{results['training_steps_per_second']:,.0f}"),
+        ("engine with random controls, steps/s", f"{results['random_steps_per_second']:,.0f}"),
+        ("training / engine, median (min-max)", told(results["training_per_random"], 2)),
+        *((f"share of {part}", f"{share:.1%}") for part, share in results["shares"].items()),
+        ("peak memory, MiB", f"{results['peak_memory_mib']:,.0f}"),
+    ]
+    print_table(f"PPO, {results['task']}, recipe {results['recipe']['name']}", ("", ""), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""How many environment steps a second PPO trains at, here and in two peers, on the same task with the same settings.
+
+HalfCheetah-v5 at Stable-Baselines3's defaults: 8 environments, minibatches of 64, 10 epochs, two 64-64 tanh networks,
+nothing normalised but advantages (`sb3-defaults.toml`). Those defaults say 2048 steps per environment, which makes
+16384 transitions an update; "2048 transitions an update" is measured too.
+
+Heats find the faster way to run each peer: its environments in one process or in eight, PyTorch with its default
+number of threads or with one. Then every round times each contender once, in turn and in a process of its own, so
+that whatever slows the machine down meets them all. A time covers all of training, simulation, learning, logging; it
+starts when the first iteration has ended, for that one compiles. The second figure starts with the process itself:
+imports, construction and compiling included. Surefoot's steps include resets, one in a thousand.
+"""
+
+import argparse
+import functools
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measuring import RESULTS, ROOT, load_average, print_table, run_child, spread, told, write_results
+
+TASK = "HalfCheetah-v5"
+COPIES = 8
+PEERS = ("stable-baselines3", "sbx")
+# Rates are compared, so the faster contender makes more steps, to be timed for long enough.
+SUREFOOT_FACTOR = 8
+
+
+def main() -> None:
+    """Run the heats and the rounds, print the tables and write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="how often each contender is timed (default: 3)")
+    parser.add_argument(
+        "--steps", type=int, default=16384, help="timed steps of a peer, at least an update (default: 16384)"
+    )
+    parser.add_argument("--heat-steps", type=int, default=8192, help="timed steps of a heat (default: 8192)")
+    parser.add_argument(
+        "--transitions",
+        type=int,
+        nargs="+",
+        choices=(16384, 2048),
+        default=[16384, 2048],
+        help="transitions an update, of all environments together (default: both)",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS / "ppo_throughput.json")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        print(json.dumps(_train_peer(**json.loads(given.child))))
+        return
+    load = load_average()
+    heats = {peer: _heats(peer, given.heat_steps) for peer in PEERS}
+    chosen = {peer: max(heats[peer], key=lambda heat: heat["steps_per_second"]) for peer in PEERS}
+    readings = {}
+    for transitions in given.transitions:
+        readings[str(transitions)] = _measure(transitions, given.rounds, given.steps, chosen)
+        _print(transitions, readings[str(transitions)])
+    write_results(given.output, load, {"task": TASK, "copies": COPIES, "heats": heats, "transitions": readings})
+
+
+def _heats(peer: str, steps: int) -> list[dict[str, Any]]:
+    """Time each way to run a peer; the work per step is the same at any number of transitions an update."""
+    ways = [{"environments": kind, "torch_threads": None} for kind in ("DummyVecEnv", "SubprocVecEnv")]
+    if peer == "stable-baselines3":  # SBX learns with JAX, which has no such setting
+        ways += [way | {"torch_threads": 1} for way in ways]
+    results = []
+    for way in ways:
+        result = _time_peer(peer, way, 2048, steps)
+        _say(f"heat: {peer}, {_describe(way)}", result)
+        results.append(way | {"steps_per_second": result["steps_per_second"]})
+    return results
+
+
+def _measure(transitions: int, rounds: int, steps: int, chosen: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    contenders = {"surefoot": functools.partial(_time_surefoot, transitions, steps * SUREFOOT_FACTOR)}
+    for peer in PEERS:
+        contenders[peer] = functools.partial(_time_peer, peer, chosen[peer], transitions, steps)
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for number in range(1, rounds + 1):
+        for name, contender in contenders.items():
+            results[name].append(contender())
+            _say(f"{transitions} transitions, round {number} of {rounds}: {name}", results[name][-1])
+    summary: dict[str, Any] = {}
+    for name, timed in results.items():
+        summary[name] = {field: spread(result[field] for result in timed) for field in timed[0]}
+        if name in PEERS:
+            summary[name]["run_as"] = _describe(chosen[name])
+            summary[name]["surefoot_is_faster_by"] = {
+                field: spread(
+                    ours[field] / theirs[field] for ours, theirs in zip(results["surefoot"], timed, strict=True)
+                )
+                for field in ("steps_per_second", "steps_per_second_with_start")
+            }
+    return summary
+
+
+def _time_surefoot(transitions: int, steps: int) -> dict[str, float]:
+    """Train by the command that users type, and read its times from the metrics of its run."""
+    from surefoot.runs.metrics import read_metrics
+
+    iterations = 1 + math.ceil(steps / transitions)
+    settings = {
+        "--ppo.horizon": transitions // COPIES,
+        "--training.steps": iterations * transitions,
+        # One short evaluation comes after the last step, and is not timed.
+        "--training.evaluate_every": 10**12,
+        "--training.evaluation_episodes": 1,
+    }
+    with tempfile.TemporaryDirectory() as root:
+        recipe = str(ROOT / "benchmarks" / "sb3-defaults.toml")
+        command = [sys.executable, "-m", "surefoot.cli", "train", "half-cheetah", "--quiet", "--recipe", recipe]
+        command += ["--root", root, "--name", "bench", *(str(word) for pair in settings.items() for word in pair)]
+        ran = run_child(command)
+        rows = read_metrics(Path(root) / "half-cheetah" / "bench" / "metrics.jsonl")
+    return _rates([row["time"] for row in rows if "steps_per_second" in row], transitions, ran.began)
+
+
+def _time_peer(peer: str, way: dict[str, Any], transitions: int, steps: int) -> dict[str, float]:
+    order = {
+        "peer": peer,
+        "environments": way["environments"],
+        "torch_threads": way["torch_threads"],
+        "transitions": transitions,
+        "iterations": 1 + math.ceil(steps / transitions),
+    }
+    ran = run_child([sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(order)])
+    return _rates(ran.answer()["iterations_ended"], transitions, ran.began)
+
+
+def _rates(ended: list[float], transitions: int, began: float) -> dict[str, float]:
+    """Turn the times at which iterations ended, in seconds since 1970, into steps per second."""
+    return {
+        "steps_per_second": (len(ended) - 1) * transitions / (ended[-1] - ended[0]),
+        "steps_per_second_with_start": len(ended) * transitions / (ended[-1] - began),
+        "start_s": ended[0] - began,
+        "timed_s": ended[-1] - ended[0],
+    }
+
+
+def _train_peer(
+    peer: str, environments: str, torch_threads: int | None, transitions: int, iterations: int
+) -> dict[str, Any]:
+    """Train a peer in this process and return when its iterations ended; only numbers that differ are set."""
+    import torch
+    from stable_baselines3.common import vec_env
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    if torch_threads:
+        torch.set_num_threads(torch_threads)
+    if peer == "sbx":
+        from sbx import PPO
+    else:
+        from stable_baselines3 import PPO
+
+    class Clock(BaseCallback):
+        """Notes when each rollout starts, which is when the iteration before it has ended."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.started: list[float] = []
+
+        def _on_rollout_start(self) -> None:
+            self.started.append(time.time())
+
+        def _on_step(self) -> bool:
+            return True
+
+    copies = make_vec_env(TASK, COPIES, seed=0, vec_env_cls=getattr(vec_env, environments))
+    try:
+        clock = Clock()
+        model = PPO("MlpPolicy", copies, n_steps=transitions // COPIES, seed=0, device="cpu")
+        model.learn(iterations * transitions, callback=clock)
+        return {"iterations_ended": [*clock.started[1:], time.time()]}
+    finally:
+        copies.close()
+
+
+def _describe(way: dict[str, Any]) -> str:
+    threads = way["torch_threads"]
+    return way["environments"] + (f", {threads} PyTorch thread" if threads else ", default threads")
+
+
+def _say(what: str, result: dict[str, float]) -> None:
+    print(f"{what}: {result['steps_per_second']:,.0f} steps/s over {result['timed_s']:.1f} s", flush=True)
+
+
+def _print(transitions: int, summary: dict[str, Any]) -> None:
+    rows = []
+    for name, figures in summary.items():
+        ratios = figures.get("surefoot_is_faster_by")
+        rows.append(
+            [
+                f"{name} ({figures['run_as']})" if name in PEERS else name,
+                told(figures["steps_per_second"]),
+                told(ratios["steps_per_second"], 2) if ratios else "",
+                told(figures["steps_per_second_with_start"]),
+                told(figures["start_s"], 1),
+            ]
+        )
+    columns = ("", "steps/s", "Surefoot is faster by", "steps/s with start", "start and first iteration, s")
+    print_table(f"\nPPO, {TASK}, {transitions} transitions an update: median (min-max)", columns, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Train one recipe with several seeds, one after the other, and judge each policy on fresh episodes.
+
+    python benchmarks/seeds.py half-cheetah --seeds 5 --output results/half-cheetah-ppo.json
+
+Each training is a process of its own, timed from its start to its stop: imports, compilation, evaluations and
+checkpoints included. Whatever else is given goes to `surefoot train`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from surefoot.recipes.files import read_recipe
+from surefoot.reports.statistics import summarise, summarise_seeds
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.training.loop import versions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--root", type=Path, default=Path("runs/seeds"))
+    given, settings = parser.parse_known_args()
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    trained = [train(given, settings, seed) for seed in seeds]
+    returns = [np.array(one.pop("returns")) for one in trained]
+    result = {
+        "command": " ".join(["python", *map(os.path.relpath, sys.argv[:1]), *sys.argv[1:]]),
+        "task": given.task,
+        "recipe": trained[0]["recipe"],
+        "over_seeds": summarise_seeds(returns),
+        "training_seconds": summarise([one["training_seconds"] for one in trained]),
+        "seeds": trained,
+        "machine": machine(),
+        "versions": versions(),
+        "revision": revision(),
+    }
+    given.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({key: result[key] for key in ("over_seeds", "training_seconds")}, indent=1))
+
+
+def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
+    """Train and evaluate one seed."""
+    name = f"{given.output.stem}-{seed}"
+    command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *settings]
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "surefoot.cli", *command, "--quiet"], check=True)
+    seconds = time.perf_counter() - began
+    folder = RunFolder.open(f"{given.task.replace(':', '-')}/{name}", given.root)
+    rows = [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
+    answer = subprocess.run(
+        [sys.executable, "-m", "surefoot.cli", "evaluate", str(folder.path), "--json"]
+        + ["--episodes", str(given.episodes)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    evaluation = json.loads(answer.stdout)[0]
+    one = {
+        "seed": seed,
+        "recipe": read_recipe(folder.recipe).name,
+        "steps": rows[-1]["step"],
+        "training_seconds": round(seconds, 1),
+        "return": evaluation["return"],
+        "length": evaluation["length"],
+        "falls": evaluation["falls"],
+        "evaluation_seeds": evaluation["seeds"],
+        "curve": [
+            [row["step"], row["seconds"], row["evaluation/return"]] for row in rows if "evaluation/return" in row
+        ],
+        "returns": evaluation["returns"],
+    }
+    figures = evaluation["return"]
+    print(
+        f"seed {seed}: {one['steps']:,} steps in {seconds:.0f} s; return {figures['mean']:.1f} "
+        f"[{figures['ci_low']:.1f}, {figures['ci_high']:.1f}], falls {evaluation['falls']}",
+        flush=True,
+    )
+    return one
+
+
+def machine() -> str:
+    """Say what this ran on."""
+    model = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{os.cpu_count()} cores, {model}, {platform.system()}"
+
+
+def revision() -> str:
+    """Return the git revision, with a plus where files differ from it."""
+    answer = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Networks: shapes, how they begin, and what each layer computes, against plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pydantic
+import pytest
+
+from surefoot.policies.networks import (
+    PolicySettings,
+    action_distribution,
+    apply_head,
+    features,
+    hidden_layer,
+    init_actor_critic,
+    init_mlp,
+    scheduled_log_std,
+    state_value,
+)
+
+KEY = jax.random.PRNGKey(0)
+
+
+def shapes(layers) -> list[tuple[int, ...]]:
+    return [layer["weight"].shape for layer in layers]
+
+
+def randomised(tree, seed: int = 0):
+    """Put random numbers everywhere, so that no bias or gain is left at 0 or 1."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), tree)
+
+
+def test_actor_and_critic_are_apart_without_a_trunk() -> None:
+    parameters = init_actor_critic(KEY, 5, 2, PolicySettings(actor=(8, 7), critic=(6,)))
+    assert parameters["trunk"] == []
+    assert shapes(parameters["actor"]) == [(5, 8), (8, 7), (7, 2)]
+    assert shapes(parameters["critic"]) == [(5, 6), (6, 1)]
+    assert parameters["log_std"].shape == (2,)
+
+
+def test_a_trunk_comes_before_both() -> None:
+    settings = PolicySettings(trunk=(9, 4), actor=(), critic=(3,))
+    parameters = init_actor_critic(KEY, 5, 2, settings)
+    assert shapes(parameters["trunk"]) == [(5, 9), (9, 4)]
+    assert shapes(parameters["actor"]) == [(4, 2)]
+    assert shapes(parameters["critic"]) == [(4, 3), (3, 1)]
+    observation = jnp.ones((7, 5))
+    feature = features(parameters, observation, settings)
+    assert feature.shape == (7, 4)
+
+    def total(parameters, head):
+        feature = features(parameters, observation, settings)
+        return head(parameters, feature)
+
+    for head in (
+        lambda p, f: action_distribution(p, f, settings)[0].sum(),
+        lambda p, f: state_value(p, f, settings).sum(),
+    ):
+        slope = jax.grad(total)(randomised(parameters), head)
+        assert all(jnp.abs(layer["weight"]).max() > 0 for layer in slope["trunk"])
+
+
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
+def test_outputs_have_the_shapes_promised(leading: tuple[int, ...]) -> None:
+    for std, std_shape in (("learned", (2,)), ("scheduled", (2,)), ("network", (*leading, 2))):
+        settings = PolicySettings(std=std)
+        parameters = init_actor_critic(KEY, 5, 2, settings)
+        feature = features(parameters, jnp.ones((*leading, 5)), settings)
+        mean, log_std = action_distribution(parameters, feature, settings)
+        assert mean.shape == (*leading, 2)
+        assert log_std.shape == std_shape
+        assert state_value(parameters, feature, settings).shape == leading
+
+
+@pytest.mark.parametrize("sizes", [(6, 20, 4), (20, 6, 20)])
+def test_weights_begin_orthogonal_and_biases_at_zero(sizes: tuple[int, ...]) -> None:
+    layers = init_mlp(KEY, sizes, last_gain=0.01, layer_norm=False)
+    for layer, gain in zip(layers, (np.sqrt(2), 0.01), strict=True):
+        weight = np.asarray(layer["weight"]) / gain
+        small = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
+        np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-5)
+        np.testing.assert_array_equal(layer["bias"], 0)
+
+
+def test_layers_begin_different_from_each_other_and_for_each_key() -> None:
+    first, second, _ = init_mlp(KEY, (8, 8, 8, 1), 1.0, False)
+    other = init_mlp(jax.random.PRNGKey(1), (8, 8, 8, 1), 1.0, False)[0]
+    assert not np.allclose(first["weight"], second["weight"])
+    assert not np.allclose(first["weight"], other["weight"])
+
+
+def test_an_untrained_actor_stays_near_the_middle() -> None:
+    settings = PolicySettings()
+    parameters = init_actor_critic(KEY, 5, 2, settings)
+    observation = jnp.asarray(np.random.default_rng(0).normal(size=(100, 5)), jnp.float32)
+    mean, _ = action_distribution(parameters, observation, settings)
+    assert 0 < jnp.abs(mean).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "activation, formula",
+    [
+        ("tanh", np.tanh),
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("elu", lambda x: np.where(x > 0, x, np.expm1(x))),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
+    ],
+)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_a_network_computes_what_numpy_does(activation: str, formula, layer_norm: bool) -> None:
+    settings = PolicySettings(trunk=(6,), actor=(8,), critic=(4, 3), activation=activation, layer_norm=layer_norm)
+    parameters = randomised(init_actor_critic(KEY, 5, 2, settings))
+    observation = np.random.default_rng(1).normal(size=(10, 5))
+
+    def hidden(layer, x):
+        x = x @ np.float64(layer["weight"]) + np.float64(layer["bias"])
+        if layer_norm:
+            x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+            x = x * np.float64(layer["norm_gain"]) + np.float64(layer["norm_bias"])
+        return formula(x)
+
+    def head(layers, x):
+        for layer in layers[:-1]:
+            x = hidden(layer, x)
+        return x @ np.float64(layers[-1]["weight"]) + np.float64(layers[-1]["bias"])
+
+    feature = hidden(parameters["trunk"][0], observation)
+    found = features(parameters, jnp.float32(observation), settings)
+    np.testing.assert_allclose(found, feature, rtol=1e-3, atol=1e-4)
+    mean, _ = action_distribution(parameters, found, settings)
+    np.testing.assert_allclose(mean, head(parameters["actor"], feature), rtol=1e-3, atol=1e-3)
+    value = state_value(parameters, found, settings)
+    np.testing.assert_allclose(value, head(parameters["critic"], feature)[:, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_layer_norm_belongs_to_hidden_layers_only() -> None:
+    layers = init_mlp(KEY, (5, 8, 2), 1.0, layer_norm=True)
+    assert set(layers[0]) == {"weight", "bias", "norm_gain", "norm_bias"}
+    assert set(layers[1]) == {"weight", "bias"}
+    x = jnp.asarray(100 + 30 * np.random.default_rng(2).normal(size=(4, 5)), jnp.float32)
+    out = np.asarray(hidden_layer(layers[0], x, lambda x: x))
+    np.testing.assert_allclose(out.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(1), 1, rtol=1e-4)
+
+
+def test_a_head_without_hidden_layers_is_linear() -> None:
+    layers = randomised(init_mlp(KEY, (3, 2), 1.0, False))
+    found = apply_head(layers, jnp.eye(3), jnp.tanh)
+    np.testing.assert_allclose(found, layers[0]["weight"] + layers[0]["bias"], rtol=1e-6)
+
+
+def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
+    linear, squashed = PolicySettings(mean="linear"), PolicySettings(mean="tanh")
+    parameters = randomised(init_actor_critic(KEY, 5, 2, linear))
+    x = jnp.asarray(np.random.default_rng(4).normal(size=(20, 5)), jnp.float32)
+    mean, _ = action_distribution(parameters, x, linear)
+    assert jnp.abs(mean).max() > 1
+    np.testing.assert_allclose(action_distribution(parameters, x, squashed)[0], np.tanh(mean), rtol=1e-5)
+
+
+@pytest.mark.parametrize("std", ["learned", "scheduled", "network"])
+def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
+    settings = PolicySettings(std=std, initial_std=0.4)
+    parameters = init_actor_critic(KEY, 5, 2, settings)
+    _, log_std = action_distribution(parameters, jnp.zeros((3, 5)), settings)
+    np.testing.assert_allclose(np.exp(log_std), 0.4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("std", ["learned", "scheduled", "network"])
+def test_the_standard_deviation_has_a_floor(std: str) -> None:
+    settings = PolicySettings(std=std, minimum_std=0.2)
+    parameters = init_actor_critic(KEY, 5, 2, settings) | {"log_std": jnp.array([-10.0, 0.5])}
+    _, log_std = action_distribution(parameters, jnp.zeros((1, 5)), settings)
+    np.testing.assert_allclose(np.exp(log_std).reshape(-1), [0.2, np.exp(0.5)], rtol=1e-5)
+
+
+def test_only_a_learnt_standard_deviation_has_a_gradient() -> None:
+    for std, moves in (("learned", True), ("scheduled", False), ("network", True)):
+        settings = PolicySettings(std=std)
+        parameters = init_actor_critic(KEY, 5, 2, settings)
+        slope = jax.grad(lambda p, s=settings: action_distribution(p, jnp.ones((1, 5)), s)[1].sum())(parameters)
+        assert bool((slope["log_std"] != 0).all()) == moves, std
+        assert bool((slope["actor"][-1]["weight"] != 0).any()) == (std == "network"), std
+
+
+def test_a_networks_standard_deviation_depends_on_the_observation() -> None:
+    settings = PolicySettings(std="network", actor=(8,))
+    parameters = randomised(init_actor_critic(KEY, 5, 2, settings))
+    assert shapes(parameters["actor"]) == [(5, 8), (8, 4)]
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(2, 5)), jnp.float32)
+    output = apply_head(parameters["actor"], x, jnp.tanh)
+    mean, log_std = action_distribution(parameters, x, settings)
+    np.testing.assert_allclose(mean, output[:, :2], rtol=1e-5)
+    wanted = np.maximum(output[:, 2:] + parameters["log_std"], np.log(settings.minimum_std))
+    np.testing.assert_allclose(log_std, wanted, rtol=1e-5)
+    assert not np.allclose(log_std[0], log_std[1])
+
+
+@pytest.mark.parametrize(
+    "schedule, wanted",
+    [
+        ("linear", [0.8, 0.65, 0.5, 0.2]),
+        ("cosine", [0.8, 0.8 - 0.6 * (1 - np.sqrt(0.5)) / 2, 0.5, 0.2]),
+        ("exponential", [0.8, 0.8 * (1 / 4) ** 0.25, 0.4, 0.2]),
+    ],
+)
+def test_schedules_of_the_standard_deviation(schedule: str, wanted: list[float]) -> None:
+    settings = PolicySettings(std_schedule=schedule, initial_std=0.8, final_std=0.2)
+    found = [np.exp(scheduled_log_std(settings, jnp.float32(progress))) for progress in (0, 0.25, 0.5, 1)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"activation": "gelu"},
+        {"initial_std": 0},
+        {"initial_std": float("inf")},
+        {"minimum_std": 0},
+        {"observation_clip": 0},
+        {"std": "none"},
+        {"mean": "sigmoid"},
+        {"actor": "64"},
+        {"actor": (64, 0)},
+        {"critic": (-1,)},
+        {"trunk": (10**9,)},
+        {"hidden": (64, 64)},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PolicySettings(**wrong)
+    with pytest.raises(pydantic.ValidationError):
+        PolicySettings().initial_std = 2.0  # pyrefly: ignore

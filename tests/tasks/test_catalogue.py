@@ -1,0 +1,160 @@
+"""Finding tasks: what is known of them, and how a wrong name or option is answered."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from surefoot.errors import InputError
+from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_task, make_env
+
+
+class Odd(gymnasium.Env):
+    """An environment whose spaces are whatever a test wants."""
+
+    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+@pytest.fixture
+def odd_task(monkeypatch: pytest.MonkeyPatch):
+    """A function that registers a task with the spaces it is given, and returns its id."""
+    registry = dict(gymnasium.registry)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", registry)
+    monkeypatch.setattr(gymnasium, "registry", registry)
+
+    def register(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> str:
+        id = "SurefootOdd-v0"
+        gymnasium.register(id, entry_point=lambda: Odd(observation_space, action_space))
+        return id
+
+    find_task.__globals__["_find"].cache_clear()
+    yield register
+    find_task.__globals__["_find"].cache_clear()
+
+
+BOX = gymnasium.spaces.Box(-1, 1, (3,))
+
+
+def message_of(name: str, options: dict | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        find_task(name, options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("short, id", SHORT_NAMES.items())
+def test_short_names_and_ids_lead_to_the_same_task(short: str, id: str) -> None:
+    for name in (short, id):
+        info = find_task(name)
+        assert (info.name, info.id) == (short, id)
+
+
+@pytest.mark.parametrize(
+    "name, sizes, bounds, limit, threshold, fall",
+    [
+        ("half-cheetah", (17, 6), (-1, 1), 1000, 4800.0, "none"),
+        ("ant", (105, 8), (-1, 1), 1000, 6000.0, "terminated"),
+        ("Hopper-v5", (11, 3), (-1, 1), 1000, 3800.0, "terminated"),
+        ("Walker2d-v5", (17, 6), (-1, 1), 1000, None, "terminated"),
+        ("bipedal-walker", (24, 4), (-1, 1), 1600, 300, "reward"),
+        ("Pendulum-v1", (3, 1), (-2, 2), 200, None, "none"),
+    ],
+)
+def test_what_is_known_of_a_task_is_what_gymnasium_says(name, sizes, bounds, limit, threshold, fall) -> None:
+    info = find_task(name)
+    assert (info.observation_size, info.action_size) == sizes
+    assert info.action_low.dtype == info.action_high.dtype == np.float32
+    np.testing.assert_array_equal(info.action_low, bounds[0])
+    np.testing.assert_array_equal(info.action_high, bounds[1])
+    assert (info.max_episode_steps, info.reward_threshold, info.fall) == (limit, threshold, fall)
+
+
+def test_options_change_the_task_and_are_remembered() -> None:
+    info = find_task("ant", {"include_cfrc_ext_in_observation": False, "max_episode_steps": 50})
+    assert (info.observation_size, info.max_episode_steps) == (27, 50)
+    assert info.options == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 50}
+    assert find_task("ant").observation_size == 105
+    env = make_env(info)
+    assert env.observation_space.shape == (27,)
+    assert env.spec is not None and env.spec.max_episode_steps == 50
+    env.close()
+
+
+def test_a_task_without_a_time_limit_has_none() -> None:
+    assert find_task("Hopper-v5", {"max_episode_steps": -1}).max_episode_steps is None
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        ("half-chetah", "'half-cheetah'"),
+        ("HalfCheetah", "'HalfCheetah-v"),
+        ("hopper-v5", "'Hopper-v5'"),
+        ("BIPEDAL-WALKER", "'bipedal-walker'"),
+    ],
+)
+def test_an_unknown_task_is_met_by_the_nearest_names(name: str, wanted: str) -> None:
+    message = message_of(name)
+    assert message.startswith(f"unknown task '{name}'; did you mean ")
+    assert wanted in message
+
+
+def test_a_module_that_is_not_there_is_named() -> None:
+    assert "the module 'no_such_lab' cannot be imported" in message_of("no_such_lab:Walker-v0")
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        ({"no_such_option": 1}, "no_such_option"),
+        ({"xml_file": "/nowhere/ant.xml"}, "/nowhere/ant.xml"),
+        ({"disable_env_checker": False}, "disable_env_checker"),
+        ({"main_body": {1, 2}}, "only numbers, texts and lists"),
+        ({"main_body": np.float32(1)}, "only numbers, texts and lists"),
+    ],
+)
+def test_wrong_options_are_named(options: dict, part: str) -> None:
+    assert part in message_of("ant", options)
+
+
+def test_actions_that_are_choices_are_refused_with_the_continuous_twin() -> None:
+    message = message_of("MountainCar-v0")
+    assert "acts by Discrete; Surefoot needs continuous actions" in message
+    assert "MountainCarContinuous-v0" in message
+
+
+@pytest.mark.parametrize(
+    "observation, part",
+    [
+        (gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8), "a box of shape (8, 8, 3) (an image)"),
+        (gymnasium.spaces.Box(0, 1, (4, 2)), "a box of shape (4, 2)"),
+        (gymnasium.spaces.Dict({"joints": BOX}), "Dict"),
+        (gymnasium.spaces.Discrete(4), "Discrete"),
+    ],
+)
+def test_observations_that_are_no_flat_box_are_refused(odd_task, observation: gymnasium.Space, part: str) -> None:
+    assert f"observes {part}; Surefoot learns from flat boxes" in message_of(odd_task(observation, BOX))
+
+
+def test_actions_that_are_no_flat_box_are_refused(odd_task) -> None:
+    assert "acts by MultiBinary" in message_of(odd_task(BOX, gymnasium.spaces.MultiBinary(3)))
+
+
+def test_unbounded_actions_are_kept_unbounded(odd_task) -> None:
+    info = find_task(odd_task(BOX, gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)))
+    np.testing.assert_array_equal(info.action_low, -np.inf)
+    np.testing.assert_array_equal(info.action_high, np.inf)
+    assert (info.max_episode_steps, info.reward_threshold, info.fall) == (None, None, "none")
+
+
+def info_with(fall: str) -> TaskInfo:
+    return TaskInfo(**{**vars(find_task("Pendulum-v1")), "fall": fall})
+
+
+def test_falls_are_told_by_each_tasks_own_sign() -> None:
+    terminated = np.array([True, True, False, False])
+    last_reward = np.array([-100.0, 0.3, -100.0, 0.3])
+    assert info_with("none").falls(terminated, last_reward) is None
+    for rule, wanted in (("terminated", terminated), ("reward", [True, False, False, False])):
+        np.testing.assert_array_equal(info_with(rule).falls(terminated, last_reward), wanted)
