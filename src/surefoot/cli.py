@@ -1,6 +1,8 @@
 """The command line: one function per command; nothing heavy is imported until it is needed."""
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +12,10 @@ from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
 _EPILOG = """\
 any setting of a recipe can be changed on the way:
-  surefoot train half-cheetah --seed 3 --ppo.learning_rate 1e-4 --engine.copies 64
+  surefoot train half-cheetah --seed 3 --ppo.learning_rate 1e-4 --policy.actor [128,64]
   surefoot train --settings              lists them all
 """
+_LARGEST = 100_000_000
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,22 +28,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 wrong input, 1 anything else, 130 interrupted."""
     try:
-        parser, commands = _make_parser()
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        settings: list[str] = []
-        if words and words[0] == "train":
-            words, settings = _split_settings(words, commands["train"])
-        elif words and not words[0].startswith("-") and words[0] not in commands:
-            raise InputError(f"unknown command '{words[0]}'" + suggestion(words[0], commands))
-        given, rest = parser.parse_known_args(words)
-        if not hasattr(given, "command"):
-            parser.print_help()
-            return 0
-        if rest:
-            options = [flag for action in commands[words[0]]._actions for flag in action.option_strings]
-            raise InputError(f"unknown argument '{rest[0]}'" + suggestion(rest[0], options))
-        given.changes = _parse_settings(settings)
-        return given.command(given) or 0
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where a reader that has left is met
+        return status
     except InputError as error:
         print(f"surefoot: {error}", file=sys.stderr)
         return 2
@@ -54,23 +44,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("surefoot: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left, as `head` does
-        sys.stderr.close()
+        with contextlib.suppress(OSError, ValueError):  # or Python would complain once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a file that may not be read
+        where = f"'{error.filename}': " if error.filename else ""
+        print(f"surefoot: {SurefootError(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
 
 
-def _split_settings(words: list[str], command: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
-    """Part the command's own arguments from the settings of a recipe."""
-    flags = {flag for action in command._actions for flag in action.option_strings}
-    own, settings = [], []
-    position = 0
-    while position < len(words):
-        word = words[position]
-        if word.startswith("--") and len(word) > 2 and word.partition("=")[0] not in flags:
-            settings += words[position : position + (1 if "=" in word else 2)]
-            position += 1 if "=" in word else 2
-        else:
+def _run(words: list[str]) -> int:
+    parser, commands = _make_parser()
+    if not words:
+        parser.print_help()
+        return 0
+    if words[0].startswith("-"):
+        parser.parse_args(words[:1])  # which ends here, unless the flag is unknown
+        raise InputError(f"unexpected argument '{words[0]}' (see 'surefoot --help')")
+    if words[0] not in commands:
+        raise InputError(f"unknown command '{words[0]}'" + suggestion(words[0], commands))
+    flags = [flag for action in commands[words[0]]._actions for flag in action.option_strings]
+    settings: dict[str, str | None] = {}
+    if words[0] == "train":
+        words, settings = _split_settings(words, flags)
+    given, rest = parser.parse_known_args(words)
+    if rest:
+        hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {words[0]} --help')"
+        raise InputError(f"unexpected argument '{rest[0]}'{hint}")
+    given.changes, given.flags = settings, flags
+    return given.command(given)
+
+
+def _split_settings(words: list[str], flags: list[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Part the command's own arguments from the settings of a recipe, `--a.b VALUE` or `--a.b=VALUE`."""
+    own: list[str] = []
+    settings: dict[str, str | None] = {}
+    rest = words[::-1]
+    while rest:
+        word = rest.pop()
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or word == "--" or name in flags:
             own.append(word)
-            position += 1
+        elif equals:
+            settings[name[2:]] = value
+        else:  # None, where the value was forgotten
+            settings[name[2:]] = rest.pop() if rest and not rest[-1].startswith("--") else None
     return own, settings
 
 
@@ -85,16 +103,22 @@ def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    def add(name: str, function, help: str) -> argparse.ArgumentParser:
-        description = help[0].upper() + help[1:] + "."
-        command = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
+    def add(name: str, function, help: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         command.set_defaults(command=function)
         return command
 
     def add_root(command: argparse.ArgumentParser) -> None:
         command.add_argument("--root", default="runs", help="the folder of all runs (default: runs)")
 
-    train = add("train", _train, "train a policy on a task")
+    train = add("train", _train, "train a policy on a task", _EPILOG)
     train.add_argument("task", nargs="?", help="a short name such as ant, or any Gymnasium id")
     train.add_argument("--recipe", help="a recipe's name (see 'surefoot list'), or a .toml file")
     train.add_argument("--name", help="the run's name")
@@ -105,14 +129,14 @@ def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
     resume = add("resume", _resume, "go on with a run that was stopped")
     resume.add_argument("run", help="a run's folder, or TASK/NAME")
-    resume.add_argument("--steps", type=int, help="train until so many environment steps instead")
+    resume.add_argument("--steps", type=_whole_number, help="train until so many environment steps instead")
     resume.add_argument("--quiet", action="store_true", help="show only warnings")
     add_root(resume)
 
     evaluate = add("evaluate", _evaluate, "judge policies on fresh episodes")
     evaluate.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
-    evaluate.add_argument("--episodes", type=int, default=100, help="how many (default: 100)")
-    evaluate.add_argument("--seed", type=int, default=0, help="shifts the episodes' seeds (default: 0)")
+    evaluate.add_argument("--episodes", type=_whole_number, default=100, help="how many (default: 100)")
+    evaluate.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
     evaluate.add_argument("--engine", default="auto", help="which engine simulates (default: auto)")
     evaluate.add_argument("--last", action="store_true", help="the last policy instead of the best")
     evaluate.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -121,8 +145,8 @@ def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     record = add("record", _record, "film a policy at work")
     record.add_argument("run", help="a run's folder, TASK/NAME, or a policy file")
     record.add_argument("--output", type=Path, help="the film, .mp4, or .webp or .gif for a short animation")
-    record.add_argument("--episodes", type=int, default=1, help="how many episodes (default: 1)")
-    record.add_argument("--seed", type=int, default=0, help="the episodes' seed (default: 0)")
+    record.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
+    record.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
     add_root(record)
 
     report = add("report", _report, "draw the learning curves of runs")
@@ -130,7 +154,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     report.add_argument("--output", type=Path, help="the picture, .png (default: curve.png in the first run)")
     add_root(report)
 
-    add("list", _list, "show tasks, recipes and engines")
+    add("list", _list, "show tasks, recipes, engines and algorithms")
     add("doctor", _doctor, "say what this machine has and lacks")
     return parser, commands.choices
 
@@ -144,32 +168,34 @@ class _Version(argparse.Action):
 
 
 def _train(given: argparse.Namespace) -> int:
+    from surefoot.recipes.words import parse_settings
+
+    changes = parse_settings(given.changes, given.flags)
     if given.settings:
-        from surefoot.reports.tables import print_settings
+        from surefoot.reports.listing import print_settings
 
         print_settings()
         return 0
-    if given.task is None:
+    task = given.task or changes.pop("task", None)
+    if task is None:
         raise InputError("which task? such as 'surefoot train half-cheetah' (see 'surefoot list')")
-    from surefoot.face import make_recipe, start_folder
-    from surefoot.training import loop
+    if "task" in changes:
+        raise InputError(f"two tasks: '{task}' and '{changes['task']}'; choose one")
+    from surefoot.face import make_recipe, train_recipe
     from surefoot.training.progress import Progress
 
-    recipe = make_recipe(given.task, given.recipe, given.changes)
-    folder = start_folder(recipe, given.name, given.root)
+    recipe = make_recipe(task, given.recipe, changes)
     progress = Progress(given.quiet)
-    progress.say(f"training '{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) into {folder.path}")
     try:
-        outcome = loop.train(recipe, folder, progress)
-    except SurefootError:
-        if not folder.checkpoints.exists():
-            _remove_empty(folder)
-        raise
+        outcome = train_recipe(recipe, given.name, given.root, progress)
     finally:
         progress.stop()
     status = _tell(outcome)
     if given.video and status == 0:
-        _film(outcome.folder.path, None, 1, 0, given.root)
+        try:
+            _film(outcome.folder.path, None, 1, 0, given.root)
+        except SurefootError as error:
+            raise SurefootError(f"the training is done, but no film was made: {error}") from error
     return status
 
 
@@ -209,7 +235,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     results = []
     for run in given.runs:
         options: dict[str, Any] = {"seed": given.seed, "engine": given.engine}
-        if given.last and not Path(run).is_file():
+        if given.last and not os.path.isfile(run):
             options["which"] = "last"
         results.append(evaluate(run, given.episodes, root=given.root, **options))
     if given.json:
@@ -220,8 +246,9 @@ def _evaluate(given: argparse.Namespace) -> int:
 
 
 def _record(given: argparse.Namespace) -> int:
-    if given.episodes < 1:
-        raise InputError(f"--episodes {given.episodes}: choose 1 or more")
+    for name, value, least in (("--episodes", given.episodes, 1), ("--seed", given.seed, 0)):
+        if not least <= value <= _LARGEST:
+            raise InputError(f"{name} {value}: choose {least} to {_LARGEST}")
     return _film(given.run, given.output, given.episodes, given.seed, given.root)
 
 
@@ -232,13 +259,16 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
     from surefoot.simulation.episodes import EVALUATION_SEEDS
     from surefoot.tasks.catalogue import find_task
 
-    if Path(run).is_file():
+    if os.path.isfile(run):
         policy, default = load_policy(run), Path("policy.mp4")
     else:
         folder = RunFolder.open(str(run), root)
-        policy, default = load_policy(folder.policy_file), folder.videos / "best.mp4"
+        best, last = folder.policy_file, folder.policy / "last.safetensors"
+        if best.exists() or not last.exists():
+            policy, default = load_policy(best), folder.videos / "best.mp4"
+        else:
+            policy, default = load_policy(last), folder.videos / "last.mp4"
     path = output or default
-    path.parent.mkdir(parents=True, exist_ok=True)
     info = find_task(policy.task, policy.task_options)
     if path.suffix in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
@@ -269,7 +299,7 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    from surefoot.reports.tables import print_catalogue
+    from surefoot.reports.listing import print_catalogue
 
     print_catalogue()
     return 0
@@ -281,39 +311,14 @@ def _doctor(given: argparse.Namespace) -> int:
     return examine()
 
 
-def _parse_settings(words: list[str]) -> dict[str, Any]:
-    """Read `--a.b VALUE` and `--a.b=VALUE` pairs; values are written as in TOML, or plain text."""
-    changes: dict[str, Any] = {}
-    position = 0
-    while position < len(words):
-        word = words[position]
-        if not word.startswith("--") or len(word) < 3:
-            raise InputError(f"unexpected argument '{word}'; settings are written --name VALUE")
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            position += 1
-            if position == len(words):
-                raise InputError(f"setting '--{name}' needs a value")
-            value = words[position]
-        changes[name.replace("-", "_")] = _parse_value(value)
-        position += 1
-    return changes
-
-
-def _parse_value(text: str) -> Any:
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return text
-
-
-def _remove_empty(folder) -> None:
-    """Take away the folder of a run that failed before it began."""
-    import shutil
-
-    shutil.rmtree(folder.path, ignore_errors=True)
+def _whole_number(text: str) -> int:
+    """Read `3`, `1_000_000` or `1e6`."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        if float(text).is_integer():
+            return int(float(text))
+    raise argparse.ArgumentTypeError(f"'{text[:100]}' is not a whole number")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def engine_of(task: str | TaskInfo, num_envs: int, workers: int = 0, **options) 
 
 
 def ends(frame: np.ndarray) -> np.ndarray:
-    return (frame[:, -2:] > 0.5).any(1)
+    return np.max(frame[:, -2:], axis=1) > 0.5
 
 
 def no_action(engine: ProcessesEngine) -> np.ndarray:

@@ -23,24 +23,27 @@ def setting_fields(model: type[Settings] = Recipe, parent: str = "") -> Iterator
             yield parent + name, field
 
 
-def parse_settings(texts: Mapping[str, str], flags: Sequence[str] = ()) -> dict[str, Any]:
+def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -> dict[str, Any]:
     """Turn the texts of settings, by dotted name, into values that `Recipe` can judge.
 
     A text is read as TOML writes values (`1e-3`, `true`, `[64, 64]`). Beyond that quotes may be left out,
     `none` stands for no value, and a list of one needs no brackets.
 
     Args:
-        texts: such as `{"ppo.clip": "0.1"}`; a "-" in a name is as good as a "_".
+        texts: such as `{"ppo.clip": "0.1"}`; a "-" in a name is as good as a "_"; None: the value is missing.
         flags: what else the person may have meant by a name that is not known, such as "--name".
 
     Raises:
-        InputError: there is no such setting; the message names the nearest.
+        InputError: there is no such setting (the message names the nearest), or its value is missing.
     """
     fields = dict(setting_fields())
-    return {
-        known: _parse_value(text, fields[known].annotation if known in fields else None)
-        for known, text in ((_known(name, fields, flags), text) for name, text in texts.items())
-    }
+    values = {}
+    for name, text in texts.items():
+        known = _known(name, fields, flags)
+        if text is None:
+            raise InputError(f"setting '--{known}' needs a value; 'surefoot train --settings' says which")
+        values[known] = _parse_value(text, fields[known].annotation if known in fields else None)
+    return values
 
 
 def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> str:

@@ -86,10 +86,7 @@ def _findings() -> Iterator[Finding]:
 
 
 def _python() -> Finding:
-    text = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-    if sys.version_info < (3, 11):
-        return MISSING, "Python", f"{text}; install Python 3.11 or later"
-    return OK, "Python", text
+    return OK, "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> Finding:
@@ -189,10 +186,8 @@ def _pictures() -> Finding:
     except Exception:
         return NOTE, "OpenGL", "cannot be tried before the packages above are there"
     if not available:
-        return NOTE, "OpenGL", (
-            "none without a screen, so pictures of MuJoCo tasks are skipped, all else works; on Debian or Ubuntu: "
-            "apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
-        )
+        lack = "none without a screen, so pictures of MuJoCo tasks are skipped, all else works"
+        return NOTE, "OpenGL", f"{lack}; on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
     return OK, "OpenGL", f"pictures of MuJoCo tasks (MUJOCO_GL={os.environ.get('MUJOCO_GL', 'glfw')})"
 
 
@@ -217,7 +212,7 @@ def _environment() -> Iterator[Finding]:
         value = os.environ.get(name, "")
         if value.isdecimal() and 0 < int(value) < _cores():
             found = True
-            yield NOTE, "environment", f"{name}={value} leaves cores idle, this process may use {_cores()}; unset {name}"
+            yield NOTE, "environment", f"{name}={value} leaves some of the {_cores()} cores idle; unset {name}"
     flags = os.environ.get("XLA_FLAGS", "")
     if "multi_thread_eigen=false" in flags or "intra_op_parallelism_threads" in flags:
         found = True

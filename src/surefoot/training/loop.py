@@ -173,14 +173,11 @@ class _Training:
                 tracker.close()
 
     def _start(self, resumed: bool) -> None:
-        recipe, hint = self.recipe, hint_faster(self.engine_name, self.info)
-        self.progress.say(f"'{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) in {self.folder.path}")
-        if recipe.engine.name == "auto" and hint:
-            self.progress.say(hint)
         # Always begin, so that what a checkpoint cannot restore (a simulator's inside) starts in a defined way.
         seed = self._engine_seed()
         if not resumed:
             self.learner.start(seed)
+            self._greet()
             self.metrics.mark("start", 0, versions=versions(), engine=self.engine_name)
             self._checkpoint()
             return
@@ -193,7 +190,18 @@ class _Training:
         self.counters = Counters(**header["counters"])
         self.learner.restore(unflatten_tree(self.learner.state(), arrays, "learner"))
         self._session_start = self.counters.seconds
+        self._greet()
+        if not self.learner.restores_episodes:
+            self.progress.warn(f"engine '{self.engine_name}' cannot give its inner state; episodes begin anew")
         self.metrics.mark("resume", self.counters.steps, versions=versions(), engine=self.engine_name)
+
+    def _greet(self) -> None:
+        recipe, steps = self.recipe, self.counters.steps
+        start = f", from step {steps:,}" if steps else ""
+        self.progress.say(f"'{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) in {self.folder.path}{start}")
+        hint = hint_faster(self.engine_name, self.info) if recipe.engine.name == "auto" else ""
+        if hint:
+            self.progress.say(hint)
 
     def _loop(self, stop: Callable[[], bool]) -> str:
         counters, settings = self.counters, self.settings

@@ -114,6 +114,11 @@ class OnPolicyLearner:
             self.info.options,
         )
 
+    @property
+    def restores_episodes(self) -> bool:
+        """Whether `restore` continues the very episodes that were under way."""
+        return self.engine.get_state() is not None
+
     def state(self) -> dict[str, Any]:
         """Return everything that decides how training goes on, as a tree of arrays."""
         engine = self.engine.get_state()
