@@ -96,7 +96,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console.print(table, "")
 
 
-def write_results(path: Path, load_before: float, results: dict[str, Any]) -> None:
+def write_results(path: Path, busy_before: float | None, results: dict[str, Any]) -> None:
     """Write results with what is needed to repeat them: command, date, commit, machine, versions."""
     origin = {
         "command": shlex.join(["python", *(os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:])]),
@@ -107,7 +107,7 @@ def write_results(path: Path, load_before: float, results: dict[str, Any]) -> No
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "system": platform.platform(),
-            "load_before": load_before,
+            "busy_before": busy_before,
         },
         "versions": {"python": platform.python_version()} | _versions(),
     }
@@ -116,12 +116,27 @@ def write_results(path: Path, load_before: float, results: dict[str, Any]) -> No
     print(path)
 
 
-def load_average() -> float:
-    """Return how many processes wanted to run over the last minute; well above 0 spoils a measurement."""
-    load = os.getloadavg()[0]
-    if load > 0.5:
-        print(f"warning: the machine is busy (load average {load:.1f}); the figures will be too low", file=sys.stderr)
-    return round(load, 2)
+def busy_share() -> float | None:
+    """Return how much of all cores others use, in [0, 1], watched for a second; None where Linux is not there to ask.
+
+    The load average would not do: it still holds the benchmark before this one.
+    """
+    try:
+        before = _cpu_ticks()
+        time.sleep(1)
+        idle, total = (after - then for after, then in zip(_cpu_ticks(), before, strict=True))
+    except OSError:
+        return None
+    busy = 1 - idle / max(total, 1)
+    if busy > 0.1:
+        print(f"warning: others use {busy:.0%} of this machine; the figures will be too low", file=sys.stderr)
+    return round(busy, 3)
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """Return the idle ticks and all ticks of all cores since the start."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, load_average, print_table, run_child, spread, told, write_results
+from measuring import RESULTS, busy_share, print_table, run_child, spread, told, write_results
 
 TASK = "half-cheetah"
 PARTS = ("simulation", "policy", "update")
@@ -26,14 +26,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500_000, help="environment steps of each training")
     parser.add_argument("--output", type=Path, default=RESULTS / "ppo_shares.json")
     given = parser.parse_args()
-    load = load_average()
+    busy = busy_share()
     os.environ["JAX_PLATFORMS"] = "cpu"
     # First, for a process's peak memory begins at that of the process which started it: this one, still small.
     memory = _peak_memory_mib(given.steps)
     results = _alternate(given.steps)
     results["peak_memory_mib"] = memory
     _print(results)
-    write_results(given.output, load, results)
+    write_results(given.output, busy, results)
 
 
 def _peak_memory_mib(steps: int) -> float:
@@ -46,23 +46,23 @@ def _alternate(steps: int) -> dict[str, Any]:
     """Train, with random controls on a second engine after every iteration."""
     import numpy as np
 
-    from surefoot.face import make_recipe, start_folder
+    import surefoot
+    from surefoot.recipes.files import default_recipe, read_recipe
     from surefoot.runs.metrics import read_metrics
     from surefoot.simulation.choose import make_engine
     from surefoot.tasks.catalogue import find_task
-    from surefoot.training import loop
     from surefoot.training.progress import Progress
 
-    changes = {
-        "training.steps": steps,
-        # One short evaluation comes after the last step, and is not timed.
-        "training.evaluate_every": 10**12,
-        "training.evaluation_episodes": 1,
-        "training.stop_at_return": None,
-        "engine.name": "batch",
-    }
-    recipe = make_recipe(TASK, None, changes)
+    recipe = default_recipe(TASK)
     info, copies, horizon = find_task(TASK), recipe.engine.copies, recipe.ppo.horizon
+    settings = {
+        "engine__name": "batch",
+        "training__steps": steps,
+        # One short evaluation comes after the last step, and is not timed.
+        "training__evaluate_every": 10**12,
+        "training__evaluation_episodes": 1,
+        "training__stop_at_return": None,
+    }
     engine = make_engine("batch", info, copies, recipe.engine.threads)
     engine.begin(0)
     shape = (horizon, copies, info.action_size)
@@ -85,9 +85,9 @@ def _alternate(steps: int) -> dict[str, Any]:
             random.append(self._left - entered)
 
     with tempfile.TemporaryDirectory() as root:
-        folder = start_folder(recipe, "bench", root)
-        loop.train(recipe, folder, Alternating(quiet=True))
+        folder = surefoot.train(TASK, root=root, progress=Alternating(quiet=True), **settings).folder
         rows = [row for row in read_metrics(folder.metrics) if "steps_per_second" in row]
+        recipe = read_recipe(folder.recipe)
     engine.close()
     made = horizon * copies
     training, random, rows = training[1:], random[1:], rows[1:]  # the first iteration compiles

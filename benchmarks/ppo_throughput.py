@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, ROOT, load_average, print_table, run_child, spread, told, write_results
+from measuring import RESULTS, ROOT, busy_share, print_table, run_child, spread, told, write_results
 
 TASK = "HalfCheetah-v5"
 COPIES = 8
@@ -52,14 +52,14 @@ def main() -> None:
     if given.child:
         print(json.dumps(_train_peer(**json.loads(given.child))))
         return
-    load = load_average()
+    busy = busy_share()
     heats = {peer: _heats(peer, given.heat_steps) for peer in PEERS}
     chosen = {peer: max(heats[peer], key=lambda heat: heat["steps_per_second"]) for peer in PEERS}
     readings = {}
     for transitions in given.transitions:
         readings[str(transitions)] = _measure(transitions, given.rounds, given.steps, chosen)
         _print(transitions, readings[str(transitions)])
-    write_results(given.output, load, {"task": TASK, "copies": COPIES, "heats": heats, "transitions": readings})
+    write_results(given.output, busy, {"task": TASK, "copies": COPIES, "heats": heats, "transitions": readings})
 
 
 def _heats(peer: str, steps: int) -> list[dict[str, Any]]:

@@ -61,8 +61,7 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
     folder = RunFolder.open(f"{given.task.replace(':', '-')}/{name}", given.root)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
     answer = subprocess.run(
-        [sys.executable, "-m", "surefoot.cli", "evaluate", str(folder.path), "--json"]
-        + ["--episodes", str(given.episodes)],
+        [sys.executable, "-m", "surefoot.cli", "evaluate", str(folder.path), "--json", f"--episodes={given.episodes}"],
         check=True,
         capture_output=True,
         text=True,

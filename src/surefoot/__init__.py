@@ -15,9 +15,12 @@ def __getattr__(name: str):
 
         return getattr(face, name)
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("surefoot")
+        try:
+            return version("surefoot")
+        except PackageNotFoundError:  # run from its source, not installed
+            return "unknown"
     raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
 
 

@@ -92,7 +92,7 @@ def _split_settings(words: list[str], flags: list[str]) -> tuple[list[str], dict
     return own, settings
 
 
-def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     parser = _Parser(
         prog="surefoot",
         description="Teaches bodies with legs to walk, run and climb.",
@@ -293,7 +293,7 @@ def _report(given: argparse.Namespace) -> int:
     print(path)
     if given.output is None and len(folders) == 1:
         losses = folders[0].path / "losses.png"
-        plot_losses(folders[0], losses)
+        plot_losses(folders, losses)
         print(losses)
     return 0
 

@@ -25,9 +25,7 @@ def make_policy(seed: int = 0, low=LOW, high=HIGH, **settings) -> Policy:
     policy.parameters = jax.tree.map(
         lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.parameters
     )
-    policy.normaliser = Normaliser(
-        jnp.asarray(random.normal(size=5), jnp.float32), jnp.full(5, 4.0), jnp.float32(100)
-    )
+    policy.normaliser = Normaliser(jnp.asarray(random.normal(size=5), jnp.float32), jnp.full(5, 4.0), jnp.float32(100))
     return policy
 
 

@@ -23,9 +23,7 @@ needs_envpool = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def engine_of(
-    task: str | TaskInfo, num_envs: int, threads: int = 0, seed: int = 0
-) -> Iterator[EnvPoolEngine]:
+def engine_of(task: str | TaskInfo, num_envs: int, threads: int = 0, seed: int = 0) -> Iterator[EnvPoolEngine]:
     engine = EnvPoolEngine(find_task(task) if isinstance(task, str) else task, num_envs, threads, seed)
     try:
         yield engine
@@ -84,7 +82,7 @@ def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
 
 
 @needs_envpool
-@pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.float32([-3.0])}])
+@pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.array([-3.0], np.float32)}])
 def test_a_task_of_other_sizes_or_bounds_is_not_envpools(changed: dict) -> None:
     info = dataclasses.replace(find_task(CAR), **changed)
     assert not available(info)
@@ -114,9 +112,7 @@ def test_mujoco_tasks_move_as_gymnasiums_do(id: str, hidden: int) -> None:
     with engine_of(info, 4, 2) as engine:
         frame = engine.begin(0)
         for _ in range(60):
-            action = random.uniform(info.action_low, info.action_high, (4, info.action_size)).astype(
-                np.float32
-            )
+            action = random.uniform(info.action_low, info.action_high, (4, info.action_size)).astype(np.float32)
             previous, finished = frame, ends(frame)
             frame = engine.advance(action, finished)
             np.testing.assert_array_equal(frame[finished, size:], 0.0)

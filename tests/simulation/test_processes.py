@@ -147,9 +147,7 @@ class PlainLoop:
     ],
 )
 @pytest.mark.parametrize("seed", [0, 12345])
-def test_equals_a_plain_loop_step_by_step(
-    task: str, num_envs: int, workers: int, steps: int, seed: int
-) -> None:
+def test_equals_a_plain_loop_step_by_step(task: str, num_envs: int, workers: int, steps: int, seed: int) -> None:
     info = find_task(task)
     random = np.random.default_rng(seed)
     loop = PlainLoop(info, num_envs)
@@ -189,9 +187,7 @@ def test_is_a_gymnasium_vector_env_with_next_step_autoreset() -> None:
             np.testing.assert_array_equal(truncated, frame[:, 5] > 0.5)
 
 
-@pytest.mark.parametrize(
-    "workers, expected", [(1, 1), (3, 3), (9, 4), (0, min(4, len(os.sched_getaffinity(0))))]
-)
+@pytest.mark.parametrize("workers, expected", [(1, 1), (3, 3), (9, 4), (0, min(4, len(os.sched_getaffinity(0))))])
 def test_how_many_workers(workers: int, expected: int) -> None:
     with engine_of(SHORT, 4, workers) as engine:
         assert len(engine.pids) == expected
@@ -240,9 +236,7 @@ def test_an_exception_reaches_the_user_whole(trouble: float, text: str) -> None:
 
 def test_an_environment_that_cannot_be_made_says_why() -> None:
     info = dataclasses.replace(find_task(SHORT), options={"trouble": "make"})
-    with pytest.raises(
-        EngineError, match=r"worker 0 \(copies 0 to 1\): RuntimeError: cannot be built"
-    ) as caught:
+    with pytest.raises(EngineError, match=r"worker 0 \(copies 0 to 1\): RuntimeError: cannot be built") as caught:
         ProcessesEngine(info, 2, 1)
     assert "Traceback" in caught.value.details
 
@@ -277,9 +271,7 @@ def test_a_dead_worker_is_replaced_and_its_episodes_cut(how: str) -> None:
         np.testing.assert_array_equal(frame[:2], plain[:2])  # the other worker's copies notice nothing
         np.testing.assert_array_equal(frame[[2, 4], :3], before[[2, 4], :3])
         np.testing.assert_array_equal(frame[[2, 4], 3:], [[0.0, 0.0, 1.0]] * 2)
-        assert not np.array_equal(frame[3, :3], before[3, :3]) and not np.array_equal(
-            frame[3, :3], plain[3, :3]
-        )
+        assert not np.array_equal(frame[3, :3], before[3, :3]) and not np.array_equal(frame[3, :3], plain[3, :3])
         np.testing.assert_array_equal(frame[3, 3:], [0.0, 0.0, 0.0])
         assert engine.pids[0] == old[0] and engine.pids[1] != old[1]
         cut = frame

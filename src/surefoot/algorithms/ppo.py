@@ -22,6 +22,8 @@ import optax
 from pydantic import Field
 
 from surefoot.algorithms.rollout import advantages, discounted_sums, unpack_rows
+from surefoot.algorithms.schedules import adapted_to_kl, scheduled
+from surefoot.policies.gaussian import entropy, log_probability
 from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
@@ -203,11 +205,15 @@ def update(
     )
     batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
     key, use = jax.random.split(state.key)
-    learner = (state.parameters, state.optimizer, _scheduled_rate(state.learning_rate, progress, settings))
+    learning_rate = state.learning_rate
+    if settings.learning_rate_schedule in ("linear", "cosine"):
+        learning_rate = scheduled(
+            settings.learning_rate_schedule, settings.learning_rate, settings.final_learning_rate, progress
+        )
+    learner = (state.parameters, state.optimizer, learning_rate)
     (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings)
     if policy.std == "scheduled":
-        log_std_now = scheduled_log_std(policy, progress)
-        parameters = parameters | {"log_std": jnp.full_like(parameters["log_std"], log_std_now)}
+        parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
 
     target = batch.advantage + batch.value
     explained = 1 - _variance(target - batch.value, batch.weight) / (_variance(target, batch.weight) + 1e-8)
@@ -256,7 +262,7 @@ def _learn(
         parameters, moments, rate = learner
         (_, metrics), slope = gradient(parameters, read(rows))
         if settings.learning_rate_schedule == "adaptive":
-            rate = _adapted_rate(rate, metrics["policy/kl"], settings)
+            rate = adapted_to_kl(rate, metrics["policy/kl"], settings.desired_kl)
         steps, moments = optimizer.update(slope, moments, parameters)
         parameters = jax.tree.map(lambda p, step: p - rate * step, parameters, steps)
         metrics = metrics | {"gradient_norm": optax.tree.norm(slope), "updates": jnp.ones(())}
@@ -317,22 +323,16 @@ def loss(
     if settings.value_clip:
         near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
         value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
-    entropy = jnp.mean(jnp.sum(log_std, axis=-1)) + log_std.shape[-1] * 0.5 * math.log(2 * math.pi * math.e)
-    total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * entropy
+    bonus = entropy(log_std).mean()
+    total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * bonus
     return total, {
         "loss/policy": policy_loss,
         "loss/value": value_loss,
-        "policy/entropy": entropy,
+        "policy/entropy": bonus,
         # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html
         "policy/kl": (ratio - 1 - log_ratio) @ share,
         "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip) @ share,
     }
-
-
-def log_probability(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """Log density, (...,), of (..., A) actions under independent Gaussians."""
-    distance = (action - mean) * jnp.exp(-log_std)
-    return -jnp.sum(0.5 * jnp.square(distance) + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
 
 
 def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
@@ -359,17 +359,3 @@ def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
     if settings.gradient_clip:
         parts.insert(0, optax.clip_by_global_norm(settings.gradient_clip))
     return optax.chain(*parts)
-
-
-def _scheduled_rate(rate: jax.Array, progress: jax.Array, settings: PPOSettings) -> jax.Array:
-    if settings.learning_rate_schedule not in ("linear", "cosine"):
-        return rate
-    progress = jnp.clip(progress, 0, 1)
-    share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.learning_rate_schedule == "cosine" else progress
-    return settings.learning_rate + share * (settings.final_learning_rate - settings.learning_rate)
-
-
-def _adapted_rate(rate: jax.Array, kl: jax.Array, settings: PPOSettings) -> jax.Array:
-    """Slow down when the policy moved too far, speed up when it hardly moved (bounds and factor as in RSL-RL)."""
-    factor = jnp.where(kl > 2 * settings.desired_kl, 1 / 1.5, jnp.where(kl < 0.5 * settings.desired_kl, 1.5, 1.0))
-    return jnp.clip(rate * factor, 1e-5, 1e-2)

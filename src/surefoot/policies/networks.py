@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,24 @@ from pydantic import Field
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
-Parameters = dict[str, list[Layer] | jax.Array]
+
+
+class Parameters(TypedDict):
+    """An actor and a critic.
+
+    Attributes:
+        trunk: hidden layers that both share, maybe none.
+        actor: the actor's own layers, the last one linear.
+        critic: the critic's.
+        log_std: (A,), the log standard deviation, or what the network's own is added to.
+    """
+
+    trunk: list[Layer]
+    actor: list[Layer]
+    critic: list[Layer]
+    log_std: jax.Array
+
+
 Width = Annotated[int, Field(ge=1, le=100_000)]
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

@@ -151,9 +151,7 @@ def _obstacle(info: TaskInfo) -> str:
     settings = set(envpool.make_spec(info.id).config._fields) - _POOL_SETTINGS
     # Files are excluded because EnvPool looks for them among its own, whatever the name.
     foreign = [
-        key
-        for key, value in options.items()
-        if key not in settings or not isinstance(value, bool | int | float)
+        key for key, value in options.items() if key not in settings or not isinstance(value, bool | int | float)
     ]
     if foreign:
         return f"EnvPool has no option '{foreign[0]}' for it; use engine 'processes'"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,8 +123,11 @@ def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
     try:
-        with quiet_mujoco():
-            return gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
+        with quiet_mujoco(), warnings.catch_warnings(record=True) as said:
+            env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
+        for one in said:  # of interest only where there is an environment; else the error says it all
+            warnings.warn(one.message, one.category, stacklevel=3)
+        return env
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
     except Exception as error:  # a task may be anybody's code
@@ -146,7 +150,7 @@ def _check_registered(name: str, id: str) -> None:
         module, id = id.split(":", 1)
         try:
             __import__(module)
-        except ImportError as error:
+        except Exception as error:  # whatever the module raises, or a name that is none
             raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
     if id not in gymnasium.registry:
         raise InputError(f"unknown task '{name}'" + suggestion(name, {*SHORT_NAMES, *gymnasium.registry}))
@@ -160,7 +164,7 @@ def _fall_rule(id: str) -> str:
 
 def _continuous_twins(id: str) -> list[str]:
     stem = id.split("-v")[0]
-    return [other for other in gymnasium.registry if other.startswith(stem) and other != id] or list(SHORT_NAMES)
+    return [other for other in gymnasium.registry if other.startswith(f"{stem}Continuous")] or list(SHORT_NAMES)
 
 
 def _describe(space: gymnasium.Space) -> str:

@@ -1,0 +1,17 @@
+"""Independent Gaussians over actions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def log_probability(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """Log density, (...,), of actions (..., A) under mean (..., A) and log standard deviation (..., A) or (A,)."""
+    distance = (action - mean) * jnp.exp(-log_std)
+    return -jnp.sum(0.5 * jnp.square(distance) + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def entropy(log_std: jax.Array) -> jax.Array:
+    """Differential entropy, (...,), of log standard deviation (..., A)."""
+    return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)

@@ -1,0 +1,540 @@
+"""PPO's parts against hand-computed numbers, and what one update does and must not do."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pydantic
+import pytest
+import scipy.stats
+
+from surefoot.algorithms import ppo
+from surefoot.algorithms.ppo import METRICS, Batch, PPOSettings, PPOState, log_probability
+from surefoot.algorithms.rollout import pack_row
+from surefoot.policies.networks import PolicySettings, scheduled_log_std, state_value
+
+LINEAR = PolicySettings(actor=(), critic=(), normalise_observations=False)
+PLAIN = {"normalise_advantages": "none", "scale_rewards": False, "gradient_clip": 0.0}
+
+
+# One observation value and one action value, linear heads: the mean is 0, the deviation 1, the value the observation.
+def hand_parameters() -> dict:
+    return {
+        "trunk": [],
+        "actor": [{"weight": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}],
+        "critic": [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}],
+        "log_std": jnp.zeros(1),
+    }
+
+
+def hand_batch(ratio, advantage, value=0.0, old_value=0.0, target=0.0, weight=1.0) -> Batch:
+    """Transitions with action 0.5 whose probability is now `ratio` times what it was."""
+    ratio, *rest = np.broadcast_arrays(ratio, advantage, value, old_value, target, weight)
+    advantage, value, old_value, target, weight = (jnp.asarray(x, jnp.float32) for x in rest)
+    now = scipy.stats.norm.logpdf(0.5)
+    return Batch(
+        observation=value[:, None],
+        action=jnp.full((len(ratio), 1), 0.5),
+        log_probability=jnp.asarray(now - np.log(ratio), jnp.float32),
+        value=old_value,
+        advantage=advantage,
+        target=target,
+        weight=weight,
+    )
+
+
+def hand_loss(batch: Batch, policy: PolicySettings = LINEAR, **settings) -> dict[str, float]:
+    total, metrics = ppo.loss(hand_parameters(), batch, policy, PPOSettings(**PLAIN | settings))
+    return {"total": float(total)} | {name: float(value) for name, value in metrics.items()}
+
+
+def test_log_probability_is_that_of_independent_gaussians() -> None:
+    random = np.random.default_rng(0)
+    action, mean = random.normal(size=(2, 20, 3))
+    log_std = random.normal(size=3)
+    found = log_probability(jnp.asarray(action), jnp.asarray(mean), jnp.asarray(log_std))
+    wanted = scipy.stats.norm.logpdf(action, mean, np.exp(log_std)).sum(1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    per_row = random.normal(size=(20, 3))
+    found = log_probability(jnp.asarray(action), jnp.asarray(mean), jnp.asarray(per_row))
+    np.testing.assert_allclose(found, scipy.stats.norm.logpdf(action, mean, np.exp(per_row)).sum(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "ratio, advantage, wanted",
+    [
+        (1.0, 3.0, -3.0),
+        (1.1, 2.0, -2.2),  # within the range: the ratio itself
+        (1.5, 2.0, -2.4),  # moved far where it gains: flat at 1.2
+        (1.5, -2.0, 3.0),  # moved far where it loses: no limit
+        (0.5, 2.0, -1.0),
+        (0.5, -2.0, 1.6),  # flat at 0.8
+    ],
+)
+def test_the_clipped_surrogate(ratio: float, advantage: float, wanted: float) -> None:
+    found = hand_loss(hand_batch([ratio], [advantage]), clip=0.2, value_weight=0.0)
+    assert found["loss/policy"] == pytest.approx(wanted, rel=1e-5)
+    assert found["total"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_where_the_surrogate_is_flat_nothing_is_learnt() -> None:
+    def slope(ratio, advantage):
+        settings = PPOSettings(**PLAIN, clip=0.2, value_weight=0.0)
+        loss = functools.partial(ppo.loss, batch=hand_batch([ratio], [advantage]), policy=LINEAR, settings=settings)
+        return jax.grad(lambda p: loss(p)[0])(hand_parameters())["actor"][0]["bias"][0]
+
+    assert slope(1.5, 2.0) == slope(0.5, -2.0) == 0
+    # d log p / d mean = (action - mean) / std^2 = 0.5, so d(-r A) = -r A 0.5
+    assert slope(1.5, -2.0) == pytest.approx(1.5, rel=1e-5)
+    assert slope(1.1, 2.0) == pytest.approx(-1.1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings, wanted",
+    [
+        ({}, (0.5 * 0.5**2 + 0.5 * 3.0**2) / 2),
+        ({"value_loss": "huber"}, (0.5 * 0.5**2 + (3.0 - 0.5)) / 2),
+        # values 1 and 5 held to within 1 of the old 0 and 0: errors 0.5 and |1 - 2|; the larger counts, so 0.5 and 3
+        ({"value_clip": 1.0}, (0.5 * 0.5**2 + 0.5 * 3.0**2) / 2),
+        # held to within 0.25: errors 1.25 and 1.75, the larger are 1.25 and 3
+        ({"value_clip": 0.25}, (0.5 * 1.25**2 + 0.5 * 3.0**2) / 2),
+        ({"value_clip": 0.25, "value_loss": "huber"}, ((1.25 - 0.5) + (3.0 - 0.5)) / 2),
+    ],
+)
+def test_the_value_loss(settings: dict, wanted: float) -> None:
+    batch = hand_batch([1.0, 1.0], 0.0, value=[1.0, 5.0], old_value=[0.0, 0.0], target=[1.5, 2.0])
+    found = hand_loss(batch, value_weight=0.7, **settings)
+    assert found["loss/value"] == pytest.approx(wanted, rel=1e-5)
+    assert found["total"] == pytest.approx(0.7 * wanted, rel=1e-5)
+
+
+def test_entropy_is_that_of_the_gaussian_and_is_rewarded() -> None:
+    found = hand_loss(hand_batch([1.0], 0.0), entropy_weight=0.3, value_weight=0.0)
+    assert found["policy/entropy"] == pytest.approx(scipy.stats.norm.entropy(), rel=1e-5)
+    assert found["total"] == pytest.approx(-0.3 * scipy.stats.norm.entropy(), rel=1e-5)
+    policy = PolicySettings(actor=(), critic=())
+    parameters = ppo.init(jax.random.PRNGKey(0), 1, 2, 1, policy, PPOSettings()).parameters
+    parameters |= {"log_std": jnp.log(jnp.array([0.5, 3.0]))}
+    batch = hand_batch([1.0], 0.0)._replace(action=jnp.zeros((1, 2)))
+    _, metrics = ppo.loss(parameters, batch, policy, PPOSettings())
+    wanted = scipy.stats.norm.entropy(scale=[0.5, 3.0]).sum()
+    assert float(metrics["policy/entropy"]) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_divergence_and_clip_fraction() -> None:
+    ratio = np.array([1.0, 1.1, 0.7, 1.5])
+    found = hand_loss(hand_batch(ratio, 1.0), clip=0.2)
+    assert found["policy/kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)), rel=1e-4)
+    assert found["policy/clip_fraction"] == pytest.approx(0.5)
+
+
+def test_the_divergence_is_near_the_true_one_for_a_small_step() -> None:
+    random = np.random.default_rng(1)
+    action = random.normal(0.1, 1.0, size=200_000)  # from the old policy, N(0.1, 1); the new one is N(0, 1)
+    batch = hand_batch(np.ones(len(action)), 1.0)._replace(
+        action=jnp.asarray(action[:, None], jnp.float32),
+        log_probability=jnp.asarray(scipy.stats.norm.logpdf(action, 0.1), jnp.float32),
+    )
+    assert hand_loss(batch)["policy/kl"] == pytest.approx(0.1**2 / 2, rel=0.02)
+
+
+def test_advantages_are_standardised_over_the_minibatch() -> None:
+    advantage = np.array([1.0, 2.0, 6.0])
+    standard = (advantage - 3.0) / np.std(advantage)
+    ratio = np.array([1.1, 0.9, 1.0])
+    found = hand_loss(hand_batch(ratio, advantage), normalise_advantages="minibatch")
+    assert found["loss/policy"] == pytest.approx(-np.mean(ratio * standard), rel=1e-4)
+
+
+@pytest.mark.parametrize("std", ["learned", "network"])
+@pytest.mark.parametrize("advantages", ["minibatch", "batch", "none"])
+def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
+    policy = PolicySettings(actor=(4,), critic=(4,), std=std)
+    settings = PPOSettings(normalise_advantages=advantages, entropy_weight=0.1, value_clip=0.2)
+    parameters = ppo.init(jax.random.PRNGKey(0), 2, 3, 1, policy, settings).parameters
+    random = np.random.default_rng(2)
+
+    def fields(count, scale):
+        sizes = [(count, 2), (count, 3), *[(count,)] * 4]
+        return [jnp.asarray(scale * random.normal(size=size), jnp.float32) for size in sizes]
+
+    real = Batch(*fields(6, 1.0), jnp.ones(6))
+    empty = Batch(*fields(4, 30.0), jnp.zeros(4))
+    # So unlikely before and so likely now that the ratio of this row overflows.
+    empty = empty._replace(log_probability=empty.log_probability.at[0].set(-1e6))
+    padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, empty)
+    gradient = jax.value_and_grad(ppo.loss, has_aux=True)
+    (total, metrics), slope = gradient(parameters, real, policy, settings)
+    (padded_total, padded_metrics), padded_slope = gradient(parameters, padded, policy, settings)
+    np.testing.assert_allclose(padded_total, total, rtol=1e-5)
+    for name in metrics:
+        np.testing.assert_allclose(padded_metrics[name], metrics[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(padded_slope), jax.tree.leaves(slope), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+# What follows is about whole updates, on rollouts of random numbers: T = 12 steps of 4 copies.
+
+POLICY = PolicySettings(actor=(8,), critic=(8,))
+STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
+
+
+def rollout_rows(seed: int = 0, reward_scale: float = 1.0, ends: bool = True) -> np.ndarray:
+    """(T+1, N, D + A + 3), as an engine gives them: after an ended row comes a first one with reward 0."""
+    random = np.random.default_rng(seed)
+    size = (STEPS + 1, COPIES)
+    observation = random.normal(1.0, 2.0, size=(*size, OBSERVATION))
+    action = random.normal(size=(*size, ACTION))
+    reward = random.normal(size=size) + action[..., 0]
+    terminated, truncated = np.zeros((2, *size), bool)
+    if ends:
+        terminated[3, 0] = terminated[7, 2] = truncated[5, 1] = True
+        reward[4, 0] = reward[8, 2] = reward[6, 1] = 0
+    fields = (observation, action, reward_scale * reward)
+    return np.array(pack_row(*(jnp.asarray(x, jnp.float32) for x in fields), jnp.array(terminated), truncated))
+
+
+def new_state(settings: PPOSettings, policy: PolicySettings = POLICY, seed: int = 0) -> PPOState:
+    return ppo.init(jax.random.PRNGKey(seed), OBSERVATION, ACTION, COPIES, policy, settings)
+
+
+def update(rows, settings: PPOSettings, policy: PolicySettings = POLICY, progress: float = 0.5, state=None):
+    """One update; the state that is handed over may not be used again."""
+    state = new_state(settings, policy) if state is None else state
+    state, metrics = ppo.update(state, jnp.asarray(rows), jnp.float32(progress), policy, settings)
+    return state, dict(zip(METRICS, np.asarray(metrics).tolist(), strict=True))
+
+
+def assert_same_bits(one, other) -> None:
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def differ(one, other) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
+
+
+SMALL = {"minibatch_size": 10, "epochs": 3}  # 48 transitions: four whole minibatches and one of 8 and 2 of padding
+
+
+@pytest.mark.parametrize("std", ["learned", "network"])
+def test_an_update_is_the_same_bit_for_bit(std: str) -> None:
+    policy, settings = PolicySettings(actor=(8,), critic=(8,), std=std), PPOSettings(**SMALL)
+    states = []
+    for _ in range(2):
+        state, first = update(rollout_rows(0), settings, policy)
+        state, second = update(rollout_rows(1), settings, policy, state=state)
+        states.append((state, first, second))
+    assert_same_bits(*states)
+    assert differ(states[0][0].parameters, new_state(settings, policy).parameters)
+    other, _ = update(rollout_rows(2), settings, policy)
+    assert differ(other.parameters, update(rollout_rows(0), settings, policy)[0].parameters)
+
+
+@pytest.mark.parametrize("advantages", ["minibatch", "batch", "none"])
+@pytest.mark.parametrize("std", ["learned", "network"])
+def test_what_is_done_in_a_reset_step_never_counts(advantages: str, std: str) -> None:
+    policy = PolicySettings(actor=(8,), critic=(8,), std=std)
+    settings = PPOSettings(**SMALL, normalise_advantages=advantages, entropy_weight=0.01)
+    rows = rollout_rows()
+    changed = rows.copy()
+    for row, copy in ((3, 0), (7, 2), (5, 1)):
+        changed[row, copy, OBSERVATION : OBSERVATION + ACTION] += 3.0
+    assert_same_bits(update(rows, settings, policy), update(changed, settings, policy))
+    changed[4, 0, OBSERVATION] += 3.0  # the action after a reset step is a real one
+    assert differ(update(rows, settings, policy), update(changed, settings, policy))
+
+
+def test_the_observation_at_a_fall_is_not_learnt_from_and_at_a_time_limit_it_is() -> None:
+    settings = PPOSettings(**SMALL)
+    rows = rollout_rows()
+
+    def parameters_with(row: int, copy: int):
+        changed = rows.copy()
+        changed[row, copy, :OBSERVATION] += 1.0
+        return update(changed, settings)[0].parameters
+
+    before = update(rows, settings)[0].parameters
+    assert not differ(parameters_with(3, 0), before)
+    assert differ(parameters_with(5, 1), before)
+
+
+def test_nothing_outside_the_last_minibatch_is_learnt_from_its_padding() -> None:
+    # One epoch in whole minibatches of 24 equals one in which the same number is given as more than there is.
+    rows = rollout_rows(ends=False)
+    whole = update(rows, PPOSettings(**PLAIN, epochs=1, minibatch_size=48))[0]
+    larger = update(rows, PPOSettings(**PLAIN, epochs=1, minibatch_size=1000))[0]
+    assert_same_bits(whole, larger)
+    # 48 transitions in minibatches of 47: the second holds one transition and 46 rows of padding. Its gradient is
+    # that of the transition alone, so it is found again by taking both steps one after the other.
+    settings = PPOSettings(**PLAIN, epochs=1, minibatch_size=47)
+    found, metrics = update(rows, settings)
+    assert metrics["updates"] == 2
+    batch = batch_of(rows, new_state(settings), settings)
+    _, use = jax.random.split(jax.random.split(jax.random.PRNGKey(0))[0])
+    order = np.asarray(jax.random.permutation(jax.random.split(use, 1)[0], 48))
+    parameters = new_state(settings).parameters
+    moments = ppo._optimizer(settings).init(parameters)
+    for part in (order[:47], order[47:]):
+        minibatch = jax.tree.map(lambda x, part=part: x[part], batch)
+        slope = jax.grad(ppo.loss, has_aux=True)(parameters, minibatch, POLICY, settings)[0]
+        steps, moments = ppo._optimizer(settings).update(slope, moments, parameters)
+        parameters = jax.tree.map(lambda p, step: p - settings.learning_rate * step, parameters, steps)
+    for a, b in zip(jax.tree.leaves(found.parameters), jax.tree.leaves(parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
+    """What an update learns from where no episode ends, in plain NumPy; rewards and advantages as they are."""
+    observation = np.clip(rows[..., :OBSERVATION], -POLICY.observation_clip, POLICY.observation_clip)
+    action, reward = rows[:-1, :, OBSERVATION:-3], rows[..., -3]
+    layer = state.parameters["actor"]
+    mean = np.tanh(observation @ layer[0]["weight"] + layer[0]["bias"]) @ layer[1]["weight"] + layer[1]["bias"]
+    value = np.asarray(state_value(state.parameters, jnp.asarray(observation), POLICY))
+    advantage, carry = np.zeros((STEPS, COPIES)), 0.0
+    for t in reversed(range(STEPS)):
+        error = reward[t + 1] + settings.discount * value[t + 1] - value[t]
+        carry = error + settings.discount * settings.trace_decay * carry
+        advantage[t] = carry
+    std = np.exp(state.parameters["log_std"])
+    log_old = scipy.stats.norm.logpdf(action, mean[:-1], std).sum(-1)
+    fields = (observation[:-1], action, log_old, value[:-1], advantage, advantage + value[:-1], np.ones_like(carry))
+    weight = np.ones((STEPS, COPIES))
+    fields = (*fields[:-1], weight)
+    return Batch(*(jnp.asarray(x.reshape(STEPS * COPIES, *x.shape[2:]), jnp.float32) for x in fields))
+
+
+@pytest.mark.parametrize("limit", [0.05, 1e6])
+def test_the_first_step_is_adams_on_the_clipped_gradient(limit: float) -> None:
+    settings = PPOSettings(**PLAIN | {"gradient_clip": limit}, epochs=1, minibatch_size=48, learning_rate=0.01)
+    rows = rollout_rows(ends=False)
+    before = new_state(settings)
+    batch = batch_of(rows, before, settings)
+    slope, _ = jax.grad(ppo.loss, has_aux=True)(before.parameters, batch, POLICY, settings)
+    norm = math.sqrt(sum(float(jnp.square(x).sum()) for x in jax.tree.leaves(slope)))
+    assert norm > 0.1
+    after, metrics = update(rows, settings)
+    assert metrics["gradient_norm"] == pytest.approx(norm, rel=1e-3)
+    trees = (before.parameters, slope, after.parameters)
+    for old, gradient, new in zip(*map(jax.tree.leaves, trees), strict=True):
+        clipped = gradient * min(1, limit / norm)
+        # Adam's first step: its corrected moments are the gradient and its square.
+        np.testing.assert_allclose(new, old - 0.01 * clipped / (np.abs(clipped) + 1e-5), rtol=1e-3, atol=1e-4)
+
+
+def test_the_value_learns_the_same_whatever_advantages_are_standardised_over() -> None:
+    found = {}
+    for advantages in ("minibatch", "batch", "none"):
+        settings = PPOSettings(**PLAIN | {"normalise_advantages": advantages}, epochs=1, minibatch_size=48)
+        state, metrics = update(rollout_rows(reward_scale=10.0), settings)
+        found[advantages] = (metrics["loss/value"], metrics["value/explained_variance"], state.parameters["critic"])
+    for advantages in ("batch", "minibatch"):
+        assert found[advantages][0] == pytest.approx(found["none"][0], rel=1e-5)
+        assert found[advantages][1] == pytest.approx(found["none"][1], rel=1e-4)
+        for a, b in zip(jax.tree.leaves(found[advantages][2]), jax.tree.leaves(found["none"][2]), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_standardising_over_the_batch_is_standardising_over_a_minibatch_that_holds_it_all() -> None:
+    found = []
+    for advantages in ("minibatch", "batch"):
+        settings = PPOSettings(normalise_advantages=advantages, epochs=2, minibatch_size=48)
+        found.append(update(rollout_rows(), settings)[0].parameters)
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any() -> None:
+    settings = PPOSettings(**PLAIN | {"gradient_clip": 0.5}, discount=0.0, learning_rate=1e-2, epochs=20)
+    rows = rollout_rows(ends=False)
+    rows[1:, :, -3] = rows[:-1, :, 0]  # the reward is what was observed
+    state, first = update(rows, settings)
+    for _ in range(30):
+        state, last = update(rows, settings, state=state)
+    assert first["value/explained_variance"] < 0.5
+    assert 0.9 < last["value/explained_variance"] <= 1
+
+
+def test_scaled_rewards_make_learning_indifferent_to_their_unit() -> None:
+    settings = PPOSettings(**SMALL)
+    small, large = (update(rollout_rows(reward_scale=scale), settings) for scale in (1.0, 1000.0))
+    for a, b in zip(jax.tree.leaves(small[0].parameters), jax.tree.leaves(large[0].parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
+    free = PPOSettings(**SMALL, scale_rewards=False)
+    small, large = (update(rollout_rows(reward_scale=scale), free)[1]["loss/value"] for scale in (1.0, 1000.0))
+    assert large > 1e4 * small
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:
+    settings = PPOSettings(epochs=1, discount=0.9)
+    sums, totals = np.zeros(COPIES), []
+    state = new_state(settings)
+    for seed in range(3):
+        rows = rollout_rows(seed)
+        state, _ = update(rows, settings, state=state)
+        finished = rows[:, :, -2:].any(-1)
+        for t in range(STEPS):
+            sums = 0.9 * sums * ~finished[t] + rows[t + 1, :, -3]
+            totals += list(sums[~finished[t]])
+        sums = np.where(finished[-1], 0, sums)
+    np.testing.assert_allclose(state.return_statistics.variance, [np.var(totals)], rtol=1e-4)
+    np.testing.assert_allclose(state.return_statistics.count, len(totals))
+    np.testing.assert_allclose(state.return_sums, sums, rtol=1e-4)
+
+
+def test_observations_of_a_rollout_are_counted_once() -> None:
+    settings = PPOSettings(epochs=1)
+    first, second = rollout_rows(0), rollout_rows(1)
+    state, _ = update(first, settings)
+    state, _ = update(second, settings, state=state)
+    seen = np.concatenate([rows[:-1, :, :OBSERVATION].reshape(-1, OBSERVATION) for rows in (first, second)])
+    assert state.normaliser.count == len(seen)
+    np.testing.assert_allclose(state.normaliser.mean, seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(state.normaliser.variance, seen.var(0), rtol=1e-4)
+
+
+def test_an_update_is_left_once_the_policy_has_moved_too_far() -> None:
+    bold = {"minibatch_size": 12, "epochs": 20, "learning_rate": 0.05}
+    free, stopped = (update(rollout_rows(), PPOSettings(**bold, stop_kl=limit)) for limit in (0.0, 0.02))
+    assert free[1]["updates"] == 80
+    assert 1 < stopped[1]["updates"] < 80
+    assert 0 < stopped[1]["policy/kl"] < free[1]["policy/kl"]
+    assert differ(free[0].parameters, stopped[0].parameters)
+    patient = update(rollout_rows(), PPOSettings(**bold, stop_kl=1e9))
+    assert patient[1]["updates"] == 80
+    for a, b in zip(jax.tree.leaves(patient[0].parameters), jax.tree.leaves(free[0].parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stop_holds_for_all_epochs_that_would_have_come() -> None:
+    bold = {"minibatch_size": 48, "learning_rate": 0.5, "stop_kl": 1e-3}
+    two, many = (update(rollout_rows(), PPOSettings(**bold, epochs=epochs)) for epochs in (2, 50))
+    assert two[1]["updates"] == many[1]["updates"] == 2  # the first step has no divergence yet, the second has
+    for a, b in zip(jax.tree.leaves(two[0].parameters), jax.tree.leaves(many[0].parameters), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_an_adaptive_rate_follows_the_divergence() -> None:
+    adaptive = {"learning_rate_schedule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
+    # The first minibatch finds no divergence, so both speed up once; what the second finds decides.
+    up = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e3))
+    assert up[1]["learning_rate"] == pytest.approx(1e-3 * 1.5 * 1.5)
+    down = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e-9))
+    assert down[1]["learning_rate"] == pytest.approx(1e-3)
+    assert float(up[0].learning_rate) == pytest.approx(1.5**2 * 1e-3)
+    again, metrics = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e3), state=up[0])
+    assert metrics["learning_rate"] == pytest.approx(1.5**4 * 1e-3)
+
+
+@pytest.mark.parametrize("desired_kl, bound", [(1e9, 1e-2), (1e-12, 1e-5)])
+def test_an_adaptive_rate_stays_within_its_bounds(desired_kl: float, bound: float) -> None:
+    settings = PPOSettings(learning_rate_schedule="adaptive", desired_kl=desired_kl, minibatch_size=4, epochs=20)
+    state = new_state(settings)
+    for seed in range(3):
+        state, metrics = update(rollout_rows(seed), settings, state=state)
+    assert metrics["learning_rate"] == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
+    "schedule, wanted",
+    [
+        ("constant", [1e-3, 1e-3, 1e-3, 1e-3]),
+        ("linear", [1e-3, 0.775e-3, 0.55e-3, 1e-4]),
+        ("cosine", [1e-3, 1e-3 - 0.9e-3 * (1 - math.sqrt(0.5)) / 2, 0.55e-3, 1e-4]),
+    ],
+)
+def test_schedules_of_the_learning_rate(schedule: str, wanted: list[float]) -> None:
+    settings = PPOSettings(learning_rate=1e-3, final_learning_rate=1e-4, learning_rate_schedule=schedule, epochs=1)
+    state = new_state(settings)
+    for progress, rate in zip((0.0, 0.25, 0.5, 1.0), wanted, strict=True):
+        state, metrics = update(rollout_rows(), settings, progress=progress, state=state)
+        assert metrics["learning_rate"] == pytest.approx(rate, rel=1e-5)
+
+
+def test_a_rate_that_fell_to_zero_changes_nothing() -> None:
+    settings = PPOSettings(learning_rate_schedule="linear", final_learning_rate=0.0)
+    state, _ = update(rollout_rows(), settings, progress=1.0)
+    assert_same_bits(state.parameters, new_state(settings).parameters)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "exponential"])
+def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else(schedule: str) -> None:
+    policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule=schedule, final_std=0.2)
+    settings = PPOSettings(epochs=2, entropy_weight=0.1)
+    state = new_state(settings, policy)
+    used = 1.0
+    for progress in (0.25, 0.5, 1.0):
+        state, metrics = update(rollout_rows(), settings, policy, progress, state)
+        assert metrics["policy/std"] == pytest.approx(used, rel=1e-5)  # what the rollout was made with
+        used = float(np.exp(scheduled_log_std(policy, jnp.float32(progress))))
+        np.testing.assert_allclose(np.exp(state.parameters["log_std"]), used, rtol=1e-5)
+    assert used == pytest.approx(0.2, rel=1e-5)
+
+
+def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
+    policy = PolicySettings(actor=(8,), critic=(8,), minimum_std=0.5)
+    settings = PPOSettings(**PLAIN, learning_rate=0.05, entropy_weight=0.0, epochs=10, minibatch_size=48)
+    state = new_state(settings, policy)
+    rows = rollout_rows(ends=False)
+    # Small actions are good and large ones bad.
+    rows[1:, :, -3] = -np.square(rows[:-1, :, OBSERVATION:-3]).sum(-1)
+    for _ in range(10):
+        state, metrics = update(rows, settings, policy, state=state)
+    assert metrics["policy/std"] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_an_entropy_bonus_widens_the_policy() -> None:
+    widths = []
+    for weight in (0.0, 1.0):
+        settings = PPOSettings(entropy_weight=weight, learning_rate=0.01, epochs=10, minibatch_size=48)
+        state, _ = update(rollout_rows(), settings)
+        widths.append(float(state.parameters["log_std"].sum()))
+    assert widths[1] > widths[0] + 0.05
+
+
+def test_exploration_is_the_gaussian_of_the_policy() -> None:
+    state = new_state(PPOSettings())
+    observation = jnp.asarray(rollout_rows()[0, :, :OBSERVATION])
+    noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
+    wide = state.parameters | {"log_std": jnp.log(jnp.array([0.5, 2.0]))}
+    mean = ppo.explore(POLICY, wide, state.normaliser, observation, jnp.zeros_like(noise))
+    found = ppo.explore(POLICY, wide, state.normaliser, observation, noise)
+    np.testing.assert_allclose(found - mean, noise * jnp.array([0.5, 2.0]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"horizon": 0},
+        {"epochs": 0},
+        {"minibatch_size": 1},
+        {"discount": 1.01},
+        {"discount": -0.1},
+        {"trace_decay": 2},
+        {"clip": 0},
+        {"value_clip": -1},
+        {"value_loss": "cubed"},
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate_schedule": "step"},
+        {"normalise_advantages": True},
+        {"gradient_clip": -0.5},
+        {"desired_kl": 0},
+        {"horizon": 2.5},
+        {"gamma": 0.99},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PPOSettings(**wrong)
+
+
+def test_settings_cannot_change_and_can_be_compared() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PPOSettings().clip = 0.3  # pyrefly: ignore
+    assert PPOSettings() == PPOSettings(clip=0.2) != PPOSettings(clip=0.3)
+    assert hash(PPOSettings()) == hash(PPOSettings(clip=0.2))
