@@ -93,7 +93,7 @@ def _measure(task: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
         ]
         for result in results
     ]
-    title = f"\n{task}, random actions: median (min-max)"
+    title = f"{task}, random actions: median (min-max)"
     print_table(title, ("", "copies", "steps/s", f"{best[0]} is faster by"), rows)
     return results
 

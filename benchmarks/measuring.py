@@ -59,7 +59,7 @@ def run_child(command: Sequence[str]) -> Ran:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
             output = process.stdout.read()
-        except KeyboardInterrupt:
+        except BaseException:
             process.terminate()
             raise
         _, status, usage = os.wait4(process.pid, 0)
@@ -93,7 +93,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table, "")
+    console.print("", table, "")
 
 
 def write_results(path: Path, busy_before: float | None, results: dict[str, Any]) -> None:

@@ -275,7 +275,7 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
         print(f"{path}: animation")
         return 0
     film = video.record(policy, info, path, episodes=episodes, seed=EVALUATION_SEEDS + seed)
-    print(f"{path}: return {film['return']:.1f} in {film['length']} steps")
+    print(f"{path}: return {film['return']:.1f} in {film['length']:g} steps")
     return 0
 
 

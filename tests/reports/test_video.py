@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from surefoot.errors import InputError, SurefootError
-from surefoot.reports import video
-from surefoot.reports.video import gl_available, record, still, write_animation
+from surefoot.reports import opengl, video
+from surefoot.reports.opengl import gl_available
+from surefoot.reports.video import record, still, write_animation
 from surefoot.tasks.catalogue import find_task, make_env
 
 needs_gl = [
@@ -231,22 +232,22 @@ def test_without_opengl_the_packages_are_named(tmp_path, monkeypatch):
     assert "only pictures are skipped" in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(not video.sys.platform.startswith("linux"), reason="needs no DISPLAY elsewhere")
+@pytest.mark.skipif(not opengl.sys.platform.startswith("linux"), reason="needs no DISPLAY elsewhere")
 def test_a_screen_that_does_not_answer_is_refused(monkeypatch):
-    video._gl_problem.cache_clear()
+    opengl.gl_problem.cache_clear()
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert not gl_available()
-    video._gl_problem.cache_clear()
+    opengl.gl_problem.cache_clear()
 
 
 def test_where_nobody_chose_a_machine_without_a_screen_draws_without_one(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(video.sys, "platform", "linux")
-    video._prepare()
-    assert video.os.environ["MUJOCO_GL"] == "egl" and video.os.environ["SDL_VIDEODRIVER"] == "dummy"
+    monkeypatch.setattr(opengl.sys, "platform", "linux")
+    opengl.prepare()
+    assert opengl.os.environ["MUJOCO_GL"] == "egl" and opengl.os.environ["SDL_VIDEODRIVER"] == "dummy"
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    video._prepare()
-    assert video.os.environ["MUJOCO_GL"] == "osmesa"
+    opengl.prepare()
+    assert opengl.os.environ["MUJOCO_GL"] == "osmesa"

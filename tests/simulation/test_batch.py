@@ -45,7 +45,7 @@ CASES = [
     ),
     ("Hopper-v5", {"terminate_when_unhealthy": False, "max_episode_steps": 90}, 200, 1.0),
     ("Walker2d-v5", {}, 400, 1.0),
-    ("Walker2d-v5", {"frame_skip": 2, "healthy_z_range": [1.0, 1.6], "max_episode_steps": 25}, 300, 1.0),
+    ("Walker2d-v5", {"frame_skip": 2, "healthy_z_range": [1.0, 1.6], "max_episode_steps": 90}, 400, 1.0),
     ("Ant-v5", {}, 300, 1.0),
     (
         "Ant-v5",
@@ -220,12 +220,18 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     actions = actions_of(engine, 5)
     record(engine, actions)
     engine._qpos[1, 2] = bad
+    before = engine.get_state()
     with pytest.raises(NonFiniteError, match="copy 1 ") as caught:
         engine.step(actions[0])
+    # What is handed over is enough to see it happen again.
     arrays = caught.value.arrays
-    assert set(arrays) == {"states", "ctrl"}
+    assert set(arrays) == {"states_before", "ctrl"}
     np.testing.assert_array_equal(arrays["ctrl"], actions[0])
-    assert arrays["states"].shape == engine.get_state()["physics"].shape
+    assert (arrays["states_before"][1] == bad).sum() == (0 if np.isnan(bad) else 1)
+    assert np.isnan(arrays["states_before"]).sum() == (1 if np.isnan(bad) else 0)
+    engine.set_state(before | {"physics": arrays["states_before"]})
+    with pytest.raises(NonFiniteError, match="copy 1 "):
+        engine.step(arrays["ctrl"])
     # The engine is as good as new after a reset.
     engine.reset(seed=SEED)
     found = record(engine, actions)

@@ -102,13 +102,17 @@ class PPOState(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """M transitions ready to learn from, normalised; `weight` is 0 where a transition is not real."""
+    """M transitions ready to learn from, normalised.
+
+    `target` is the return that the value should have foretold; `weight` is 0 where a transition is not real.
+    """
 
     observation: jax.Array
     action: jax.Array
     log_probability: jax.Array
     value: jax.Array
     advantage: jax.Array
+    target: jax.Array
     weight: jax.Array
 
 
@@ -192,6 +196,7 @@ def update(
     value = state_value(state.parameters, feature, policy)
     mean, log_std = action_distribution(state.parameters, feature, policy)
     advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
+    target = advantage + value[:-1]
     if settings.normalise_advantages == "batch":
         advantage = _standardise(advantage, weight)
 
@@ -201,6 +206,7 @@ def update(
         log_probability(rollout.action, mean, log_std)[:-1],
         value[:-1],
         advantage,
+        target,
         weight,
     )
     batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
@@ -215,8 +221,7 @@ def update(
     if policy.std == "scheduled":
         parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
 
-    target = batch.advantage + batch.value
-    explained = 1 - _variance(target - batch.value, batch.weight) / (_variance(target, batch.weight) + 1e-8)
+    explained = 1 - _variance(target - value[:-1], weight) / (_variance(target, weight) + 1e-8)
     metrics = metrics | {
         "policy/std": jnp.exp(log_std).mean(),
         "value/explained_variance": explained,
@@ -314,16 +319,18 @@ def loss(
     if settings.normalise_advantages == "minibatch":
         advantage = _standardise(advantage, batch.weight)
     log_ratio = log_probability(batch.action, mean, log_std) - batch.log_probability
+    # Where there is no transition the ratio may be infinite, and infinity times no weight is not a number.
+    log_ratio = jnp.where(batch.weight > 0, log_ratio, 0)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - settings.clip, 1 + settings.clip)
     policy_loss = -(jnp.minimum(ratio * advantage, clipped * advantage) @ share)
 
-    target = batch.advantage + batch.value
+    target = batch.target
     value_loss = _value_error(value - target, settings) @ share
     if settings.value_clip:
         near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
         value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
-    bonus = entropy(log_std).mean()
+    bonus = jnp.broadcast_to(entropy(log_std), share.shape) @ share
     total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * bonus
     return total, {
         "loss/policy": policy_loss,

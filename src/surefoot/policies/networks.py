@@ -30,7 +30,7 @@ class Parameters(TypedDict):
     log_std: jax.Array
 
 
-Width = Annotated[int, Field(ge=1, le=100_000)]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(max_length=30)]
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -43,11 +43,11 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class PolicySettings(Settings):
     """The shape of the networks and of the Gaussian over actions."""
 
-    trunk: tuple[Width, ...] = ()
+    trunk: Widths = ()
     """Widths of the hidden layers that actor and critic share; empty keeps the two apart."""
-    actor: tuple[Width, ...] = (64, 64)
+    actor: Widths = (64, 64)
     """Widths of the actor's own hidden layers."""
-    critic: tuple[Width, ...] = (64, 64)
+    critic: Widths = (64, 64)
     """Widths of the critic's own hidden layers."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """The non-linearity after each hidden layer."""

@@ -180,7 +180,7 @@ def _version(package: str) -> str:
 
 def _pictures() -> Finding:
     try:
-        from surefoot.reports.video import gl_available
+        from surefoot.reports.opengl import gl_available
 
         available = gl_available()
     except Exception:

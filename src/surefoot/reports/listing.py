@@ -81,6 +81,8 @@ def _kind(kind: Any) -> str:
         return ", ".join(map(str, parts))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_kind, parts))
+    if origin is typing.Annotated:
+        return _kind(parts[0])
     if origin is tuple:
         return f"list of {_kind(parts[0])}" if typing.get_origin(parts[0]) is Literal else f"list of {_kind(parts[0])}s"
     if origin is dict:

@@ -1,15 +1,8 @@
 """Let a policy act while it is drawn: videos, stills and small animations, with or without a screen."""
 
-import contextlib
 import dataclasses
-import functools
-import importlib
-import io
 import math
-import os
-import sys
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,17 +10,14 @@ import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from surefoot.errors import InputError, SurefootError
-from surefoot.files import atomic_file
+from surefoot.errors import InputError
+from surefoot.reports import opengl
+from surefoot.reports.encoding import encoded, write_mp4
 from surefoot.reports.pictures import picture_path, save_picture
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 DEFAULT_SIZE = (640, 480)
 _MAX_FPS = 60.0  # a faster simulation is drawn every second or third step, still at its own speed
-_NO_GL = (
-    "cannot be drawn: this machine offers no OpenGL context ({}); on Debian or Ubuntu run "
-    "'apt install libegl1 libegl-mesa0 libgl1-mesa-dri'; only pictures are skipped, all else works without"
-)
 
 
 class Actor(Protocol):
@@ -55,12 +45,6 @@ class _Moment:
     length: int
     total: float
     finished: bool
-
-
-def gl_available() -> bool:
-    """Tell whether MuJoCo tasks can be drawn here, by opening and closing a small OpenGL context."""
-    _prepare()
-    return _open_gl() is None
 
 
 def record(
@@ -110,7 +94,7 @@ def record(
         whole: list[_Moment] = []
         frames = 0
         moment = _Moment(0, 0, 0, 0.0, False)
-        with _mp4(path, fps) as send:
+        with write_mp4(path, fps) as send:
             for moment in _play(policy, scene.env, seed):
                 if moment.step % every == 0:
                     picture = scene.picture()
@@ -157,7 +141,7 @@ def still(
         for moment in _play(policy, scene.env, seed):
             if moment.step >= last or moment.finished:
                 break
-        save_picture(path, _encoded([scene.picture()], "png"))
+        save_picture(path, encoded([scene.picture()], "png"))
     return path
 
 
@@ -215,7 +199,7 @@ def write_animation(
         shown_fps = scene.fps / every
     data = b""
     for quality in (80, 60, 40, 20):
-        data = _encoded(pictures, path.suffix[1:], quality, shown_fps)
+        data = encoded(pictures, path.suffix[1:], quality, shown_fps)
         if len(data) <= max_bytes:
             break
     save_picture(path, data)
@@ -234,17 +218,17 @@ class _Scene:
         if size is not None:
             for name, value in zip(("width", "height"), size, strict=True):
                 _check_number(name, value, 16, 4096)
-        _prepare()
+        opengl.prepare()
         self._name = info.name
         self.env = make_env(info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
             self.fps = float(self.env.metadata.get("render_fps") or 30)
             if hasattr(self.env.unwrapped, "mujoco_renderer"):
-                problem = _open_gl()
+                problem = opengl.open_gl()
                 if problem is not None:
-                    raise InputError(f"task '{info.name}' " + _NO_GL.format(problem))
-                # Imported only now, as mujoco reads what _prepare has set.
+                    raise InputError(f"task '{info.name}' " + opengl.NO_GL.format(problem))
+                # Imported only now, as mujoco reads what opengl.prepare has set.
                 from surefoot.reports.looks import dress
 
                 dress(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera=_chooses_camera(info))
@@ -290,58 +274,6 @@ def _play(policy: Actor, env: gymnasium.Env, seed: int) -> Iterator[_Moment]:
         episode += 1
 
 
-@contextlib.contextmanager
-def _mp4(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Give a function that adds a frame (H, W, 3) uint8 to a film, which appears at `path` when whole."""
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise InputError("films need the package imageio-ffmpeg; run 'pip install imageio-ffmpeg'") from None
-    film: Generator[None, np.ndarray | None, None] | None = None
-    frames = 0
-
-    def send(frame: np.ndarray) -> None:
-        nonlocal film, frames
-        if film is None:
-            film = imageio_ffmpeg.write_frames(
-                file.name,
-                (frame.shape[1], frame.shape[0]),
-                fps=fps,
-                codec="libx264",
-                quality=None,
-                macro_block_size=2,
-                ffmpeg_log_level="error",
-                output_params=["-crf", "20", "-movflags", "+faststart", "-f", "mp4"],
-            )
-            film.send(None)
-        film.send(np.ascontiguousarray(frame))
-        frames += 1
-
-    try:
-        with atomic_file(path) as file:
-            try:
-                yield send
-            finally:
-                if film is not None:
-                    film.close()
-            _check_whole(file.name, frames)
-    except OSError as error:
-        reason = (error.strerror or str(error)).split("\n")[0]
-        raise SurefootError(f"cannot film to '{path}': {reason}; is the disk full?") from error
-
-
-def _check_whole(name: str, frames: int) -> None:
-    """Read the film once, since ffmpeg's exit status cannot be had."""
-    import imageio_ffmpeg
-
-    try:
-        found = imageio_ffmpeg.count_frames_and_secs(name)[0]
-    except RuntimeError as error:
-        raise OSError("the film cannot be read again") from error
-    if found != frames:
-        raise OSError(f"of {frames} pictures {found} were kept")
-
-
 def _captioned(picture: Image.Image, label: str, moment: _Moment, fps: float) -> Image.Image:
     """Write what is seen into the upper left corner; columns of fixed places, so that nothing jitters."""
     unit = max(12, round(picture.height / 26))
@@ -360,62 +292,6 @@ def _captioned(picture: Image.Image, label: str, moment: _Moment, fps: float) ->
         colour = (170, 184, 200) if column % 2 == 0 else (255, 255, 255)
         draw.text((int(edges[column + 1]), middle), text, colour, font, "lm")
     return picture
-
-
-def _encoded(pictures: list[Image.Image], kind: str, quality: int = 80, fps: float = 25.0) -> bytes:
-    """Return the bytes of a PNG picture or of a WebP or GIF animation; quality 0 to 100."""
-    buffer = io.BytesIO()
-    duration = round(1000 / fps)
-    if kind == "png":
-        pictures[0].save(buffer, "png", optimize=True)
-    elif kind == "webp":
-        shape = {"duration": duration, "loop": 0, "quality": quality, "method": 4}
-        pictures[0].save(buffer, "webp", save_all=True, append_images=pictures[1:], **shape)
-    else:
-        colours = max(16, round(256 * quality / 100))
-        few = [picture.quantize(colours, dither=Image.Dither.NONE) for picture in pictures]
-        few[0].save(buffer, "gif", save_all=True, append_images=few[1:], duration=duration, loop=0, optimize=True)
-    return buffer.getvalue()
-
-
-def _prepare() -> None:
-    """Choose ways to draw that need no screen, where there is none and nobody chose."""
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-
-
-def _open_gl() -> str | None:
-    """Return why MuJoCo cannot draw, or None; leaves MUJOCO_GL at what works, where nobody chose."""
-    chosen = os.environ.get("MUJOCO_GL")
-    if chosen is not None:
-        return _gl_problem(chosen)
-    problem = _gl_problem("glfw")
-    if problem is not None and sys.platform.startswith("linux") and _gl_problem("egl") is None:
-        os.environ["MUJOCO_GL"] = "egl"  # the display that is named does not answer, as often over ssh
-        return None
-    return problem
-
-
-@functools.lru_cache
-def _gl_problem(backend: str) -> str | None:
-    """Return why no OpenGL context can be opened with this value of MUJOCO_GL, or None where one can.
-
-    Asked first because Gymnasium's own viewer, half made, prints a second traceback while it is cleaned up.
-    """
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            context = importlib.import_module(f"mujoco.{backend}").GLContext(16, 16)
-            context.make_current()
-            context.free()
-        # GLFW only warns of what it lacks, and MuJoCo ends the process when it draws all the same.
-        problem = next((note.message for note in said if note.category.__name__ == "GLFWError"), None)
-    except Exception as error:  # these libraries raise whatever they like
-        problem = error
-    return None if problem is None else f"MUJOCO_GL={backend}: " + " ".join(str(problem).split())[:150].rstrip(".")
 
 
 def _chooses_camera(info: TaskInfo) -> bool:

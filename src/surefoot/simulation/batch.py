@@ -52,6 +52,7 @@ class BatchEngine(Engine):
         self._columns = np.cumsum((0, *widths)).tolist()
         self._position = np.zeros((num_envs, task.tracked_size))
         self._elapsed = np.zeros(num_envs, np.int64)
+        self._before_step = np.zeros_like(self._batch.state)
         self._randoms: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of how often each kind was counted
 
@@ -71,6 +72,7 @@ class BatchEngine(Engine):
     def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
         self._ctrl[:] = action
         before = self._position.copy()
+        self._before_step[:] = self._batch.state
         some_finished = finished.any()
         moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
         try:
@@ -81,7 +83,7 @@ class BatchEngine(Engine):
             self._compute_contact_forces(range(self.num_envs) if moving is None else moving)
         self._position[:] = self.task.tracked_position(self._qpos, self._xpos)
         self._elapsed += 1
-        self._check_physics()
+        self._check_physics(action)
         if some_finished:
             self._reset(np.flatnonzero(finished).astype(np.int32))
             before[finished] = self._position[finished]
@@ -106,6 +108,7 @@ class BatchEngine(Engine):
             "position": self._position.copy(),
             "contact_force": self._contact_force.copy(),
             "elapsed": self._elapsed.copy(),
+            "finished": self._finished.copy(),
             "random": np.stack([_random_words(random) for random in self._randoms]),
         }
 
@@ -114,6 +117,7 @@ class BatchEngine(Engine):
         self._position[:] = state["position"]
         self._contact_force[:] = state["contact_force"]
         self._elapsed[:] = state["elapsed"]
+        self._finished = np.array(state["finished"], bool)
         self._randoms = [_random_from_words(words) for words in state["random"]]
 
     def _reset(self, copies: np.ndarray) -> None:
@@ -131,13 +135,13 @@ class BatchEngine(Engine):
             mujoco.mj_rnePostConstraint(self.task.model, self._data)
             self._contact_force[copy] = self._data.cfrc_ext[1:]
 
-    def _check_physics(self) -> None:
+    def _check_physics(self, action: np.ndarray) -> None:
         if self._blow_ups.any():
             copy = int(np.flatnonzero(self._blow_ups.any(1))[0])
             self._batch.warning[:] = 0
             raise NonFiniteError(
                 f"the physics of copy {copy} became unstable",
-                {"states": self._batch.state.copy(), "ctrl": self._ctrl.copy()},
+                {"states_before": self._before_step.copy(), "ctrl": np.array(action)},
             )
 
     def _frame(self, started: np.ndarray, before: np.ndarray) -> np.ndarray:

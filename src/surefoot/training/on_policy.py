@@ -57,7 +57,7 @@ class OnPolicyLearner:
             donate_argnums=0,
         )
         self._frame = np.zeros(0, np.float32)
-        self._answer: jax.Array = jnp.zeros((engine.num_envs, info.action_size + 2))
+        self._answer: jax.Array = jnp.zeros((engine.num_envs, info.action_size + 1))
 
     def start(self, seed: int) -> None:
         """Begin all episodes."""

@@ -51,7 +51,7 @@ class Progress:
         speed = values["steps_per_second"]
         parts = [
             f"{speed:,.0f} steps/s",
-            f"return {values['train/return']:.1f}",
+            f"return {values['train/return']:.1f}" if values["train/episodes"] else "",
             f"evaluated {evaluated:.1f}" if evaluated is not None else "",
             f"policy loss {values['loss/policy']:.4f}",
             f"value loss {values['loss/value']:.4f}",

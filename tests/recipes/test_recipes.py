@@ -1,0 +1,249 @@
+"""Recipes: the shipped ones are whole, a written one reads back the same, and a hostile one is refused in one line."""
+
+import math
+import os
+import tomllib
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from surefoot.errors import InputError
+from surefoot.recipes.files import default_recipe, dump_recipe, load_recipe, read_recipe, recipe_names
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.words import parse_settings, setting_fields
+from surefoot.settings import validate
+from surefoot.simulation.choose import choose_engine
+from surefoot.tasks.catalogue import find_task
+
+# The file is overwritten by each example, so that sharing the folder does no harm.
+shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def refused(path) -> str:
+    """Read a recipe that must not be read, and return what was said."""
+    with pytest.raises(InputError) as error:
+        read_recipe(path)
+    message = str(error.value)
+    assert message and len(message.splitlines()) == 1 and len(message) < 1000
+    assert "\n" not in error.value.args[0]
+    return message
+
+
+# --- shipped --------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_shipped_recipes():
+    assert {"half-cheetah", "bipedal-walker"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_is_valid_and_complete(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description.endswith(".")
+    info = find_task(recipe.task, recipe.task_options)
+    assert recipe.task == info.name  # the short name, where there is one
+    assert choose_engine(recipe.engine.name, info) != "auto"
+
+
+def test_the_default_recipe_of_a_task_is_its_tuned_one():
+    assert default_recipe("half-cheetah") == load_recipe("half-cheetah")
+    assert default_recipe("Hopper-v5").name == "default"
+
+
+# --- written and read ------------------------------------------------------------------------------------------------
+
+numbers = st.floats(-1e9, 1e9, allow_nan=False)
+texts = st.text(max_size=50)
+scalars = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), numbers, texts)
+widths = st.lists(st.integers(1, 2048), max_size=4)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "description": texts,
+        "seed": st.integers(0, 100_000),
+        "task_options": st.dictionaries(texts, st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=4),
+        "engine.copies": st.integers(16, 1000),
+        "policy.trunk": widths,
+        "policy.actor": widths,
+        "policy.activation": st.sampled_from(["tanh", "relu", "elu", "silu"]),
+        "policy.layer_norm": st.booleans(),
+        "policy.observation_clip": st.floats(1e-300, 1e300),
+        "ppo.horizon": st.integers(32, 500),
+        "ppo.clip": st.floats(5e-324, 1e308),
+        "ppo.learning_rate": st.floats(1e-12, 1.0),
+        "training.stop_at_return": st.one_of(st.none(), numbers),
+        "training.steps": st.integers(1, 10**12),
+        "training.trackers": st.lists(st.sampled_from(["tensorboard", "wandb", "trackio"]), max_size=3),
+    },
+)
+
+
+@shared_folder
+@given(changes)
+@example({"task_options": {'"]\n[ppo]\nclip = 9 # \\': ["\x00\x7f\u2028\U0001f9bf", -0.0, 5e-324]}})
+@example({"description": '"""\\\r\n\t\ud7ff'})
+def test_what_is_written_reads_back_the_same(tmp_path, changes):
+    recipe = validate(Recipe, replaced(default_recipe("half-cheetah"), changes), "test")
+    path = tmp_path / "recipe.toml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
+    assert read_recipe(path) == recipe
+
+
+def test_a_written_recipe_says_everything():
+    recipe = default_recipe("bipedal-walker")
+    written = tomllib.loads(dump_recipe(recipe))
+    for name, _ in setting_fields():
+        table = written
+        for part in name.split("."):
+            assert part in table, name
+            table = table[part]
+
+
+@given(st.text(min_size=1, max_size=30), st.sampled_from([name for name, _ in setting_fields()]))
+def test_any_text_for_any_setting_is_a_recipe_or_one_line(text, name):
+    try:
+        changes = parse_settings({name: text})
+        recipe = validate(Recipe, replaced(default_recipe("Hopper-v5"), changes), "settings")
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert isinstance(recipe, Recipe)
+
+
+@given(st.text(max_size=60), st.text(max_size=10))
+def test_any_name_of_a_setting_is_known_or_one_line(name, text):
+    try:
+        parse_settings({name: text}, ["--quiet"])
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        name = name.replace("-", "_")
+        assert name in dict(setting_fields()) or name.startswith("task_options.")
+
+
+# --- hostile --------------------------------------------------------------------------------------------------------
+
+HEAD = 'task = "half-cheetah"\n'
+HOSTILE = {
+    "empty": ("", "'task' is missing"),
+    "no task": ("seed = 3", "'task' is missing"),
+    "unknown setting": (HEAD + "sed = 3", "'seed'"),
+    "unknown setting in a table": (HEAD + "[ppo]\nclipp = 0.1", "'clip'"),
+    "unknown table": (HEAD + "[pppo]\nclip = 0.1", "'ppo'"),
+    "name with a line break": (HEAD + '"a\\nb" = 3', "unknown setting"),
+    "long name": (HEAD + f'"{"x" * 60_000}" = 3', "unknown setting"),
+    "long value": (HEAD + f'seed = "{"x" * 60_000}"', "seed = "),
+    "wrong type": (HEAD + 'seed = "three"', "seed = 'three'"),
+    "table for a number": (HEAD + "[seed]\na = 1", "seed = "),
+    "number for a table": (HEAD + "ppo = 3", "ppo = 3"),
+    "list for a table": (HEAD + "[[ppo]]\nclip = 0.1", "ppo = "),
+    "list for the whole": ("[[task]]\n", "task = "),
+    "not a number": (HEAD + "[ppo]\nclip = nan", "ppo.clip = nan"),
+    "infinite": (HEAD + "[ppo]\nclip = inf", "ppo.clip = inf"),
+    "infinite option": (HEAD + "[task_options]\nx = -inf", "task_options"),
+    "date": (HEAD + "seed = 1979-05-27", "seed = "),
+    "huge number": (HEAD + f"seed = {10**4000}", "seed = "),
+    "huger number": (HEAD + f"seed = {'9' * 60_000}", "TOML"),
+    "huge hexadecimal number": (HEAD + f"seed = 0x{'f' * 60_000}", "seed = "),
+    "huge option": (HEAD + f"[task_options]\nx = 0x{'f' * 60_000}", "task_options"),
+    "deep list": (HEAD + f"seed = {'[' * 30_000}{']' * 30_000}", "nested"),
+    "deep option": (HEAD + f"[task_options]\nx = {'[' * 200}{']' * 200}", "task_options"),
+    "deep table": (HEAD + "a" + ".a" * 5_000 + " = 1", "unknown setting"),
+    "deep table of options": (HEAD + "task_options.a" + ".a" * 5_000 + " = 1", "task_options"),
+    "option with a line break": (HEAD + '[task_options]\n"a\\nb" = {}', "task_options"),
+    "network of no width": (HEAD + "[policy]\nactor = [0]", "policy.actor"),
+    "enormous network": (HEAD + "[policy]\nactor = [1000000000000]", "policy.actor"),
+    "too many layers": (HEAD + f"[policy]\nactor = [{'8, ' * 10_000}]", "policy.actor"),
+    "impossible name": (HEAD + 'name = "../../etc"', "name = "),
+    "twice": (HEAD + HEAD, "TOML"),
+    "not TOML": ("\x00", "TOML"),
+    "a pickle": ("cos\nsystem\n(S'true'\ntR.", "TOML"),
+}
+
+
+@pytest.mark.parametrize("content, fragment", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_recipe_is_refused_in_one_line(content, fragment, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(content)
+    message = refused(path)
+    assert fragment in message and str(path) in message
+
+
+def test_a_text_of_another_encoding(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(HEAD.encode("utf-16"))
+    assert "UTF-8" in refused(path)
+
+
+def test_a_giant_file_is_not_even_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert "too large" in refused(path)
+
+
+def test_what_is_not_a_file(tmp_path):
+    assert "not a file" in refused(tmp_path)
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    assert "not a file" in refused(pipe)
+    assert "No such file" in refused(tmp_path / "none.toml")
+    assert refused(tmp_path / "a\x00b.toml")
+    assert "too long" in refused(tmp_path / f"{'x' * 300}.toml")
+    loop = tmp_path / "loop.toml"
+    loop.symlink_to(loop)
+    assert refused(loop)
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "a\x00b", "x" * 5000, "../half-cheetah", "half-cheetah\n", "files.py"])
+def test_an_unknown_name_of_a_recipe(name):
+    with pytest.raises(InputError) as error:
+        load_recipe(name)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@shared_folder
+@given(st.binary(max_size=300))
+def test_random_bytes_are_never_a_recipe(tmp_path, content):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(content)
+    refused(path)
+
+
+names = st.one_of(
+    st.sampled_from(["task", "ppo", "policy", "seed", "engine", "training", "name", "clip", "actor"]), texts
+)
+hostile = st.one_of(
+    scalars,
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["half-cheetah", "ppo", "auto", "none", "\n", "\x1b[2J"]),
+)
+values = st.recursive(hostile, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3))
+
+
+@given(st.dictionaries(names, values, max_size=5))
+def test_random_tables_are_a_recipe_or_one_line(data):
+    try:
+        recipe = validate(Recipe, data, "test")
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
+    else:
+        assert math.isfinite(recipe.ppo.clip) and recipe.task
+
+
+@shared_folder
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=3))
+def test_a_recipe_with_a_fault_in_it_is_a_recipe_or_one_line(tmp_path, at, patch):
+    whole = dump_recipe(default_recipe("half-cheetah")).encode()
+    at %= len(whole)
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(whole[:at] + patch + whole[at + len(patch) :])
+    try:
+        recipe = read_recipe(path)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert read_recipe(path) == recipe
