@@ -1,13 +1,15 @@
 """The base of all settings: typed, frozen, validated, every field documented beside its definition."""
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
 from surefoot.errors import InputError, nearest, suggestion
 
 Model = TypeVar("Model", bound="Settings")
+# What a table of free names may hold; whole numbers as far as all file formats carry them.
+Scalar = bool | Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | float | str
 
 
 class Settings(pydantic.BaseModel):
@@ -35,6 +37,9 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
 def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
+    if first["type"].startswith("bool") and path[-1] == "bool":  # the first alternative of `Scalar`
+        path.pop()
+        first["msg"] = "should be true or false, a number, a text, or a list of these"
     field = _short(".".join(path))
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])

@@ -6,12 +6,13 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pydantic
 import pytest
 import scipy.stats
 
 from surefoot.algorithms import ppo
-from surefoot.algorithms.ppo import METRICS, Batch, PPOSettings, PPOState, log_probability
+from surefoot.algorithms.ppo import METRICS, Batch, PPOSettings, PPOState
 from surefoot.algorithms.rollout import pack_row
 from surefoot.policies.networks import PolicySettings, scheduled_log_std, state_value
 
@@ -48,18 +49,6 @@ def hand_batch(ratio, advantage, value=0.0, old_value=0.0, target=0.0, weight=1.
 def hand_loss(batch: Batch, policy: PolicySettings = LINEAR, **settings) -> dict[str, float]:
     total, metrics = ppo.loss(hand_parameters(), batch, policy, PPOSettings(**PLAIN | settings))
     return {"total": float(total)} | {name: float(value) for name, value in metrics.items()}
-
-
-def test_log_probability_is_that_of_independent_gaussians() -> None:
-    random = np.random.default_rng(0)
-    action, mean = random.normal(size=(2, 20, 3))
-    log_std = random.normal(size=3)
-    found = log_probability(jnp.asarray(action), jnp.asarray(mean), jnp.asarray(log_std))
-    wanted = scipy.stats.norm.logpdf(action, mean, np.exp(log_std)).sum(1)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
-    per_row = random.normal(size=(20, 3))
-    found = log_probability(jnp.asarray(action), jnp.asarray(mean), jnp.asarray(per_row))
-    np.testing.assert_allclose(found, scipy.stats.norm.logpdf(action, mean, np.exp(per_row)).sum(1), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +137,12 @@ def test_advantages_are_standardised_over_the_minibatch() -> None:
     assert found["loss/policy"] == pytest.approx(-np.mean(ratio * standard), rel=1e-4)
 
 
-@pytest.mark.parametrize("std", ["learned", "network"])
-@pytest.mark.parametrize("advantages", ["minibatch", "batch", "none"])
+def gradient_of(policy: PolicySettings, settings: PPOSettings):
+    loss = functools.partial(ppo.loss, policy=policy, settings=settings)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+@pytest.mark.parametrize("std, advantages", [("learned", "minibatch"), ("network", "none")])
 def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
     policy = PolicySettings(actor=(4,), critic=(4,), std=std)
     settings = PPOSettings(normalise_advantages=advantages, entropy_weight=0.1, value_clip=0.2)
@@ -165,9 +158,9 @@ def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
     # So unlikely before and so likely now that the ratio of this row overflows.
     empty = empty._replace(log_probability=empty.log_probability.at[0].set(-1e6))
     padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, empty)
-    gradient = jax.value_and_grad(ppo.loss, has_aux=True)
-    (total, metrics), slope = gradient(parameters, real, policy, settings)
-    (padded_total, padded_metrics), padded_slope = gradient(parameters, padded, policy, settings)
+    gradient = gradient_of(policy, settings)
+    (total, metrics), slope = gradient(parameters, real)
+    (padded_total, padded_metrics), padded_slope = gradient(parameters, padded)
     np.testing.assert_allclose(padded_total, total, rtol=1e-5)
     for name in metrics:
         np.testing.assert_allclose(padded_metrics[name], metrics[name], rtol=1e-4, atol=1e-6, err_msg=name)
@@ -175,9 +168,15 @@ def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-# What follows is about whole updates, on rollouts of random numbers: T = 12 steps of 4 copies.
+# What follows is about whole updates, on rollouts of random numbers: T = 12 steps of 4 copies. Settings are shared
+# between tests, because an update takes seconds to compile for each.
 
 POLICY = PolicySettings(actor=(8,), critic=(8,))
+NETWORK = PolicySettings(actor=(8,), critic=(8,), std="network")
+# 48 transitions: four whole minibatches and one of 8 and 2 of padding.
+SMALL = PPOSettings(minibatch_size=10, epochs=3)
+ENTROPY = PPOSettings(minibatch_size=10, epochs=3, entropy_weight=0.01, normalise_advantages="batch")
+WHOLE = PPOSettings(**PLAIN, minibatch_size=48, epochs=1)
 STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
 
 
@@ -217,12 +216,8 @@ def differ(one, other) -> bool:
     return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
 
-SMALL = {"minibatch_size": 10, "epochs": 3}  # 48 transitions: four whole minibatches and one of 8 and 2 of padding
-
-
-@pytest.mark.parametrize("std", ["learned", "network"])
-def test_an_update_is_the_same_bit_for_bit(std: str) -> None:
-    policy, settings = PolicySettings(actor=(8,), critic=(8,), std=std), PPOSettings(**SMALL)
+@pytest.mark.parametrize("policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["learned", "network"])
+def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPOSettings) -> None:
     states = []
     for _ in range(2):
         state, first = update(rollout_rows(0), settings, policy)
@@ -234,55 +229,50 @@ def test_an_update_is_the_same_bit_for_bit(std: str) -> None:
     assert differ(other.parameters, update(rollout_rows(0), settings, policy)[0].parameters)
 
 
-@pytest.mark.parametrize("advantages", ["minibatch", "batch", "none"])
-@pytest.mark.parametrize("std", ["learned", "network"])
-def test_what_is_done_in_a_reset_step_never_counts(advantages: str, std: str) -> None:
-    policy = PolicySettings(actor=(8,), critic=(8,), std=std)
-    settings = PPOSettings(**SMALL, normalise_advantages=advantages, entropy_weight=0.01)
+@pytest.mark.parametrize("policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["learned", "network"])
+def test_what_is_done_in_a_reset_step_never_counts(policy: PolicySettings, settings: PPOSettings) -> None:
     rows = rollout_rows()
     changed = rows.copy()
     for row, copy in ((3, 0), (7, 2), (5, 1)):
         changed[row, copy, OBSERVATION : OBSERVATION + ACTION] += 3.0
-    assert_same_bits(update(rows, settings, policy), update(changed, settings, policy))
+    before, after = update(rows, settings, policy), update(changed, settings, policy)
+    assert_same_bits(before[0], after[0])
+    assert before[1] == after[1]
     changed[4, 0, OBSERVATION] += 3.0  # the action after a reset step is a real one
-    assert differ(update(rows, settings, policy), update(changed, settings, policy))
+    assert differ(before[0], update(changed, settings, policy)[0])
 
 
 def test_the_observation_at_a_fall_is_not_learnt_from_and_at_a_time_limit_it_is() -> None:
-    settings = PPOSettings(**SMALL)
     rows = rollout_rows()
 
     def parameters_with(row: int, copy: int):
         changed = rows.copy()
         changed[row, copy, :OBSERVATION] += 1.0
-        return update(changed, settings)[0].parameters
+        return update(changed, SMALL)[0].parameters
 
-    before = update(rows, settings)[0].parameters
+    before = update(rows, SMALL)[0].parameters
     assert not differ(parameters_with(3, 0), before)
     assert differ(parameters_with(5, 1), before)
 
 
-def test_nothing_outside_the_last_minibatch_is_learnt_from_its_padding() -> None:
-    # One epoch in whole minibatches of 24 equals one in which the same number is given as more than there is.
-    rows = rollout_rows(ends=False)
-    whole = update(rows, PPOSettings(**PLAIN, epochs=1, minibatch_size=48))[0]
-    larger = update(rows, PPOSettings(**PLAIN, epochs=1, minibatch_size=1000))[0]
-    assert_same_bits(whole, larger)
+def test_nothing_is_learnt_from_the_padding_of_the_last_minibatch() -> None:
     # 48 transitions in minibatches of 47: the second holds one transition and 46 rows of padding. Its gradient is
     # that of the transition alone, so it is found again by taking both steps one after the other.
     settings = PPOSettings(**PLAIN, epochs=1, minibatch_size=47)
+    rows = rollout_rows(ends=False)
     found, metrics = update(rows, settings)
     assert metrics["updates"] == 2
-    batch = batch_of(rows, new_state(settings), settings)
-    _, use = jax.random.split(jax.random.split(jax.random.PRNGKey(0))[0])
+    state = new_state(settings)
+    batch = batch_of(rows, state, settings)
+    _, use = jax.random.split(state.key)
     order = np.asarray(jax.random.permutation(jax.random.split(use, 1)[0], 48))
-    parameters = new_state(settings).parameters
-    moments = ppo._optimizer(settings).init(parameters)
+    parameters, adam = state.parameters, optax.adam(settings.learning_rate, eps=1e-5)
+    moments = adam.init(parameters)
     for part in (order[:47], order[47:]):
         minibatch = jax.tree.map(lambda x, part=part: x[part], batch)
-        slope = jax.grad(ppo.loss, has_aux=True)(parameters, minibatch, POLICY, settings)[0]
-        steps, moments = ppo._optimizer(settings).update(slope, moments, parameters)
-        parameters = jax.tree.map(lambda p, step: p - settings.learning_rate * step, parameters, steps)
+        _, slope = gradient_of(POLICY, settings)(parameters, minibatch)
+        steps, moments = adam.update(slope, moments)
+        parameters = optax.apply_updates(parameters, steps)
     for a, b in zip(jax.tree.leaves(found.parameters), jax.tree.leaves(parameters), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -307,44 +297,41 @@ def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
     return Batch(*(jnp.asarray(x.reshape(STEPS * COPIES, *x.shape[2:]), jnp.float32) for x in fields))
 
 
-@pytest.mark.parametrize("limit", [0.05, 1e6])
+@pytest.mark.parametrize("limit", [0.05, 0.0], ids=["clipped", "free"])
 def test_the_first_step_is_adams_on_the_clipped_gradient(limit: float) -> None:
-    settings = PPOSettings(**PLAIN | {"gradient_clip": limit}, epochs=1, minibatch_size=48, learning_rate=0.01)
+    settings = WHOLE.model_copy(update={"gradient_clip": limit})
     rows = rollout_rows(ends=False)
     before = new_state(settings)
     batch = batch_of(rows, before, settings)
-    slope, _ = jax.grad(ppo.loss, has_aux=True)(before.parameters, batch, POLICY, settings)
+    _, slope = gradient_of(POLICY, settings)(before.parameters, batch)
     norm = math.sqrt(sum(float(jnp.square(x).sum()) for x in jax.tree.leaves(slope)))
     assert norm > 0.1
     after, metrics = update(rows, settings)
     assert metrics["gradient_norm"] == pytest.approx(norm, rel=1e-3)
     trees = (before.parameters, slope, after.parameters)
     for old, gradient, new in zip(*map(jax.tree.leaves, trees), strict=True):
-        clipped = gradient * min(1, limit / norm)
+        clipped = gradient * (limit / norm if limit else 1)
         # Adam's first step: its corrected moments are the gradient and its square.
-        np.testing.assert_allclose(new, old - 0.01 * clipped / (np.abs(clipped) + 1e-5), rtol=1e-3, atol=1e-4)
+        wanted = -settings.learning_rate * clipped / (np.abs(clipped) + 1e-5)
+        np.testing.assert_allclose(new - old, wanted, rtol=1e-2, atol=1e-3 * settings.learning_rate)
 
 
-def test_the_value_learns_the_same_whatever_advantages_are_standardised_over() -> None:
+def test_what_advantages_are_standardised_over() -> None:
     found = {}
     for advantages in ("minibatch", "batch", "none"):
-        settings = PPOSettings(**PLAIN | {"normalise_advantages": advantages}, epochs=1, minibatch_size=48)
+        settings = WHOLE.model_copy(update={"normalise_advantages": advantages})
         state, metrics = update(rollout_rows(reward_scale=10.0), settings)
-        found[advantages] = (metrics["loss/value"], metrics["value/explained_variance"], state.parameters["critic"])
-    for advantages in ("batch", "minibatch"):
-        assert found[advantages][0] == pytest.approx(found["none"][0], rel=1e-5)
-        assert found[advantages][1] == pytest.approx(found["none"][1], rel=1e-4)
-        for a, b in zip(jax.tree.leaves(found[advantages][2]), jax.tree.leaves(found["none"][2]), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
-
-
-def test_standardising_over_the_batch_is_standardising_over_a_minibatch_that_holds_it_all() -> None:
-    found = []
-    for advantages in ("minibatch", "batch"):
-        settings = PPOSettings(normalise_advantages=advantages, epochs=2, minibatch_size=48)
-        found.append(update(rollout_rows(), settings)[0].parameters)
-    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        found[advantages] = (metrics, state.parameters)
+    # A minibatch that holds all transitions is the batch.
+    for a, b in zip(*(jax.tree.leaves(found[name][1]) for name in ("minibatch", "batch")), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert found["minibatch"][0]["loss/policy"] == pytest.approx(found["batch"][0]["loss/policy"], abs=1e-5)
+    assert differ(found["batch"][1]["actor"], found["none"][1]["actor"])
+    # What the value learns is not touched.
+    for a, b in zip(*(jax.tree.leaves(found[name][1]["critic"]) for name in ("none", "batch")), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    for name in ("loss/value", "value/explained_variance"):
+        assert found["batch"][0][name] == pytest.approx(found["none"][0][name], rel=1e-4)
 
 
 def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any() -> None:
@@ -359,25 +346,22 @@ def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any()
 
 
 def test_scaled_rewards_make_learning_indifferent_to_their_unit() -> None:
-    settings = PPOSettings(**SMALL)
-    small, large = (update(rollout_rows(reward_scale=scale), settings) for scale in (1.0, 1000.0))
+    small, large = (update(rollout_rows(reward_scale=scale), SMALL) for scale in (1.0, 1000.0))
     for a, b in zip(jax.tree.leaves(small[0].parameters), jax.tree.leaves(large[0].parameters), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
-    free = PPOSettings(**SMALL, scale_rewards=False)
-    small, large = (update(rollout_rows(reward_scale=scale), free)[1]["loss/value"] for scale in (1.0, 1000.0))
+    small, large = (update(rollout_rows(reward_scale=scale), WHOLE)[1]["loss/value"] for scale in (1.0, 1000.0))
     assert large > 1e4 * small
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:
-    settings = PPOSettings(epochs=1, discount=0.9)
     sums, totals = np.zeros(COPIES), []
-    state = new_state(settings)
+    state = new_state(SMALL)
     for seed in range(3):
         rows = rollout_rows(seed)
-        state, _ = update(rows, settings, state=state)
+        state, _ = update(rows, SMALL, state=state)
         finished = rows[:, :, -2:].any(-1)
         for t in range(STEPS):
-            sums = 0.9 * sums * ~finished[t] + rows[t + 1, :, -3]
+            sums = SMALL.discount * sums * ~finished[t] + rows[t + 1, :, -3]
             totals += list(sums[~finished[t]])
         sums = np.where(finished[-1], 0, sums)
     np.testing.assert_allclose(state.return_statistics.variance, [np.var(totals)], rtol=1e-4)
@@ -386,10 +370,9 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None
 
 
 def test_observations_of_a_rollout_are_counted_once() -> None:
-    settings = PPOSettings(epochs=1)
     first, second = rollout_rows(0), rollout_rows(1)
-    state, _ = update(first, settings)
-    state, _ = update(second, settings, state=state)
+    state, _ = update(first, SMALL)
+    state, _ = update(second, SMALL, state=state)
     seen = np.concatenate([rows[:-1, :, :OBSERVATION].reshape(-1, OBSERVATION) for rows in (first, second)])
     assert state.normaliser.count == len(seen)
     np.testing.assert_allclose(state.normaliser.mean, seen.mean(0), rtol=1e-5)
@@ -398,71 +381,43 @@ def test_observations_of_a_rollout_are_counted_once() -> None:
 
 def test_an_update_is_left_once_the_policy_has_moved_too_far() -> None:
     bold = {"minibatch_size": 12, "epochs": 20, "learning_rate": 0.05}
-    free, stopped = (update(rollout_rows(), PPOSettings(**bold, stop_kl=limit)) for limit in (0.0, 0.02))
-    assert free[1]["updates"] == 80
-    assert 1 < stopped[1]["updates"] < 80
-    assert 0 < stopped[1]["policy/kl"] < free[1]["policy/kl"]
-    assert differ(free[0].parameters, stopped[0].parameters)
-    patient = update(rollout_rows(), PPOSettings(**bold, stop_kl=1e9))
-    assert patient[1]["updates"] == 80
-    for a, b in zip(jax.tree.leaves(patient[0].parameters), jax.tree.leaves(free[0].parameters), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    free, stopped = (update(rollout_rows(), PPOSettings(**bold, stop_kl=limit))[1] for limit in (0.0, 0.02))
+    assert free["updates"] == 80
+    assert 1 < stopped["updates"] < 80
+    assert 0 < stopped["policy/kl"] < free["policy/kl"]
 
 
 def test_a_stop_holds_for_all_epochs_that_would_have_come() -> None:
-    bold = {"minibatch_size": 48, "learning_rate": 0.5, "stop_kl": 1e-3}
-    two, many = (update(rollout_rows(), PPOSettings(**bold, epochs=epochs)) for epochs in (2, 50))
-    assert two[1]["updates"] == many[1]["updates"] == 2  # the first step has no divergence yet, the second has
-    for a, b in zip(jax.tree.leaves(two[0].parameters), jax.tree.leaves(many[0].parameters), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    settings = PPOSettings(minibatch_size=48, learning_rate=0.5, stop_kl=1e-3, epochs=50)
+    state, metrics = update(rollout_rows(), settings)
+    assert metrics["updates"] == 2  # the first step finds no divergence yet, the second does
+    assert int(optax.tree.get(state.optimizer, "count")) == 2
 
 
 def test_an_adaptive_rate_follows_the_divergence() -> None:
     adaptive = {"learning_rate_schedule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
     # The first minibatch finds no divergence, so both speed up once; what the second finds decides.
-    up = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e3))
-    assert up[1]["learning_rate"] == pytest.approx(1e-3 * 1.5 * 1.5)
-    down = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e-9))
-    assert down[1]["learning_rate"] == pytest.approx(1e-3)
-    assert float(up[0].learning_rate) == pytest.approx(1.5**2 * 1e-3)
-    again, metrics = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e3), state=up[0])
-    assert metrics["learning_rate"] == pytest.approx(1.5**4 * 1e-3)
+    fast = PPOSettings(**adaptive, desired_kl=1e3)
+    state, metrics = update(rollout_rows(), fast)
+    assert metrics["learning_rate"] == pytest.approx(1e-3 * 1.5**2)
+    _, metrics = update(rollout_rows(), fast, state=state)
+    assert metrics["learning_rate"] == pytest.approx(1e-3 * 1.5**4)
+    _, metrics = update(rollout_rows(), PPOSettings(**adaptive, desired_kl=1e-9))
+    assert metrics["learning_rate"] == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("desired_kl, bound", [(1e9, 1e-2), (1e-12, 1e-5)])
-def test_an_adaptive_rate_stays_within_its_bounds(desired_kl: float, bound: float) -> None:
-    settings = PPOSettings(learning_rate_schedule="adaptive", desired_kl=desired_kl, minibatch_size=4, epochs=20)
-    state = new_state(settings)
-    for seed in range(3):
-        state, metrics = update(rollout_rows(seed), settings, state=state)
-    assert metrics["learning_rate"] == pytest.approx(bound)
-
-
-@pytest.mark.parametrize(
-    "schedule, wanted",
-    [
-        ("constant", [1e-3, 1e-3, 1e-3, 1e-3]),
-        ("linear", [1e-3, 0.775e-3, 0.55e-3, 1e-4]),
-        ("cosine", [1e-3, 1e-3 - 0.9e-3 * (1 - math.sqrt(0.5)) / 2, 0.55e-3, 1e-4]),
-    ],
-)
-def test_schedules_of_the_learning_rate(schedule: str, wanted: list[float]) -> None:
-    settings = PPOSettings(learning_rate=1e-3, final_learning_rate=1e-4, learning_rate_schedule=schedule, epochs=1)
-    state = new_state(settings)
-    for progress, rate in zip((0.0, 0.25, 0.5, 1.0), wanted, strict=True):
-        state, metrics = update(rollout_rows(), settings, progress=progress, state=state)
-        assert metrics["learning_rate"] == pytest.approx(rate, rel=1e-5)
-
-
-def test_a_rate_that_fell_to_zero_changes_nothing() -> None:
-    settings = PPOSettings(learning_rate_schedule="linear", final_learning_rate=0.0)
-    state, _ = update(rollout_rows(), settings, progress=1.0)
+def test_a_scheduled_rate_is_the_one_in_use() -> None:
+    settings = PPOSettings(learning_rate_schedule="linear", learning_rate=1e-3, minibatch_size=48, epochs=1)
+    state, metrics = update(rollout_rows(), settings, progress=1.0)
+    assert metrics["learning_rate"] == 0
     assert_same_bits(state.parameters, new_state(settings).parameters)
+    moved, metrics = update(rollout_rows(), settings, progress=0.25, state=state)
+    assert metrics["learning_rate"] == pytest.approx(0.75e-3)
+    assert differ(moved.parameters, new_state(settings).parameters)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "exponential"])
-def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else(schedule: str) -> None:
-    policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule=schedule, final_std=0.2)
+def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
+    policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule="cosine", final_std=0.2)
     settings = PPOSettings(epochs=2, entropy_weight=0.1)
     state = new_state(settings, policy)
     used = 1.0
@@ -487,12 +442,10 @@ def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
 
 
 def test_an_entropy_bonus_widens_the_policy() -> None:
-    widths = []
-    for weight in (0.0, 1.0):
-        settings = PPOSettings(entropy_weight=weight, learning_rate=0.01, epochs=10, minibatch_size=48)
-        state, _ = update(rollout_rows(), settings)
-        widths.append(float(state.parameters["log_std"].sum()))
-    assert widths[1] > widths[0] + 0.05
+    settings = PPOSettings(entropy_weight=1.0, learning_rate=0.01, epochs=10, minibatch_size=48)
+    state, _ = update(rollout_rows(reward_scale=0.0), settings)
+    # Ten of Adam's steps in one direction.
+    np.testing.assert_allclose(state.parameters["log_std"], 0.1, rtol=0.1)
 
 
 def test_exploration_is_the_gaussian_of_the_policy() -> None:

@@ -211,6 +211,14 @@ def test_schedules_of_the_standard_deviation(schedule: str, wanted: list[float])
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "exponential"])
+def test_a_schedule_to_zero_ends_at_the_floor(schedule: str) -> None:
+    settings = PolicySettings(std_schedule=schedule, initial_std=1.0, final_std=0.0, minimum_std=0.25)
+    found = np.exp([scheduled_log_std(settings, jnp.float32(progress)) for progress in (0, 0.25, 1)])
+    np.testing.assert_allclose(found[[0, 2]], [1.0, 0.25], rtol=1e-5)
+    assert 0.25 < found[1] < 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

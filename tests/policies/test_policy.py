@@ -128,7 +128,7 @@ def test_observations_are_normalised_only_if_the_settings_ask_for_it() -> None:
         (np.zeros((1, 2, 5)), "an observation of 'some-task' has 5 numbers; got shape (1, 2, 5)"),
         (0.0, "an observation of 'some-task' has 5 numbers; got shape ()"),
         ("walk", "an observation must be 5 numbers"),
-        (None, None),
+        (None, "an observation of 'some-task' has 5 numbers; got shape ()"),
         ([[1, 2], [3]], "an observation must be 5 numbers"),
         ({"joint": 1.0}, "an observation must be 5 numbers"),
         ([0, 0, np.nan, 0, 0], "the observation holds numbers that are not finite"),
@@ -137,12 +137,10 @@ def test_observations_are_normalised_only_if_the_settings_ask_for_it() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_a_wrong_observation_is_named_in_one_line(observation, message: str | None) -> None:
+def test_a_wrong_observation_is_named_in_one_line(observation, message: str) -> None:
     with pytest.raises(InputError) as caught:
         make_policy().predict(observation)
-    assert "\n" not in str(caught.value)
-    if message is not None:
-        assert str(caught.value) == message
+    assert str(caught.value) == message
 
 
 def test_bounds_are_met_by_minus_one_and_one() -> None:

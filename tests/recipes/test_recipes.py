@@ -64,7 +64,7 @@ changes = st.fixed_dictionaries(
         "description": texts,
         "seed": st.integers(0, 100_000),
         "task_options": st.dictionaries(texts, st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=4),
-        "engine.copies": st.integers(16, 1000),
+        "engine.copies": st.integers(32, 1000),
         "policy.trunk": widths,
         "policy.actor": widths,
         "policy.activation": st.sampled_from(["tanh", "relu", "elu", "silu"]),

@@ -307,7 +307,7 @@ def test_only_its_own_tasks_are_taken() -> None:
     assert supports(find_task("ant")) and supports(find_task("Walker2d-v5"))
     assert not supports(find_task("Pendulum-v1"))
     assert choose_engine("auto", find_task("half-cheetah")) == "batch"
-    with pytest.raises(InputError, match="does not know task 'Pendulum-v1', only .*HalfCheetah-v5"):
+    with pytest.raises(InputError, match=r"does not know task 'Pendulum-v1', only .*HalfCheetah-v5"):
         choose_engine("batch", find_task("Pendulum-v1"))
     with pytest.raises(InputError, match="unknown engine 'bach'; did you mean 'batch'"):
         choose_engine("bach", find_task("ant"))

@@ -77,6 +77,9 @@ class PPOSettings(Settings):
     """Leave the update once a minibatch's divergence exceeds this; 0: never."""
     gradient_clip: float = Field(0.5, ge=0)
     """The largest norm of the gradient; 0: no limit."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """The policy that is evaluated and saved is a moving average of the parameters over iterations, in which the past
+    keeps this share each time (Polyak and Juditsky 1992); 0: the newest parameters."""
 
 
 class PPOState(NamedTuple):
@@ -84,6 +87,7 @@ class PPOState(NamedTuple):
 
     Attributes:
         parameters: the networks.
+        average: their moving average over iterations, the policy to evaluate and save.
         optimizer: Adam's moments.
         normaliser: the observations' statistics, fixed during an iteration.
         return_sums: (N,), the running discounted sums of rewards.
@@ -93,6 +97,7 @@ class PPOState(NamedTuple):
     """
 
     parameters: Parameters
+    average: Parameters
     optimizer: optax.OptState
     normaliser: Normaliser
     return_sums: jax.Array
@@ -143,6 +148,7 @@ def init(
     parameters = init_actor_critic(use, observation_size, action_size, policy)
     return PPOState(
         parameters=parameters,
+        average=jax.tree.map(jnp.copy, parameters),
         optimizer=_optimizer(settings).init(parameters),
         normaliser=init_normaliser(observation_size),
         return_sums=jnp.zeros(num_envs),
@@ -227,8 +233,10 @@ def update(
         "value/explained_variance": explained,
         "learning_rate": learning_rate,
     }
+    decay = settings.average_decay
     new_state = PPOState(
         parameters=parameters,
+        average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),
         optimizer=optimizer,
         normaliser=merge(state.normaliser, rollout.observation[:-1]),
         return_sums=sums[-1] * ~finished[-1],

@@ -13,13 +13,14 @@ from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.networks import PolicySettings, init_actor_critic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
-from surefoot.settings import Settings, validate
+from surefoot.settings import Scalar, Settings, validate
 
 FORMAT = 1
 _MOST_PARAMETERS = 200_000_000
 
-Bound = float | None  # JSON has no infinity; None stands for no bound
-Scalar = bool | int | float | str
+_LARGEST = float(np.finfo(np.float32).max)
+# JSON has no infinity; None stands for no bound.
+Bound = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)] | None
 Text = Annotated[str, Field(max_length=1000)]
 
 
@@ -99,9 +100,6 @@ def load_policy(path: Path | str) -> Policy:
 
 def _restore(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]):
     settings, size = description.policy, description.observation_size
-    widths = (*settings.trunk, *settings.actor, *settings.critic)
-    if any(width < 1 or width > 100_000 for width in widths) or len(widths) > 100:
-        raise PolicyFileError(f"{path}: impossible layer widths {str(widths)[:80]}")
     if sum(array.size for array in arrays.values()) > _MOST_PARAMETERS:
         raise PolicyFileError(f"{path}: too large to be a policy")
 
@@ -121,8 +119,9 @@ def _restore(path: Path, description: _Description, action_size: int, arrays: di
             raise PolicyFileError(f"{path}: array '{name}' is {found}, not float32 {wanted.shape}")
         if not np.isfinite(arrays[name]).all():
             raise PolicyFileError(f"{path}: array '{name}' holds numbers that are not finite")
-    if (arrays["normaliser/variance"] < 0).any():
-        raise PolicyFileError(f"{path}: a variance is negative")
+    for name in ("normaliser/variance", "normaliser/count"):
+        if (arrays[name] < 0).any():
+            raise PolicyFileError(f"{path}: array '{name}' holds negative numbers")
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
     return tree["parameters"], tree["normaliser"]
 

@@ -6,9 +6,7 @@ from pydantic import Field, model_validator
 
 from surefoot.algorithms.ppo import PPOSettings
 from surefoot.policies.networks import PolicySettings
-from surefoot.settings import Settings
-
-Scalar = bool | int | float | str
+from surefoot.settings import Scalar, Settings
 
 
 class EngineSettings(Settings):

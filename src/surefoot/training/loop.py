@@ -47,6 +47,7 @@ class Counters:
         iterations: iterations of the algorithm.
         seconds: wall-clock time of training, compiling and evaluating included, over all its sessions.
         evaluations: how many evaluations were made.
+        evaluated_at: the step of the last one.
         next_evaluation: the step at which the next is due.
         best_return: the best mean return of an evaluation.
         last_return: that of the last one.
@@ -57,6 +58,7 @@ class Counters:
     iterations: int = 0
     seconds: float = 0.0
     evaluations: int = 0
+    evaluated_at: int = 0
     next_evaluation: int = 0
     best_return: float | None = None
     last_return: float | None = None
@@ -185,7 +187,7 @@ class _Training:
         self.learner.start((seed + _SEEDS_APART // 2 + step) % 999_000_000)
         self._warn_of_other_versions(header.get("versions", {}))
         known = {field.name for field in dataclasses.fields(Counters)}
-        if not isinstance(header.get("counters"), dict) or set(header["counters"]) != known:
+        if not isinstance(header.get("counters"), dict) or not set(header["counters"]) <= known:
             raise RunError(f"checkpoint of step {step} in '{self.folder.path}' is of another version of Surefoot")
         self.counters = Counters(**header["counters"])
         self.learner.restore(unflatten_tree(self.learner.state(), arrays, "learner"))
@@ -208,7 +210,7 @@ class _Training:
         self.progress.start(settings.steps, counters.steps)
         while not stop():
             done = counters.steps >= settings.steps
-            if counters.steps >= counters.next_evaluation or done:
+            if counters.steps >= counters.next_evaluation or (done and counters.evaluated_at < counters.steps):
                 if counters.iterations and not self._evaluate(stop):
                     continue  # interrupted on the way; the evaluation is still due
                 counters.next_evaluation = (counters.steps // settings.evaluate_every + 1) * settings.evaluate_every
@@ -248,6 +250,9 @@ class _Training:
         episodes = self._evaluator.run(policy.parameters, policy.normaliser, settings.evaluation_episodes, seed, stop)
         if episodes is None:
             return False
+        if not np.isfinite(episodes.returns).all():
+            found = {"returns": episodes.returns, "lengths": episodes.lengths}
+            raise NonFiniteError("a return of an evaluation is not finite", found)
         mean = float(episodes.returns.mean())
         values = _describe(episodes)
         target = settings.stop_at_return
@@ -265,6 +270,7 @@ class _Training:
             values["evaluation/confirmed_return"] = float(confirmed.returns.mean())
             counters.solved = float(confirmed.returns.mean()) >= target
         counters.evaluations += 1
+        counters.evaluated_at = counters.steps
         counters.last_return = mean
         if counters.best_return is None or mean > counters.best_return or counters.solved:
             counters.best_return = mean
@@ -305,14 +311,15 @@ class _Training:
 
     def _keep_failure(self, error: NonFiniteError) -> None:
         """Write what was not finite where the user can look at it."""
-        self.folder.failure.mkdir(exist_ok=True)
         path = self.folder.failure / f"step-{self.counters.steps:012d}.safetensors"
-        save_arrays(path, error.arrays, {"error": str(error), "step": self.counters.steps})
+        where = f", and what was found is in {path}"
+        try:
+            self.folder.failure.mkdir(exist_ok=True)
+            save_arrays(path, error.arrays, {"error": str(error), "step": self.counters.steps})
+        except OSError as problem:
+            where = f"; what was found could not be saved: {problem.strerror}"
         self.metrics.mark("failure", self.counters.steps, error=str(error))
-        error.args = (
-            f"{error}; the run stopped at step {self.counters.steps}, its last checkpoint is kept, and what was found "
-            f"is in {path}",
-        )
+        error.args = (f"{error}; the run stopped at step {self.counters.steps}, its last checkpoint is kept{where}",)
 
     def _warn_of_other_versions(self, then: dict[str, str]) -> None:
         now = versions()

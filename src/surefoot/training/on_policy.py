@@ -109,7 +109,7 @@ class OnPolicyLearner:
             self.info.action_low,
             self.info.action_high,
             self._recipe.policy,
-            state.parameters,
+            state.average,
             state.normaliser,
             self.info.options,
         )

@@ -1,0 +1,302 @@
+"""The loop keeps what is good: it stops on bad numbers, judges apart from training, and survives a full disk."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot.algorithms import ppo
+from surefoot.cli import main
+from surefoot.errors import EngineError, NonFiniteError
+from surefoot.face import train_recipe
+from surefoot.files import load_arrays
+from surefoot.policies.files import load_policy
+from surefoot.recipes.files import default_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.settings import validate
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
+from surefoot.training import loop
+from surefoot.training.loop import Outcome
+from surefoot.training.progress import Progress
+
+ITERATION = 64
+TINY = {
+    "engine.copies": 4,
+    "ppo.horizon": 16,
+    "ppo.minibatch_size": 32,
+    "ppo.epochs": 2,
+    "policy.actor": [8],
+    "policy.critic": [8],
+    "training.steps": ITERATION * 6,
+    "training.evaluate_every": 10**9,
+    "training.evaluation_episodes": 2,
+    "training.checkpoint_every_s": 0,
+}
+
+
+class Watcher(Progress):
+    """Notes warnings, and calls `after` with the number of each iteration that is done."""
+
+    def __init__(self, after=lambda iteration: None) -> None:
+        super().__init__(quiet=True)
+        self.warnings: list[str] = []
+        self.iterations = 0
+        self._after = after
+
+    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
+        self.iterations += 1
+        self._after(self.iterations)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def make_recipe(**changes: Any) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(Recipe, replaced(default_recipe("Hopper-v5"), TINY | changes), "test")
+
+
+def train(root: Path, progress: Progress | None = None, **changes: Any) -> Outcome:
+    return train_recipe(make_recipe(**changes), "run", root, progress or Watcher())
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    return RunFolder(tmp_path / "Hopper-v5" / "run")
+
+
+# --- numbers that are not finite --------------------------------------------------------------------------------------
+
+
+def spoil_advance(monkeypatch, spoil, at: int = 3 * 16 + 5) -> None:
+    """Let `spoil(engine, frame)` change what the engine answers to one step, in the 4th iteration by default."""
+    advance, calls = BatchEngine.advance, []
+
+    def spoilt(self, action, finished):
+        calls.append(None)
+        if len(calls) == at:
+            return spoil(self, lambda: advance(self, action, finished))
+        return advance(self, action, finished)
+
+    monkeypatch.setattr(BatchEngine, "advance", spoilt)
+
+
+def answer_nan(engine, step):
+    frame = step().copy()
+    frame[1, 2] = np.nan
+    return frame
+
+
+def lose_physics(engine, step):
+    engine._qpos[2] = np.nan
+    return step()
+
+
+def lose_loss(monkeypatch) -> None:
+    update, calls = ppo.update, []
+
+    def spoilt(*arguments):
+        state, metrics = update(*arguments)
+        calls.append(None)
+        return state, metrics * np.nan if len(calls) == 4 else metrics
+
+    monkeypatch.setattr(ppo, "update", spoilt)
+
+
+CAUSES = {
+    "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rows"),
+    "physics": (lambda patch: spoil_advance(patch, lose_physics), "physics of copy 2 became unstable", "states"),
+    "loss": (lose_loss, "loss is not finite", "rows"),
+}
+
+
+@pytest.mark.parametrize("cause, fragment, array", CAUSES.values(), ids=CAUSES.keys())
+def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array, folder, tmp_path, monkeypatch):
+    cause(monkeypatch)
+    with pytest.raises(NonFiniteError) as error:
+        train(tmp_path)
+    message = str(error.value)
+    assert fragment in message and len(message.splitlines()) == 1 and "failure" in message
+    step, arrays, _ = Checkpoints(folder.checkpoints).latest()
+    assert step == 3 * ITERATION
+    assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith("learner/ppo"))
+    [path] = folder.failure.iterdir()
+    found, header = load_arrays(path)
+    assert array in found and header["step"] == 3 * ITERATION and fragment in header["error"]
+    if array == "rows":
+        assert found["rows"].shape[:2] == (17, 4)
+    assert read_metrics(folder.metrics)[-1]["event"] == "failure"
+    assert not folder.policy.exists(), "no policy of such numbers is kept"
+
+
+def test_a_run_that_failed_goes_on_from_its_last_checkpoint(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        spoil_advance(patch, answer_nan)
+        with pytest.raises(NonFiniteError):
+            train(tmp_path / "failed")
+    failed = RunFolder(tmp_path / "failed" / "Hopper-v5" / "run")
+    loop.resume(failed, Watcher())
+    train(tmp_path)
+    step, arrays, _ = Checkpoints(folder.checkpoints).latest()
+    other_step, other_arrays, _ = Checkpoints(failed.checkpoints).latest()
+    assert step == other_step
+    assert all(arrays[name].tobytes() == other_arrays[name].tobytes() for name in arrays)
+
+
+def test_the_command_line_tells_bad_numbers_in_one_line(tmp_path, monkeypatch, capsys):
+    spoil_advance(monkeypatch, answer_nan)
+    words = ["train", "Hopper-v5", "--quiet", "--root", str(tmp_path)]
+    for name, value in TINY.items():
+        words += [f"--{name}", str(value)]
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+
+
+def test_bad_numbers_in_an_evaluation_stop_the_run_too(folder, tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [np.nan])
+    with pytest.raises(NonFiniteError, match="evaluation"):
+        train(tmp_path)
+    assert not folder.policy_file.exists()
+    assert "returns" in load_arrays(next(folder.failure.iterdir()))[0]
+
+
+def test_bad_numbers_on_a_full_disk(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(loop, "save_arrays", full)
+    spoil_advance(monkeypatch, answer_nan)
+    with pytest.raises(NonFiniteError, match="could not be saved: No space left"):
+        train(tmp_path)
+
+
+def test_a_simulator_that_fails_leaves_a_run_that_can_go_on(folder, tmp_path, monkeypatch):
+    def fail(engine, step):
+        raise EngineError("the simulator broke")
+
+    with monkeypatch.context() as patch:
+        spoil_advance(patch, fail)
+        with pytest.raises(EngineError, match="the simulator broke"):
+            train(tmp_path)
+    assert load_policy(folder.policy / "last.safetensors").origin["steps"] == 3 * ITERATION
+    assert loop.resume(folder, Watcher()).counters.steps == 6 * ITERATION
+
+
+# --- evaluations ------------------------------------------------------------------------------------------------------
+
+
+def stub_evaluations(monkeypatch, selection: list[float], confirmation: list[float] | None = None) -> list[int]:
+    """Give evaluations these mean returns, in turn; return the list that the numbers of their episodes go to."""
+    counts: list[int] = []
+    queues = {"selection": iter(selection), "confirmation": iter(confirmation or [])}
+
+    def run(self, parameters, normaliser, episodes, seed, cancelled):
+        assert seed >= SELECTION_SEEDS
+        mean = next(queues["confirmation" if seed >= CONFIRMATION_SEEDS else "selection"])
+        counts.append(episodes)
+        spread = np.linspace(-1, 1, episodes)
+        return Episodes(mean + spread, np.full(episodes, 10), np.zeros(episodes, bool), None, 0.1)
+
+    monkeypatch.setattr(Evaluator, "run", run)
+    return counts
+
+
+EVERY = {"training__evaluate_every": ITERATION}
+
+
+def test_solved_means_confirmed(folder, tmp_path, monkeypatch):
+    # Reached thrice: once not confirmed, once missed by a hair, then confirmed.
+    counts = stub_evaluations(monkeypatch, [50, 120, 99.9, 130, 101], [80, 99.9, 100])
+    outcome = train(tmp_path, **EVERY, training__stop_at_return=100, training__confirm_episodes=7)
+    assert outcome.reason == "solved" and outcome.counters.solved
+    assert outcome.counters.steps == 5 * ITERATION
+    assert counts == [2, 2, 7, 2, 2, 7, 2, 7]
+    rows = [row for row in read_metrics(folder.metrics) if "evaluation/return" in row]
+    assert [row.get("evaluation/confirmed_return") for row in rows] == [None, 80, None, 99.9, 100]
+    assert load_policy(folder.policy_file).origin["steps"] == 5 * ITERATION, "the one that was confirmed"
+    assert loop.resume(folder, Watcher()).reason == "solved"
+
+
+def test_never_confirmed_is_not_solved(tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [200] * 6, [99] * 6)
+    outcome = train(tmp_path, **EVERY, training__stop_at_return=100)
+    assert outcome.reason == "finished" and not outcome.counters.solved
+
+
+def test_the_best_policy_is_kept(folder, tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [1, 5, 3, -7, 5, 4])
+    outcome = train(tmp_path, **EVERY)
+    assert outcome.counters.best_return == 5 and outcome.counters.last_return == 4
+    assert load_policy(folder.policy_file).origin["steps"] == 2 * ITERATION
+    assert load_policy(folder.policy / "last.safetensors").origin["steps"] == 6 * ITERATION
+
+
+def test_a_negative_return_can_be_the_best(folder, tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [-9, -5, -7, -6, -8, -9])
+    assert train(tmp_path, **EVERY).counters.best_return == -5
+    assert load_policy(folder.policy_file).origin["steps"] == 2 * ITERATION
+
+
+def test_evaluations_do_not_disturb_training(tmp_path):
+    ends = []
+    for name, every in (("often", ITERATION), ("seldom", 10**9)):
+        outcome = train(tmp_path / name, training__evaluate_every=every)
+        ends.append((outcome.counters.evaluations, Checkpoints(outcome.folder.checkpoints).latest()[1]))
+    (often, one), (seldom, other) = ends
+    assert (often, seldom) == (6, 1)
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        assert array.tobytes() == other[name].tobytes(), name
+
+
+def test_evaluations_are_due_by_steps_not_by_iterations(folder, tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [1.0] * 9)
+    train(tmp_path, training__evaluate_every=100)
+    rows = read_metrics(folder.metrics)
+    assert [row["step"] for row in rows if "evaluation/return" in row] == [128, 256, 320, 384]
+
+
+def test_the_same_seed_gives_the_same_and_another_does_not(tmp_path):
+    ends = [
+        Checkpoints(train(tmp_path / name, seed=seed).folder.checkpoints).latest()[1]["learner/ppo/parameters/log_std"]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    assert ends[0].tobytes() == ends[1].tobytes() != ends[2].tobytes()
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full_until", [4, 10**9])
+def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, monkeypatch):
+    fsync, full = os.fsync, [False]
+
+    def failing(descriptor):
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    def after(iteration):
+        full[0] = 2 <= iteration < full_until
+        if iteration == 3:
+            assert Checkpoints(folder.checkpoints).steps()[-1] == ITERATION, "the last good one is kept"
+
+    monkeypatch.setattr(os, "fsync", failing)
+    watcher = Watcher(after)
+    outcome = train(tmp_path, watcher)
+    assert outcome.reason == "finished" and outcome.counters.steps == 6 * ITERATION
+    assert all("No space left" in warning and "\n" not in warning for warning in watcher.warnings)
+    assert any("no checkpoint at step 128" in warning for warning in watcher.warnings)
+    latest, _, _ = Checkpoints(folder.checkpoints).latest()
+    assert latest == (ITERATION if full_until > 6 else 6 * ITERATION)
+    assert not list(folder.path.rglob("*.tmp"))
+    steps = [row["step"] for row in read_metrics(folder.metrics) if "loss/policy" in row]
+    assert steps == [ITERATION * (1 + index) for index in range(6)]

@@ -1,0 +1,335 @@
+"""A run that was stopped or killed and resumed ends as one that was not: bit for bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surefoot.cli import main
+from surefoot.face import train_recipe
+from surefoot.files import load_arrays
+from surefoot.policies.files import load_policy
+from surefoot.recipes.files import default_recipe, dump_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.settings import validate
+from surefoot.simulation.episodes import Evaluator
+from surefoot.training import loop
+from surefoot.training.loop import Outcome
+from surefoot.training.progress import Progress
+
+TINY = {
+    "engine.copies": 4,
+    "ppo.horizon": 16,
+    "ppo.minibatch_size": 32,
+    "ppo.epochs": 2,
+    "ppo.learning_rate_schedule": "linear",
+    "policy.actor": [8],
+    "policy.critic": [8],
+    "training.steps": 64 * 12,
+    "training.evaluate_every": 64 * 5,
+    "training.evaluation_episodes": 2,
+    "training.checkpoint_every_s": 0,
+}
+
+
+class Watcher(Progress):
+    """Notes warnings, and does something after every iteration."""
+
+    def __init__(self, after: Callable[[int], object] = lambda iteration: None) -> None:
+        super().__init__(quiet=True)
+        self.warnings: list[str] = []
+        self.iterations = 0
+        self._after = after
+
+    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
+        self.iterations += 1
+        self._after(self.iterations)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def interrupting(at: int, number: int = signal.SIGTERM) -> Watcher:
+    return Watcher(lambda iteration: iteration == at and signal.raise_signal(number))
+
+
+def make_recipe(task: str = "Hopper-v5", **changes: Any) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(Recipe, replaced(default_recipe(task), TINY | changes), "test")
+
+
+def train(root: Path, recipe: Recipe, progress: Progress | None = None) -> Outcome:
+    return train_recipe(recipe, "run", root, progress or Watcher())
+
+
+def newest(folder: RunFolder) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+    return Checkpoints(folder.checkpoints).latest()
+
+
+def rows(folder: RunFolder, name: str) -> list[tuple[int, float]]:
+    return [(row["step"], row[name]) for row in read_metrics(folder.metrics) if name in row]
+
+
+def assert_equal_runs(one: RunFolder, other: RunFolder) -> None:
+    (step, arrays, header), (other_step, other_arrays, other_header) = newest(one), newest(other)
+    assert step == other_step
+    assert arrays.keys() == other_arrays.keys()
+    for name, array in arrays.items():
+        assert array.dtype == other_arrays[name].dtype and array.shape == other_arrays[name].shape
+        assert array.tobytes() == other_arrays[name].tobytes(), name
+    seconds = {"seconds": 0.0}
+    assert header["counters"] | seconds == other_header["counters"] | seconds
+    for name in ("policy", "last"):
+        policies = [(folder.policy / f"{name}.safetensors").read_bytes() for folder in (one, other)]
+        assert policies[0] == policies[1]
+    for name in ("loss/policy", "train/return", "policy/kl", "evaluation/return", "evaluation/length"):
+        assert rows(one, name) == rows(other, name)
+    steps = [step for step, _ in rows(other, "loss/policy")]
+    assert steps == sorted(set(steps)), "an iteration is told twice"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Runs from start to end, made once each."""
+    made: dict[str, RunFolder] = {}
+
+    def get(recipe: Recipe) -> RunFolder:
+        key = recipe.model_dump_json()
+        if key not in made:
+            made[key] = train(tmp_path_factory.mktemp("uninterrupted"), recipe).folder
+        return made[key]
+
+    return get
+
+
+# --- stopped on request ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "task, changes, stops",
+    [
+        ("Hopper-v5", {}, random.Random(0).sample(range(1, 5), 3)),
+        ("Hopper-v5", {"policy__std": "scheduled", "engine__threads": 1}, [7]),
+        ("Ant-v5", {}, [random.Random(1).randrange(1, 11)]),
+    ],
+)
+def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, uninterrupted, tmp_path):
+    recipe = make_recipe(task, **changes)
+    outcome = train(tmp_path, recipe, interrupting(stops[0]))
+    for stop in stops[1:]:
+        assert outcome.reason == "interrupted"
+        outcome = loop.resume(outcome.folder, interrupting(stop))
+    assert outcome.reason == "interrupted"
+    assert outcome.counters.iterations == sum(stops), "it left in the iteration in which it was asked to"
+    watcher = Watcher()
+    outcome = loop.resume(outcome.folder, watcher)
+    assert outcome.reason == "finished" and watcher.warnings == []
+    assert_equal_runs(uninterrupted(recipe), outcome.folder)
+
+
+def test_a_run_that_was_stopped_while_it_evaluated(uninterrupted, tmp_path, monkeypatch):
+    run, asked = Evaluator.run, []
+
+    def interrupted_run(self, *arguments):
+        if not asked:
+            asked.append(signal.raise_signal(signal.SIGINT))
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "run", interrupted_run)
+    outcome = train(tmp_path, make_recipe())
+    assert outcome.reason == "interrupted" and outcome.counters.evaluations == 0
+    outcome = loop.resume(outcome.folder, Watcher())
+    assert_equal_runs(uninterrupted(make_recipe()), outcome.folder)
+
+
+def test_other_numbers_of_threads_give_the_same(uninterrupted, tmp_path):
+    one, two = (make_recipe(engine__threads=threads) for threads in (1, 2))
+    outcome = train(tmp_path, one, interrupting(3))
+    outcome.folder.recipe.write_text(dump_recipe(two))
+    outcome = loop.resume(outcome.folder, Watcher())
+    assert_equal_runs(uninterrupted(make_recipe()), outcome.folder)
+
+
+def test_resuming_a_finished_run_changes_nothing(uninterrupted, tmp_path):
+    recipe = make_recipe(training__steps=128, training__evaluate_every=64)
+    outcome = train(tmp_path, recipe)
+    for _ in range(2):
+        outcome = loop.resume(outcome.folder, Watcher())
+        assert outcome.reason == "finished"
+    assert_equal_runs(uninterrupted(recipe), outcome.folder)
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+    def twice(iteration):
+        if iteration == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, make_recipe(), Watcher(twice))
+    assert newest(RunFolder(tmp_path / "Hopper-v5" / "run"))[0] == 128
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+LONG = 64 * 250
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "surefoot.cli", *map(str, words), "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_rows(process: subprocess.Popen[str], metrics: Path, count: int) -> None:
+    """Wait until the metrics have `count` lines more than now, or the process has ended."""
+    before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    while process.poll() is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < before + count):
+        try:
+            process.wait(0.005)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+@pytest.mark.parametrize("every_s, kills", [(0.0, 3), (0.5, 2)])
+def test_a_run_that_was_killed_and_resumed_ends_the_same(every_s, kills, uninterrupted, tmp_path):
+    # How often it is checkpointed does not decide what is learnt, so that one run serves both for comparison.
+    changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 60}
+    recipe = make_recipe(**changes, training__checkpoint_every_s=every_s)
+    path = tmp_path / "recipe.toml"
+    path.write_text(dump_recipe(recipe))
+    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
+    moments = random.Random(every_s)
+    process = start("train", "Hopper-v5", "--recipe", path, "--name", "run", "--root", tmp_path)
+    killed = 0
+    for _ in range(kills):
+        wait_for_rows(process, folder.metrics, 2 + moments.randrange(60))
+        process.kill()
+        _, errors = process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL), errors
+        process = start("resume", folder.path)
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert out.startswith("finished") and errors == ""
+    assert killed
+    assert_equal_runs(uninterrupted(make_recipe(**changes)), folder)
+    events = [json.loads(line).get("event") for line in folder.metrics.read_text().splitlines()]
+    assert events.count("resume") >= killed
+    assert not list(folder.path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_request_to_stop(number, tmp_path):
+    words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
+    words += ["--training.steps", "1e12", "--training.evaluate_every", "1e12", "--training.checkpoint_every_s", "1e6"]
+    process = start("train", "Hopper-v5", "--name", "run", "--root", tmp_path, *words)
+    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
+    wait_for_rows(process, folder.metrics, 3)
+    process.send_signal(number)
+    out, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert out.startswith("interrupted at step") and f"surefoot resume {folder.path}" in out
+    assert errors == ""
+    *_, last, mark = read_metrics(folder.metrics)
+    assert mark["event"] == "interrupted"
+    assert newest(folder)[0] == last["step"] == mark["step"] > 0
+    load_policy(folder.policy / "last.safetensors")
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
+    outcome = train(tmp_path, make_recipe(), interrupting(4))
+    *_, earlier, latest = sorted(outcome.folder.checkpoints.iterdir())
+    latest.write_bytes(latest.read_bytes()[:-100])
+    watcher = Watcher()
+    outcome = loop.resume(outcome.folder, watcher)
+    assert len(watcher.warnings) == 1 and "step 256 is skipped" in watcher.warnings[0]
+    assert watcher.iterations == 12 - 3
+    assert_equal_runs(uninterrupted(make_recipe()), outcome.folder)
+    assert earlier != latest
+
+
+@pytest.mark.parametrize(
+    "before, after, fragment",
+    [
+        ("actor = [8]", "actor = [16]", "other settings"),
+        ("actor = [8]", "actor = [8, 8]", "other settings"),
+        ("copies = 4", "copies = 8", "other settings"),
+        ('task = "Hopper-v5"', 'task = "Walker2d-v5"', "other settings"),
+        ('name = "auto"', 'name = "processes"', "other settings"),
+        ("horizon = 16", "horizon = 0", "ppo.horizon"),
+        ("actor = [8]", "actor = [8", "TOML"),
+        ('task = "Hopper-v5"', 'task = "Hoper-v5"', "'Hopper-v5'"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_checkpoint(before, after, fragment, stopped, tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.checkpoints.symlink_to(stopped.checkpoints)
+    recipe = stopped.recipe.read_text()
+    assert recipe.count(before) == 1
+    folder.recipe.write_text(recipe.replace(before, after))
+    assert main(["resume", str(folder.path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    assert fragment in err
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> RunFolder:
+    return train(tmp_path_factory.mktemp("stopped"), make_recipe(), interrupting(1)).folder
+
+
+def test_a_run_in_use_is_left_alone(stopped, capsys):
+    with stopped.lock():
+        assert main(["resume", str(stopped.path)]) == 2
+    assert "is in use" in capsys.readouterr().err
+
+
+def test_a_run_without_any_checkpoint(stopped, tmp_path, capsys):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.recipe.write_text(stopped.recipe.read_text())
+    assert main(["resume", str(folder.path)]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_other_versions_are_told(stopped, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    folder.recipe.write_text(stopped.recipe.read_text())
+    latest = sorted(stopped.checkpoints.iterdir())[-1]
+    (folder.checkpoints / latest.name).write_bytes(latest.read_bytes())
+    now = loop.versions()
+    monkeypatch.setattr(loop, "versions", lambda: now | {"mujoco": "9.9"})
+    watcher = interrupting(1)
+    loop.resume(folder, watcher)
+    assert len(watcher.warnings) == 1 and f"mujoco {now['mujoco']} -> 9.9" in watcher.warnings[0]
+
+
+def test_an_engine_that_cannot_restore_begins_episodes_anew(tmp_path):
+    recipe = make_recipe(
+        "Pendulum-v1",
+        **{"engine__name": "processes", "engine__copies": 2, "training__steps": 64, "training__evaluation_episodes": 1},
+    )
+    outcome = train(tmp_path, recipe, interrupting(1))
+    _, before, _ = newest(outcome.folder)
+    assert not any(name.startswith("learner/engine") for name in before)
+    watcher = Watcher()
+    outcome = loop.resume(outcome.folder, watcher)
+    assert outcome.reason == "finished" and outcome.counters.steps == 64
+    assert len(watcher.warnings) == 1 and "episodes begin anew" in watcher.warnings[0]
+    assert load_arrays(outcome.folder.policy / "last.safetensors")[0].keys()
