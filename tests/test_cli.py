@@ -372,7 +372,7 @@ def test_a_reader_that_has_left_is_no_accident():
         ("ant --description=a=b", "description", "a=b"),
         ("ant --engine.name batch --seed 0", "engine.name", "batch"),
         ("ant --task_options.ctrl_cost_weight 0", "task_options", {"ctrl_cost_weight": 0}),
-        ("half-cheetah --recipe half-cheetah --ppo.epochs 1", "ppo.horizon", 128),
+        ("half-cheetah --recipe half-cheetah --ppo.epochs 1", "ppo.epochs", 1),
     ],
 )
 def test_values_as_people_type_them(words, name, value, asked):
@@ -388,7 +388,7 @@ def test_a_value_may_hold_spaces(asked):
 
 
 def test_the_run_name_is_not_the_recipe_name(asked):
-    assert asked("ant", "--name", "mine").name == "default"
+    assert asked("half-cheetah", "--name", "mine").name == "half-cheetah"
 
 
 def test_settings_are_all_listed(capsys):

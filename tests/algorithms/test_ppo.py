@@ -225,6 +225,7 @@ def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPO
         states.append((state, first, second))
     assert_same_bits(*states)
     assert differ(states[0][0].parameters, new_state(settings, policy).parameters)
+    assert_same_bits(states[0][0].average, states[0][0].parameters)  # where no averaging is asked for
     other, _ = update(rollout_rows(2), settings, policy)
     assert differ(other.parameters, update(rollout_rows(0), settings, policy)[0].parameters)
 
@@ -446,6 +447,18 @@ def test_an_entropy_bonus_widens_the_policy() -> None:
     state, _ = update(rollout_rows(reward_scale=0.0), settings)
     # Ten of Adam's steps in one direction.
     np.testing.assert_allclose(state.parameters["log_std"], 0.1, rtol=0.1)
+
+
+def test_the_averaged_policy_follows_the_newest_one() -> None:
+    settings = WHOLE.model_copy(update={"average_decay": 0.75, "learning_rate": 0.1})
+    state = new_state(settings)
+    wanted = jax.tree.map(np.array, state.parameters)
+    for seed in range(3):
+        state, _ = update(rollout_rows(seed), settings, state=state)
+        wanted = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * np.array(new), wanted, state.parameters)
+    for a, b in zip(jax.tree.leaves(state.average), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert differ(state.average, state.parameters)
 
 
 def test_exploration_is_the_gaussian_of_the_policy() -> None:

@@ -20,16 +20,17 @@ from surefoot.simulation.episodes import (
 from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
 
 SEED = 77
+SHAKEN = {"reset_noise_scale": 0.1}  # so that episodes have different lengths
 
 
 def untrained(info: TaskInfo) -> Policy:
-    """A policy that does something different in every state."""
+    """A policy that does something different in every state, gently: a wild one makes of the last bit a new course."""
     settings = PolicySettings(actor=(8,), critic=(4,))
     bounds = info.action_low, info.action_high
     policy = new_policy(jax.random.PRNGKey(3), info.name, info.observation_size, *bounds, settings, info.options)
     random = np.random.default_rng(3)
     policy.parameters = jax.tree.map(
-        lambda x: jnp.asarray(random.normal(scale=0.4, size=x.shape), jnp.float32), policy.parameters
+        lambda x: jnp.asarray(random.normal(scale=0.1, size=x.shape), jnp.float32), policy.parameters
     )
     size = info.observation_size
     policy.normaliser = Normaliser(jnp.full(size, 0.1), jnp.full(size, 2.0), jnp.float32(1000))
@@ -59,12 +60,12 @@ def assert_equal(found: Episodes, wanted: list[tuple]) -> None:
     totals, lengths, terminated, _ = (np.array(x) for x in zip(*wanted, strict=True))
     np.testing.assert_array_equal(found.lengths, lengths)
     np.testing.assert_array_equal(found.terminated, terminated)
-    np.testing.assert_allclose(found.returns, totals, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.returns, totals, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["Hopper-v5", "Walker2d-v5"])
 def test_episodes_that_end_in_falls_equal_a_plain_loop(task: str) -> None:
-    info = find_task(task)
+    info = find_task(task, SHAKEN)
     policy = untrained(info)
     found = run_episodes(policy, "batch", info, episodes=6, seed=SEED)
     assert_equal(found, plain_episodes(info, policy, copies=6, each=1, seed=SEED))
@@ -84,18 +85,19 @@ def test_episodes_that_a_time_limit_ends_equal_a_plain_loop() -> None:
 
 
 def test_a_fall_at_some_and_a_time_limit_at_others() -> None:
-    fallen = run_episodes(untrained(find_task("Hopper-v5")), "batch", find_task("Hopper-v5"), 12, SEED)
+    unlimited = find_task("Hopper-v5", SHAKEN)
+    fallen = run_episodes(untrained(unlimited), "batch", unlimited, 12, SEED)
     limit = int(np.median(fallen.lengths))
-    info = find_task("Hopper-v5", {"max_episode_steps": limit})
+    info = find_task("Hopper-v5", SHAKEN | {"max_episode_steps": limit})
     found = run_episodes(untrained(info), "batch", info, 12, SEED)
     np.testing.assert_array_equal(found.lengths, np.minimum(fallen.lengths, limit))
     np.testing.assert_array_equal(found.terminated, fallen.lengths <= limit)
     np.testing.assert_array_equal(found.falls, found.terminated)
-    assert 0 < found.falls.sum() < 12
+    assert found.falls is not None and 0 < found.falls.sum() < 12
 
 
 def test_every_copy_runs_the_same_number_of_episodes() -> None:
-    info = find_task("Hopper-v5")
+    info = find_task("Hopper-v5", SHAKEN)
     policy = untrained(info)
     evaluator = Evaluator("batch", info, 3, policy.settings, threads=1)
     wanted = plain_episodes(info, policy, copies=3, each=3, seed=SEED)

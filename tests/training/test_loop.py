@@ -67,6 +67,11 @@ def train(root: Path, progress: Progress | None = None, **changes: Any) -> Outco
     return train_recipe(make_recipe(**changes), "run", root, progress or Watcher())
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT where it is
+
+
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
     return RunFolder(tmp_path / "Hopper-v5" / "run")
@@ -112,7 +117,7 @@ def lose_loss(monkeypatch) -> None:
 
 CAUSES = {
     "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rows"),
-    "physics": (lambda patch: spoil_advance(patch, lose_physics), "physics of copy 2 became unstable", "states"),
+    "physics": (lambda patch: spoil_advance(patch, lose_physics), "physics of copy 2 became unstable", "states_before"),
     "loss": (lose_loss, "loss is not finite", "rows"),
 }
 
