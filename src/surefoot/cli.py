@@ -138,6 +138,7 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     evaluate.add_argument("--episodes", type=_whole_number, default=100, help="how many (default: 100)")
     evaluate.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
     evaluate.add_argument("--engine", default="auto", help="which engine simulates (default: auto)")
+    evaluate.add_argument("--task", help="another task of the same shape than the policy's own")
     evaluate.add_argument("--last", action="store_true", help="the last policy instead of the best")
     evaluate.add_argument("--json", action="store_true", help="print the results as JSON")
     add_root(evaluate)
@@ -147,6 +148,7 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     record.add_argument("--output", type=Path, help="the film, .mp4, or .webp or .gif for a short animation")
     record.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
     record.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
+    record.add_argument("--task", help="another task of the same shape than the policy's own")
     add_root(record)
 
     report = add("report", _report, "draw the learning curves of runs")
@@ -234,7 +236,7 @@ def _evaluate(given: argparse.Namespace) -> int:
 
     results = []
     for run in given.runs:
-        options: dict[str, Any] = {"seed": given.seed, "engine": given.engine}
+        options: dict[str, Any] = {"seed": given.seed, "engine": given.engine, "task": given.task}
         if given.last and not os.path.isfile(run):
             options["which"] = "last"
         results.append(evaluate(run, given.episodes, root=given.root, **options))
@@ -249,15 +251,15 @@ def _record(given: argparse.Namespace) -> int:
     for name, value, least in (("--episodes", given.episodes, 1), ("--seed", given.seed, 0)):
         if not least <= value <= _LARGEST:
             raise InputError(f"{name} {value}: choose {least} to {_LARGEST}")
-    return _film(given.run, given.output, given.episodes, given.seed, given.root)
+    return _film(given.run, given.output, given.episodes, given.seed, given.root, given.task)
 
 
-def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: str) -> int:
+def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: str, task: str | None = None) -> int:
     from surefoot.policies.files import load_policy
     from surefoot.reports import video
     from surefoot.runs.folder import RunFolder
     from surefoot.simulation.episodes import EVALUATION_SEEDS
-    from surefoot.tasks.catalogue import find_task
+    from surefoot.tasks.catalogue import find_named_task, find_task
 
     if os.path.isfile(run):
         policy, default = load_policy(run), Path("policy.mp4")
@@ -269,7 +271,7 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
     path = output or default
-    info = find_task(policy.task, policy.task_options)
+    info = find_task(task) if task else find_named_task(policy.task, policy.task_options)
     if path.suffix in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
         print(f"{path}: animation")

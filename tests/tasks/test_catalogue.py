@@ -1,11 +1,13 @@
 """Finding tasks: what is known of them, and how a wrong name or option is answered."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
 
 from surefoot.errors import InputError
-from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_task, make_env
+from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_named_task, find_task, make_env
 
 
 class Odd(gymnasium.Env):
@@ -158,3 +160,10 @@ def test_falls_are_told_by_each_tasks_own_sign() -> None:
     assert info_with("none").falls(terminated, last_reward) is None
     for rule, wanted in (("terminated", terminated), ("reward", [True, False, False, False])):
         np.testing.assert_array_equal(info_with(rule).falls(terminated, last_reward), wanted)
+
+
+def test_a_file_cannot_make_us_import_a_module() -> None:
+    assert "this_is_not_imported" not in sys.modules
+    with pytest.raises(InputError, match="would import the module 'this_is_not_imported'"):
+        find_named_task("this_is_not_imported:Walker-v0")
+    assert find_named_task("half-cheetah").id == "HalfCheetah-v5"

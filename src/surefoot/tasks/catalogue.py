@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -114,6 +115,20 @@ def _find(name: str, options: str) -> TaskInfo:
         )
     finally:
         env.close()
+
+
+def find_named_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
+    """Return what is known of a task that a file names, rather than a person.
+
+    Raises:
+        InputError: as `find_task`; or finding it would import a module, which nobody but a person may ask for.
+    """
+    module, colon, _ = name.partition(":")
+    if colon and module not in sys.modules:
+        raise InputError(
+            f"the policy's task '{name}' would import the module '{module}'; if you trust it, name the task"
+        )
+    return find_task(name, options)
 
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
