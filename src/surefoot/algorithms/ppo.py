@@ -13,7 +13,6 @@ discounted return.
 """
 
 import functools
-import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -21,8 +20,10 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field
 
+from surefoot.algorithms.minibatches import Minibatches
 from surefoot.algorithms.rollout import advantages, discounted_sums, unpack_rows
 from surefoot.algorithms.schedules import adapted_to_kl, scheduled
+from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.gaussian import entropy, log_probability
 from surefoot.policies.networks import (
     Parameters,
@@ -204,7 +205,7 @@ def update(
     advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
     target = advantage + value[:-1]
     if settings.normalise_advantages == "batch":
-        advantage = _standardise(advantage, weight)
+        advantage = standardise(advantage, weight)
 
     batch = Batch(
         observation[:-1],
@@ -227,7 +228,7 @@ def update(
     if policy.std == "scheduled":
         parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
 
-    explained = 1 - _variance(target - value[:-1], weight) / (_variance(target, weight) + 1e-8)
+    explained = 1 - weighted_variance(target - value[:-1], weight) / (weighted_variance(target, weight) + 1e-8)
     metrics = metrics | {
         "policy/std": jnp.exp(log_std).mean(),
         "value/explained_variance": explained,
@@ -255,25 +256,13 @@ def _learn(
     settings: PPOSettings,
 ) -> tuple[tuple[Parameters, optax.OptState, jax.Array], dict[str, jax.Array]]:
     """Go over the batch's M transitions `epochs` times in shuffled minibatches."""
-    count = len(batch.weight)
-    size = min(settings.minibatch_size, count)
-    minibatches = math.ceil(count / size)
-    padding = minibatches * size - count
-    # All fields side by side, so that shuffling is one gather; a last row of zeros fills up the last minibatch.
-    flat = [x.reshape(count, -1) for x in batch]
-    splits = [sum(x.shape[1] for x in flat[: i + 1]) for i in range(len(flat) - 1)]
-    table = jnp.pad(jnp.concatenate(flat, axis=1), ((0, 1), (0, 0)))
-
-    def read(rows: jax.Array) -> Batch:
-        parts = jnp.split(rows, splits, axis=1)
-        return Batch(parts[0], parts[1], *(part[:, 0] for part in parts[2:]))
-
+    minibatches = Minibatches(batch, settings.minibatch_size)
     optimizer = _optimizer(settings)
     gradient = jax.value_and_grad(functools.partial(loss, policy=policy, settings=settings), has_aux=True)
 
     def take_step(learner, rows):
         parameters, moments, rate = learner
-        (_, metrics), slope = gradient(parameters, read(rows))
+        (_, metrics), slope = gradient(parameters, minibatches.read(rows))
         if settings.learning_rate_schedule == "adaptive":
             rate = adapted_to_kl(rate, metrics["policy/kl"], settings.desired_kl)
         steps, moments = optimizer.update(slope, moments, parameters)
@@ -292,9 +281,7 @@ def _learn(
         return (learner, carry[1] | (metrics["policy/kl"] > settings.stop_kl)), metrics
 
     def epoch(carry, key):
-        order = jnp.pad(jax.random.permutation(key, count), (0, padding), constant_values=count)
-        rows = table[order].reshape(minibatches, size, -1)
-        return jax.lax.scan(minibatch_step, carry, rows)
+        return jax.lax.scan(minibatch_step, carry, minibatches.shuffled(key))
 
     carry = (learner, jnp.zeros((), bool))
     (learner, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, settings.epochs))
@@ -325,7 +312,7 @@ def loss(
 
     advantage = batch.advantage
     if settings.normalise_advantages == "minibatch":
-        advantage = _standardise(advantage, batch.weight)
+        advantage = standardise(advantage, batch.weight)
     log_ratio = log_probability(batch.action, mean, log_std) - batch.log_probability
     # Where there is no transition the ratio may be infinite, and infinity times no weight is not a number.
     log_ratio = jnp.where(batch.weight > 0, log_ratio, 0)
@@ -354,18 +341,6 @@ def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
     if settings.value_loss == "huber":
         return optax.huber_loss(error)
     return 0.5 * jnp.square(error)
-
-
-def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Give `x` mean 0 and deviation 1, counting each entry `weight` times."""
-    mean = jnp.sum(x * weight) / jnp.maximum(weight.sum(), 1)
-    return (x - mean) * jax.lax.rsqrt(_variance(x, weight) + 1e-8)
-
-
-def _variance(x: jax.Array, weight: jax.Array) -> jax.Array:
-    share = weight / jnp.maximum(weight.sum(), 1)
-    mean = jnp.sum(x * share)
-    return jnp.sum(jnp.square(x - mean) * share)
 
 
 def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:

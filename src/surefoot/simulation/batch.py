@@ -118,6 +118,7 @@ class BatchEngine(Engine):
         self._contact_force[:] = state["contact_force"]
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
+        self._begun = True
         self._randoms = [_random_from_words(words) for words in state["random"]]
 
     def _reset(self, copies: np.ndarray) -> None:

@@ -70,6 +70,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         self.action_space = batch_space(action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self._finished = np.ones(num_envs, bool)
+        self._begun = False
 
     @abc.abstractmethod
     def begin(self, seed: int | None) -> np.ndarray:
@@ -114,6 +115,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         """Start new episodes in all copies; (N, D) float32 observations and an empty info."""
         del options
         frame = self.begin(seed)
+        self._begun = True
         signals = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32))
         self._finished = np.zeros(self.num_envs, bool)
         return np.array(signals.observation), {}
@@ -121,6 +123,10 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
     def step(self, actions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step all copies by (N, A) actions; observation, reward, terminated, truncated and an empty info."""
         actions = np.asarray(actions, np.float32)
+        if not self._begun:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
         frame = self.advance(actions, self._finished)
         observation, reward, terminated, truncated = map(np.array, self._interpret(frame, actions))
         self._finished = terminated | truncated
