@@ -8,8 +8,6 @@ checkpoints included. Whatever else is given goes to `surefoot train`.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from measuring import busy_share, write_results
 from surefoot.recipes.files import read_recipe
 from surefoot.reports.statistics import summarise, summarise_seeds
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
-from surefoot.training.loop import versions
 
 
 def main() -> None:
@@ -34,20 +32,17 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/seeds"))
     given, settings = parser.parse_known_args()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
+    busy = busy_share()
     trained = [train(given, settings, seed) for seed in seeds]
     returns = [np.array(one.pop("returns")) for one in trained]
     result = {
-        "command": " ".join(["python", *map(os.path.relpath, sys.argv[:1]), *sys.argv[1:]]),
         "task": given.task,
         "recipe": trained[0]["recipe"],
         "over_seeds": summarise_seeds(returns),
         "training_seconds": summarise([one["training_seconds"] for one in trained]),
         "seeds": trained,
-        "machine": machine(),
-        "versions": versions(),
-        "revision": revision(),
     }
-    given.output.write_text(json.dumps(result, indent=1) + "\n")
+    write_results(given.output, busy, result)
     print(json.dumps({key: result[key] for key in ("over_seeds", "training_seconds")}, indent=1))
 
 
@@ -88,22 +83,6 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
         flush=True,
     )
     return one
-
-
-def machine() -> str:
-    """Say what this ran on."""
-    model = platform.processor() or platform.machine()
-    cpu = Path("/proc/cpuinfo")
-    if cpu.exists():
-        names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{os.cpu_count()} cores, {model}, {platform.system()}"
-
-
-def revision() -> str:
-    """Return the git revision, with a plus where files differ from it."""
-    answer = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
 
 
 if __name__ == "__main__":
