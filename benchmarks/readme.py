@@ -40,7 +40,7 @@ def tables() -> str:
     """Return the tables as Markdown."""
     lines = [
         "Returns are means over 100 fresh episodes of the policy without noise, first over all seeds, then of the "
-        "worst one. Minutes are of whole trainings, from start to stop: compilation, evaluations and checkpoints included.",
+        "worst one. Minutes are of whole trainings, from start to stop: compilation and evaluations included.",
         "",
         "| task, PPO | seeds | return | worst seed | falls per 100 | steps, millions | minutes (longest) | made by |",
         "|---|---|---|---|---|---|---|---|",
