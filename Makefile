@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 # What `make walk` teaches: the arguments of the surefoot command.
-WALK ?= train bipedal-walker --recipe bipedal-walker-embedded
+WALK ?= train bipedal-walker --video
 # What `make bench` runs, in turn.
 BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py
 # Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.

@@ -1,7 +1,7 @@
 """Write the tables of results into README.md from the files in results/, so that no figure is typed by hand.
 
-    python benchmarks/readme.py            # rewrite
-    python benchmarks/readme.py --check    # exit status 1 if README.md says something else
+python benchmarks/readme.py            # rewrite
+python benchmarks/readme.py --check    # exit status 1 if README.md says something else
 """
 
 import json

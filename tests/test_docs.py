@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -62,3 +64,8 @@ def test_shown_extras_and_pictures_exist(page: Path) -> None:
         assert extra in extras
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (page.parent / link).exists(), link
+
+
+def test_the_tables_of_results_are_those_of_the_files() -> None:
+    check = [sys.executable, str(ROOT / "benchmarks" / "readme.py"), "--check"]
+    assert subprocess.run(check, check=False).returncode == 0
