@@ -276,9 +276,10 @@ def _name(figure: Figure, axes: Axes, title: str | None, legend: bool = True) ->
     if legend:
         handles, labels = axes.get_legend_handles_labels()
         # A letter of this size is about 0.09 inch wide, a handle with its margins 0.9.
-        columns = int(figure.get_figwidth() / (0.9 + 0.09 * max(map(len, labels), default=0)))
+        longest = max(map(len, labels), default=0)
+        columns = min(len(labels), 4, int(figure.get_figwidth() / (0.9 + 0.09 * longest)))
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=min(4, max(1, columns), max(1, len(labels))), frameon=False,
+            handles, labels, loc="outside upper center", ncols=max(1, columns), frameon=False,
             fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=_INK,
         )  # fmt: skip
     elif title:
