@@ -11,7 +11,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 # File, what to call it; in the order in which they are shown.
 LEARNING = (
     ("bipedal-walker-ppo", "BipedalWalker-v3, `envpool`, until 300"),
@@ -27,13 +26,28 @@ LEARNING = (
 
 def main() -> int:
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    wanted = before + BEGIN + tables() + END + after
+    wanted = _filled(_filled(text, "results", tables()), "walk", walk())
     if "--check" in sys.argv:
         return int(wanted != text)
     README.write_text(wanted)
     return 0
+
+
+def _filled(text: str, name: str, content: str) -> str:
+    """Put `content` between the two marks called `name`."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, rest = text.split(begin)
+    return before + begin + content + end + rest.split(end)[1]
+
+
+def walk() -> str:
+    """Say what `make walk` came to; its file is what `surefoot evaluate RUN --json` prints."""
+    result = json.loads(_path("make-walk").read_text())[0]
+    return (
+        f"`make walk` made this one on two cores in {result['training_seconds'] / 60:.1f} minutes of training. Its "
+        f"policy comes to {result['return']['mean']:.0f} points over\n{result['episodes']} fresh episodes and falls in "
+        f"{result['falls']} of them ([figures](results/make-walk.json)); 300 is called solved.\n"
+    )
 
 
 def tables() -> str:

@@ -8,8 +8,8 @@
             maximise  min(r A, clip(r, 1 - eps, 1 + eps) A) - c1 (V - R)^2 + c2 entropy
 
 `update` is one such repetition without the acting, compiled into one call. Beyond the paper, each with its own
-switch: a KL-adaptive learning rate, an early stop on KL, value clipping, and rewards divided by the deviation of the
-discounted return.
+switch: a KL-adaptive learning rate, an early stop on KL, value clipping, rewards divided by the deviation of the
+discounted return, and a moving average of the policy.
 """
 
 import functools
