@@ -12,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from surefoot.runs.versions import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -109,7 +110,7 @@ def write_results(path: Path, busy_before: float | None, results: dict[str, Any]
             "system": platform.platform(),
             "busy_before": busy_before,
         },
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": versions(_PACKAGES),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(origin | results, indent=1) + "\n")
@@ -137,16 +138,6 @@ def _cpu_ticks() -> tuple[int, int]:
     """Return the idle ticks and all ticks of all cores since the start."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _commit() -> str | None:

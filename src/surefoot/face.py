@@ -20,6 +20,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.settings import validate
 from surefoot.simulation.choose import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.wrappers import check_wrappers
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
@@ -100,7 +101,9 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     if base_info.id != info.id:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
-    choose_engine(complete.engine.name, find_task(complete.task, complete.task_options))
+    complete_info = find_task(complete.task, complete.task_options)
+    choose_engine(complete.engine.name, complete_info)
+    check_wrappers(complete.wrappers, complete_info)
     return complete
 
 

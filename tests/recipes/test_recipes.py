@@ -91,14 +91,21 @@ def test_what_is_written_reads_back_the_same(tmp_path, changes):
     assert read_recipe(path) == recipe
 
 
-def test_a_written_recipe_says_everything():
-    recipe = default_recipe("bipedal-walker")
+@pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac"])
+def test_a_written_recipe_says_everything(algorithm):
+    recipe = default_recipe("bipedal-walker" if algorithm == "ppo" else "Hopper-v5", algorithm)
     written = tomllib.loads(dump_recipe(recipe))
+    others = {"ppo", "ddpg", "td3", "sac"} - {algorithm}
+    assert not others & written.keys()
     for name, _ in setting_fields():
-        table = written
+        table, value = written, recipe.model_dump()
         for part in name.split("."):
-            assert part in table, name
-            table = table[part]
+            value = value and value[part]
+            table = table.get(part, {}) if value is not None else None
+        if name.partition(".")[0] in others:
+            assert value is None
+        elif value is not None:  # TOML has no word for none
+            assert table == (list(value) if isinstance(value, tuple) else value), name
 
 
 @given(st.text(min_size=1, max_size=30), st.sampled_from([name for name, _ in setting_fields()]))

@@ -21,7 +21,7 @@ import optax
 from pydantic import Field
 
 from surefoot.algorithms.minibatches import Minibatches
-from surefoot.algorithms.rollout import advantages, discounted_sums, unpack_rows
+from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
 from surefoot.algorithms.schedules import adapted_to_kl, scheduled
 from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.gaussian import entropy, log_probability
@@ -191,32 +191,10 @@ def update(
     rollout = unpack_rows(rows, state.normaliser.mean.shape[0])
     finished = rollout.terminated | rollout.truncated
     weight = (~finished[:-1]).astype(jnp.float32)
-
     sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
     return_statistics = merge(state.return_statistics, sums[..., None], weight)
-    reward = rollout.reward
-    if settings.scale_rewards:
-        reward = reward * jax.lax.rsqrt(return_statistics.variance[0] + 1e-8)
+    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings)
 
-    observation = prepare(policy, state.normaliser, rollout.observation)
-    feature = features(state.parameters, observation, policy)
-    value = state_value(state.parameters, feature, policy)
-    mean, log_std = action_distribution(state.parameters, feature, policy)
-    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
-    target = advantage + value[:-1]
-    if settings.normalise_advantages == "batch":
-        advantage = standardise(advantage, weight)
-
-    batch = Batch(
-        observation[:-1],
-        rollout.action[:-1],
-        log_probability(rollout.action, mean, log_std)[:-1],
-        value[:-1],
-        advantage,
-        target,
-        weight,
-    )
-    batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
     key, use = jax.random.split(state.key)
     learning_rate = state.learning_rate
     if settings.learning_rate_schedule in ("linear", "cosine"):
@@ -228,10 +206,10 @@ def update(
     if policy.std == "scheduled":
         parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
 
-    explained = 1 - weighted_variance(target - value[:-1], weight) / (weighted_variance(target, weight) + 1e-8)
+    unexplained = weighted_variance(batch.target - batch.value, batch.weight)
     metrics = metrics | {
-        "policy/std": jnp.exp(log_std).mean(),
-        "value/explained_variance": explained,
+        "policy/std": std,
+        "value/explained_variance": 1 - unexplained / (weighted_variance(batch.target, batch.weight) + 1e-8),
         "learning_rate": learning_rate,
     }
     decay = settings.average_decay
@@ -246,6 +224,40 @@ def update(
         key=key,
     )
     return new_state, jnp.stack([metrics[name] for name in METRICS])
+
+
+def _judge(
+    state: PPOState,
+    rollout: Rollout,
+    weight: jax.Array,
+    return_variance: jax.Array,
+    policy: PolicySettings,
+    settings: PPOSettings,
+) -> tuple[Batch, jax.Array]:
+    """Turn a rollout into a batch by what the present networks think of it; also return the mean deviation."""
+    reward = rollout.reward
+    if settings.scale_rewards:
+        reward = reward * jax.lax.rsqrt(return_variance + 1e-8)
+    observation = prepare(policy, state.normaliser, rollout.observation)
+    feature = features(state.parameters, observation, policy)
+    value = state_value(state.parameters, feature, policy)
+    mean, log_std = action_distribution(state.parameters, feature, policy)
+    finished = rollout.terminated | rollout.truncated
+    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
+    target = advantage + value[:-1]
+    if settings.normalise_advantages == "batch":
+        advantage = standardise(advantage, weight)
+    batch = Batch(
+        observation[:-1],
+        rollout.action[:-1],
+        log_probability(rollout.action, mean, log_std)[:-1],
+        value[:-1],
+        advantage,
+        target,
+        weight,
+    )
+    batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
+    return batch, jnp.exp(log_std).mean()
 
 
 def _learn(

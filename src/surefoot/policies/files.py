@@ -10,7 +10,7 @@ from pydantic import Field
 
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.files import load_arrays, save_arrays
-from surefoot.policies.networks import PolicySettings, init_actor_critic
+from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
 from surefoot.settings import Scalar, Settings, validate
@@ -103,8 +103,11 @@ def _restore(path: Path, description: _Description, action_size: int, arrays: di
     if sum(array.size for array in arrays.values()) > _MOST_PARAMETERS:
         raise PolicyFileError(f"{path}: too large to be a policy")
 
+    # Only algorithms whose critic judges states have it in the policy's file.
+    init = init_actor_critic if any(name.startswith("parameters/critic/") for name in arrays) else init_actor
+
     def make():
-        parameters = init_actor_critic(jax.random.PRNGKey(0), size, action_size, settings)
+        parameters = init(jax.random.PRNGKey(0), size, action_size, settings)
         vector = jax.numpy.zeros(size)
         return {"parameters": parameters, "normaliser": Normaliser(vector, vector, jax.numpy.zeros(()))}
 
@@ -119,8 +122,8 @@ def _restore(path: Path, description: _Description, action_size: int, arrays: di
             raise PolicyFileError(f"{path}: array '{name}' is {found}, not float32 {wanted.shape}")
         if not np.isfinite(arrays[name]).all():
             raise PolicyFileError(f"{path}: array '{name}' holds numbers that are not finite")
-    for name in ("normaliser/variance", "normaliser/count"):
-        if (arrays[name] < 0).any():
+    for name in arrays:
+        if name.endswith(("variance", "normaliser/count")) and (arrays[name] < 0).any():
             raise PolicyFileError(f"{path}: array '{name}' holds negative numbers")
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
     return tree["parameters"], tree["normaliser"]

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ class Parameters(TypedDict):
 
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(max_length=30)]
 
+_LARGEST_LOG_STD = 2.0  # of a network's own, as in the SAC authors' code (github.com/rail-berkeley/softlearning)
+
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
@@ -53,12 +55,16 @@ class PolicySettings(Settings):
     """The non-linearity after each hidden layer."""
     layer_norm: bool = False
     """Normalise each hidden layer before its non-linearity (Ba, Kiros, Hinton 2016)."""
+    batch_norm: bool = False
+    """Normalise each hidden layer's values over the batch before its non-linearity (Ioffe and Szegedy 2015); when it
+    acts, the policy uses running statistics. Not for PPO, whose batches are its own doing."""
     normalise_observations: bool = True
     """Subtract the running mean of the observations and divide by their running deviation."""
     observation_clip: float = Field(10.0, gt=0)
     """Normalised observations are clipped to plus and minus this."""
-    mean: Literal["linear", "tanh"] = "linear"
-    """Whether the actor's output is squashed into the action bounds by tanh, or only clipped to them."""
+    mean: Literal["linear", "tanh", "squashed"] = "linear"
+    """How the actor's output meets the action bounds: clipped to them; brought within them by tanh, before
+    exploration is added; or by tanh of the sample, exploration included (SAC)."""
     std: Literal["learned", "scheduled", "network"] = "learned"
     """Where the standard deviation of exploration comes from: one parameter per action value, learnt; a schedule
     over the training; or a second output of the actor."""
@@ -77,7 +83,9 @@ def activation_function(name: str) -> Callable[[jax.Array], jax.Array]:
     return _ACTIVATIONS[name]
 
 
-def init_mlp(key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm: bool) -> list[Layer]:
+def init_mlp(
+    key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm: bool, batch_norm: bool = False
+) -> list[Layer]:
     """Make the layers of a perceptron with orthogonal weights and zero biases.
 
     Args:
@@ -85,6 +93,7 @@ def init_mlp(key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm:
         sizes: input size, hidden sizes, output size.
         last_gain: scale of the last layer's weights; the hidden ones have sqrt(2) (Saxe et al. 2014).
         layer_norm: whether hidden layers carry the gain and bias of a layer normalisation.
+        batch_norm: whether they carry those of a batch normalisation, and its running statistics.
     """
     layers = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -97,13 +106,38 @@ def init_mlp(key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm:
         }
         if layer_norm and not last:
             layer |= {"norm_gain": jnp.ones(outputs), "norm_bias": jnp.zeros(outputs)}
+        if batch_norm and not last:
+            layer |= {"batch_gain": jnp.ones(outputs), "batch_bias": jnp.zeros(outputs)}
+            layer |= {"batch_mean": jnp.zeros(outputs), "batch_variance": jnp.ones(outputs)}
         layers.append(layer)
     return layers
 
 
-def hidden_layer(layer: Layer, x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """Apply one hidden layer to (..., I) and return (..., O)."""
+class BatchStatistics(NamedTuple):
+    """Mean and variance, (O,) each, of one hidden layer's values over a batch."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+def hidden_layer(
+    layer: Layer,
+    x: jax.Array,
+    activation: Callable[[jax.Array], jax.Array],
+    statistics: list[BatchStatistics] | None = None,
+) -> jax.Array:
+    """Apply one hidden layer to (..., I) and return (..., O).
+
+    A batch normalisation uses its running statistics; or, if a list is given, those of the batch, which it appends.
+    """
     x = x @ layer["weight"] + layer["bias"]
+    if "batch_gain" in layer:
+        now = BatchStatistics(layer["batch_mean"], layer["batch_variance"])
+        if statistics is not None:
+            axes = tuple(range(x.ndim - 1))
+            now = BatchStatistics(x.mean(axes), x.var(axes))
+            statistics.append(now)
+        x = (x - now.mean) * jax.lax.rsqrt(now.variance + 1e-5) * layer["batch_gain"] + layer["batch_bias"]
     if "norm_gain" in layer:
         centred = x - x.mean(-1, keepdims=True)
         deviation = jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
@@ -111,26 +145,39 @@ def hidden_layer(layer: Layer, x: jax.Array, activation: Callable[[jax.Array], j
     return activation(x)
 
 
-def apply_head(layers: list[Layer], x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """Apply hidden layers and a last linear layer to (..., I)."""
+def apply_head(
+    layers: list[Layer],
+    x: jax.Array,
+    activation: Callable[[jax.Array], jax.Array],
+    statistics: list[BatchStatistics] | None = None,
+) -> jax.Array:
+    """Apply hidden layers and a last linear layer to (..., I); `statistics` as in `hidden_layer`."""
     for layer in layers[:-1]:
-        x = hidden_layer(layer, x, activation)
+        x = hidden_layer(layer, x, activation, statistics)
     return x @ layers[-1]["weight"] + layers[-1]["bias"]
 
 
 def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
-    """Make the parameters of an actor and a critic: "trunk", "actor", "critic" and "log_std" (A,)."""
+    """Make the parameters of an actor and a critic of states."""
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size
     outputs = 2 * action_size if settings.std == "network" else action_size
+    norms = (settings.layer_norm, settings.batch_norm)
     # The trunk is made as a perceptron whose last layer is cut off, so that all its layers are hidden ones.
-    trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, settings.layer_norm)[:-1]
+    trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, *norms)[:-1]
     return {
         "trunk": trunk,
-        "actor": init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, settings.layer_norm),
-        "critic": init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, settings.layer_norm),
+        "actor": init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, *norms),
+        "critic": init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, *norms),
         "log_std": jnp.full(action_size, math.log(settings.initial_std), jnp.float32),
     }
+
+
+def init_actor(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
+    """Make the parameters of an actor alone, for algorithms whose critics judge actions."""
+    parameters = init_actor_critic(key, observation_size, action_size, settings)
+    parameters["critic"] = []
+    return parameters
 
 
 def features(parameters: Parameters, observation: jax.Array, settings: PolicySettings) -> jax.Array:
@@ -142,21 +189,30 @@ def features(parameters: Parameters, observation: jax.Array, settings: PolicySet
 
 
 def action_distribution(
-    parameters: Parameters, feature: jax.Array, settings: PolicySettings
+    parameters: Parameters,
+    feature: jax.Array,
+    settings: PolicySettings,
+    statistics: list[BatchStatistics] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Return mean (..., A) and log standard deviation, (A,) or (..., A), of the Gaussian over actions.
 
-    Both are in units in which the task's bounds are -1 and 1.
+    Both are in units in which the task's bounds are -1 and 1, or, where samples are squashed, before that.
     """
-    output = apply_head(parameters["actor"], feature, activation_function(settings.activation))
+    output = apply_head(parameters["actor"], feature, activation_function(settings.activation), statistics)
     log_std = parameters["log_std"]
     if settings.std == "network":
         output, offset = jnp.split(output, 2, axis=-1)
-        log_std = log_std + offset
+        log_std = jnp.clip(log_std + offset, None, _LARGEST_LOG_STD)
     elif settings.std == "scheduled":
         log_std = jax.lax.stop_gradient(log_std)
     mean = jnp.tanh(output) if settings.mean == "tanh" else output
     return mean, jnp.maximum(log_std, math.log(settings.minimum_std))
+
+
+def sampled_action(mean: jax.Array, log_std: jax.Array, noise: jax.Array | None, settings: PolicySettings) -> jax.Array:
+    """Return (..., A) samples from standard normal `noise`; None gives the action without exploration."""
+    sample = mean if noise is None else mean + jnp.exp(log_std) * noise
+    return jnp.tanh(sample) if settings.mean == "squashed" else sample
 
 
 def state_value(parameters: Parameters, feature: jax.Array, settings: PolicySettings) -> jax.Array:

@@ -14,6 +14,7 @@ from surefoot.policies.networks import (
     action_distribution,
     features,
     init_actor_critic,
+    sampled_action,
 )
 from surefoot.policies.normaliser import Normaliser, init_normaliser, normalise
 
@@ -115,8 +116,7 @@ def act(
     mean, log_std = action_distribution(
         parameters, features(parameters, prepare(settings, normaliser, observation), settings), settings
     )
-    sample = mean if noise is None else mean + jnp.exp(log_std) * noise
-    return to_bounds(sample, action_low, action_high)
+    return to_bounds(sampled_action(mean, log_std, noise, settings), action_low, action_high)
 
 
 def prepare(settings: PolicySettings, normaliser: Normaliser, observation: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 import os
 import stat
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,17 @@ def default_recipe(task: str, algorithm: str = "ppo") -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe, every setting of it, as TOML."""
-    data = recipe.model_dump(mode="json", exclude_none=True)
+    return "\n".join(_table((), recipe.model_dump(mode="json", exclude_none=True))).lstrip("\n") + "\n"
+
+
+def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a table, its own values before the tables within it."""
     tables = {name: value for name, value in data.items() if isinstance(value, dict)}
-    lines = [f"{name} = {_toml(value)}" for name, value in data.items() if name not in tables]
+    if path:
+        yield from ("", f"[{'.'.join(map(_key, path))}]")
+    yield from (f"{_key(name)} = {_toml(value)}" for name, value in data.items() if name not in tables)
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+        yield from _table((*path, name), table)
 
 
 def _folder():

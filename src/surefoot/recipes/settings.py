@@ -1,12 +1,26 @@
 """A recipe: everything that decides what a training does."""
 
+import typing
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo import PPOSettings
 from surefoot.policies.networks import PolicySettings
 from surefoot.settings import Scalar, Settings
+from surefoot.tasks.wrappers import WrapperSettings
+
+Algorithm = Literal["ppo", "ddpg", "td3", "sac"]
+_ALGORITHMS: tuple[str, ...] = typing.get_args(Algorithm)
+
+# What networks look like in the papers' own code, where a recipe does not say.
+_OFF_POLICY = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
+_POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "ddpg": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
+    "td3": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
+    "sac": _OFF_POLICY | {"mean": "squashed", "std": "network", "minimum_std": 1e-5},
+}
 
 
 class EngineSettings(Settings):
@@ -52,26 +66,92 @@ class Recipe(Settings):
     """A short name or a Gymnasium id."""
     task_options: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
     """Keyword arguments of the task."""
-    algorithm: Literal["ppo"] = "ppo"
-    """The learning rule."""
+    algorithm: Algorithm = "ppo"
+    """The learning rule; its settings are in the table of its name, and there is no other such table."""
     seed: int = Field(0, ge=0, le=100_000)
     """Decides every random number of the training."""
     engine: EngineSettings = EngineSettings()
+    wrappers: WrapperSettings = WrapperSettings()
     policy: PolicySettings = PolicySettings()
-    ppo: PPOSettings = PPOSettings()
+    ppo: PPOSettings | None = None
+    ddpg: DDPGSettings | None = None
+    td3: TD3Settings | None = None
+    sac: SACSettings | None = None
     training: TrainingSettings = TrainingSettings()
+
+    @property
+    def on_policy(self) -> PPOSettings:
+        """The settings of the on-policy algorithm."""
+        assert self.ppo is not None
+        return self.ppo
+
+    @property
+    def off_policy(self) -> DDPGSettings:
+        """The settings of the off-policy algorithm."""
+        settings = self.ddpg or self.td3 or self.sac
+        assert settings is not None
+        return settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        """Give the algorithm its table, and the policy the form that the algorithm is used to."""
+        if not isinstance(data, dict):
+            return data
+        algorithm = data.get("algorithm", "ppo")
+        if algorithm not in _ALGORITHMS:
+            return data
+        others = [name for name in _ALGORITHMS if name != algorithm and data.get(name) is not None]
+        if others:
+            raise ValueError(f"settings of '{others[0]}' are given, but the algorithm is '{algorithm}'")
+        policy = data.get("policy", {})
+        if isinstance(policy, dict):
+            data = data | {"policy": _POLICY_DEFAULTS.get(algorithm, {}) | policy}
+        return data | {algorithm: data[algorithm] if data.get(algorithm) is not None else {}}
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
-        transitions = self.engine.copies * self.ppo.horizon
-        if self.ppo.minibatch_size > transitions:
-            raise ValueError(
-                f"ppo.minibatch_size = {self.ppo.minibatch_size} is more than the {transitions} transitions of an "
-                "iteration (engine.copies x ppo.horizon)"
-            )
-        if transitions > 50_000_000:
-            raise ValueError(f"{transitions} transitions an iteration (engine.copies x ppo.horizon) is over 50 million")
+        if self.ppo is not None:
+            _check_on_policy(self)
+        else:
+            _check_off_policy(self)
         return self
+
+
+def _check_on_policy(recipe: Recipe) -> None:
+    settings, copies = recipe.on_policy, recipe.engine.copies
+    transitions = copies * settings.horizon
+    if settings.minibatch_size > transitions:
+        raise ValueError(
+            f"ppo.minibatch_size = {settings.minibatch_size} is more than the {transitions} transitions of an "
+            "iteration (engine.copies x ppo.horizon)"
+        )
+    if transitions > 50_000_000:
+        raise ValueError(f"{transitions} transitions an iteration (engine.copies x ppo.horizon) is over 50 million")
+    if recipe.policy.batch_norm or recipe.policy.mean == "squashed":
+        which = "policy.batch_norm" if recipe.policy.batch_norm else "policy.mean = 'squashed'"
+        raise ValueError(f"{which} is not for PPO")
+
+
+def _check_off_policy(recipe: Recipe) -> None:
+    settings, policy, name = recipe.off_policy, recipe.policy, recipe.algorithm
+    updates = recipe.engine.copies * settings.train_every * settings.updates_per_step
+    if updates < 0.5 or abs(updates - round(updates)) > 1e-6 * updates or round(updates) % settings.policy_delay:
+        raise ValueError(
+            f"{updates:g} updates a round (engine.copies x {name}.train_every x {name}.updates_per_step) is not a "
+            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_every"
+        )
+    if policy.trunk:
+        raise ValueError(f"policy.trunk = {list(policy.trunk)}: actor and critic share no layers in '{name}'")
+    if settings.action_enters != "first" and not policy.critic:
+        raise ValueError(f"{name}.action_enters = '{settings.action_enters}' needs a hidden layer in policy.critic")
+    if (policy.mean == "squashed") != (name == "sac"):
+        raise ValueError(f"policy.mean = '{policy.mean}' is not for '{name}'")
+    if policy.std == "scheduled":
+        raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
+    least = recipe.engine.copies * (settings.n_step + 1)
+    if settings.replay_size < least:
+        raise ValueError(f"{name}.replay_size = {settings.replay_size} is too small for {recipe.engine.copies} copies")
 
 
 def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:

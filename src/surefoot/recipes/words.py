@@ -16,9 +16,10 @@ from surefoot.settings import Settings
 def setting_fields(model: type[Settings] = Recipe, parent: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield the dotted name and the field of every setting that has a value of its own."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Settings):
-            yield from setting_fields(kind, f"{parent}{name}.")
+        kinds = [field.annotation, *typing.get_args(field.annotation)]
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
+        if table:
+            yield from setting_fields(table, f"{parent}{name}.")
         else:
             yield parent + name, field
 

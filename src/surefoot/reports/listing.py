@@ -23,7 +23,12 @@ _USES = {
     "envpool": "BipedalWalker and other Gymnasium tasks that EnvPool holds, on C++ threads; an extra",
     "processes": "any other Gymnasium environment, in worker processes",
 }
-_ALGORITHMS = {"ppo": "proximal policy optimisation (Schulman et al. 2017)"}
+_ALGORITHMS = {
+    "ppo": "proximal policy optimisation (Schulman et al. 2017)",
+    "ddpg": "deep deterministic policy gradients (Lillicrap et al. 2016)",
+    "td3": "twin delayed DDPG (Fujimoto et al. 2018)",
+    "sac": "soft actor-critic (Haarnoja et al. 2018)",
+}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "none"}
 

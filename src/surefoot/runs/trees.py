@@ -50,6 +50,28 @@ def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str)
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), leaves)
 
 
+def random_words(random: np.random.Generator) -> np.ndarray:
+    """Write a PCG64 generator's state as (6,) uint64."""
+    state = random.bit_generator.state
+    words = []
+    for number in (state["state"]["state"], state["state"]["inc"]):
+        words += [number >> 64, number & (2**64 - 1)]
+    return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
+
+
+def random_from_words(words: np.ndarray) -> np.random.Generator:
+    """Make the generator whose state `random_words` wrote."""
+    generator = np.random.Generator(np.random.PCG64())
+    high, low, high_inc, low_inc, has, integer = (int(word) for word in words)
+    generator.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": high << 64 | low, "inc": high_inc << 64 | low_inc},
+        "has_uint32": has,
+        "uinteger": integer,
+    }
+    return generator
+
+
 def _named_leaves(tree: Any, prefix: str) -> list[tuple[str, Any]]:
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [

@@ -8,6 +8,7 @@ import mujoco.batch
 import numpy as np
 
 from surefoot.errors import EngineError, NonFiniteError
+from surefoot.runs.trees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, Signals
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.gymnasium_mujoco import MUJOCO_TASKS, Physics
@@ -109,7 +110,7 @@ class BatchEngine(Engine):
             "contact_force": self._contact_force.copy(),
             "elapsed": self._elapsed.copy(),
             "finished": self._finished.copy(),
-            "random": np.stack([_random_words(random) for random in self._randoms]),
+            "random": np.stack([random_words(random) for random in self._randoms]),
         }
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
@@ -119,7 +120,7 @@ class BatchEngine(Engine):
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
         self._begun = True
-        self._randoms = [_random_from_words(words) for words in state["random"]]
+        self._randoms = [random_from_words(words) for words in state["random"]]
 
     def _reset(self, copies: np.ndarray) -> None:
         self._batch.reset(copies, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
@@ -155,24 +156,3 @@ class BatchEngine(Engine):
         frame[:, edges[4]] = self._elapsed >= self._limit if self._limit else False
         frame[:, edges[5]] = started
         return frame
-
-
-def _random_words(random: np.random.Generator) -> np.ndarray:
-    """Write a PCG64 generator's state as (6,) uint64."""
-    state = random.bit_generator.state
-    words = []
-    for number in (state["state"]["state"], state["state"]["inc"]):
-        words += [number >> 64, number & (2**64 - 1)]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def _random_from_words(words: np.ndarray) -> np.random.Generator:
-    generator = np.random.Generator(np.random.PCG64())
-    high, low, high_inc, low_inc, has, integer = (int(word) for word in words)
-    generator.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": high << 64 | low, "inc": high_inc << 64 | low_inc},
-        "has_uint32": has,
-        "uinteger": integer,
-    }
-    return generator

@@ -1,11 +1,9 @@
 """One training from start to stop: iterate, evaluate, keep, and leave in good order."""
 
 import dataclasses
-import platform
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,8 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.runs.trackers import make_trackers
-from surefoot.runs.trees import flatten_tree, unflatten_tree
+from surefoot.runs.trees import flatten_tree
+from surefoot.runs.versions import versions
 from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
 from surefoot.simulation.episodes import (
     CONFIRMATION_SEEDS,
@@ -30,12 +29,14 @@ from surefoot.simulation.episodes import (
 )
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training.interruption import Interruption
+from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
 
 # Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
 _SEEDS_APART = 9973
-_PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d")
+# A checkpoint may take this many times less than what lies between it and the next; replays are large.
+_SHARE = 20
 
 
 @dataclasses.dataclass
@@ -50,6 +51,7 @@ class Counters:
         evaluated_at: the step of the last one.
         next_evaluation: the step at which the next is due.
         best_return: the best mean return of an evaluation.
+        best_confirmed: the best of those that were confirmed by more episodes; the policy kept is of that one.
         last_return: that of the last one.
         solved: whether `stop_at_return` was reached and confirmed.
     """
@@ -61,6 +63,7 @@ class Counters:
     evaluated_at: int = 0
     next_evaluation: int = 0
     best_return: float | None = None
+    best_confirmed: float | None = None
     last_return: float | None = None
     solved: bool = False
 
@@ -106,17 +109,6 @@ def resume(folder: RunFolder, progress: Progress | None = None, steps: int | Non
     return _Training(recipe, folder, progress or Progress(quiet=True)).run(resumed=True)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that decide what numbers come out."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 class _Training:
     """One session of one run."""
 
@@ -136,6 +128,7 @@ class _Training:
         self._evaluator: Evaluator | None = None
         self._session_start = 0.0
         self._saved_at = time.perf_counter()
+        self._saving = 0.0
 
     def run(self, resumed: bool) -> Outcome:
         engine = make_engine(
@@ -146,7 +139,8 @@ class _Training:
             self._engine_seed(),
         )
         try:
-            self.learner = OnPolicyLearner(self.recipe, self.info, engine)
+            learner = OnPolicyLearner if self.recipe.algorithm == "ppo" else OffPolicyLearner
+            self.learner = learner(self.recipe, self.info, engine)
             with (
                 self.folder.lock(),
                 MetricsLog(self.folder.metrics, self.progress.warn) as self.metrics,
@@ -190,7 +184,7 @@ class _Training:
         if not isinstance(header.get("counters"), dict) or not set(header["counters"]) <= known:
             raise RunError(f"checkpoint of step {step} in '{self.folder.path}' is of another version of Surefoot")
         self.counters = Counters(**header["counters"])
-        self.learner.restore(unflatten_tree(self.learner.state(), arrays, "learner"))
+        self.learner.restore(arrays, "learner")
         self._session_start = self.counters.seconds
         self._greet()
         if not self.learner.restores_episodes:
@@ -219,7 +213,7 @@ class _Training:
             if done:
                 return "finished"
             self._iterate()
-            if time.perf_counter() - self._saved_at >= settings.checkpoint_every_s:
+            if time.perf_counter() - self._saved_at >= max(settings.checkpoint_every_s, _SHARE * self._saving):
                 self._checkpoint()
         return "interrupted"
 
@@ -258,26 +252,35 @@ class _Training:
         target = settings.stop_at_return
         confirmed = None
         if target is not None and mean >= target:
-            confirmed = self._evaluator.run(
+            found = self._evaluator.run(
                 policy.parameters,
                 policy.normaliser,
                 settings.confirm_episodes,
                 CONFIRMATION_SEEDS + counters.evaluations * settings.confirm_episodes % 200_000_000,
                 stop,
             )
-            if confirmed is None:
+            if found is None:
                 return False
-            values["evaluation/confirmed_return"] = float(confirmed.returns.mean())
-            counters.solved = float(confirmed.returns.mean()) >= target
+            confirmed = values["evaluation/confirmed_return"] = float(found.returns.mean())
+            counters.solved = confirmed >= target
         counters.evaluations += 1
         counters.evaluated_at = counters.steps
         counters.last_return = mean
-        if counters.best_return is None or mean > counters.best_return or counters.solved:
-            counters.best_return = mean
+        if self._is_best(mean, confirmed):
             self._save_policy("policy", policy)
         self._log(values)
         self.progress.evaluated(counters.steps, mean, values.get("evaluation/confirmed_return"))
         return True
+
+    def _is_best(self, mean: float, confirmed: float | None) -> bool:
+        """Tell whether the policy just evaluated is the one to keep; one that many episodes confirmed goes first."""
+        counters = self.counters
+        best, rival = counters.best_return, counters.best_confirmed
+        counters.best_return = mean if best is None else max(best, mean)
+        if confirmed is not None:
+            counters.best_confirmed = confirmed if rival is None else max(rival, confirmed)
+            return rival is None or confirmed > rival
+        return rival is None and (best is None or mean > best)
 
     def _log(self, values: dict[str, Any]) -> None:
         self.counters.seconds = self._seconds()
@@ -289,9 +292,11 @@ class _Training:
         return self._session_start + time.perf_counter() - self._began
 
     def _checkpoint(self) -> None:
+        began = time.perf_counter()
         self.counters.seconds = self._seconds()
         header = {"counters": dataclasses.asdict(self.counters), "versions": versions()}
         self.checkpoints.save(self.counters.steps, flatten_tree(self.learner.state(), "learner"), header)
+        self._saving = time.perf_counter() - began
         self._saved_at = time.perf_counter()
 
     def _save_policy(self, name: str, policy: Policy | None = None) -> None:

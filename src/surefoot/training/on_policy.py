@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +14,10 @@ from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.errors import NonFiniteError
 from surefoot.policies.policy import Policy, to_bounds
 from surefoot.recipes.settings import Recipe
+from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.wrappers import wrapped_reward
 
 
 class Tally(NamedTuple):
@@ -42,18 +45,18 @@ class OnPolicyLearner:
         self.info = info
         self.engine = engine
         self._recipe = recipe
-        self.steps_per_iteration = engine.num_envs * recipe.ppo.horizon
+        self.steps_per_iteration = engine.num_envs * recipe.on_policy.horizon
         self._state = ppo.init(
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
             info.action_size,
             engine.num_envs,
             recipe.policy,
-            recipe.ppo,
+            recipe.on_policy,
         )
         self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
-            functools.partial(_step, engine.interpret, recipe.policy, info.action_low, info.action_high),
+            functools.partial(_step, engine.interpret, recipe, info),
             donate_argnums=0,
         )
         self._frame = np.zeros(0, np.float32)
@@ -76,14 +79,14 @@ class OnPolicyLearner:
             NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
         """
         began = time.perf_counter()
-        rows, simulating = self._collect()
+        rows, simulating = self._collect(jnp.float32(progress))
         self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size)
         finite = bool(episodes["finite"])
         collected = time.perf_counter()
         if not finite:
             raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
         self._state, metrics = ppo.update(
-            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.ppo
+            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.on_policy
         )
         values = dict(zip(ppo.METRICS, np.asarray(metrics).tolist(), strict=True))
         if not np.isfinite(np.asarray(metrics)).all():
@@ -127,8 +130,15 @@ class OnPolicyLearner:
             tree |= {"engine": engine, "frame": self._frame, "answer": self._answer}
         return tree
 
-    def restore(self, tree: dict[str, Any]) -> None:
-        """Go on from what `state` returned; episodes begin anew where the engine cannot restore its own."""
+    def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
+        """Go on from what `state` returned, flattened under `prefix`.
+
+        Episodes begin anew where the engine cannot restore its own.
+
+        Raises:
+            RunError: the arrays are of other settings.
+        """
+        tree = unflatten_tree(self.state(), arrays, prefix)
         self._state = jax.tree.map(jnp.array, tree["ppo"])
         if "engine" in tree:
             self._tally = jax.tree.map(jnp.array, tree["tally"])
@@ -140,10 +150,10 @@ class OnPolicyLearner:
         """Release the engine."""
         self.engine.close()
 
-    def _collect(self) -> tuple[jax.Array, float]:
+    def _collect(self, progress: jax.Array) -> tuple[jax.Array, float]:
         """Step the copies `horizon` times; return (T+1, N, D + A + 3) rows and the seconds spent in the simulator."""
         state = self._state
-        horizon, copies = self._recipe.ppo.horizon, self.engine.num_envs
+        horizon, copies = self._recipe.on_policy.horizon, self.engine.num_envs
         size = (horizon + 1, copies, self.info.action_size)
         key, noise = _draw(state.key, size)
         self._state = state = state._replace(key=key)
@@ -152,13 +162,13 @@ class OnPolicyLearner:
         step, advance, clock = self._step, self.engine.advance, time.perf_counter
         frame, answer = self._frame, self._answer
         simulating = 0.0
-        carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+        carry, answer = step(carry, state.parameters, state.normaliser, noise, progress, frame, answer)
         for _ in range(horizon):
             host = np.asarray(answer)
             before = clock()
             frame = advance(host[:, :-1], host[:, -1] > 0.5)
             simulating += clock() - before
-            carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+            carry, answer = step(carry, state.parameters, state.normaliser, noise, progress, frame, answer)
         self._frame, self._answer = frame, answer
         return carry[0], simulating
 
@@ -169,17 +179,20 @@ def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return key, jax.random.normal(use, size)
 
 
-def _step(interpret, policy, low, high, carry, parameters, normaliser, noise, frame, previous):
+def _step(interpret, recipe, info, carry, parameters, normaliser, noise, progress, frame, previous):
     """One moment of all copies in one compiled call: read the frame, decide, note the row.
 
     Returns the carry (rows, index) and (N, A + 1): the actions in the task's units, and whether the episode ended.
     """
     rows, index = carry
     signals = interpret(frame, previous[:, :-1])
-    sample = ppo.explore(policy, parameters, normaliser, signals.observation, noise[index])
-    row = pack_row(signals.observation, sample, signals.reward, signals.terminated, signals.truncated)
+    sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index])
+    started = previous[:, -1] > 0.5
+    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, progress)
+    row = pack_row(signals.observation, sample, reward, signals.terminated, signals.truncated)
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
-    answer = jnp.concatenate([to_bounds(sample, low, high), finished[:, None]], axis=1)
+    action = to_bounds(sample, info.action_low, info.action_high)
+    answer = jnp.concatenate([action, finished[:, None]], axis=1)
     return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1), answer
 
 

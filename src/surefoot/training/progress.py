@@ -8,6 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 _LINE_EVERY_S = 10.0
+# Metric, its name for people, digits.
+_SHOWN = (("loss/policy", "policy loss", 4), ("loss/value", "value loss", 4), ("policy/std", "std", 2))
 
 
 class Progress:
@@ -53,9 +55,7 @@ class Progress:
             f"{speed:,.0f} steps/s",
             f"return {values['train/return']:.1f}" if values["train/episodes"] else "",
             f"evaluated {evaluated:.1f}" if evaluated is not None else "",
-            f"policy loss {values['loss/policy']:.4f}",
-            f"value loss {values['loss/value']:.4f}",
-            f"std {values['policy/std']:.2f}",
+            *(f"{text} {values[name]:.{digits}f}" for name, text, digits in _SHOWN if name in values),
         ]
         summary = "  ".join(part for part in parts if part)
         if self._bar:

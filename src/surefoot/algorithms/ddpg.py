@@ -1,0 +1,338 @@
+"""Deep deterministic policy gradients and its family: DDPG, TD3, SAC.
+
+    repeat
+        act with exploration; put the transition (s, a, r, s') into the replay
+        draw a batch of transitions
+        a' = target actor(s') + clipped noise                        (SAC: a sample of the actor itself)
+        y  = r + gamma min_i target Q_i(s', a')                      (SAC: - gamma alpha log pi(a'|s'))
+        critics descend   (Q_i(s, a) - y)^2
+        every `policy_delay`-th time
+            the actor ascends   Q_1(s, actor(s))                     (SAC: min_i Q_i - alpha log pi)
+            targets move a share tau towards their networks
+
+DDPG has one critic, no noise on a' and no delay (Lillicrap et al. 2016, arXiv 1509.02971); TD3 has two critics, noise
+and a delay of 2 (Fujimoto et al. 2018, arXiv 1802.09477); SAC has a stochastic actor whose entropy is rewarded
+(Haarnoja et al. 2018, arXiv 1812.05905). `update` makes K such updates, acting left out, compiled into one call.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from surefoot.algorithms.critics import Critic, action_values, init_critics
+from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
+from surefoot.algorithms.replay import Transitions
+from surefoot.algorithms.schedules import scheduled
+from surefoot.policies.gaussian import squashed_log_probability
+from surefoot.policies.mirror import Mirror
+from surefoot.policies.networks import (
+    BatchStatistics,
+    Parameters,
+    PolicySettings,
+    action_distribution,
+    init_actor,
+    sampled_action,
+)
+from surefoot.policies.normaliser import Normaliser, init_normaliser
+from surefoot.policies.policy import prepare
+
+# PyTorch's default (torch.nn.BatchNorm1d): the share of a new batch in the running statistics.
+_STATISTICS_RATE = 0.1
+_NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
+
+
+class DDPGState(NamedTuple):
+    """All that an update carries to the next.
+
+    Attributes:
+        actor: the policy's network.
+        critics: the critics, side by side.
+        target_actor: follows the actor slowly; SAC does not use it.
+        target_critics: follow the critics slowly.
+        actor_moments: Adam's moments of the actor.
+        critic_moments: those of the critics.
+        log_temperature: (), SAC's log alpha.
+        temperature_moments: Adam's moments of it.
+        normaliser: the statistics of all observations.
+        updates: () int32, how many updates were made.
+        key: a JAX random key.
+    """
+
+    actor: Parameters
+    critics: Critic
+    target_actor: Parameters
+    target_critics: Critic
+    actor_moments: optax.OptState
+    critic_moments: optax.OptState
+    log_temperature: jax.Array
+    temperature_moments: optax.OptState
+    normaliser: Normaliser
+    updates: jax.Array
+    key: jax.Array
+
+
+METRICS = ("loss/value", "loss/policy", "value/mean", "value/target", "temperature", "policy/entropy", "learning_rate")
+
+
+class Batch(NamedTuple):
+    """One or more batches on the device; fields as in `Transitions`."""
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    next_observation: jax.Array
+    discount: jax.Array
+
+
+def init(
+    key: jax.Array, observation_size: int, action_size: int, policy: PolicySettings, settings: DDPGSettings
+) -> DDPGState:
+    """Make the state before any learning."""
+    actor_key, critic_key, key = jax.random.split(key, 3)
+    actor = init_actor(actor_key, observation_size, action_size, policy)
+    critics = init_critics(critic_key, observation_size, action_size, policy, settings.action_enters, settings.critics)
+    temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
+    log_temperature = jnp.log(jnp.float32(temperature))
+    return DDPGState(
+        actor=actor,
+        critics=critics,
+        target_actor=jax.tree.map(jnp.copy, actor),
+        target_critics=jax.tree.map(jnp.copy, critics),
+        actor_moments=_ADAM.init(actor),
+        critic_moments=_ADAM.init(critics),
+        log_temperature=log_temperature,
+        temperature_moments=_ADAM.init(log_temperature),
+        normaliser=init_normaliser(observation_size),
+        updates=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("policy", "settings"), donate_argnames="state")
+def update(
+    state: DDPGState,
+    transitions: Transitions,
+    progress: jax.Array,
+    mirror: Mirror | None,
+    policy: PolicySettings,
+    settings: DDPGSettings,
+) -> tuple[DDPGState, jax.Array]:
+    """Make K updates.
+
+    Args:
+        state: what came out of the last ones.
+        transitions: K batches, K a multiple of `settings.policy_delay`.
+        progress: (), how much of the training has been done, in [0, 1].
+        mirror: the task's symmetry if batches are to be doubled by it, else None.
+        policy: the networks' settings.
+        settings: the algorithm's.
+
+    Returns:
+        The next state and the means of the metrics named in `METRICS`, (len(METRICS),).
+    """
+    share = jnp.ones(())
+    if settings.learning_rate_schedule != "constant":
+        share = scheduled(settings.learning_rate_schedule, 1.0, settings.final_learning_rate_share, progress)
+    groups = Batch(*(jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]) for x in transitions))
+
+    def critic_update(state: DDPGState, drawn: Batch):
+        batch = _prepare(state.normaliser, drawn, mirror, policy)
+        key, use = jax.random.split(state.key)
+        state, metrics = _update_critics(state._replace(key=key), batch, use, share, policy, settings)
+        return state, metrics
+
+    def group(state: DDPGState, drawn: Batch):
+        state, metrics = jax.lax.scan(critic_update, state, drawn)
+        batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), mirror, policy)
+        key, use = jax.random.split(state.key)
+        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, policy, settings)
+        state = state._replace(
+            target_actor=_toward(state.target_actor, state.actor, settings.polyak),
+            target_critics=_toward(state.target_critics, state.critics, settings.polyak),
+            updates=state.updates + settings.policy_delay,
+        )
+        return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
+
+    state, metrics = jax.lax.scan(group, state, groups)
+    means = jax.tree.map(jnp.mean, metrics) | {"learning_rate": share * settings.actor_learning_rate}
+    return state, jnp.stack([means[name] for name in METRICS])
+
+
+def act(
+    policy: PolicySettings,
+    actor: Parameters,
+    normaliser: Normaliser,
+    observation: jax.Array,
+    noise: jax.Array | None,
+    own_noise: jax.Array | None = None,
+) -> jax.Array:
+    """Answer raw observations (N, D) with actions (N, A) in [-1, 1].
+
+    Args:
+        policy: the networks' settings.
+        actor: the policy's network.
+        normaliser: the observations' statistics.
+        observation: (N, D).
+        noise: (N, A), added to the action; None: nothing.
+        own_noise: (N, A) standard normal, for an actor that is a distribution (SAC); None: its mean.
+    """
+    mean, log_std = action_distribution(actor, prepare(policy, normaliser, observation), policy)
+    action = sampled_action(mean, log_std, own_noise, policy)
+    return jnp.clip(action if noise is None else action + noise, -1, 1)
+
+
+def _prepare(normaliser: Normaliser, drawn: Batch, mirror: Mirror | None, policy: PolicySettings) -> Batch:
+    """Double the batch by its mirror image if there is one, and normalise its observations."""
+    if mirror is not None:
+        image = Batch(
+            mirror.observation(drawn.observation),
+            mirror.action(drawn.action),
+            drawn.reward,
+            mirror.observation(drawn.next_observation),
+            drawn.discount,
+        )
+        drawn = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), drawn, image)
+    return Batch(
+        prepare(policy, normaliser, drawn.observation),
+        drawn.action,
+        drawn.reward,
+        prepare(policy, normaliser, drawn.next_observation),
+        drawn.discount,
+    )
+
+
+def _update_critics(
+    state: DDPGState, batch: Batch, key: jax.Array, share: jax.Array, policy: PolicySettings, settings: DDPGSettings
+) -> tuple[DDPGState, dict[str, jax.Array]]:
+    """Move the critics towards what the targets say."""
+    target = targets(state, batch, key, policy, settings)
+
+    def loss(critics: Critic):
+        values, statistics = action_values(
+            critics, batch.observation, batch.action, policy, settings.action_enters, training=True
+        )
+        # The sum over critics: each has its own mean squared error, as if it were alone.
+        return jnp.square(values - target).mean(1).sum(), (values, statistics)
+
+    (error, (values, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
+    critics, moments = _step(
+        state.critics,
+        state.critic_moments,
+        slope,
+        share * settings.critic_learning_rate,
+        settings.critic_weight_decay,
+        settings,
+    )
+    critics["layers"] = _with_statistics(critics["layers"], statistics)
+    metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
+    return state._replace(critics=critics, critic_moments=moments), metrics
+
+
+def targets(state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings) -> jax.Array:
+    """Return what the critics' values of a batch should have been, (B,)."""
+    noise = jax.random.normal(key, batch.action.shape)
+    if isinstance(settings, SACSettings):
+        mean, log_std = action_distribution(state.actor, batch.next_observation, policy)
+        action = sampled_action(mean, log_std, noise, policy)
+        bonus = -jnp.exp(state.log_temperature) * squashed_log_probability(noise, mean, log_std)
+    else:
+        mean, _ = action_distribution(state.target_actor, batch.next_observation, policy)
+        limit = settings.target_noise_clip
+        action = jnp.clip(mean + jnp.clip(settings.target_noise * noise, -limit, limit), -1, 1)
+        bonus = 0.0
+    values, _ = action_values(state.target_critics, batch.next_observation, action, policy, settings.action_enters)
+    return batch.reward + batch.discount * (values.min(0) + bonus)
+
+
+def _update_actor(
+    state: DDPGState, batch: Batch, key: jax.Array, share: jax.Array, policy: PolicySettings, settings: DDPGSettings
+) -> tuple[DDPGState, dict[str, jax.Array]]:
+    """Move the actor towards actions that the critics value more."""
+    soft = isinstance(settings, SACSettings)
+    judges = state.critics if soft else jax.tree.map(lambda x: x[:1], state.critics)
+    temperature = jnp.exp(state.log_temperature)
+    noise = jax.random.normal(key, batch.action.shape) if soft else None
+
+    def loss(actor: Parameters):
+        statistics: list[BatchStatistics] = []
+        mean, log_std = action_distribution(actor, batch.observation, policy, statistics)
+        action = sampled_action(mean, log_std, noise, policy)
+        values, _ = action_values(judges, batch.observation, action, policy, settings.action_enters)
+        log_probability = squashed_log_probability(noise, mean, log_std) if noise is not None else jnp.zeros(())
+        total = (jnp.where(soft, temperature, 0) * log_probability - values.min(0)).mean()
+        return total, (log_probability.mean(), statistics)
+
+    (error, (log_probability, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.actor)
+    actor, moments = _step(
+        state.actor,
+        state.actor_moments,
+        slope,
+        share * settings.actor_learning_rate,
+        settings.actor_weight_decay,
+        settings,
+    )
+    actor["actor"] = _with_statistics(actor["actor"], statistics)
+    state = state._replace(actor=actor, actor_moments=moments)
+    if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
+        state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)
+    return state, {"loss/policy": error, "temperature": temperature, "policy/entropy": -log_probability}
+
+
+def _update_temperature(
+    state: DDPGState, log_probability: jax.Array, action_size: int, settings: SACSettings
+) -> DDPGState:
+    """Raise the temperature where the entropy is below its target, lower it where it is above."""
+    wanted = (-1.0 if settings.target_entropy is None else settings.target_entropy) * action_size
+    slope = -(log_probability + wanted)
+    step, moments = _ADAM.update(slope, state.temperature_moments)
+    return state._replace(
+        log_temperature=state.log_temperature - settings.temperature_learning_rate * step, temperature_moments=moments
+    )
+
+
+_ADAM: Any = optax.scale_by_adam()
+
+
+def _step(parameters: Any, moments: Any, slope: Any, rate: jax.Array, decay: float, settings: DDPGSettings) -> Any:
+    """One step of Adam, with weight decay of either kind."""
+    if settings.gradient_clip:
+        factor = jnp.minimum(1, settings.gradient_clip / (optax.tree.norm(slope) + 1e-12))
+        slope = jax.tree.map(lambda g: factor * g, slope)
+    if decay and settings.optimizer == "adam":
+        slope = _with_decay(slope, parameters, decay)
+    step, moments = _ADAM.update(slope, moments)
+    if decay and settings.optimizer == "adamw":
+        step = _with_decay(step, parameters, decay)
+    return jax.tree.map(lambda p, s: p - rate * s, parameters, step), moments
+
+
+def _with_decay(change: Any, parameters: Any, decay: float) -> Any:
+    """Add the pull towards zero, but not to what no gradient holds in place."""
+
+    def add(path: tuple, step: jax.Array, parameter: jax.Array) -> jax.Array:
+        return step if path[-1].key in _NOT_DECAYED else step + decay * parameter
+
+    return jax.tree_util.tree_map_with_path(add, change, parameters)
+
+
+def _toward(target: Any, source: Any, share: float) -> Any:
+    """Move `target` a share of the way to `source`."""
+    return jax.tree.map(lambda old, new: old + share * (new - old), target, source)
+
+
+def _with_statistics(layers: list, statistics: list[BatchStatistics]) -> list:
+    """Bring the running statistics of batch-normalised layers up to date."""
+    found = iter(statistics)
+    return [
+        layer
+        | {
+            "batch_mean": _toward(layer["batch_mean"], (now := next(found)).mean, _STATISTICS_RATE),
+            "batch_variance": _toward(layer["batch_variance"], now.variance, _STATISTICS_RATE),
+        }
+        if "batch_gain" in layer
+        else layer
+        for layer in layers
+    ]

@@ -1,0 +1,89 @@
+"""The settings of DDPG, TD3 and SAC. All three are one rule; TD3 and SAC are DDPG with other defaults."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from surefoot.algorithms.critics import ActionEntry
+from surefoot.algorithms.exploration import ExplorationSettings
+from surefoot.settings import Settings
+
+
+class DDPGSettings(Settings):
+    """Deep deterministic policy gradients (Lillicrap et al. 2016, arXiv 1509.02971), all extras off."""
+
+    replay_size: int = Field(1_000_000, ge=100, le=100_000_000)
+    """How many transitions are remembered."""
+    warmup_steps: int = Field(10_000, ge=0)
+    """Environment steps with uniformly random actions before learning starts."""
+    train_every: int = Field(1, ge=1, le=100_000)
+    """Steps that each copy makes between rounds of updates."""
+    updates_per_step: float = Field(1.0, gt=0, le=1000)
+    """Updates for each environment step, all copies counted."""
+    batch_size: int = Field(256, ge=1, le=1_000_000)
+    """Transitions per update."""
+    discount: float = Field(0.99, ge=0, le=1)
+    """Gamma."""
+    n_step: int = Field(1, ge=1, le=1000)
+    """Rewards that are summed up before the target critic is asked."""
+    polyak: float = Field(0.005, gt=0, le=1)
+    """Tau, the share of the networks that enters their targets with each update."""
+
+    critics: int = Field(1, ge=1, le=10)
+    """Critics of one shape; the least of their targets counts (Fujimoto et al. 2018)."""
+    policy_delay: int = Field(1, ge=1, le=1000)
+    """Updates of the critics for each update of actor and targets (Fujimoto et al. 2018)."""
+    target_noise: float = Field(0.0, ge=0, le=10)
+    """The deviation of the noise on the target's actions (Fujimoto et al. 2018)."""
+    target_noise_clip: float = Field(0.5, ge=0, le=10)
+    """Its largest value."""
+
+    action_enters: ActionEntry = "first"
+    """Where the critic takes the action in: beside the state; at its second layer (Lillicrap et al. 2016); or by a
+    linear branch of its own, added before the last non-linearity."""
+    mirror: bool = False
+    """Double each batch by its mirror image, if the task has one (Pavlov et al. 2017, arXiv 1711.06922)."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """With adam, weight decay is added to the gradient; with adamw, to the step (Loshchilov and Hutter 2019)."""
+    actor_learning_rate: float = Field(1e-3, gt=0, le=1)
+    """The actor's step size at the start."""
+    critic_learning_rate: float = Field(1e-3, gt=0, le=1)
+    """The critics'."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How both change over the training."""
+    final_learning_rate_share: float = Field(0.0, ge=0, le=1)
+    """What is left of both at the end of a schedule."""
+    actor_weight_decay: float = Field(0.0, ge=0, le=1)
+    """Pull of the actor's parameters towards zero."""
+    critic_weight_decay: float = Field(0.0, ge=0, le=1)
+    """Pull of the critics'."""
+    gradient_clip: float = Field(0.0, ge=0)
+    """The largest norm of either gradient; 0: no limit."""
+
+    exploration: ExplorationSettings = ExplorationSettings()
+
+
+class TD3Settings(DDPGSettings):
+    """Twin delayed DDPG (Fujimoto et al. 2018, arXiv 1802.09477)."""
+
+    critics: int = Field(2, ge=1, le=10)
+    policy_delay: int = Field(2, ge=1, le=1000)
+    target_noise: float = Field(0.2, ge=0, le=10)
+
+
+class SACSettings(DDPGSettings):
+    """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905).
+
+    Its actor is a Gaussian squashed by tanh, which explores by itself.
+    """
+
+    critics: int = Field(2, ge=1, le=10)
+    actor_learning_rate: float = Field(3e-4, gt=0, le=1)
+    exploration: ExplorationSettings = ExplorationSettings(sigma=0)
+    temperature: float = Field(1.0, gt=0, le=1000)
+    """Alpha, the weight of the entropy, at the start."""
+    target_entropy: float | None = Field(None, ge=-1000, le=1000)
+    """The entropy per action value that the temperature is steered towards; none: -1."""
+    temperature_learning_rate: float = Field(3e-4, ge=0, le=1)
+    """The step size of the temperature's logarithm; 0: it stays as it is."""

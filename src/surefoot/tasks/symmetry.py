@@ -1,0 +1,60 @@
+"""The tasks whose left and right are alike, and what their mirror image is."""
+
+import numpy as np
+
+from surefoot.policies.mirror import Mirror
+from surefoot.tasks.catalogue import TaskInfo
+
+# Options of Ant-v5 that may give it another body, another observation, or a reward that favours a side.
+_ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
+
+
+def find_mirror(info: TaskInfo) -> Mirror | None:
+    """Return the symmetry of a task, or None where it has none or it is not known."""
+    if info.id in ("BipedalWalker-v3", "BipedalWalkerHardcore-v3"):
+        return _biped()
+    if info.id == "Ant-v5":
+        known = not any(name in info.options for name in _ANT_UNKNOWN)
+        if known and info.options.get("exclude_current_positions_from_observation", True):
+            return _ant(info.options.get("include_cfrc_ext_in_observation", True))
+    return None
+
+
+def _biped() -> Mirror:
+    """Seen from the side, a walker is the same when its two legs change places.
+
+    The observation (gymnasium/envs/box2d/bipedal_walker.py): hull 0 to 3, first leg 4 to 8, second leg 9 to 13, lidar
+    14 to 23; the action: first leg 0 and 1, second leg 2 and 3.
+
+    Each hip counts its angle from the pose in which its leg is made, 0.05 rad behind or in front, so that the angles of
+    equal poses are 0.1 rad apart. So are the hips' stops, which no mirror can put right.
+    """
+    observation = np.r_[0:4, 9:14, 4:9, 14:24]
+    offset = np.zeros(24, np.float32)
+    offset[[4, 9]] = 0.1, -0.1
+    return Mirror(observation, np.ones(24, np.float32), offset, np.array([2, 3, 0, 1]), np.ones(4, np.float32))
+
+
+def _ant(contact_forces: bool) -> Mirror:
+    """An ant runs along x, so its mirror is the plane of x and z: y changes its sign.
+
+    So does what turns about x or z, while what turns about y stays: a rotation is an axial vector.
+
+    The model (gymnasium/envs/mujoco/assets/ant.xml) has its legs, in order, at (x, y) = (+, +), (-, +), (-, -) and
+    (+, -), so that the first changes places with the fourth and the second with the third. Hips turn about z: their
+    sign changes. Ankles turn about (-1, 1, 0), (1, 1, 0), (-1, 1, 0) and (1, 1, 0), each the axial image of its
+    partner's axis, (x, y, z) to (-x, y, -z): their sign stays.
+
+    The observation (gymnasium/envs/mujoco/ant_v5.py): height 0, quaternion w x y z 1 to 4, hip and ankle of each leg 5
+    to 12; velocity 13 to 15, turning rate 16 to 18, of the joints 19 to 26; torque and force, xyz each, on the torso
+    27 to 32 and on three bodies of each leg 33 to 104. The action: hip and ankle of the legs 4, 1, 2, 3.
+    """
+    joints = np.array([6, 7, 4, 5, 2, 3, 0, 1])
+    polar, axial, joint = [1, -1, 1], [-1, 1, -1], [-1, 1]
+    index = np.r_[0:5, 5 + joints, 13:19, 19 + joints]
+    sign = np.array([1, 1, *axial, *joint * 4, *polar, *axial, *joint * 4], np.float32)
+    if contact_forces:
+        index = np.r_[index, 27:33, 87:105, 69:87, 51:69, 33:51]
+        sign = np.r_[sign, np.tile(np.array([*axial, *polar], np.float32), 13)]
+    offset = np.zeros(len(index), np.float32)
+    return Mirror(index, sign, offset, np.array([2, 3, 0, 1, 6, 7, 4, 5]), np.array(joint * 4, np.float32))

@@ -1,0 +1,68 @@
+"""What may be put between a task and the one who learns it; evaluations do not see it and use the true reward."""
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field, model_validator
+
+from surefoot.errors import InputError
+from surefoot.settings import Settings
+from surefoot.tasks.catalogue import FALL_REWARD, TaskInfo
+
+
+class WrapperSettings(Settings):
+    """How the task is changed while it is learnt."""
+
+    reward_scale: float = Field(1.0, gt=0, le=1e6)
+    """What rewards are multiplied by."""
+    survival_bonus: float = Field(0.0, ge=-1e6, le=1e6)
+    """Added, before scaling, to the reward of every step that does not terminate."""
+    fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
+    """What the last step earns, before scaling, if it is a fall; none: what the task says. A discounted learner hardly
+    sees what else a fall costs, the rest of the episode; this can make up for it."""
+    final_fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
+    """What it earns at the end of the training, reached linearly; none: as at the start. A body that cannot walk yet
+    and is punished hard for falls learns to stand still."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "WrapperSettings":
+        if self.final_fall_reward is not None and self.fall_reward is None:
+            raise ValueError("final_fall_reward needs a fall_reward to start from")
+        return self
+
+
+def check_wrappers(settings: WrapperSettings, info: TaskInfo) -> None:
+    """Make sure that the task can be wrapped so.
+
+    Raises:
+        InputError: it cannot tell a fall, but one is to be rewarded otherwise.
+    """
+    if settings.fall_reward is not None and info.fall == "none":
+        raise InputError(
+            f"wrappers.fall_reward = {settings.fall_reward}: it is not known what a fall is in task '{info.name}'"
+        )
+
+
+def wrapped_reward(
+    settings: WrapperSettings,
+    info: TaskInfo,
+    reward: jax.Array,
+    terminated: jax.Array,
+    started: jax.Array,
+    progress: jax.Array,
+) -> jax.Array:
+    """Return the (N,) rewards to learn from.
+
+    Args:
+        settings: how they are changed.
+        info: the task.
+        reward: (N,), the task's own.
+        terminated: (N,) bool.
+        started: (N,) bool, copies that have just been reset, where there is no reward.
+        progress: (), how much of the training has been done, in [0, 1].
+    """
+    learnt = reward + jnp.where(terminated, 0, settings.survival_bonus)
+    if settings.fall_reward is not None:
+        fallen = terminated & (reward <= FALL_REWARD) if info.fall == "reward" else terminated
+        first, last = settings.fall_reward, settings.final_fall_reward
+        learnt = jnp.where(fallen, first if last is None else first + progress * (last - first), learnt)
+    return jnp.where(started, 0, settings.reward_scale * learnt)

@@ -1,0 +1,646 @@
+"""DDPG, TD3 and SAC against the papers' formulas written plainly, and against tiny problems of known solution."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from surefoot.algorithms import ddpg
+from surefoot.algorithms.critics import action_values
+from surefoot.algorithms.ddpg import METRICS, Batch, DDPGState
+from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
+from surefoot.algorithms.replay import Transitions
+from surefoot.policies.mirror import Mirror
+from surefoot.policies.networks import PolicySettings, action_distribution
+from surefoot.policies.normaliser import Normaliser
+
+OBSERVATION, ACTION, BATCH = 3, 2, 16
+MODELS = {"ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}
+HURRY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+SHAPE = {"actor": (8,), "critic": (8, 6), "activation": "tanh", "normalise_observations": False}
+
+
+def shape(algorithm: str, **changes: Any) -> PolicySettings:
+    mean = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    return PolicySettings(**SHAPE | mean | changes)
+
+
+def transitions(batches: int, seed: int = 0) -> Transitions:
+    """Random transitions, a quarter of them terminal."""
+    random = np.random.default_rng(seed)
+    lead = (batches, BATCH)
+    return Transitions(
+        np.float32(random.normal(size=(*lead, OBSERVATION))),
+        np.float32(random.uniform(-1, 1, (*lead, ACTION))),
+        np.float32(random.normal(size=lead)),
+        np.float32(random.normal(size=(*lead, OBSERVATION))),
+        np.float32(np.where(random.random(lead) < 0.25, 0, 0.9)),
+    )
+
+
+def start(policy: PolicySettings, settings: DDPGSettings, seed: int = 0) -> DDPGState:
+    """A state in which targets differ from their networks, and no value is special; drawn without compiling `init`."""
+    random = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda key: ddpg.init(key, OBSERVATION, ACTION, policy, settings), jax.random.PRNGKey(0))
+
+    def drawn(path, array):
+        if "variance" in jax.tree_util.keystr(path):
+            return np.float32(random.uniform(0.5, 2, array.shape))
+        return np.float32(random.normal(scale=0.4, size=array.shape))
+
+    parts = ("actor", "critics", "target_actor", "target_critics")
+    moved = {name: jax.tree_util.tree_map_with_path(drawn, getattr(shapes, name)) for name in parts}
+    temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
+    state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    return state._replace(log_temperature=np.float32(np.log(temperature)), key=jax.random.PRNGKey(seed), **moved)
+
+
+def run(
+    state: DDPGState,
+    drawn: Transitions,
+    policy: PolicySettings,
+    settings: DDPGSettings,
+    progress: float = 0.5,
+    mirror: Mirror | None = None,
+) -> tuple[DDPGState, dict[str, float]]:
+    """Make an update that leaves `state` usable; compiled in a hurry, as it runs but once or twice."""
+    arguments = jax.tree.map(np.array, (state, drawn, np.float32(progress), mirror))
+    update = ddpg.update.lower(*arguments, policy, settings).compile(HURRY)
+    state, metrics = update(*arguments)
+    return state, dict(zip(METRICS, np.asarray(metrics).tolist(), strict=True))
+
+
+def assert_near(found: Any, wanted: Any, atol: float = 2e-6) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for (path, one), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+# --- the formulas, one by one in the papers' order ------------------------------------------------------------------
+
+
+def network(layers: list, x):
+    for layer in layers[:-1]:
+        x = jnp.tanh(x @ layer["weight"] + layer["bias"])
+    return x @ layers[-1]["weight"] + layers[-1]["bias"]
+
+
+def judge(critic: dict, s, a):
+    return network(critic["layers"], jnp.concatenate([s, a], 1))[:, 0]
+
+
+class Adam:
+    """Kingma and Ba 2015, algorithm 1."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.m = self.v = jax.tree.map(np.zeros_like, parameters)
+        self.t = 0
+
+    def step(self, parameters: Any, gradient: Any, rate: float, decay: float, settings: DDPGSettings) -> Any:
+        if settings.gradient_clip:
+            norm = math.sqrt(sum(float(np.square(g).sum()) for g in jax.tree.leaves(gradient)))
+            gradient = jax.tree.map(lambda g: g * min(1, settings.gradient_clip / norm), gradient)
+        if settings.optimizer == "adam":
+            gradient = jax.tree.map(lambda g, p: g + decay * p, gradient, parameters)
+        self.t += 1
+        self.m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, self.m, gradient)
+        self.v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, self.v, gradient)
+        apart = decay if settings.optimizer == "adamw" else 0.0
+
+        def moved(p, m, v):
+            hat_m, hat_v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
+            return p - rate * (hat_m / (np.sqrt(hat_v) + 1e-8) + apart * p)
+
+        return jax.tree.map(moved, parameters, self.m, self.v)
+
+
+class Paper:
+    """The same updates with every critic apart, gradients by `jax.grad` of the plain loss, and Adam by hand."""
+
+    def __init__(self, state: DDPGState, settings: DDPGSettings) -> None:
+        self.settings = settings
+        self.actor = jax.tree.map(np.asarray, state.actor)
+        self.target_actor = jax.tree.map(np.asarray, state.target_actor)
+        self.critics, self.target_critics = (
+            [jax.tree.map(lambda x, one=one: np.asarray(x[one]), critics) for one in range(settings.critics)]
+            for critics in (state.critics, state.target_critics)
+        )
+        self.actor_adam, self.critic_adam = Adam(self.actor), Adam(self.critics)
+        self.log_alpha, self.alpha_adam = float(state.log_temperature), Adam(np.float32(0))
+        self.key = state.key
+
+    def noise(self) -> np.ndarray:
+        self.key, use = jax.random.split(self.key)
+        return np.asarray(jax.random.normal(use, (BATCH, ACTION)))
+
+    def sample(self, actor: dict, s, noise) -> tuple[Any, Any]:
+        """SAC's action and its log density, by the change of variables written out."""
+        mean, log_std = jnp.split(network(actor["actor"], s), 2, axis=1)
+        log_std = jnp.clip(actor["log_std"] + log_std, math.log(0.01), 2.0)
+        x = mean + jnp.exp(log_std) * noise
+        # 1 - tanh(x)^2 = 1 / cosh(x)^2, whose logarithm does not overflow when written so
+        shrinking = 2 * (math.log(2) - jnp.logaddexp(x, -x))
+        log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - shrinking
+        return jnp.tanh(x), log_density.sum(1)
+
+    def targets(self, batch: Batch, noise: np.ndarray) -> np.ndarray:
+        if isinstance(self.settings, SACSettings):
+            a, log_density = self.sample(self.actor, batch.next_observation, noise)
+            bonus = -math.exp(self.log_alpha) * log_density
+        else:
+            limit = self.settings.target_noise_clip
+            a = np.tanh(network(self.target_actor["actor"], batch.next_observation))
+            a = np.clip(a + np.clip(self.settings.target_noise * noise, -limit, limit), -1, 1)
+            bonus = 0.0
+        least = np.min([judge(critic, batch.next_observation, a) for critic in self.target_critics], 0)
+        return np.asarray(batch.reward + batch.discount * (least + bonus))
+
+    def update(self, drawn: Transitions, share: float) -> dict[str, float]:
+        settings, losses, policy_losses = self.settings, [], []
+        for index in range(len(drawn.reward)):
+            batch = Batch(*(x[index] for x in drawn))
+            y = self.targets(batch, self.noise())
+
+            def critic_loss(critics, batch=batch, y=y):
+                values = [judge(critic, batch.observation, batch.action) for critic in critics]
+                return sum(jnp.mean((value - y) ** 2) for value in values)
+
+            loss, gradient = jax.value_and_grad(critic_loss)(self.critics)
+            losses.append(float(loss) / settings.critics)
+            rate, decay = share * settings.critic_learning_rate, settings.critic_weight_decay
+            self.critics = self.critic_adam.step(self.critics, gradient, rate, decay, settings)
+            if (index + 1) % settings.policy_delay == 0:
+                policy_losses.append(self.update_actor(batch, share))
+        return {"loss/value": np.mean(losses), "loss/policy": np.mean(policy_losses)}
+
+    def update_actor(self, batch: Batch, share: float) -> float:
+        settings, noise, s = self.settings, self.noise(), batch.observation
+
+        def actor_loss(actor):
+            if isinstance(settings, SACSettings):
+                a, log_density = self.sample(actor, s, noise)
+                least = jnp.stack([judge(critic, s, a) for critic in self.critics]).min(0)
+                return jnp.mean(math.exp(self.log_alpha) * log_density - least), log_density.mean()
+            return -jnp.mean(judge(self.critics[0], s, jnp.tanh(network(actor["actor"], s)))), 0.0
+
+        (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(self.actor)
+        rate, decay = share * settings.actor_learning_rate, settings.actor_weight_decay
+        self.actor = self.actor_adam.step(self.actor, gradient, rate, decay, settings)
+        if isinstance(settings, SACSettings):
+            # J(alpha) = E[-alpha (log pi + H)], by the logarithm of alpha as the authors' code does it
+            per_value = -1.0 if settings.target_entropy is None else settings.target_entropy
+            slope = np.float32(-(float(log_density) + per_value * ACTION))
+            plain = SACSettings()
+            rate = settings.temperature_learning_rate
+            self.log_alpha = float(self.alpha_adam.step(np.float32(self.log_alpha), slope, rate, 0.0, plain))
+        tau = settings.polyak
+        follow = lambda old, new: (1 - tau) * old + tau * new  # noqa: E731
+        self.target_actor = jax.tree.map(follow, self.target_actor, self.actor)
+        self.target_critics = jax.tree.map(follow, self.target_critics, self.critics)
+        return float(loss)
+
+
+DECAY = {"actor_weight_decay": 0.1, "critic_weight_decay": 0.05}
+CASES = [
+    ("ddpg", 1, {}),
+    ("ddpg", 2, {}),
+    ("ddpg", 3, {"critics": 3, "policy_delay": 3, "target_noise": 0.5, "target_noise_clip": 0.3}),
+    ("td3", 2, {}),
+    ("td3", 4, {}),
+    ("td3", 1, {"policy_delay": 1}),
+    ("sac", 1, {}),
+    ("sac", 2, {}),
+    ("sac", 2, {"policy_delay": 2, "target_entropy": 0.5, "temperature": 0.3}),
+    ("td3", 2, {"gradient_clip": 0.1}),
+    ("ddpg", 2, DECAY),
+    ("td3", 2, DECAY | {"optimizer": "adamw"}),
+    ("sac", 2, DECAY | {"gradient_clip": 0.2}),
+    ("ddpg", 1, {"learning_rate_schedule": "linear", "final_learning_rate_share": 0.2}),
+    ("sac", 1, {"learning_rate_schedule": "cosine", "final_learning_rate_share": 0.2}),
+]
+
+
+@pytest.mark.parametrize("algorithm, updates, changes", CASES)
+def test_updates_are_those_of_the_papers(algorithm: str, updates: int, changes: dict) -> None:
+    policy, progress = shape(algorithm), 0.25
+    settings = (
+        MODELS[algorithm](**{"actor_learning_rate": 2e-3, "polyak": 0.1, "temperature_learning_rate": 0.01} | changes)
+        if algorithm == "sac"
+        else MODELS[algorithm](actor_learning_rate=2e-3, polyak=0.1, **changes)
+    )
+    state, drawn = start(policy, settings), transitions(updates)
+    share = {
+        "constant": 1.0,
+        "linear": 1 - 0.8 * progress,
+        "cosine": 1 - 0.8 * (1 - math.cos(math.pi * progress)) / 2,
+    }[settings.learning_rate_schedule]
+    paper = Paper(state, settings)
+    wanted = paper.update(drawn, share)
+    found, metrics = run(state, drawn, policy, settings, progress)
+    side_by_side = lambda trees: jax.tree.map(lambda *x: np.stack(x), *trees)  # noqa: E731
+    # A step of Adam is about the rate, so that this is a hundredth of it.
+    assert_near(found.critics, side_by_side(paper.critics), 1e-5)
+    assert_near(found.actor, paper.actor, 1e-5)
+    assert_near(found.target_critics, side_by_side(paper.target_critics))
+    assert_near(found.target_actor, paper.target_actor)
+    assert_near(found.critic_moments.mu, side_by_side(paper.critic_adam.m), 1e-6)
+    assert_near(found.actor_moments.mu, paper.actor_adam.m, 1e-6)
+    assert float(found.log_temperature) == pytest.approx(paper.log_alpha, rel=1e-4, abs=1e-6)
+    assert metrics["learning_rate"] == pytest.approx(2e-3 * share, rel=1e-5)
+    for name, value in wanted.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-4)
+    assert int(found.updates) == updates
+
+
+# --- targets --------------------------------------------------------------------------------------------------------
+
+
+def one_batch(seed: int = 0) -> Batch:
+    return Batch(*(jnp.asarray(x[0]) for x in transitions(1, seed)))
+
+
+def target_values(state: DDPGState, batch: Batch, action, policy: PolicySettings) -> np.ndarray:
+    """What the target critics say, (C, B)."""
+    return np.asarray(action_values(state.target_critics, batch.next_observation, action, policy, "first")[0])
+
+
+def test_the_least_of_the_targets_counts() -> None:
+    policy, settings = shape("td3"), TD3Settings(critics=3, target_noise=0.0)
+    state, batch = start(policy, settings), one_batch()
+    action, _ = action_distribution(state.target_actor, batch.next_observation, policy)
+    values = target_values(state, batch, action, policy)
+    assert len(np.unique(values.argmin(0))) > 1
+    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), policy, settings)
+    np.testing.assert_allclose(found, batch.reward + batch.discount * values.min(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_after_a_terminal_state_there_is_only_the_reward(algorithm: str) -> None:
+    policy, settings = shape(algorithm), MODELS[algorithm]()
+    state = start(policy, settings)
+    batch = one_batch()
+    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), policy, settings)
+    ended = np.asarray(batch.discount) == 0
+    assert 0 < ended.sum() < BATCH
+    assert (np.asarray(found) == batch.reward)[ended].all() and (np.asarray(found) != batch.reward)[~ended].all()
+
+
+def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> None:
+    # One critic whose value is the sum of its actions, so that the target tells the action taken.
+    policy = shape("td3", critic=(), actor=())
+    settings = TD3Settings(critics=1, target_noise=0.4, target_noise_clip=0.3)
+    state = ddpg.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
+    layer = {"weight": jnp.float32([[[0.0], [1.0]]]), "bias": jnp.zeros((1, 1))}
+    actor = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
+    state = state._replace(
+        target_critics={"layers": [layer], "branch": []}, target_actor=state.target_actor | {"actor": actor}
+    )
+    count = 20_000
+    for observation in (0.0, math.atanh(0.9)):
+        nothing = jnp.zeros((count, 1))
+        batch = Batch(nothing, nothing, jnp.zeros(count), nothing + observation, jnp.ones(count))
+        found = np.asarray(ddpg.targets(state, batch, jax.random.PRNGKey(1), policy, settings))
+        mean = math.tanh(observation)
+        low, high = mean - 0.3, min(mean + 0.3, 1.0)
+        assert found.min() == pytest.approx(low, abs=1e-6) and found.max() == pytest.approx(high, abs=1e-6)
+        inside = (found > low + 1e-5) & (found < high - 1e-5)
+        share = scipy.stats.norm.cdf(high - mean, scale=0.4) - scipy.stats.norm.cdf(low - mean, scale=0.4)
+        assert inside.mean() == pytest.approx(share, abs=0.015)
+        # What is between the limits is a normal density cut there, not squeezed into them.
+        cut = scipy.stats.truncnorm((low - mean) / 0.4, (high - mean) / 0.4, loc=mean, scale=0.4)
+        assert scipy.stats.kstest(found[inside], cut.cdf).pvalue > 1e-3
+
+
+def test_sac_asks_its_own_actor_and_counts_the_entropy() -> None:
+    policy, settings = shape("sac"), SACSettings(temperature=0.3)
+    state, batch = start(policy, settings), one_batch()
+    key = jax.random.PRNGKey(5)
+    noise = np.asarray(jax.random.normal(key, (BATCH, ACTION)), np.float64)
+    mean, log_std = (np.float64(x) for x in action_distribution(state.actor, batch.next_observation, policy))
+    x = mean + np.exp(log_std) * noise
+    log_density = (scipy.stats.norm.logpdf(x, mean, np.exp(log_std)) + 2 * np.log(np.cosh(x))).sum(1)
+    least = target_values(state, batch, np.float32(np.tanh(x)), policy).min(0)
+    found = ddpg.targets(state, batch, key, policy, settings)
+    wanted = np.asarray(batch.reward) + np.asarray(batch.discount) * (least - 0.3 * log_density)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+# --- what an update does and must not do ----------------------------------------------------------------------------
+
+
+def test_ddpg_is_td3_without_its_extras() -> None:
+    td3 = TD3Settings(critics=1, policy_delay=1, target_noise=0.0)
+    policy, drawn = shape("ddpg"), transitions(3)
+    one, metrics = run(start(policy, DDPGSettings()), drawn, policy, DDPGSettings())
+    other, other_metrics = run(start(policy, td3), drawn, policy, td3)
+    assert metrics == other_metrics
+    assert all((x == y).all() for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def test_actor_and_targets_move_once_in_a_delay() -> None:
+    policy, settings = shape("td3"), TD3Settings(policy_delay=3, polyak=0.25)
+    state = start(policy, settings)
+    found, _ = run(state, transitions(3), policy, settings)
+    assert int(found.critic_moments.count) == 3 and int(found.actor_moments.count) == 1
+    for target, network in (("target_actor", "actor"), ("target_critics", "critics")):
+        before, after = getattr(state, target), getattr(found, network)
+        wanted = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before, after)
+        assert_near(getattr(found, target), wanted, 1e-6)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_one_call_of_many_updates_is_many_calls(algorithm: str) -> None:
+    policy, settings = shape(algorithm), MODELS[algorithm]()
+    drawn, delay = transitions(6), settings.policy_delay
+    state = start(policy, settings)
+    at_once, _ = run(state, drawn, policy, settings)
+    for first in range(0, 6, delay):
+        state, _ = run(state, Transitions(*(x[first : first + delay] for x in drawn)), policy, settings)
+    assert_near(at_once, state, 1e-6)
+
+
+def test_a_seed_decides_what_an_update_comes_to() -> None:
+    policy, settings = shape("sac"), SACSettings()
+    state, drawn = start(policy, settings), transitions(2)
+    ends = [run(state._replace(key=jax.random.PRNGKey(seed)), drawn, policy, settings)[0] for seed in (1, 1, 2)]
+    weights = [np.asarray(end.actor["actor"][0]["weight"]) for end in ends]
+    assert (weights[0] == weights[1]).all() and (weights[0] != weights[2]).any()
+    assert (ends[0].key != state.key).any()
+
+
+@pytest.mark.parametrize("wanted, rises", [(-20.0, False), (5.0, True)])
+def test_the_temperature_steers_towards_the_wanted_entropy(wanted: float, rises: bool) -> None:
+    policy, settings = shape("sac"), SACSettings(target_entropy=wanted, temperature=0.5)
+    found, metrics = run(start(policy, settings), transitions(4), policy, settings)
+    assert (metrics["policy/entropy"] < wanted * ACTION) == rises
+    assert (math.exp(found.log_temperature) > 0.5) == rises
+    # Four steps of Adam in one direction are four times its rate.
+    assert abs(float(found.log_temperature) - math.log(0.5)) == pytest.approx(4 * 3e-4, rel=1e-2)
+
+
+def test_a_temperature_without_a_learning_rate_stays() -> None:
+    policy, settings = shape("sac"), SACSettings(temperature=0.2, temperature_learning_rate=0.0)
+    found, metrics = run(start(policy, settings), transitions(3), policy, settings)
+    assert float(found.log_temperature) == pytest.approx(math.log(0.2))
+    assert metrics["temperature"] == pytest.approx(0.2)
+
+
+def test_weight_decay_with_adam_and_adamw_differ() -> None:
+    policy, drawn = shape("ddpg"), transitions(1)
+
+    def step(**changes):
+        settings = DDPGSettings(**changes)
+        before = start(policy, settings)
+        after, _ = run(before, drawn, policy, settings)
+        return before.critics, jax.tree.map(lambda new, old: new - old, after.critics, before.critics)
+
+    (critics, plain), (_, adam), (_, adamw) = (
+        step(critic_weight_decay=decay, optimizer=optimizer)
+        for decay, optimizer in ((0.0, "adam"), (0.5, "adam"), (0.5, "adamw"))
+    )
+    # Apart from the gradient, the pull is exactly rate x decay x parameter; within it, the first step is bounded by
+    # the rate, whatever the pull.
+    assert_near(adamw, jax.tree.map(lambda s, p: s - 1e-3 * 0.5 * p, plain, critics), 1e-6)
+    for one in jax.tree.leaves(adam):
+        assert np.abs(one).max() <= 1e-3 * 1.001
+    assert any((np.sign(a) != np.sign(b)).any() for a, b in zip(*map(jax.tree.leaves, (adam, plain)), strict=True))
+
+
+def test_the_gradient_is_clipped_for_all_critics_together() -> None:
+    policy, drawn = shape("td3"), transitions(1)
+
+    def gradient(limit: float) -> tuple[Any, Any]:
+        settings = TD3Settings(gradient_clip=limit, policy_delay=1)
+        found, _ = run(start(policy, settings), drawn, policy, settings)
+        return jax.tree.map(lambda m: m / 0.1, (found.critic_moments.mu, found.actor_moments.mu))
+
+    for free, clipped, loose in zip(gradient(0.0), gradient(0.05), gradient(1e6), strict=True):
+        norm = math.sqrt(sum(float(jnp.square(g).sum()) for g in jax.tree.leaves(free)))
+        assert norm > 0.05
+        assert_near(clipped, jax.tree.map(lambda g, norm=norm: g * 0.05 / norm, free), 1e-6)
+        assert_near(loose, free, 1e-6)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_mirrored_batch_is_a_doubled_one(algorithm: str) -> None:
+    policy, settings = shape(algorithm), MODELS[algorithm]()
+    signs, offsets = np.float32([1, 1, -1]), np.float32([0, 0, 0.5])
+    mirror = Mirror(np.array([1, 0, 2]), signs, offsets, np.array([1, 0]), np.float32([-1, -1]))
+    drawn = transitions(2)
+
+    def observations(x):
+        return np.concatenate([x, np.stack([x[..., 1], x[..., 0], 0.5 - x[..., 2]], -1)], 1)
+
+    doubled = Transitions(
+        observations(drawn.observation),
+        np.concatenate([drawn.action, -drawn.action[..., ::-1]], 1),
+        np.concatenate([drawn.reward] * 2, 1),
+        observations(drawn.next_observation),
+        np.concatenate([drawn.discount] * 2, 1),
+    )
+    state = start(policy, settings)
+    one, metrics = run(state, drawn, policy, settings, mirror=mirror)
+    other, other_metrics = run(state, doubled, policy, settings)
+    assert_near(one, other, 1e-6)
+    assert metrics == pytest.approx(other_metrics, rel=1e-4, abs=1e-6)
+    alone, _ = run(state, drawn, policy, settings)
+    assert np.abs(one.actor["actor"][0]["weight"] - alone.actor["actor"][0]["weight"]).max() > 1e-5
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_observations_are_normalised_by_the_running_statistics(algorithm: str) -> None:
+    mean, deviation = np.float32([1, -2, 3]), np.float32([0.5, 2, 4])
+    plain, normal = shape(algorithm), shape(algorithm, normalise_observations=True, observation_clip=1.5)
+    settings, drawn = MODELS[algorithm](), transitions(2)
+    state = start(plain, settings)._replace(normaliser=Normaliser(mean, deviation**2, np.float32(10)))
+    by_hand = drawn._replace(
+        observation=np.clip((drawn.observation - mean) / deviation, -1.5, 1.5),
+        next_observation=np.clip((drawn.next_observation - mean) / deviation, -1.5, 1.5),
+    )
+    found, _ = run(state, drawn, normal, settings)
+    wanted, _ = run(state, by_hand, plain, settings)
+    assert_near(found, wanted, 1e-5)
+
+
+# --- batch normalisation --------------------------------------------------------------------------------------------
+
+
+def statistics(layers: list) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(np.asarray(layer["batch_mean"]), np.asarray(layer["batch_variance"])) for layer in layers[:-1]]
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm: str) -> None:
+    policy, settings = shape(algorithm, batch_norm=True), MODELS[algorithm](policy_delay=1, polyak=0.3)
+    state, drawn = start(policy, settings), transitions(1)
+    found, _ = run(state, drawn, policy, settings)
+    batch = Batch(*(np.float64(x[0]) for x in drawn))
+    # The first layer's values do not depend on any other statistics.
+    first = state.actor["actor"][0]
+    seen = batch.observation @ first["weight"] + first["bias"]
+    (mean, variance), (now_mean, now_variance) = (
+        statistics(state.actor["actor"])[0],
+        statistics(found.actor["actor"])[0],
+    )
+    np.testing.assert_allclose(now_mean, 0.9 * mean + 0.1 * seen.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(now_variance, 0.9 * variance + 0.1 * seen.var(0), rtol=1e-4, atol=1e-5)
+    beside = np.concatenate([batch.observation, batch.action], 1)
+    for one in range(settings.critics):
+        first = jax.tree.map(lambda x, one=one: x[one], state.critics["layers"][0])
+        seen = beside @ first["weight"] + first["bias"]
+        after = found.critics["layers"][0]
+        wanted = 0.9 * first["batch_mean"] + 0.1 * seen.mean(0)
+        np.testing.assert_allclose(after["batch_mean"][one], wanted, rtol=1e-4, atol=1e-5)
+        wanted = 0.9 * first["batch_variance"] + 0.1 * seen.var(0)
+        np.testing.assert_allclose(after["batch_variance"][one], wanted, rtol=1e-4, atol=1e-5)
+    for target, network, name in (("target_actor", "actor", "actor"), ("target_critics", "critics", "layers")):
+        before, after, own = (
+            statistics(tree[name]) for tree in (getattr(state, target), getattr(found, target), getattr(found, network))
+        )
+        for old, new, goal in zip(before, after, own, strict=True):
+            np.testing.assert_allclose(new[0], 0.7 * old[0] + 0.3 * goal[0], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(new[1], 0.7 * old[1] + 0.3 * goal[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_targets_use_running_statistics_not_those_of_the_batch(algorithm: str) -> None:
+    policy, settings = shape(algorithm, batch_norm=True), MODELS[algorithm](target_noise=0.0)
+    state, batch, key = start(policy, settings), one_batch(), jax.random.PRNGKey(0)
+    found = ddpg.targets(state, batch, key, policy, settings)
+    # Other company in the batch changes nothing for those that stay; noise is drawn by place.
+    other = batch._replace(next_observation=batch.next_observation.at[BATCH // 2 :].add(3.0))
+    changed = ddpg.targets(state, other, key, policy, settings)
+    np.testing.assert_allclose(changed[: BATCH // 2], found[: BATCH // 2], rtol=1e-5)
+    alive = np.asarray(batch.discount[BATCH // 2 :]) > 0
+    assert (np.abs(changed - found)[BATCH // 2 :][alive] > 1e-4).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_weight_decay_leaves_running_statistics_alone(optimizer: str) -> None:
+    policy = shape("ddpg", batch_norm=True)
+    drawn, ends = transitions(1), []
+    for decay in (0.0, 0.5):
+        settings = DDPGSettings(
+            optimizer=optimizer, critic_weight_decay=decay, actor_weight_decay=decay, actor_learning_rate=0.01
+        )
+        found, _ = run(start(policy, settings), drawn, policy, settings)
+        ends.append([found.critics["layers"], found.actor["actor"]])
+    for plain, decayed in zip(*ends, strict=True):
+        for one, other in zip(statistics(plain), statistics(decayed), strict=True):
+            np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(other[1], one[1], rtol=1e-5, atol=1e-6)
+
+
+# --- acting ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_action_is_the_actors_with_noise_within_bounds() -> None:
+    policy = shape("td3")
+    state = start(policy, TD3Settings())
+    observation = transitions(1).observation[0]
+    mean = np.tanh(network(state.actor["actor"], observation))
+    noise = np.float32(np.random.default_rng(0).normal(size=(BATCH, ACTION)))
+    assert (np.abs(mean + noise) > 1).any()
+    plain = ddpg.act(policy, state.actor, state.normaliser, observation, None)
+    noisy = ddpg.act(policy, state.actor, state.normaliser, observation, noise)
+    np.testing.assert_allclose(plain, mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(noisy, np.clip(mean + noise, -1, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_a_stochastic_actor_is_sampled_and_squashed() -> None:
+    policy = shape("sac")
+    state = start(policy, SACSettings())
+    observation = transitions(1).observation[0]
+    mean, log_std = action_distribution(state.actor, observation, policy)
+    noise = np.float32(np.random.default_rng(0).normal(size=(BATCH, ACTION)))
+    found = ddpg.act(policy, state.actor, state.normaliser, observation, None, noise)
+    np.testing.assert_allclose(found, np.tanh(mean + np.exp(log_std) * noise), rtol=1e-4, atol=1e-6)
+    found = ddpg.act(policy, state.actor, state.normaliser, observation, None)
+    np.testing.assert_allclose(found, np.tanh(mean), rtol=1e-4, atol=1e-6)
+
+
+# --- problems whose values and best actions are known ---------------------------------------------------------------
+
+GAMMA = 0.7
+PROBE = {"actor": (32, 32), "critic": (32, 32), "activation": "relu", "normalise_observations": False}
+QUICK = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "polyak": 0.05}
+FIXED = {"temperature": 0.01, "temperature_learning_rate": 0.0}
+
+
+def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Learn from random actions in a problem of one number observed and one done; return values and actions.
+
+    `play(random, action)` gives observations, rewards, next observations and discounts.
+    """
+    settings = MODELS[algorithm](**QUICK | (FIXED if algorithm == "sac" else {}))
+    mean = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    policy = PolicySettings(**PROBE | mean)
+    state = ddpg.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
+    random = np.random.default_rng(0)
+    for call in range(calls):
+        action = random.uniform(-1, 1, (200, 64))
+        observation, reward, after, discount = play(random, action)
+        drawn = (observation[..., None], action[..., None], reward, after[..., None], discount)
+        drawn = Transitions(*(np.float32(np.broadcast_to(x, action.shape + np.shape(x)[2:])) for x in drawn))
+        state, metrics = ddpg.update(state, drawn, jnp.float32(call / calls), None, policy, settings)
+    assert np.isfinite(metrics).all()
+    asked = np.float32(observations)[:, None]
+    action = ddpg.act(policy, state.actor, state.normaliser, asked, None)
+    values, _ = action_values(state.critics, asked, action, policy, settings.action_enters)
+    return np.asarray(values), np.asarray(action)[:, 0]
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_constant_reward_is_foretold(algorithm: str) -> None:
+    def play(random, action):
+        return (np.zeros_like(action), np.ones_like(action), np.zeros_like(action), np.zeros_like(action))
+
+    values, _ = solve(algorithm, play, 3, [0.0])
+    np.testing.assert_allclose(values, 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_reward_that_can_be_seen_coming_is_foretold(algorithm: str) -> None:
+    def play(random, action):
+        observation = random.uniform(-1, 1, action.shape)
+        return observation, observation, np.zeros_like(action), np.zeros_like(action)
+
+    values, _ = solve(algorithm, play, 5, [-0.8, 0.0, 0.8])
+    np.testing.assert_allclose(values, [[-0.8, 0.0, 0.8]] * len(values), atol=0.07)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_reward_that_comes_later_is_discounted(algorithm: str) -> None:
+    def play(random, action):
+        second = random.random(action.shape) < 0.5
+        return second.astype(float), second.astype(float), np.ones_like(action), np.where(second, 0, GAMMA)
+
+    # The entropy that SAC adds to the first value is 0.01 x at most log 2.
+    values, _ = solve(algorithm, play, 5, [0.0, 1.0])
+    np.testing.assert_allclose(values, [[GAMMA, 1.0]] * len(values), atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_the_rewarded_action_is_found(algorithm: str) -> None:
+    def play(random, action):
+        return np.zeros_like(action), -np.square(action - 0.5), np.zeros_like(action), np.zeros_like(action)
+
+    values, action = solve(algorithm, play, 5, [0.0])
+    np.testing.assert_allclose(action, 0.5, atol=0.1)
+    np.testing.assert_allclose(values, 0.0, atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_the_action_that_an_observation_asks_for_is_found(algorithm: str) -> None:
+    def play(random, action):
+        observation = random.uniform(-0.8, 0.8, action.shape)
+        return observation, -np.square(action - observation), np.zeros_like(action), np.zeros_like(action)
+
+    asked = [-0.6, 0.0, 0.6]
+    values, action = solve(algorithm, play, 8, asked)
+    np.testing.assert_allclose(action, asked, atol=0.15)
+    np.testing.assert_allclose(values, 0.0, atol=0.07)

@@ -1,0 +1,165 @@
+"""What a recipe makes of the name of an algorithm, and which settings it refuses with it."""
+
+from typing import Any
+
+import pytest
+
+from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
+from surefoot.algorithms.ppo import PPOSettings
+from surefoot.cli import main
+from surefoot.errors import InputError
+from surefoot.face import make_recipe
+from surefoot.policies.networks import PolicySettings
+from surefoot.recipes.files import default_recipe, dump_recipe, read_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.settings import validate
+
+MODELS = {"ppo": PPOSettings, "ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}
+OFF_POLICY = [name for name in MODELS if name != "ppo"]
+
+
+def changed(algorithm: str, **changes: Any) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(Recipe, replaced(default_recipe("Hopper-v5", algorithm), changes), "test")
+
+
+def refused(algorithm: str, **changes: Any) -> str:
+    """Make a recipe that must not be made, and return what was said."""
+    with pytest.raises(InputError) as error:
+        changed(algorithm, **changes)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1 and len(message) < 300
+    return message
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_an_algorithm_has_its_own_table_and_no_other(algorithm: str) -> None:
+    recipe = validate(Recipe, {"task": "Hopper-v5", "algorithm": algorithm}, "test")
+    assert recipe == default_recipe("Hopper-v5", algorithm).model_copy(update={"name": "custom"})
+    tables = {name: getattr(recipe, name) for name in MODELS}
+    assert type(tables.pop(algorithm)) is MODELS[algorithm]
+    assert set(tables.values()) == {None}
+    if algorithm != "ppo":
+        assert recipe.off_policy is getattr(recipe, algorithm)
+    else:
+        assert recipe.on_policy is recipe.ppo
+
+
+def test_no_algorithm_means_ppo() -> None:
+    assert validate(Recipe, {"task": "Hopper-v5"}, "test") == validate(
+        Recipe, {"task": "Hopper-v5", "algorithm": "ppo"}, "test"
+    )
+
+
+@pytest.mark.parametrize(
+    "algorithm, wanted",
+    [
+        ("ppo", {}),
+        ("ddpg", {"mean": "tanh", "std": "learned", "initial_std": 0.1}),
+        ("td3", {"mean": "tanh", "std": "learned", "initial_std": 0.1}),
+        ("sac", {"mean": "squashed", "std": "network", "minimum_std": 1e-5}),
+    ],
+)
+def test_an_algorithm_brings_its_kind_of_policy(algorithm: str, wanted: dict[str, Any]) -> None:
+    if algorithm != "ppo":
+        wanted |= {"actor": (256, 256), "critic": (256, 256), "activation": "relu", "normalise_observations": False}
+    assert default_recipe("Hopper-v5", algorithm).policy == PolicySettings(**wanted)
+
+
+@pytest.mark.parametrize("algorithm", OFF_POLICY)
+def test_what_is_said_of_the_policy_counts_more_than_what_the_algorithm_brings(algorithm: str) -> None:
+    data = {"task": "Hopper-v5", "algorithm": algorithm, "policy": {"actor": [8], "normalise_observations": True}}
+    policy = validate(Recipe, data, "test").policy
+    assert policy.actor == (8,) and policy.normalise_observations
+    assert policy.critic == (256, 256) and policy.activation == "relu"
+
+
+def test_the_family_differs_in_its_defaults_alone() -> None:
+    ddpg, td3, sac = (default_recipe("Hopper-v5", name).off_policy for name in ("ddpg", "td3", "sac"))
+    assert (ddpg.critics, ddpg.policy_delay, ddpg.target_noise) == (1, 1, 0.0)
+    assert (td3.critics, td3.policy_delay, td3.target_noise, td3.target_noise_clip) == (2, 2, 0.2, 0.5)
+    assert (sac.critics, sac.policy_delay, sac.exploration.sigma) == (2, 1, 0.0)
+    extras = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}
+    assert td3.model_copy(update=extras).model_dump() == ddpg.model_dump()
+
+
+@pytest.mark.parametrize("algorithm", OFF_POLICY)
+def test_settings_of_another_algorithm_are_named(algorithm: str) -> None:
+    message = refused(algorithm, ppo__clip=0.1)
+    assert "'ppo'" in message and f"'{algorithm}'" in message
+    message = refused("ppo", **{f"{algorithm}__discount": 0.9})
+    assert f"'{algorithm}'" in message and "'ppo'" in message
+
+
+def test_settings_of_another_algorithm_on_the_command_line(tmp_path, capsys) -> None:
+    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--algorithm", "td3", "--ppo.clip", "0.1"]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    assert "'ppo'" in err and "'td3'" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_algorithm_is_a_setting_like_others() -> None:
+    recipe = make_recipe("Hopper-v5", None, {"algorithm": "td3", "td3.critics": 3})
+    assert recipe.ppo is None and recipe.td3 is not None and recipe.td3.critics == 3
+    assert recipe.policy.mean == "tanh"
+    with pytest.raises(InputError, match="td4") as error:
+        make_recipe("Hopper-v5", None, {"algorithm": "td4"})
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "algorithm, changes, fragments",
+    [
+        # 3 x 1 x 1 = 3 updates a round, of which every second moves the actor
+        ("td3", {"engine__copies": 3}, ["3 updates a round", "td3.policy_delay = 2", "td3.train_every"]),
+        ("ddpg", {"engine__copies": 1, "ddpg__updates_per_step": 0.25}, ["0.25 updates a round"]),
+        ("sac", {"engine__copies": 2, "sac__updates_per_step": 0.75}, ["1.5 updates a round"]),
+        ("sac", {"policy__mean": "tanh"}, ["policy.mean = 'tanh'", "'sac'"]),
+        ("sac", {"policy__mean": "linear"}, ["policy.mean = 'linear'", "'sac'"]),
+        ("td3", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "'td3'"]),
+        ("ddpg", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "'ddpg'"]),
+        ("ppo", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "PPO"]),
+        ("ppo", {"policy__batch_norm": True}, ["policy.batch_norm", "PPO"]),
+        ("ddpg", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'ddpg'"]),
+        ("td3", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'td3'"]),
+        ("sac", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'sac'"]),
+        ("ddpg", {"policy__critic": [], "ddpg__action_enters": "second"}, ["ddpg.action_enters = 'second'"]),
+        ("td3", {"policy__critic": [], "td3__action_enters": "branch"}, ["td3.action_enters = 'branch'"]),
+        ("ddpg", {"ddpg__replay_size": 100, "engine__copies": 64, "ddpg__n_step": 5}, ["ddpg.replay_size = 100"]),
+        ("sac", {"sac__policy_delay": 0}, ["sac.policy_delay = 0"]),
+        ("td3", {"td3__temperature": 1.0}, ["td3.temperature"]),
+        ("ddpg", {"ddpg__exploration.sigma": -1.0}, ["ddpg.exploration.sigma = -1.0"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused(algorithm: str, changes: dict, fragments: list[str]) -> None:
+    message = refused(algorithm, **changes)
+    assert all(fragment in message for fragment in fragments), message
+
+
+@pytest.mark.parametrize(
+    "algorithm, changes",
+    [
+        ("td3", {"engine__copies": 3, "td3__train_every": 2}),
+        ("td3", {"engine__copies": 3, "td3__policy_delay": 3}),
+        ("ddpg", {"engine__copies": 1, "ddpg__updates_per_step": 0.25, "ddpg__train_every": 4}),
+        ("sac", {"engine__copies": 10, "sac__updates_per_step": 0.1}),  # 0.1 x 10 is 1 but for rounding
+        ("ddpg", {"policy__batch_norm": True, "ddpg__action_enters": "branch"}),
+        ("ddpg", {"policy__critic": []}),
+    ],
+)
+def test_what_goes_together_is_taken(algorithm: str, changes: dict) -> None:
+    assert changed(algorithm, **changes).algorithm == algorithm
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_a_recipe_of_any_algorithm_reads_back_the_same(algorithm: str, tmp_path) -> None:
+    recipe = changed(algorithm, policy__critic=[16, 8], seed=7, **{f"{algorithm}__discount": 0.97})
+    if algorithm != "ppo":
+        recipe = validate(Recipe, replaced(recipe, {f"{algorithm}.exploration.final_sigma": 0.01}), "test")
+    path = tmp_path / "recipe.toml"
+    path.write_text(dump_recipe(recipe))
+    found = read_recipe(path)
+    assert found == recipe and type(getattr(found, algorithm)) is MODELS[algorithm]
+    assert getattr(found, algorithm).discount == 0.97

@@ -1,0 +1,59 @@
+"""Rewards to learn from, worked out by hand."""
+
+import numpy as np
+import pydantic
+import pytest
+
+from surefoot.errors import InputError
+from surefoot.face import make_recipe
+from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.wrappers import WrapperSettings, check_wrappers, wrapped_reward
+
+# A fall, a step, an end that is no fall where the reward tells, a reset, a step that costs as much as a fall.
+REWARD = np.array([-100, 0.5, 0.75, 0, -100], np.float32)
+TERMINATED = np.array([True, False, True, False, False])
+STARTED = np.array([False, False, False, True, False])
+
+
+@pytest.mark.parametrize(
+    "settings, by_reward, by_termination",
+    [
+        ({}, [-100, 0.5, 0.75, 0, -100], None),
+        ({"reward_scale": 4}, [-400, 2, 3, 0, -400], None),
+        ({"survival_bonus": 0.25}, [-100, 0.75, 0.75, 0, -99.75], None),
+        ({"fall_reward": -8}, [-8, 0.5, 0.75, 0, -100], [-8, 0.5, -8, 0, -100]),
+        ({"fall_reward": 0}, [0, 0.5, 0.75, 0, -100], [0, 0.5, 0, 0, -100]),
+        (
+            {"reward_scale": 2, "survival_bonus": 0.25, "fall_reward": -8},
+            [-16, 1.5, 1.5, 0, -199.5],
+            [-16, 1.5, -16, 0, -199.5],
+        ),
+        # Three quarters of the way from -8 to -40.
+        ({"fall_reward": -8, "final_fall_reward": -40}, [-32, 0.5, 0.75, 0, -100], [-32, 0.5, -32, 0, -100]),
+    ],
+)
+def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list, by_termination: list | None) -> None:
+    for task, rule, wanted in (
+        ("bipedal-walker", "reward", by_reward),
+        ("ant", "terminated", by_termination or by_reward),
+    ):
+        info = find_task(task)
+        assert info.fall == rule
+        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, 0.75)
+        np.testing.assert_array_equal(found, np.float32(wanted), err_msg=task)
+
+
+def test_a_final_fall_reward_needs_one_to_start_from() -> None:
+    with pytest.raises(pydantic.ValidationError, match="needs a fall_reward"):
+        WrapperSettings(final_fall_reward=-100)
+
+
+def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:
+    changes = {"wrappers.fall_reward": -1.0}
+    with pytest.raises(InputError, match=r"wrappers\.fall_reward = -1\.0: .* 'Pendulum-v1'"):
+        make_recipe("Pendulum-v1", None, changes)
+    others = {"wrappers.survival_bonus": 1.0, "wrappers.reward_scale": 0.1}
+    assert make_recipe("Pendulum-v1", None, others).wrappers.survival_bonus == 1
+    for task in ("bipedal-walker", "ant"):
+        assert make_recipe(task, None, changes).wrappers.fall_reward == -1
+        check_wrappers(WrapperSettings(fall_reward=-1), find_task(task))

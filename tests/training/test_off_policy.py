@@ -1,0 +1,323 @@
+"""The loop of off-policy algorithms: it resumes bit for bit, counts right, and learns what can be known beforehand."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from surefoot.algorithms import ddpg
+from surefoot.algorithms.critics import action_values
+from surefoot.algorithms.replay import Replay
+from surefoot.errors import NonFiniteError
+from surefoot.face import train_recipe
+from surefoot.files import load_arrays
+from surefoot.recipes.files import default_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.settings import validate
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.engine import Engine, pack
+from surefoot.tasks.catalogue import TaskInfo
+from surefoot.training import loop
+from surefoot.training.loop import Outcome
+from surefoot.training.off_policy import OffPolicyLearner
+from surefoot.training.progress import Progress
+
+ITERATION = 1000  # environment steps, of 4 copies that learn every 5 steps
+TINY = {
+    "engine.copies": 4,
+    "policy.actor": [32, 32],
+    "policy.critic": [32, 32],
+    "policy.normalise_observations": True,
+    "training.steps": ITERATION * 4,
+    "training.evaluate_every": ITERATION * 2,
+    "training.evaluation_episodes": 2,
+    "training.checkpoint_every_s": 0,
+}
+TABLE = {
+    "replay_size": 2500,  # full before the end, so that the ring has gone round
+    "warmup_steps": 500,
+    "train_every": 5,
+    "updates_per_step": 0.1,
+    "batch_size": 16,
+    "n_step": 3,
+}
+NOISE = {"exploration.parameter_noise": 0.3}
+
+
+class Watcher(Progress):
+    """Notes warnings, and calls `after` with the number of each iteration that is done."""
+
+    def __init__(self, after: Callable[[int], object] = lambda iteration: None) -> None:
+        super().__init__(quiet=True)
+        self.warnings: list[str] = []
+        self.iterations = 0
+        self._after = after
+
+    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
+        self.iterations += 1
+        self._after(self.iterations)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def interrupting(at: int) -> Watcher:
+    return Watcher(lambda iteration: iteration == at and signal.raise_signal(signal.SIGTERM))
+
+
+def make_recipe(algorithm: str, task: str = "Hopper-v5", table: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    own = {f"{algorithm}.{name}": value for name, value in (TABLE | (table or {})).items()}
+    return validate(Recipe, replaced(default_recipe(task, algorithm), TINY | own | changes), "test")
+
+
+def train(root: Path, recipe: Recipe, progress: Progress | None = None) -> Outcome:
+    return train_recipe(recipe, "run", root, progress or Watcher())
+
+
+def newest(folder: RunFolder) -> dict[str, np.ndarray]:
+    return Checkpoints(folder.checkpoints).latest()[1]
+
+
+def logged(folder: RunFolder, name: str) -> list[float]:
+    return [row[name] for row in read_metrics(folder.metrics) if name in row]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT where it is
+
+
+# --- resume ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "algorithm, table",
+    [
+        ("ddpg", NOISE | {"exploration.noise": "ornstein-uhlenbeck"}),
+        ("ddpg", {"exploration.parameter_noise": 0.3, "exploration.parameter_rule": "bisection"}),
+        ("td3", NOISE | {"learning_rate_schedule": "linear", "exploration.final_sigma": 0.0}),
+        ("sac", NOISE),
+    ],
+)
+def test_a_run_that_was_stopped_and_resumed_ends_the_same(algorithm, table, tmp_path):
+    recipe = make_recipe(algorithm, table=table)
+    whole = train(tmp_path / "whole", recipe)
+    assert whole.reason == "finished"
+    outcome = train(tmp_path / "parts", recipe, interrupting(1))  # the replay is not yet full
+    assert outcome.reason == "interrupted" and outcome.counters.steps == ITERATION
+    outcome = loop.resume(outcome.folder, interrupting(2))  # it is
+    assert outcome.reason == "interrupted" and outcome.counters.steps == 3 * ITERATION
+    watcher = Watcher()
+    outcome = loop.resume(outcome.folder, watcher)
+    assert outcome.reason == "finished" and watcher.warnings == []
+    one, other = newest(whole.folder), newest(outcome.folder)
+    assert one.keys() == other.keys()
+    assert any(name.startswith("learner/perturbed") for name in one)
+    for name, array in one.items():
+        assert array.dtype == other[name].dtype and array.shape == other[name].shape
+        assert array.tobytes() == other[name].tobytes(), name
+    for name in ("policy", "last"):
+        policies = [(run.folder.policy / f"{name}.safetensors").read_bytes() for run in (whole, outcome)]
+        assert policies[0] == policies[1]
+    for name in ("loss/value", "loss/policy", "train/length", "updates", "evaluation/return"):
+        assert logged(whole.folder, name) == logged(outcome.folder, name)
+
+
+def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path):
+    table = {"train_every": 5, "updates_per_step": 0.2, "warmup_steps": 100}
+    recipe = make_recipe(
+        "ddpg",
+        "Pendulum-v1",
+        table,
+        engine__name="processes",
+        engine__copies=2,
+        training__steps=2 * ITERATION,
+        training__evaluation_episodes=1,
+    )
+    outcome = train(tmp_path, recipe, interrupting(1))
+    before = newest(outcome.folder)
+    assert not any(name.startswith("learner/engine") for name in before)
+    rows = before["learner/replay/rows"]
+    held = len(rows)
+    assert held == ITERATION // 2 and (rows[-1, :, -2:] == 0).all(), "it was stopped amid episodes"
+    watcher = Watcher()
+    outcome = loop.resume(outcome.folder, watcher)
+    assert outcome.reason == "finished" and outcome.counters.steps == 2 * ITERATION
+    assert len(watcher.warnings) == 1 and "episodes begin anew" in watcher.warnings[0]
+    after = newest(outcome.folder)["learner/replay/rows"]
+    assert (after[: held - 1] == rows[:-1]).all()
+    assert (after[held - 1, :, :-1] == rows[-1, :, :-1]).all() and (after[held - 1, :, -1] == 1).all()
+    replay = Replay(len(after) * 2, 2, 3, 1)
+    replay.restore({"rows": after})
+    drawn = replay.sample(np.random.default_rng(0), 1, 50_000, 1, 0.99)
+    starts = {tuple(x) for x in drawn.observation[0]}
+    last, first = ({tuple(x) for x in after[index, :, :3]} for index in (held - 1, held))
+    assert not starts & last, "no transition leads from the old episodes into the new"
+    assert first < starts and last <= {tuple(x) for x in drawn.next_observation[0]}
+
+
+# --- counting -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm, ratio", [("ddpg", 0.05), ("td3", 0.1), ("sac", 0.1)])
+def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path):
+    # An actor that hardly learns and does not explore acts near 0, which tells random actions from its own.
+    table = {"updates_per_step": ratio, "warmup_steps": 1200, "actor_learning_rate": 1e-9, "replay_size": 10_000}
+    if algorithm != "sac":
+        table["exploration.sigma"] = 0.0
+    outcome = train(tmp_path, make_recipe(algorithm, table=table))
+    folder = outcome.folder
+    assert logged(folder, "updates") == pytest.approx([0, 800 * ratio, 1000 * ratio, 1000 * ratio])
+    assert len(logged(folder, "loss/value")) == 3, "nothing is learnt in the first iteration"
+    arrays = newest(folder)
+    assert arrays["learner/ddpg/updates"] == 2800 * ratio
+    assert logged(folder, "replay/size") == [1000, 2000, 3000, 4000]
+    action = arrays["learner/replay/rows"][:, :, 11:14]
+    random, own = action[:300], action[300:]
+    assert random.min() < -0.99 and random.max() > 0.99
+    assert np.abs(random.mean()) < 0.03 and random.std() == pytest.approx(1 / np.sqrt(3), abs=0.02)
+    if algorithm == "sac":
+        assert (np.abs(own) < 1).all() and own.std() > 0.3
+    else:
+        assert np.abs(own).max() < 0.2
+
+
+def test_returns_and_lengths_are_those_of_whole_episodes(tmp_path):
+    table = {"warmup_steps": 10**6, "replay_size": 10_000}
+    recipe = make_recipe("td3", table=table, wrappers__reward_scale=0.1, wrappers__survival_bonus=-1.0)
+    outcome = train(tmp_path, recipe)
+    rows = newest(outcome.folder)["learner/replay/rows"]
+    reward, ended = rows[:, :, -3], rows[:, :, -2:].max(2) > 0.5
+    terminated = rows[:, :, -2] > 0.5
+    found = []  # the step, the return and the length of each episode, from what is remembered
+    for copy in range(4):
+        first = 0
+        for last in np.flatnonzero(ended[:, copy]):
+            steps = slice(first + 1, last + 1)
+            true = reward[steps, copy] / 0.1 + ~terminated[steps, copy]
+            found.append((last, true.sum(), last - first))
+            first = last + 1
+    for index, (mean, length, count) in enumerate(
+        zip(*(logged(outcome.folder, f"train/{name}") for name in ("return", "length", "episodes")), strict=True)
+    ):
+        inside = [(total, steps) for last, total, steps in found if last // 250 == index]
+        assert count == len(inside) > 0
+        assert (mean, length) == pytest.approx(np.mean(inside, 0), rel=1e-4)
+
+
+# --- numbers that are not finite ------------------------------------------------------------------------------------
+
+
+def answer_nan(monkeypatch) -> None:
+    advance, calls = BatchEngine.advance, []
+
+    def spoilt(self, action, finished):
+        calls.append(None)
+        frame = advance(self, action, finished)
+        if len(calls) == 2 * 250 + 5:
+            frame = frame.copy()
+            frame[1, 2] = np.nan
+        return frame
+
+    monkeypatch.setattr(BatchEngine, "advance", spoilt)
+
+
+def lose_loss(monkeypatch) -> None:
+    update, calls = ddpg.update, []
+
+    def spoilt(*arguments):
+        state, metrics = update(*arguments)
+        calls.append(None)
+        # 25 rounds in the second half of the first iteration, 50 in the second
+        return state, metrics * np.nan if len(calls) == 80 else metrics
+
+    monkeypatch.setattr(ddpg, "update", spoilt)
+
+
+@pytest.mark.parametrize(
+    "cause, fragment, array",
+    [(answer_nan, "observation or a reward is not finite", "row"), (lose_loss, "loss is not finite", "log")],
+)
+def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array, tmp_path, monkeypatch):
+    cause(monkeypatch)
+    with pytest.raises(NonFiniteError) as error:
+        train(tmp_path, make_recipe("td3", training__evaluate_every=10**9))
+    message = str(error.value)
+    assert fragment in message and len(message.splitlines()) == 1
+    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
+    step, arrays, _ = Checkpoints(folder.checkpoints).latest()
+    assert step == 2 * ITERATION
+    assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith(("learner/ddpg", "learner/r")))
+    [path] = folder.failure.iterdir()
+    found, header = load_arrays(path)
+    assert not np.isfinite(found[array]).all() and header["step"] == 2 * ITERATION
+    assert read_metrics(folder.metrics)[-1]["event"] == "failure"
+    assert not folder.policy.exists(), "no policy of such numbers is kept"
+
+
+# --- the whole learner on problems whose solution is known ----------------------------------------------------------
+
+COPIES, DISCOUNT = 8, 0.7
+LOW, HIGH = -1.0, 3.0  # not centred on 0, so that a lost shift or scale shows in the action
+
+
+class Probe(Engine):
+    """Two steps: observe -1 or 1, then 0. The nearer the action to 1 plus that, the better, and the second earns 1."""
+
+    def __init__(self) -> None:
+        super().__init__(COPIES, Box(-np.inf, np.inf, (1,), np.float32), Box(LOW, HIGH, (1,), np.float32))
+
+    def begin(self, seed: int | None) -> np.ndarray:
+        self.random = np.random.default_rng(seed)
+        self.observation = self.random.choice([-1.0, 1.0], COPIES)
+        nothing = np.zeros(COPIES)
+        return pack(self.observation[:, None], nothing, nothing, nothing)
+
+    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+        second = self.observation == 0
+        cost = np.square(action[:, 0] - 1 - self.observation)
+        reward = np.where(finished, 0, second - cost)
+        fresh = self.random.choice([-1.0, 1.0], COPIES)
+        self.observation = np.where(finished, fresh, np.where(second, 9.0, 0.0))
+        return pack(self.observation[:, None], reward, second & ~finished, np.zeros(COPIES))
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac"])
+def test_values_and_actions_of_a_known_problem_are_found(algorithm):
+    table = {
+        "warmup_steps": 500,
+        "updates_per_step": 0.5,
+        "train_every": 10,
+        "batch_size": 64,
+        "discount": DISCOUNT,
+        "actor_learning_rate": 2e-3,
+        "critic_learning_rate": 3e-3,
+        "polyak": 0.02,
+        "replay_size": 20_000,
+        "n_step": 1,
+    }
+    table |= {"temperature": 0.01, "temperature_learning_rate": 0.0} if algorithm == "sac" else {}
+    recipe = make_recipe(algorithm, table=table, engine__copies=COPIES, policy__normalise_observations=False)
+    info = TaskInfo("probe", "probe", {}, 1, np.float32([LOW]), np.float32([HIGH]), None, None, "none")
+    learner = OffPolicyLearner(recipe, info, Probe())
+    learner.start(0)
+    for iteration in range(8):
+        learner.iterate((iteration + 1) / 8)
+    policy, critics = learner.policy(), learner.state()["ddpg"].critics
+    asked = np.float32([[-1.0], [1.0], [0.0]])
+    action = policy.predict(asked)[0]
+    np.testing.assert_allclose(action[:, 0], [0.0, 2.0, 1.0], atol=0.2)
+    best = (np.float32([[0.0], [2.0], [1.0]]) - 1) / 2  # in units of the bounds
+    values, _ = action_values(critics, asked, jax.numpy.asarray(best), recipe.policy, "first")
+    # The noise that TD3 puts on the second action costs its variance, in the task's units.
+    first = DISCOUNT * (1 - (recipe.off_policy.target_noise * (HIGH - LOW) / 2) ** 2)
+    np.testing.assert_allclose(values, [[first, first, 1.0]] * len(values), atol=0.15)
