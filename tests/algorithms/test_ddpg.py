@@ -93,6 +93,11 @@ def judge(critic: dict, s, a):
     return network(critic["layers"], jnp.concatenate([s, a], 1))[:, 0]
 
 
+def pull(path: tuple, decay: float) -> float:
+    """Weight decay holds for weights and biases; the deviation of exploration is none."""
+    return 0.0 if path and getattr(path[-1], "key", None) == "log_std" else decay
+
+
 class Adam:
     """Kingma and Ba 2015, algorithm 1."""
 
@@ -105,17 +110,19 @@ class Adam:
             norm = math.sqrt(sum(float(np.square(g).sum()) for g in jax.tree.leaves(gradient)))
             gradient = jax.tree.map(lambda g: g * min(1, settings.gradient_clip / norm), gradient)
         if settings.optimizer == "adam":
-            gradient = jax.tree.map(lambda g, p: g + decay * p, gradient, parameters)
+            gradient = jax.tree_util.tree_map_with_path(
+                lambda path, g, p: g + pull(path, decay) * p, gradient, parameters
+            )
         self.t += 1
         self.m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, self.m, gradient)
         self.v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, self.v, gradient)
         apart = decay if settings.optimizer == "adamw" else 0.0
 
-        def moved(p, m, v):
+        def moved(path, p, m, v):
             hat_m, hat_v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
-            return p - rate * (hat_m / (np.sqrt(hat_v) + 1e-8) + apart * p)
+            return p - rate * (hat_m / (np.sqrt(hat_v) + 1e-8) + pull(path, apart) * p)
 
-        return jax.tree.map(moved, parameters, self.m, self.v)
+        return jax.tree_util.tree_map_with_path(moved, parameters, self.m, self.v)
 
 
 class Paper:

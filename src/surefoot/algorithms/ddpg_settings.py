@@ -68,8 +68,18 @@ class TD3Settings(DDPGSettings):
     """Twin delayed DDPG (Fujimoto et al. 2018, arXiv 1802.09477)."""
 
     critics: int = Field(2, ge=1, le=10)
+    """Critics of one shape; the least of their targets counts."""
     policy_delay: int = Field(2, ge=1, le=1000)
+    """Updates of the critics for each update of actor and targets."""
     target_noise: float = Field(0.2, ge=0, le=10)
+    """The deviation of the noise on the target's actions."""
+
+
+class NoNoise(ExplorationSettings):
+    """No exploration beyond the actor's own, unless asked for."""
+
+    sigma: float = Field(0.0, ge=0, le=10)
+    """The noise's scale at the start, in units of half the action range."""
 
 
 class SACSettings(DDPGSettings):
@@ -79,8 +89,10 @@ class SACSettings(DDPGSettings):
     """
 
     critics: int = Field(2, ge=1, le=10)
+    """Critics of one shape; the least of their targets counts."""
     actor_learning_rate: float = Field(3e-4, gt=0, le=1)
-    exploration: ExplorationSettings = ExplorationSettings(sigma=0)
+    """The actor's step size at the start."""
+    exploration: NoNoise = NoNoise()
     temperature: float = Field(1.0, gt=0, le=1000)
     """Alpha, the weight of the entropy, at the start."""
     target_entropy: float | None = Field(None, ge=-1000, le=1000)

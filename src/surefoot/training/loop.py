@@ -213,7 +213,9 @@ class _Training:
             if done:
                 return "finished"
             self._iterate()
-            if time.perf_counter() - self._saved_at >= max(settings.checkpoint_every_s, _SHARE * self._saving):
+            # 0 means after every iteration, whatever it takes.
+            pause = settings.checkpoint_every_s and max(settings.checkpoint_every_s, _SHARE * self._saving)
+            if time.perf_counter() - self._saved_at >= pause:
                 self._checkpoint()
         return "interrupted"
 
