@@ -501,8 +501,14 @@ def test_ctrl_c_at_the_terminal_prints_no_traceback_of_a_worker(tmp_path: Path) 
     assert process.stdout is not None
     pids = [int(text) for text in process.stdout.readline().split()[:2]]
     assert process.stdout.readline() == "hanging\n"
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    for _ in range(3):  # Python loses an interrupt that strikes within a finaliser; a person then presses again
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=20)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.returncode is not None
     assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
     for pid in pids:
         wait_for_death(pid)
