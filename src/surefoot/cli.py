@@ -262,7 +262,7 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
     from surefoot.reports import video
     from surefoot.runs.folder import RunFolder
     from surefoot.simulation.episodes import EVALUATION_SEEDS
-    from surefoot.tasks.catalogue import find_named_task, find_task
+    from surefoot.tasks.catalogue import find_policy_task
 
     if os.path.isfile(run):
         policy, default = load_policy(run), Path("policy.mp4")
@@ -274,7 +274,7 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
     path = output or default
-    info = find_task(task) if task else find_named_task(policy.task, policy.task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task)
     if path.suffix in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
         print(f"{path}: animation")
@@ -292,7 +292,7 @@ def _report(given: argparse.Namespace) -> int:
 
     folders = [RunFolder.open(run, given.root) for run in given.runs]
     recipe = read_recipe(folders[0].recipe)
-    threshold = find_task(recipe.task, recipe.task_options).reward_threshold
+    threshold = find_task(recipe.task, recipe.seen_options).reward_threshold
     path = given.output or folders[0].curve
     plot_curves(folders, path, threshold=threshold)
     print(path)

@@ -101,7 +101,7 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     if base_info.id != info.id:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
-    complete_info = find_task(complete.task, complete.task_options)
+    complete_info = find_task(complete.task, complete.seen_options)
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
     return complete

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError
-from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_named_task, find_task, make_env
+from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_policy_task, find_task, make_env
 
 
 class Odd(gymnasium.Env):
@@ -165,5 +165,5 @@ def test_falls_are_told_by_each_tasks_own_sign() -> None:
 def test_a_file_cannot_make_us_import_a_module() -> None:
     assert "this_is_not_imported" not in sys.modules
     with pytest.raises(InputError, match="would import the module 'this_is_not_imported'"):
-        find_named_task("this_is_not_imported:Walker-v0")
-    assert find_named_task("half-cheetah").id == "HalfCheetah-v5"
+        find_policy_task("this_is_not_imported:Walker-v0", {})
+    assert find_policy_task("half-cheetah", {}).id == "HalfCheetah-v5"

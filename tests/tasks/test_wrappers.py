@@ -13,6 +13,7 @@ from surefoot.tasks.wrappers import WrapperSettings, check_wrappers, wrapped_rew
 REWARD = np.array([-100, 0.5, 0.75, 0, -100], np.float32)
 TERMINATED = np.array([True, False, True, False, False])
 STARTED = np.array([False, False, False, True, False])
+ACTION = np.array([[1, -1], [0.5, -0.25], [0, 0], [1, 1], [-1, 0]], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,8 @@ STARTED = np.array([False, False, False, True, False])
         ({}, [-100, 0.5, 0.75, 0, -100], None),
         ({"reward_scale": 4}, [-400, 2, 3, 0, -400], None),
         ({"survival_bonus": 0.25}, [-100, 0.75, 0.75, 0, -99.75], None),
+        ({"action_cost": 2}, [-104, -1, 0.75, 0, -102], None),
+        ({"action_cost": 2, "reward_scale": 0.5, "fall_reward": -8}, [-4, -0.5, 0.375, 0, -51], [-4, -0.5, -4, 0, -51]),
         ({"fall_reward": -8}, [-8, 0.5, 0.75, 0, -100], [-8, 0.5, -8, 0, -100]),
         ({"fall_reward": 0}, [0, 0.5, 0.75, 0, -100], [0, 0.5, 0, 0, -100]),
         (
@@ -39,7 +42,7 @@ def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list,
     ):
         info = find_task(task)
         assert info.fall == rule
-        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, 0.75)
+        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, 0.75, ACTION)
         np.testing.assert_array_equal(found, np.float32(wanted), err_msg=task)
 
 

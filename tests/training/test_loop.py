@@ -10,7 +10,7 @@ import pytest
 
 from surefoot.algorithms import ppo
 from surefoot.cli import main
-from surefoot.errors import EngineError, NonFiniteError
+from surefoot.errors import EngineError, NonFiniteError, RunError
 from surefoot.face import train_recipe
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
@@ -305,3 +305,32 @@ def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, mo
     assert not list(folder.path.rglob("*.tmp"))
     steps = [row["step"] for row in read_metrics(folder.metrics) if "loss/policy" in row]
     assert steps == [ITERATION * (1 + index) for index in range(6)]
+
+
+def test_a_run_can_start_from_the_networks_of_another(tmp_path):
+    first = train(tmp_path, training__steps=2 * ITERATION)
+    wanted = Checkpoints(first.folder.checkpoints).latest()[1]
+    for place in (str(first.folder.path), "Hopper-v5/run"):
+        recipe = make_recipe(training__start_from=place, training__steps=ITERATION, ppo__learning_rate=1e-30)
+        found = Checkpoints(train_recipe(recipe, None, tmp_path).folder.checkpoints).latest()[1]
+        names = [name for name in wanted if name.startswith(("learner/ppo/parameters/", "learner/ppo/average/"))]
+        assert len(names) > 10
+        for name in names:
+            np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+        counts = [arrays["learner/ppo/normaliser/count"] for arrays in (wanted, found)]
+        assert counts[1] == counts[0] + ITERATION
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"training__start_from": "no/such-run"}, "no run 'no/such-run'"),
+        ({"training__start_from": "Hopper-v5/run", "policy__actor": [5]}, "it was saved with other settings"),
+    ],
+)
+def test_networks_that_cannot_be_had_are_one_line_and_leave_no_run(changes, message, tmp_path):
+    train(tmp_path, training__steps=ITERATION)
+    with pytest.raises(RunError) as error:
+        train_recipe(make_recipe(**changes), "second", tmp_path)
+    assert message in str(error.value) and len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "Hopper-v5" / "second").exists()

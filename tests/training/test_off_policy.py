@@ -1,6 +1,8 @@
 """The loop of off-policy algorithms: it resumes bit for bit, counts right, and learns what can be known beforehand."""
 
+import contextlib
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from gymnasium.spaces import Box
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.replay import Replay
-from surefoot.errors import NonFiniteError
+from surefoot.errors import EngineError, InputError, NonFiniteError
 from surefoot.face import train_recipe
 from surefoot.files import load_arrays
 from surefoot.recipes.files import default_recipe
@@ -24,7 +26,7 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Engine, pack
-from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.off_policy import OffPolicyLearner
@@ -121,7 +123,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_the_same(algorithm, table, tmp_
     assert outcome.reason == "finished" and watcher.warnings == []
     one, other = newest(whole.folder), newest(outcome.folder)
     assert one.keys() == other.keys()
-    assert any(name.startswith("learner/perturbed") for name in one)
+    assert any(name.startswith("learner/samplers/0/perturbed") for name in one)
     for name, array in one.items():
         assert array.dtype == other[name].dtype and array.shape == other[name].shape
         assert array.tobytes() == other[name].tobytes(), name
@@ -145,7 +147,7 @@ def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path
     )
     outcome = train(tmp_path, recipe, interrupting(1))
     before = newest(outcome.folder)
-    assert not any(name.startswith("learner/engine") for name in before)
+    assert not any(name.startswith("learner/samplers/0/engine") for name in before)
     rows = before["learner/replay/rows"]
     held = len(rows)
     assert held == ITERATION // 2 and (rows[-1, :, -2:] == 0).all(), "it was stopped amid episodes"
@@ -264,6 +266,87 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     assert not folder.policy.exists(), "no policy of such numbers is kept"
 
 
+# --- acting, learning and judging side by side ------------------------------------------------------------------------
+
+BESIDE = {"training.mode": "asynchronous", "training.samplers": 2}
+
+
+def threads_of_ours() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("surefoot")]
+
+
+def test_side_by_side_the_ratio_holds_and_a_resumed_run_ends_the_same(tmp_path):
+    recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), BESIDE), "test")
+    whole = train(tmp_path / "whole", recipe)
+    # Of each round of 20 steps, what was seen in the last is learnt from: 475 of 500 steps after the warm-up, then all.
+    assert logged(whole.folder, "updates") == [48, 100, 100, 100]
+    assert logged(whole.folder, "updates_per_step") == pytest.approx([0.048, 0.1, 0.1, 0.1])
+    assert [len(logged(whole.folder, "evaluation/return"))] == [2]
+    outcome = train(tmp_path / "parts", recipe, interrupting(2))
+    assert outcome.reason == "interrupted" and threads_of_ours() == []
+    outcome = loop.resume(outcome.folder)
+    assert outcome.reason == "finished" and threads_of_ours() == []
+    one, other = newest(whole.folder), newest(outcome.folder)
+    assert one.keys() == other.keys() and any(name.startswith("learner/samplers/1/engine") for name in one)
+    for name, array in one.items():
+        assert array.tobytes() == other[name].tobytes(), name
+    assert read_metrics(outcome.folder.metrics)[-1]["event"] == "finished"
+    judged = {row["step"] for row in read_metrics(outcome.folder.metrics) if "evaluation/return" in row}
+    assert judged == {2 * ITERATION, 4 * ITERATION}
+
+
+def test_samplers_act_with_the_weights_of_the_round_before(tmp_path):
+    table = {"warmup_steps": 0, "train_every": 5, "updates_per_step": 0.2, "exploration.sigma": 0.0}
+    recipes = [make_recipe("ddpg", table=table, policy__normalise_observations=False)]
+    recipes.append(validate(Recipe, replaced(recipes[0], {"training.mode": "asynchronous"}), "test"))
+    info = find_task("Hopper-v5")
+    rows = []
+    for recipe in recipes:
+        with contextlib.closing(BatchEngine(info, 4, 1)) as engine:
+            learner = OffPolicyLearner(recipe, info, [engine])
+            learner.start(0)
+            learner.iterate(0.1)
+            rows.append(learner.state()["replay"]["rows"])
+            learner.close()
+    np.testing.assert_array_equal(rows[0][:5], rows[1][:5])
+    assert (rows[0][5:10] != rows[1][5:10]).any(), "acting at once with what the first round taught"
+
+
+def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monkeypatch):
+    advance = BatchEngine.advance
+
+    def failing(self, action, finished):
+        if threading.current_thread().name.endswith("_1") and len(self.told) == 600:
+            raise EngineError("copy 3 broke down")
+        self.told.append(None)
+        return advance(self, action, finished)
+
+    monkeypatch.setattr(BatchEngine, "told", [], raising=False)
+    monkeypatch.setattr(BatchEngine, "advance", failing)
+    recipe = validate(Recipe, replaced(make_recipe("sac"), BESIDE), "test")
+    with pytest.raises(EngineError, match="copy 3 broke down"):
+        train(tmp_path, recipe)
+    assert threads_of_ours() == []
+    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
+    assert Checkpoints(folder.checkpoints).latest()[0] >= 0
+    assert (folder.policy / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "algorithm, changes, message",
+    [
+        ("td3", {"training.samplers": 2}, "needs training.mode = 'asynchronous'"),
+        ("td3", BESIDE | {"training.samplers": 3}, "engine.copies = 4 cannot be shared among 3 samplers"),
+        ("ppo", {"training.mode": "asynchronous"}, "is not for PPO"),
+    ],
+)
+def test_what_cannot_run_side_by_side_is_one_line(algorithm, changes, message):
+    with pytest.raises(InputError) as error:
+        recipe = default_recipe("Hopper-v5", algorithm) if algorithm == "ppo" else make_recipe(algorithm)
+        validate(Recipe, replaced(recipe, changes), "test")
+    assert message in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
 # --- the whole learner on problems whose solution is known ----------------------------------------------------------
 
 COPIES, DISCOUNT = 8, 0.7
@@ -308,7 +391,7 @@ def test_values_and_actions_of_a_known_problem_are_found(algorithm):
     table |= {"temperature": 0.01, "temperature_learning_rate": 0.0} if algorithm == "sac" else {}
     recipe = make_recipe(algorithm, table=table, engine__copies=COPIES, policy__normalise_observations=False)
     info = TaskInfo("probe", "probe", {}, 1, np.float32([LOW]), np.float32([HIGH]), None, None, "none")
-    learner = OffPolicyLearner(recipe, info, Probe())
+    learner = OffPolicyLearner(recipe, info, [Probe()])
     learner.start(0)
     for iteration in range(8):
         learner.iterate((iteration + 1) / 8)

@@ -55,16 +55,20 @@ class Exploration:
         copies: N.
         action_size: A.
         seed: where chance starts.
+        number: which of several explorers with that seed this is.
 
     Attributes:
+        settings: which.
         by_weights: (N,) bool, the copies whose present episode explores by weight noise.
         parameter_sigma: the present scale of weight noise.
         distance: the last measured distance of a perturbed actor, nan before there is one.
     """
 
-    def __init__(self, settings: ExplorationSettings, copies: int, action_size: int, seed: int) -> None:
-        self._settings = settings
-        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 7))))
+    def __init__(
+        self, settings: ExplorationSettings, copies: int, action_size: int, seed: int, number: int = 0
+    ) -> None:
+        self.settings = settings
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 7, number))))
         self._drift = np.zeros((copies, action_size))
         self.by_weights = np.zeros(copies, bool)
         self.parameter_sigma = settings.parameter_sigma
@@ -72,7 +76,7 @@ class Exploration:
 
     def sigma(self, steps: int) -> float:
         """Return the scale of action noise after so many environment steps."""
-        settings = self._settings
+        settings = self.settings
         if settings.final_sigma is None:
             return settings.sigma
         share = min(1.0, steps / settings.sigma_steps)
@@ -81,8 +85,8 @@ class Exploration:
     def begin_episodes(self, started: np.ndarray) -> None:
         """Give every copy in `started`, (N,) bool, its kind of noise for the episode that begins."""
         self._drift[started] = 0
-        if self._settings.parameter_noise:
-            drawn = self._random.random(len(started)) < self._settings.parameter_noise
+        if self.settings.parameter_noise:
+            drawn = self._random.random(len(started)) < self.settings.parameter_noise
             self.by_weights = np.where(started, drawn, self.by_weights)
 
     def draw(self, steps: int) -> np.ndarray:
@@ -91,7 +95,7 @@ class Exploration:
         Ornstein-Uhlenbeck noise follows x += -theta x dt + sigma sqrt(dt) N(0, 1) (Uhlenbeck and Ornstein 1930, in the
         Euler-Maruyama form of Lillicrap et al. 2016).
         """
-        settings = self._settings
+        settings = self.settings
         noise = self.sigma(steps) * self._random.standard_normal(self._drift.shape)
         if settings.noise == "ornstein-uhlenbeck":
             self._drift += -settings.theta * settings.dt * self._drift + math.sqrt(settings.dt) * noise
@@ -100,12 +104,12 @@ class Exploration:
 
     def target_distance(self, steps: int) -> float:
         """Return how far weight noise shall move actions."""
-        return self._settings.parameter_distance or self.sigma(steps)
+        return self.settings.parameter_distance or self.sigma(steps)
 
     def adapt(self, distance: float, target: float) -> None:
         """Nudge the scale of weight noise towards the target distance (Plappert et al. 2018, section 3)."""
         self.distance = distance
-        if self._settings.parameter_rule == "multiplicative":
+        if self.settings.parameter_rule == "multiplicative":
             self.parameter_sigma *= _PLAPPERT_FACTOR if distance < target else 1 / _PLAPPERT_FACTOR
 
     def search(self, measure: Any, target: float) -> None:

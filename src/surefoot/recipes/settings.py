@@ -37,8 +37,14 @@ class EngineSettings(Settings):
 class TrainingSettings(Settings):
     """How long to train, and what to do on the way."""
 
+    mode: Literal["synchronous", "asynchronous"] = "synchronous"
+    """Act, then learn, then judge; or all three side by side, in threads (off-policy algorithms only)."""
+    samplers: int = Field(1, ge=1, le=1000)
+    """How many act side by side, each with its share of the copies (asynchronous only)."""
     steps: int = Field(2_000_000, ge=1, le=10**12)
     """Environment steps, all copies together."""
+    start_from: str = Field("", max_length=1000)
+    """An earlier run of the same shape, by its path or as TASK/NAME, whose last networks this one starts with."""
     evaluate_every: int = Field(100_000, ge=1)
     """Environment steps between evaluations of the deterministic policy."""
     evaluation_episodes: int = Field(20, ge=1, le=10_000)
@@ -80,6 +86,11 @@ class Recipe(Settings):
     training: TrainingSettings = TrainingSettings()
 
     @property
+    def seen_options(self) -> dict[str, Any]:
+        """The task's options, those of the wrappers that decide how it is seen among them."""
+        return self.task_options | self.wrappers.view
+
+    @property
     def on_policy(self) -> PPOSettings:
         """The settings of the on-policy algorithm."""
         assert self.ppo is not None
@@ -111,6 +122,11 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
+        samplers = self.training.samplers
+        if samplers > 1 and self.training.mode == "synchronous":
+            raise ValueError(f"training.samplers = {samplers} needs training.mode = 'asynchronous'")
+        if self.engine.copies % samplers:
+            raise ValueError(f"engine.copies = {self.engine.copies} cannot be shared among {samplers} samplers")
         if self.ppo is not None:
             _check_on_policy(self)
         else:
@@ -120,6 +136,8 @@ class Recipe(Settings):
 
 def _check_on_policy(recipe: Recipe) -> None:
     settings, copies = recipe.on_policy, recipe.engine.copies
+    if recipe.training.mode == "asynchronous":
+        raise ValueError("training.mode = 'asynchronous' is not for PPO, which learns only from what it has just done")
     transitions = copies * settings.horizon
     if settings.minibatch_size > transitions:
         raise ValueError(

@@ -16,7 +16,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.choose import choose_engine
 from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
-from surefoot.tasks.catalogue import find_named_task, find_task
+from surefoot.tasks.catalogue import find_policy_task
 
 _MOST_EPISODES = 1_000_000
 _WHICH = {"policy": "best policy (it was not evaluated; there may be a last one: --last)", "last": "last policy"}
@@ -51,7 +51,7 @@ def evaluate_policy(
         raise InputError(f"episodes = {episodes}: choose 1 to {_MOST_EPISODES}")
     if not 0 <= seed <= 100_000_000:
         raise InputError(f"seed = {seed}: choose 0 to 100000000")
-    info = find_task(task) if task else find_named_task(policy.task, policy.task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(
             f"the policy observes {policy.observation_size} and acts by {policy.action_size} numbers; task "

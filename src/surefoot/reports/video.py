@@ -211,7 +211,7 @@ class _Scene:
 
     Attributes:
         env: the copy.
-        fps: steps per simulated second.
+        fps: steps of the policy per simulated second.
     """
 
     def __init__(self, info: TaskInfo, size: tuple[int, int] | None) -> None:
@@ -223,7 +223,7 @@ class _Scene:
         self.env = make_env(info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
-            self.fps = float(self.env.metadata.get("render_fps") or 30)
+            self.fps = float(self.env.metadata.get("render_fps") or 30) / info.action_repeat
             if hasattr(self.env.unwrapped, "mujoco_renderer"):
                 problem = opengl.open_gl()
                 if problem is not None:

@@ -19,7 +19,7 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def supports(info: TaskInfo) -> bool:
     """Tell whether this engine knows the task."""
-    return info.id in MUJOCO_TASKS
+    return info.id in MUJOCO_TASKS and not info.sees_otherwise
 
 
 class BatchEngine(Engine):

@@ -8,6 +8,7 @@ ordinary Gymnasium face over the same two.
 
 import abc
 import functools
+import os
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -43,6 +44,11 @@ def pack(observation, reward, terminated, truncated) -> np.ndarray:
     frame[:, size + 1] = terminated
     frame[:, size + 2] = truncated
     return frame
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine(gymnasium.vector.VectorEnv, abc.ABC):

@@ -141,6 +141,8 @@ def _obstacle(info: TaskInfo) -> str:
         import envpool
     except (ImportError, OSError) as error:
         return f"EnvPool cannot be imported: {' '.join(str(error).split())}"
+    if info.sees_otherwise:
+        return "EnvPool has no action_repeat and no history; use engine 'processes'"
     if info.id in _DIFFERENT:
         return "EnvPool's moves differently from Gymnasium's; use engine 'processes'"
     if info.id not in envpool.list_all_envs():

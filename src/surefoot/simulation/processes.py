@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from surefoot.errors import EngineError
-from surefoot.simulation.engine import Engine
+from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.worker import BEGIN, DONE, FAILED, STEP, Setup, Shared, share, shared_size
 from surefoot.simulation.worker_handle import WorkerHandle, anonymous_memory, registration, stop_all
 from surefoot.tasks.catalogue import TaskInfo
@@ -65,7 +65,7 @@ class ProcessesEngine(Engine):
         self._steps_since_death = 0
         self._poll = select.poll()
         self._owing: dict[int, WorkerHandle] = {}
-        workers = min(workers or _cores(), num_envs)
+        workers = min(workers or available_cores(), num_envs)
         bounds = [num_envs * index // workers for index in range(workers + 1)]
         self._handles: list[WorkerHandle] = []
         sizes = num_envs, info.observation_size, info.action_size
@@ -129,7 +129,9 @@ class ProcessesEngine(Engine):
         setup = Setup(
             module=self._module,
             spec=self._spec,
-            options=self._info.options,
+            options=self._info.env_options,
+            action_repeat=self._info.action_repeat,
+            history=self._info.history,
             num_envs=self.num_envs,
             observation_size=self._info.observation_size,
             action_size=self._info.action_size,
@@ -238,8 +240,3 @@ class ProcessesEngine(Engine):
 def _fresh_seed(seed: int, copy: int, deaths: int) -> int:
     """Derive a seed that differs from all others, so that a copy doesn't run again into what killed it."""
     return int(np.random.SeedSequence((seed, copy, deaths)).generate_state(1)[0])
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from surefoot.tasks.view import seen
+
 BEGIN, STEP, CLOSE = b"b", b"s", b"c"
 DONE, FAILED = b".", b"!"
 LENGTH = struct.Struct("!I")
@@ -38,6 +40,8 @@ class Setup(NamedTuple):
         module: a module to import first (it may register environments), or "".
         spec: the environment's registration; its entry point is made with `options`.
         options: keyword arguments for `gymnasium.make`.
+        action_repeat: how many steps each action lasts.
+        history: how many observations are seen at once.
         num_envs: N, the copies in all workers together.
         observation_size: D.
         action_size: A.
@@ -48,6 +52,8 @@ class Setup(NamedTuple):
     module: str
     spec: gymnasium.envs.registration.EnvSpec
     options: dict[str, Any]
+    action_repeat: int
+    history: int
     num_envs: int
     observation_size: int
     action_size: int
@@ -131,6 +137,7 @@ class Copies:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # whoever looked the task up has seen them once, which is enough
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
+            env = seen(env, setup.action_repeat, setup.history)
             self._envs.append((copy, env))
         self.current = None
         found = env.observation_space.shape, env.action_space.shape

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from surefoot.errors import InputError, suggestion
+from surefoot.tasks.view import only_view, read_view, seen, without_view
 
 SHORT_NAMES = {
     "bipedal-walker": "BipedalWalker-v3",
@@ -26,7 +27,7 @@ SHORT_NAMES = {
 # terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).
 _FALL_BY_REWARD = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3")
 _FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-")
-FALL_REWARD = -100.0
+FALL_BELOW = -50.0  # not -100, for where actions are repeated the steps just before the fall count as well
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,13 +37,13 @@ class TaskInfo:
     Attributes:
         name: as the user says it: a short name or a Gymnasium id.
         id: the Gymnasium id.
-        options: keyword arguments for `gymnasium.make`.
-        observation_size: D.
+        options: keyword arguments for `gymnasium.make`, and those that `tasks.view` reads.
+        observation_size: D, of all observations seen at once.
         action_low: (A,) float32 lower bounds, may be -inf.
         action_high: (A,) float32 upper bounds, may be inf.
-        max_episode_steps: the time limit, or None.
+        max_episode_steps: the time limit in steps of the policy, or None.
         reward_threshold: the mean return at which the task counts as solved, or None.
-        fall: how a fall is told: "terminated", "reward" (a last reward of -100) or "none" (it cannot be told).
+        fall: how a fall is told: "terminated", "reward" (a last reward of about -100) or "none" (it cannot be told).
     """
 
     name: str
@@ -56,6 +57,26 @@ class TaskInfo:
     fall: str
 
     @property
+    def action_repeat(self) -> int:
+        """How many steps of the environment each action lasts."""
+        return read_view(self.options)[0]
+
+    @property
+    def history(self) -> int:
+        """How many observations are seen at once."""
+        return read_view(self.options)[1]
+
+    @property
+    def sees_otherwise(self) -> bool:
+        """Whether the policy does not see and act step by step."""
+        return self.action_repeat > 1 or self.history > 1
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """The environment's own options."""
+        return without_view(self.options)
+
+    @property
     def action_size(self) -> int:
         """The number of action values, A."""
         return len(self.action_low)
@@ -64,7 +85,7 @@ class TaskInfo:
         """Tell which episodes ended in a fall, (E,) bool, or None where the task cannot say."""
         if self.fall == "none":
             return None
-        return terminated & (last_reward <= FALL_REWARD) if self.fall == "reward" else terminated
+        return terminated & (last_reward <= FALL_BELOW) if self.fall == "reward" else terminated
 
 
 def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
@@ -72,7 +93,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
 
     Args:
         name: a short name (`SHORT_NAMES`) or the id of a registered Gymnasium environment.
-        options: keyword arguments for `gymnasium.make`.
+        options: keyword arguments for `gymnasium.make`, and those that `tasks.view` reads.
 
     Raises:
         InputError: no such task, or its observation or action is not a flat box.
@@ -89,7 +110,13 @@ def _find(name: str, options: str) -> TaskInfo:
     canonical = next((short for short, full in SHORT_NAMES.items() if full == id), id)
     _check_registered(name, id)
     given = json.loads(options)
-    env = _make(name, id, given)
+    env = _make(name, id, without_view(given))
+    try:
+        action_repeat, history = read_view(given)
+    except ValueError as error:
+        env.close()
+        raise InputError(f"task '{name}': {error}") from None
+    limit = env.spec.max_episode_steps if env.spec else None
     try:
         observation, action = env.observation_space, env.action_space
         if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
@@ -106,10 +133,10 @@ def _find(name: str, options: str) -> TaskInfo:
             name=canonical,
             id=id,
             options=given,
-            observation_size=observation.shape[0],
+            observation_size=observation.shape[0] * history,
             action_low=action.low.astype(np.float32),
             action_high=action.high.astype(np.float32),
-            max_episode_steps=env.spec.max_episode_steps if env.spec else None,
+            max_episode_steps=None if limit is None else -(-limit // action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
             fall=_fall_rule(id),
         )
@@ -117,12 +144,19 @@ def _find(name: str, options: str) -> TaskInfo:
         env.close()
 
 
-def find_named_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
-    """Return what is known of a task that a file names, rather than a person.
+def find_policy_task(name: str, options: dict[str, Any], instead: str | None = None) -> TaskInfo:
+    """Return what is known of the task that a policy's file names, or of another, seen in the same way.
+
+    Args:
+        name: the task in the file.
+        options: its options there.
+        instead: another task, named by a person.
 
     Raises:
         InputError: as `find_task`; or finding it would import a module, which nobody but a person may ask for.
     """
+    if instead:
+        return find_task(instead, only_view(options))
     module, colon, _ = name.partition(":")
     if colon and module not in sys.modules:
         raise InputError(
@@ -133,7 +167,7 @@ def find_named_task(name: str, options: dict[str, Any] | None = None) -> TaskInf
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     """Make one copy of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
-    return _make(info.name, info.id, info.options, **kwargs)
+    return seen(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.history)
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:

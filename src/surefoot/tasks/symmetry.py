@@ -11,6 +11,12 @@ _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
 
 def find_mirror(info: TaskInfo) -> Mirror | None:
     """Return the symmetry of a task, or None where it has none or it is not known."""
+    mirror = _mirror_of_one(info)
+    return mirror if mirror is None or info.history == 1 else _of_each(mirror, info.history)
+
+
+def _mirror_of_one(info: TaskInfo) -> Mirror | None:
+    """Return the symmetry of a single observation."""
     if info.id in ("BipedalWalker-v3", "BipedalWalkerHardcore-v3"):
         return _biped()
     if info.id == "Ant-v5":
@@ -18,6 +24,17 @@ def find_mirror(info: TaskInfo) -> Mirror | None:
         if known and info.options.get("exclude_current_positions_from_observation", True):
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     return None
+
+
+def _of_each(mirror: Mirror, history: int) -> Mirror:
+    """Mirror each of the observations that are seen at once."""
+    size = len(mirror.observation_index)
+    starts = np.arange(history)[:, None] * size
+    return mirror._replace(
+        observation_index=(starts + mirror.observation_index).ravel(),
+        observation_sign=np.tile(mirror.observation_sign, history),
+        observation_offset=np.tile(mirror.observation_offset, history),
+    )
 
 
 def _biped() -> Mirror:

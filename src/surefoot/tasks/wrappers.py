@@ -1,4 +1,8 @@
-"""What may be put between a task and the one who learns it; evaluations do not see it and use the true reward."""
+"""What may be put between a task and the one who learns it.
+
+What changes the reward is for training only: evaluations use the true one. What changes how the task is seen and acted
+on becomes an option of the task, for the policy needs it wherever it runs.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +10,8 @@ from pydantic import Field, model_validator
 
 from surefoot.errors import InputError
 from surefoot.settings import Settings
-from surefoot.tasks.catalogue import FALL_REWARD, TaskInfo
+from surefoot.tasks.catalogue import FALL_BELOW, TaskInfo
+from surefoot.tasks.view import ACTION_REPEAT, HISTORY
 
 
 class WrapperSettings(Settings):
@@ -14,6 +19,13 @@ class WrapperSettings(Settings):
 
     reward_scale: float = Field(1.0, gt=0, le=1e6)
     """What rewards are multiplied by."""
+    action_repeat: int = Field(1, ge=1, le=100)
+    """How many steps each action lasts; rewards add up, and the policy sees the observation after the last."""
+    history: int = Field(1, ge=1, le=100)
+    """How many observations the policy sees at once, the last ones, oldest first."""
+    action_cost: float = Field(0.0, ge=0, le=1e6)
+    """Taken, before scaling, times the sum of the action's absolute values. A discounted learner is paid for haste and
+    wastes effort on it; where the way is given, the sum of rewards asks for little effort on the way."""
     survival_bonus: float = Field(0.0, ge=-1e6, le=1e6)
     """Added, before scaling, to the reward of every step that does not terminate."""
     fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
@@ -22,6 +34,12 @@ class WrapperSettings(Settings):
     final_fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
     """What it earns at the end of the training, reached linearly; none: as at the start. A body that cannot walk yet
     and is punished hard for falls learns to stand still."""
+
+    @property
+    def view(self) -> dict[str, int]:
+        """The options of the task that say how it is seen, where they say anything."""
+        values = {ACTION_REPEAT: self.action_repeat, HISTORY: self.history}
+        return {name: value for name, value in values.items() if value > 1}
 
     @model_validator(mode="after")
     def _check(self) -> "WrapperSettings":
@@ -49,6 +67,7 @@ def wrapped_reward(
     terminated: jax.Array,
     started: jax.Array,
     progress: jax.Array,
+    action: jax.Array,
 ) -> jax.Array:
     """Return the (N,) rewards to learn from.
 
@@ -59,10 +78,13 @@ def wrapped_reward(
         terminated: (N,) bool.
         started: (N,) bool, copies that have just been reset, where there is no reward.
         progress: (), how much of the training has been done, in [0, 1].
+        action: (N, A), what was done for this reward, in the task's units.
     """
     learnt = reward + jnp.where(terminated, 0, settings.survival_bonus)
+    if settings.action_cost:
+        learnt -= settings.action_cost * jnp.abs(action).sum(-1)
     if settings.fall_reward is not None:
-        fallen = terminated & (reward <= FALL_REWARD) if info.fall == "reward" else terminated
+        fallen = terminated & (reward <= FALL_BELOW) if info.fall == "reward" else terminated
         first, last = settings.fall_reward, settings.final_fall_reward
         learnt = jnp.where(fallen, first if last is None else first + progress * (last - first), learnt)
     return jnp.where(started, 0, settings.reward_scale * learnt)

@@ -1,12 +1,10 @@
 """One training from start to stop: iterate, evaluate, keep, and leave in good order."""
 
+import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from surefoot.errors import NonFiniteError, RunError, SurefootError
 from surefoot.files import save_arrays
@@ -21,14 +19,10 @@ from surefoot.runs.trackers import make_trackers
 from surefoot.runs.trees import flatten_tree
 from surefoot.runs.versions import versions
 from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
-from surefoot.simulation.episodes import (
-    CONFIRMATION_SEEDS,
-    SELECTION_SEEDS,
-    Episodes,
-    Evaluator,
-)
+from surefoot.simulation.engine import Engine, available_cores
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training.interruption import Interruption
+from surefoot.training.judge import Judge, Verdict
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
@@ -119,59 +113,78 @@ class _Training:
         self.folder = folder
         self.progress = progress
         self.counters = Counters()
-        self.info: TaskInfo = find_task(recipe.task, recipe.task_options)
+        self.info: TaskInfo = find_task(recipe.task, recipe.seen_options)
         self.engine_name = choose_engine(recipe.engine.name, self.info)
         self.trackers = make_trackers(
             list(self.settings.trackers), folder.path, recipe.model_dump(mode="json"), progress.warn
         )
         self.checkpoints = Checkpoints(folder.checkpoints, self.settings.keep_checkpoints, progress.warn)
-        self._evaluator: Evaluator | None = None
+        self._interruption = Interruption()
+        self._ending = False
+        self._beside = self.settings.mode == "asynchronous"
+        self._judge = Judge(self.engine_name, self.info, recipe, self._must_stop)
         self._session_start = 0.0
         self._saved_at = time.perf_counter()
         self._saving = 0.0
 
     def run(self, resumed: bool) -> Outcome:
-        engine = make_engine(
-            self.engine_name,
-            self.info,
-            self.recipe.engine.copies,
-            self.recipe.engine.threads,
-            self._engine_seed(),
-        )
-        try:
-            learner = OnPolicyLearner if self.recipe.algorithm == "ppo" else OffPolicyLearner
-            self.learner = learner(self.recipe, self.info, engine)
-            with (
-                self.folder.lock(),
-                MetricsLog(self.folder.metrics, self.progress.warn) as self.metrics,
-                Interruption() as interruption,
-                warnings.catch_warnings(),
-            ):
-                warnings.showwarning = lambda message, *_, **__: self.progress.warn(str(message))
-                self._start(resumed)
-                try:
-                    reason = self._loop(interruption.requested)
-                except NonFiniteError as error:
-                    self._keep_failure(error)
-                    raise
-                except SurefootError:
-                    self._save_policy("last")
-                    raise
-                self._checkpoint()
-                self._save_policy("last")
-                self.metrics.mark(reason, self.counters.steps, seconds=self._seconds())
-                return Outcome(self.folder, self.counters, reason)
-        finally:
-            engine.close()
-            if self._evaluator:
-                self._evaluator.close()
+        with contextlib.ExitStack() as closing:
             for tracker in self.trackers:
-                tracker.close()
+                closing.callback(tracker.close)
+            engines = self._make_engines(closing)
+            if self.recipe.algorithm == "ppo":
+                self.learner = OnPolicyLearner(self.recipe, self.info, engines[0])
+            else:
+                self.learner = OffPolicyLearner(self.recipe, self.info, engines)
+            closing.callback(self.learner.close)
+            closing.callback(self._end)
+            closing.enter_context(self.folder.lock())
+            self.metrics = closing.enter_context(MetricsLog(self.folder.metrics, self.progress.warn))
+            closing.enter_context(self._interruption)
+            closing.enter_context(warnings.catch_warnings())
+            warnings.showwarning = lambda message, *_, **__: self.progress.warn(str(message))
+            self._start(resumed)
+            try:
+                reason = self._loop()
+            except NonFiniteError as error:
+                self._keep_failure(error)
+                raise
+            except SurefootError:
+                self._save_policy("last")
+                raise
+            self._checkpoint()
+            self._save_policy("last")
+            self.metrics.mark(reason, self.counters.steps, seconds=self._seconds())
+            return Outcome(self.folder, self.counters, reason)
+
+    def _make_engines(self, closing: contextlib.ExitStack) -> list[Engine]:
+        """Make an engine for each sampler; each is closed with `closing`."""
+        settings, samplers = self.recipe.engine, self.settings.samplers
+        threads = settings.threads or (available_cores() if samplers > 1 else 0)
+        engines = []
+        for number in range(samplers):
+            copies = settings.copies // samplers
+            seed = self._engine_seed() + number * copies
+            engine = make_engine(self.engine_name, self.info, copies, -(-threads // samplers), seed)
+            closing.callback(engine.close)
+            engines.append(engine)
+        return engines
+
+    def _end(self) -> None:
+        """Break off what is judged beside the training."""
+        self._ending = True
+        self._judge.close()
+
+    def _must_stop(self) -> bool:
+        return self._ending or self._interruption.requested()
 
     def _start(self, resumed: bool) -> None:
         # Always begin, so that what a checkpoint cannot restore (a simulator's inside) starts in a defined way.
         seed = self._engine_seed()
         if not resumed:
+            self.counters.next_evaluation = self.settings.evaluate_every
+            if self.settings.start_from:
+                self._take_networks(RunFolder.open(self.settings.start_from, self.folder.path.parent.parent))
             self.learner.start(seed)
             self._greet()
             self.metrics.mark("start", 0, versions=versions(), engine=self.engine_name)
@@ -191,6 +204,11 @@ class _Training:
             self.progress.warn(f"engine '{self.engine_name}' cannot give its inner state; episodes begin anew")
         self.metrics.mark("resume", self.counters.steps, versions=versions(), engine=self.engine_name)
 
+    def _take_networks(self, earlier: RunFolder) -> None:
+        step, arrays, _ = Checkpoints(earlier.checkpoints, warn=self.progress.warn).latest()
+        self.learner.take_networks(arrays, "learner")
+        self.progress.say(f"networks of {earlier.path}, step {step:,}")
+
     def _greet(self) -> None:
         recipe, steps = self.recipe, self.counters.steps
         start = f", from step {steps:,}" if steps else ""
@@ -199,15 +217,18 @@ class _Training:
         if hint:
             self.progress.say(hint)
 
-    def _loop(self, stop: Callable[[], bool]) -> str:
+    def _loop(self) -> str:
         counters, settings = self.counters, self.settings
         self.progress.start(settings.steps, counters.steps)
-        while not stop():
+        while not self._must_stop():
             done = counters.steps >= settings.steps
-            if counters.steps >= counters.next_evaluation or (done and counters.evaluated_at < counters.steps):
-                if counters.iterations and not self._evaluate(stop):
-                    continue  # interrupted on the way; the evaluation is still due
-                counters.next_evaluation = (counters.steps // settings.evaluate_every + 1) * settings.evaluate_every
+            self._conclude(self._judge.verdict(wait=done))
+            last = done and counters.evaluated_at < counters.steps
+            due = counters.steps >= counters.next_evaluation
+            if (due or last) and not self._judge.busy:
+                self._evaluate()
+                if done or not self._beside:
+                    continue  # the verdict may solve it, come later, or never if interrupted
             if counters.solved:
                 return "solved"
             if done:
@@ -227,52 +248,32 @@ class _Training:
         counters.steps = after
         counters.iterations += 1
         values["steps_per_second"] = self.learner.steps_per_iteration / (time.perf_counter() - began)
-        self._log(values)
+        self._log(values, counters.steps)
         self.progress.update(counters.steps, values, counters.last_return)
 
-    def _evaluate(self, stop: Callable[[], bool]) -> bool:
-        """Judge the present policy; keep it if it is the best. False if interrupted."""
+    def _evaluate(self) -> None:
+        """Judge the present policy: at once, or beside the training if it is asynchronous."""
+        arguments = self.learner.policy(), self.counters.steps, self.counters.evaluations
+        if self._beside:
+            self._judge.begin(*arguments)
+        else:
+            self._conclude(self._judge.judge(*arguments))
+
+    def _conclude(self, verdict: Verdict | None) -> None:
+        """Note what an evaluation found, and keep its policy if it is the best; None was broken off, and is due."""
+        if verdict is None:
+            return
         counters, settings = self.counters, self.settings
-        policy = self.learner.policy()
-        if self._evaluator is None:
-            self._evaluator = Evaluator(
-                self.engine_name,
-                self.info,
-                settings.evaluation_episodes,
-                self.recipe.policy,
-                self.recipe.engine.threads,
-            )
-        seed = SELECTION_SEEDS + counters.evaluations * settings.evaluation_episodes % 200_000_000
-        episodes = self._evaluator.run(policy.parameters, policy.normaliser, settings.evaluation_episodes, seed, stop)
-        if episodes is None:
-            return False
-        if not np.isfinite(episodes.returns).all():
-            found = {"returns": episodes.returns, "lengths": episodes.lengths}
-            raise NonFiniteError("a return of an evaluation is not finite", found)
-        mean = float(episodes.returns.mean())
-        values = _describe(episodes)
-        target = settings.stop_at_return
-        confirmed = None
-        if target is not None and mean >= target:
-            found = self._evaluator.run(
-                policy.parameters,
-                policy.normaliser,
-                settings.confirm_episodes,
-                CONFIRMATION_SEEDS + counters.evaluations * settings.confirm_episodes % 200_000_000,
-                stop,
-            )
-            if found is None:
-                return False
-            confirmed = values["evaluation/confirmed_return"] = float(found.returns.mean())
-            counters.solved = confirmed >= target
+        if verdict.confirmed is not None:
+            counters.solved = verdict.confirmed >= (settings.stop_at_return or 0.0)
         counters.evaluations += 1
-        counters.evaluated_at = counters.steps
-        counters.last_return = mean
-        if self._is_best(mean, confirmed):
-            self._save_policy("policy", policy)
-        self._log(values)
-        self.progress.evaluated(counters.steps, mean, values.get("evaluation/confirmed_return"))
-        return True
+        counters.evaluated_at = verdict.step
+        counters.next_evaluation = (verdict.step // settings.evaluate_every + 1) * settings.evaluate_every
+        counters.last_return = verdict.mean
+        if self._is_best(verdict.mean, verdict.confirmed):
+            self._save_policy("policy", verdict.policy, verdict.step)
+        self._log(verdict.values, verdict.step)
+        self.progress.evaluated(verdict.step, verdict.mean, verdict.confirmed)
 
     def _is_best(self, mean: float, confirmed: float | None) -> bool:
         """Tell whether the policy just evaluated is the one to keep; one that many episodes confirmed goes first."""
@@ -284,11 +285,11 @@ class _Training:
             return rival is None or confirmed > rival
         return rival is None and (best is None or mean > best)
 
-    def _log(self, values: dict[str, Any]) -> None:
+    def _log(self, values: dict[str, Any], step: int) -> None:
         self.counters.seconds = self._seconds()
-        self.metrics.append(self.counters.steps, seconds=round(self.counters.seconds, 3), **values)
+        self.metrics.append(step, seconds=round(self.counters.seconds, 3), **values)
         for tracker in self.trackers:
-            tracker.log(self.counters.steps, values)
+            tracker.log(step, values)
 
     def _seconds(self) -> float:
         return self._session_start + time.perf_counter() - self._began
@@ -301,13 +302,13 @@ class _Training:
         self._saving = time.perf_counter() - began
         self._saved_at = time.perf_counter()
 
-    def _save_policy(self, name: str, policy: Policy | None = None) -> None:
+    def _save_policy(self, name: str, policy: Policy | None = None, step: int | None = None) -> None:
         policy = policy or self.learner.policy()
         policy.origin = {
             "algorithm": self.recipe.algorithm,
             "recipe": self.recipe.name,
             "seed": self.recipe.seed,
-            "steps": self.counters.steps,
+            "steps": self.counters.steps if step is None else step,
             "versions": versions(),
         }
         try:
@@ -336,16 +337,3 @@ class _Training:
 
     def _engine_seed(self) -> int:
         return self.recipe.seed * _SEEDS_APART
-
-
-def _describe(episodes: Episodes) -> dict[str, float]:
-    values = {
-        "evaluation/return": float(episodes.returns.mean()),
-        "evaluation/return_sd": float(episodes.returns.std()),
-        "evaluation/length": float(episodes.lengths.mean()),
-        "evaluation/episodes": len(episodes.returns),
-        "evaluation/seconds": episodes.seconds,
-    }
-    if episodes.falls is not None:
-        values["evaluation/falls"] = int(np.sum(episodes.falls))
-    return values

@@ -14,7 +14,7 @@ from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.errors import NonFiniteError
 from surefoot.policies.policy import Policy, to_bounds
 from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import unflatten_tree
+from surefoot.runs.trees import unflatten_tree, with_fields
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.wrappers import wrapped_reward
@@ -68,6 +68,14 @@ class OnPolicyLearner:
         stagger = getattr(self.engine, "stagger", None)
         if stagger:
             stagger(np.random.default_rng(seed))
+
+    def take_networks(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
+        """Begin with the networks of another run, whose `state` was flattened under `prefix`; before `start`.
+
+        Raises:
+            RunError: they are of another shape, or of another algorithm.
+        """
+        self._state = with_fields(self._state, ("parameters", "average", "normaliser"), arrays, f"{prefix}/ppo")
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Collect one rollout, learn from it, and return what to log.
@@ -147,8 +155,7 @@ class OnPolicyLearner:
             self._answer = jnp.array(tree["answer"])
 
     def close(self) -> None:
-        """Release the engine."""
-        self.engine.close()
+        """Nothing is held but the engine, which is closed by who made it."""
 
     def _collect(self, progress: jax.Array) -> tuple[jax.Array, float]:
         """Step the copies `horizon` times; return (T+1, N, D + A + 3) rows and the seconds spent in the simulator."""
@@ -188,7 +195,9 @@ def _step(interpret, recipe, info, carry, parameters, normaliser, noise, progres
     signals = interpret(frame, previous[:, :-1])
     sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index])
     started = previous[:, -1] > 0.5
-    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, progress)
+    reward = wrapped_reward(
+        recipe.wrappers, info, signals.reward, signals.terminated, started, progress, previous[:, :-1]
+    )
     row = pack_row(signals.observation, sample, reward, signals.terminated, signals.truncated)
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     action = to_bounds(sample, info.action_low, info.action_high)

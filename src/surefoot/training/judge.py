@@ -1,0 +1,130 @@
+"""Judging the policy of a training on the way: at once, or beside the learner in a thread of its own."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from surefoot.errors import NonFiniteError
+from surefoot.policies.policy import Policy
+from surefoot.recipes.settings import Recipe
+from surefoot.simulation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
+from surefoot.tasks.catalogue import TaskInfo
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Verdict:
+    """What an evaluation found.
+
+    Attributes:
+        policy: which policy it judged.
+        step: environment steps it had been trained for.
+        mean: its mean return.
+        confirmed: that of the episodes that were to confirm `stop_at_return`, or None if it was not reached.
+        values: what to log.
+    """
+
+    policy: Policy
+    step: int
+    mean: float
+    confirmed: float | None
+    values: dict[str, float]
+
+
+class Judge:
+    """Copies of the task kept ready for evaluations.
+
+    Args:
+        engine: the name of the engine.
+        info: the task.
+        recipe: how many episodes, and what shall be confirmed.
+        stop: asked again and again; True breaks an evaluation off.
+    """
+
+    def __init__(self, engine: str, info: TaskInfo, recipe: Recipe, stop: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._info = info
+        self._recipe = recipe
+        self._stop = stop
+        self._evaluator: Evaluator | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: Future[Verdict | None] | None = None
+
+    def judge(self, policy: Policy, step: int, number: int) -> Verdict | None:
+        """Judge a policy by the episodes of the `number`th evaluation; None if broken off.
+
+        Raises:
+            NonFiniteError: a return is not finite.
+            EngineError: a simulator failed.
+        """
+        settings = self._recipe.training
+        if self._evaluator is None:
+            self._evaluator = Evaluator(
+                self._engine,
+                self._info,
+                settings.evaluation_episodes,
+                self._recipe.policy,
+                self._recipe.engine.threads,
+            )
+        episodes = self._run(policy, settings.evaluation_episodes, SELECTION_SEEDS, number)
+        if episodes is None:
+            return None
+        if not np.isfinite(episodes.returns).all():
+            found = {"returns": episodes.returns, "lengths": episodes.lengths}
+            raise NonFiniteError("a return of an evaluation is not finite", found)
+        mean, values, confirmed = float(episodes.returns.mean()), _describe(episodes), None
+        if settings.stop_at_return is not None and mean >= settings.stop_at_return:
+            more = self._run(policy, settings.confirm_episodes, CONFIRMATION_SEEDS, number)
+            if more is None:
+                return None
+            confirmed = values["evaluation/confirmed_return"] = float(more.returns.mean())
+        return Verdict(policy, step, mean, confirmed, values)
+
+    def begin(self, policy: Policy, step: int, number: int) -> None:
+        """Begin to judge beside the caller; `verdict` tells what was found."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "surefoot-judge")
+        self._pending = self._pool.submit(self.judge, policy, step, number)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a verdict that was begun has not been fetched."""
+        return self._pending is not None
+
+    def verdict(self, wait: bool) -> Verdict | None:
+        """Fetch what was begun, once; None if it is not done yet, unless one waits, or if it was broken off.
+
+        Raises:
+            SurefootError: as `judge`.
+        """
+        pending = self._pending
+        if pending is None or not (wait or pending.done()):
+            return None
+        self._pending = None
+        return pending.result()
+
+    def close(self) -> None:
+        """Wait for what was begun, and release the copies; `stop` should say True by now."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._evaluator is not None:
+            self._evaluator.close()
+
+    def _run(self, policy: Policy, episodes: int, first_seed: int, number: int) -> Episodes | None:
+        assert self._evaluator is not None
+        seed = first_seed + number * episodes % 200_000_000
+        return self._evaluator.run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
+
+
+def _describe(episodes: Episodes) -> dict[str, float]:
+    values = {
+        "evaluation/return": float(episodes.returns.mean()),
+        "evaluation/return_sd": float(episodes.returns.std()),
+        "evaluation/length": float(episodes.lengths.mean()),
+        "evaluation/episodes": len(episodes.returns),
+        "evaluation/seconds": episodes.seconds,
+    }
+    if episodes.falls is not None:
+        values["evaluation/falls"] = int(np.sum(episodes.falls))
+    return values

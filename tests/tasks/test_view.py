@@ -1,0 +1,123 @@
+"""Repeated actions and seen histories, against plain Gymnasium environments stepped by hand."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+from surefoot.errors import InputError
+from surefoot.face import make_recipe, train_recipe
+from surefoot.policies.files import load_policy
+from surefoot.reports.evaluation import evaluate_policy
+from surefoot.simulation.choose import choose_engine, make_engine
+from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.symmetry import find_mirror
+
+REPEAT, HISTORY = 3, 4
+OPTIONS = {"action_repeat": REPEAT, "history": HISTORY}
+
+
+class ByHand:
+    """One copy stepped by the definition: the last observations at once, the same action several times."""
+
+    def __init__(self, id: str, **options) -> None:
+        self.env = gymnasium.make(id, **options)
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        first = self.env.reset(seed=seed)[0]
+        self.seen = [first] * HISTORY
+        return np.concatenate(self.seen)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        rewards = []
+        for _ in range(REPEAT):
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            rewards.append(reward)
+            if terminated or truncated:
+                break
+        self.seen = [*self.seen[1:], observation]
+        return np.concatenate(self.seen), sum(rewards), terminated, truncated
+
+
+@pytest.mark.parametrize("task, limit", [("BipedalWalker-v3", None), ("Hopper-v5", None), ("Pendulum-v1", 20)])
+def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) -> None:
+    own = {} if limit is None else {"max_episode_steps": limit}  # 20 steps end within the seventh action
+    info = find_task(task, OPTIONS | own)
+    engine = make_engine("auto", info, 2, 2)
+    copies = [ByHand(task, **own) for _ in range(2)]
+    random = np.random.default_rng(0)
+    try:
+        seen, _ = engine.reset(seed=5)
+        np.testing.assert_array_equal(seen, [np.float32(one.reset(5 + i)) for i, one in enumerate(copies)])
+        finished, ends = [False, False], 0
+        for _ in range(120):
+            action = random.uniform(-1, 1, (2, info.action_size)).astype(np.float32)
+            answer = engine.step(action)[:4]
+            for i, one in enumerate(copies):
+                wanted = (one.reset(None), 0.0, False, False) if finished[i] else one.step(action[i])
+                for found, value in zip(answer, wanted, strict=True):
+                    np.testing.assert_allclose(found[i], value, rtol=1e-6, atol=1e-6)
+                finished[i] = wanted[2] or wanted[3]
+                ends += finished[i]
+        assert ends
+    finally:
+        engine.close()
+
+
+def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
+    plain, info = find_task("bipedal-walker"), find_task("bipedal-walker", OPTIONS)
+    assert (info.observation_size, info.max_episode_steps) == (HISTORY * 24, 534)  # 1600 / 3, rounded up
+    assert (info.action_repeat, info.history, info.sees_otherwise) == (REPEAT, HISTORY, True)
+    assert (plain.action_repeat, plain.history, plain.sees_otherwise) == (1, 1, False)
+    assert info.env_options == {} and info.options == OPTIONS
+
+
+def test_a_fall_is_told_though_the_steps_before_it_earned_something() -> None:
+    info = find_task("bipedal-walker", OPTIONS)
+    assert info.falls(np.array([True, True, False]), np.array([-99.2, 0.3, -99.2])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("value", [0, 101, 2.5, "3", True])
+def test_a_wrong_number_is_one_line(value) -> None:
+    with pytest.raises(InputError, match=r"'ant': action_repeat is .*; it must be a whole number from 1 to 100"):
+        find_task("ant", {"action_repeat": value})
+
+
+def test_engines_without_it_are_refused_and_not_chosen() -> None:
+    for task, engine in (("half-cheetah", "batch"), ("bipedal-walker", "envpool")):
+        info = find_task(task, {"history": 2})
+        assert choose_engine("auto", info) == "processes"
+        with pytest.raises(InputError, match=f"engine '{engine}' has no action_repeat and no history"):
+            choose_engine(engine, info)
+    with pytest.raises(InputError, match="use 'processes'"):
+        make_recipe("ant", None, {"wrappers.history": 2, "engine.name": "batch"})
+
+
+def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
+    one, many = (find_mirror(find_task("bipedal-walker", options)) for options in ({}, {"history": 3}))
+    observations = np.random.default_rng(0).normal(size=(7, 3, 24)).astype(np.float32)
+    found = many.observation(observations.reshape(7, 72)).reshape(7, 3, 24)
+    np.testing.assert_array_equal(found, one.observation(observations))
+    np.testing.assert_array_equal(many.action(observations[:, 0, :4]), one.action(observations[:, 0, :4]))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_policy_takes_its_view_along(tmp_path: Path, algorithm: str) -> None:
+    small: dict[str, object] = {
+        "training.steps": 512,
+        "training.evaluation_episodes": 1,
+        "engine.copies": 2,
+        "policy.actor": [8],
+    }
+    small |= {"ppo.horizon": 64, "ppo.minibatch_size": 64} if algorithm == "ppo" else {"sac.warmup_steps": 450}
+    view = {"wrappers.action_repeat": 2, "wrappers.history": 3}
+    recipe = make_recipe("Pendulum-v1", None, {"algorithm": algorithm} | small | view)
+    outcome = train_recipe(recipe, root=tmp_path)
+    policy = load_policy(outcome.folder.policy_file)
+    assert policy.task_options == {"action_repeat": 2, "history": 3}
+    assert policy.predict(np.zeros(9))[0].shape == (1,)
+    for task in (None, "Pendulum-v1"):
+        found = evaluate_policy(policy, episodes=2, task=task)
+        assert found["task_options"] == policy.task_options
+        assert found["length"]["mean"] == 100  # 200 steps, by twos
