@@ -2,10 +2,10 @@
 
     python benchmarks/ablation.py --seeds 3 --steps 300000 --output results/ddpg-ablation.json
 
-As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task. All runs make
-the same steps and updates and draw batches of the same size; a mirrored one is twice as large when it is learnt from.
-Runs go side by side, one per core, each held to its core. What is judged is the last policy, on 100 fresh episodes, and
-the mean of all evaluations on the way, which tells how fast it was learnt. A picture of the curves goes beside the file.
+As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task. All runs make the same steps
+and updates and draw batches of the same size; a mirrored one is twice as large when it is learnt from. Runs go side by
+side, one per core, each held to its core. What is judged is the last policy, on 100 fresh episodes, and the mean of all
+evaluations on the way, which tells how fast it was learnt. A picture of the curves goes beside the file.
 
 Runs that have ended before are not made again, so that the study can be broken off and go on.
 """

@@ -1,6 +1,7 @@
 """The loop of off-policy algorithms: it resumes bit for bit, counts right, and learns what can be known beforehand."""
 
 import contextlib
+import random
 import signal
 import threading
 from collections.abc import Callable
@@ -132,6 +133,20 @@ def test_a_run_that_was_stopped_and_resumed_ends_the_same(algorithm, table, tmp_
         assert policies[0] == policies[1]
     for name in ("loss/value", "loss/policy", "train/length", "updates", "evaluation/return"):
         assert logged(whole.folder, name) == logged(outcome.folder, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [{}, {"training.mode": "asynchronous", "training.samplers": 2}], ids=["sync", "async"])
+def test_a_run_that_was_killed_twenty_times_ends_the_same(mode, killed_again_and_again, tmp_path):
+    changes = {"training.steps": 60 * ITERATION, "training.evaluate_every": 10 * ITERATION} | mode
+    recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), changes), "test")
+    folder, killed = killed_again_and_again(recipe, tmp_path, 20, random.Random(0), 4)
+    assert killed == 20
+    whole = newest(train(tmp_path / "whole", recipe).folder)
+    found = newest(folder)
+    assert whole.keys() == found.keys()
+    for name, array in whole.items():
+        assert array.tobytes() == found[name].tobytes(), name
 
 
 def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path):

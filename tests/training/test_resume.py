@@ -3,8 +3,6 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,42 +184,14 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 LONG = 64 * 250
 
 
-def start(*words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "surefoot.cli", *map(str, words), "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_rows(process: subprocess.Popen[str], metrics: Path, count: int) -> None:
-    """Wait until the metrics have `count` lines more than now, or the process has ended."""
-    before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-    while process.poll() is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < before + count):
-        try:
-            process.wait(0.005)
-        except subprocess.TimeoutExpired:
-            continue
-
-
 @pytest.mark.parametrize("every_s, kills", [(0.0, 3), (0.5, 1)])
-def test_a_run_that_was_killed_and_resumed_ends_the_same(every_s, kills, uninterrupted, tmp_path):
+def test_a_run_that_was_killed_and_resumed_ends_the_same(
+    every_s, kills, uninterrupted, killed_again_and_again, tmp_path
+):
     # How often it is checkpointed does not decide what is learnt, so that one run serves both for comparison.
     changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 60}
     recipe = make_recipe(**changes, training__checkpoint_every_s=every_s)
-    path = tmp_path / "recipe.toml"
-    path.write_text(dump_recipe(recipe))
-    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
-    moments = random.Random(every_s)
-    process = start("train", "Hopper-v5", "--recipe", path, "--name", "run", "--root", tmp_path)
-    killed = 0
-    for _ in range(kills):
-        wait_for_rows(process, folder.metrics, 2 + moments.randrange(60))
-        process.kill()
-        _, errors = process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-        assert process.returncode in (0, -signal.SIGKILL), errors
-        process = start("resume", folder.path)
-    out, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert out.startswith("finished") and errors == ""
+    folder, killed = killed_again_and_again(recipe, tmp_path, kills, random.Random(every_s), 60)
     assert killed
     assert_equal_runs(uninterrupted(make_recipe(**changes)), folder)
     events = [json.loads(line).get("event") for line in folder.metrics.read_text().splitlines()]
@@ -230,7 +200,7 @@ def test_a_run_that_was_killed_and_resumed_ends_the_same(every_s, kills, uninter
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_a_request_to_stop(number, tmp_path):
+def test_a_signal_is_a_request_to_stop(number, start, wait_for_rows, tmp_path):
     words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
     words += ["--training.steps", "1e12", "--training.evaluate_every", "1e12", "--training.checkpoint_every_s", "1e6"]
     process = start("train", "Hopper-v5", "--name", "run", "--root", tmp_path, *words)
