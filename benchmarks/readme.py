@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # File, what to call it; in the order in which they are shown.
 LEARNING = (
-    ("bipedal-walker-ppo", "BipedalWalker-v3, `envpool`, until 300"),
-    ("bipedal-walker-ppo-processes", "BipedalWalker-v3, embedded default, until 300"),
+    ("bipedal-walker-ppo", "BipedalWalker-v3, `envpool`, until 304"),
+    ("bipedal-walker-ppo-processes", "BipedalWalker-v3, embedded default, until 304"),
     ("half-cheetah-ppo-5734", "HalfCheetah-v5 until 5,734"),
     ("half-cheetah-ppo", "HalfCheetah-v5, 10 M steps"),
     ("walker2d-ppo", "Walker2d-v5, untuned"),

@@ -47,7 +47,8 @@ class Judge:
         self._info = info
         self._recipe = recipe
         self._stop = stop
-        self._evaluator: Evaluator | None = None
+        # By how many episodes they are for: the more copies, the less a step costs.
+        self._evaluators: dict[int, Evaluator] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[Verdict | None] | None = None
 
@@ -59,14 +60,6 @@ class Judge:
             EngineError: a simulator failed.
         """
         settings = self._recipe.training
-        if self._evaluator is None:
-            self._evaluator = Evaluator(
-                self._engine,
-                self._info,
-                settings.evaluation_episodes,
-                self._recipe.policy,
-                self._recipe.engine.threads,
-            )
         episodes = self._run(policy, settings.evaluation_episodes, SELECTION_SEEDS, number)
         if episodes is None:
             return None
@@ -108,13 +101,16 @@ class Judge:
         """Wait for what was begun, and release the copies; `stop` should say True by now."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._evaluator is not None:
-            self._evaluator.close()
+        for evaluator in self._evaluators.values():
+            evaluator.close()
 
     def _run(self, policy: Policy, episodes: int, first_seed: int, number: int) -> Episodes | None:
-        assert self._evaluator is not None
+        if episodes not in self._evaluators:
+            self._evaluators[episodes] = Evaluator(
+                self._engine, self._info, episodes, self._recipe.policy, self._recipe.engine.threads
+            )
         seed = first_seed + number * episodes % 200_000_000
-        return self._evaluator.run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
+        return self._evaluators[episodes].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
 
 
 def _describe(episodes: Episodes) -> dict[str, float]:
