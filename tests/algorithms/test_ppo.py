@@ -12,7 +12,8 @@ import pytest
 import scipy.stats
 
 from surefoot.algorithms import ppo
-from surefoot.algorithms.ppo import METRICS, Batch, PPOSettings, PPOState
+from surefoot.algorithms.ppo import METRICS, Batch, PPOState
+from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import pack_row
 from surefoot.policies.networks import PolicySettings, scheduled_log_std, state_value
 

@@ -1,7 +1,6 @@
 """Rewards to learn from, worked out by hand."""
 
 import numpy as np
-import pydantic
 import pytest
 
 from surefoot.errors import InputError
@@ -31,8 +30,6 @@ ACTION = np.array([[1, -1], [0.5, -0.25], [0, 0], [1, 1], [-1, 0]], np.float32)
             [-16, 1.5, 1.5, 0, -199.5],
             [-16, 1.5, -16, 0, -199.5],
         ),
-        # Three quarters of the way from -8 to -40.
-        ({"fall_reward": -8, "final_fall_reward": -40}, [-32, 0.5, 0.75, 0, -100], [-32, 0.5, -32, 0, -100]),
     ],
 )
 def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list, by_termination: list | None) -> None:
@@ -42,13 +39,8 @@ def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list,
     ):
         info = find_task(task)
         assert info.fall == rule
-        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, 0.75, ACTION)
+        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, ACTION)
         np.testing.assert_array_equal(found, np.float32(wanted), err_msg=task)
-
-
-def test_a_final_fall_reward_needs_one_to_start_from() -> None:
-    with pytest.raises(pydantic.ValidationError, match="needs a fall_reward"):
-        WrapperSettings(final_fall_reward=-100)
 
 
 def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:

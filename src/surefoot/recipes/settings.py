@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
-from surefoot.algorithms.ppo import PPOSettings
+from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.policies.networks import PolicySettings
 from surefoot.settings import Scalar, Settings
 from surefoot.tasks.wrappers import WrapperSettings

@@ -6,7 +6,7 @@ on becomes an option of the task, for the policy needs it wherever it runs.
 
 import jax
 import jax.numpy as jnp
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from surefoot.errors import InputError
 from surefoot.settings import Settings
@@ -31,21 +31,12 @@ class WrapperSettings(Settings):
     fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
     """What the last step earns, before scaling, if it is a fall; none: what the task says. A discounted learner hardly
     sees what else a fall costs, the rest of the episode; this can make up for it."""
-    final_fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
-    """What it earns at the end of the training, reached linearly; none: as at the start. A body that cannot walk yet
-    and is punished hard for falls learns to stand still."""
 
     @property
     def view(self) -> dict[str, int]:
         """The options of the task that say how it is seen, where they say anything."""
         values = {ACTION_REPEAT: self.action_repeat, HISTORY: self.history}
         return {name: value for name, value in values.items() if value > 1}
-
-    @model_validator(mode="after")
-    def _check(self) -> "WrapperSettings":
-        if self.final_fall_reward is not None and self.fall_reward is None:
-            raise ValueError("final_fall_reward needs a fall_reward to start from")
-        return self
 
 
 def check_wrappers(settings: WrapperSettings, info: TaskInfo) -> None:
@@ -66,7 +57,6 @@ def wrapped_reward(
     reward: jax.Array,
     terminated: jax.Array,
     started: jax.Array,
-    progress: jax.Array,
     action: jax.Array,
 ) -> jax.Array:
     """Return the (N,) rewards to learn from.
@@ -77,7 +67,6 @@ def wrapped_reward(
         reward: (N,), the task's own.
         terminated: (N,) bool.
         started: (N,) bool, copies that have just been reset, where there is no reward.
-        progress: (), how much of the training has been done, in [0, 1].
         action: (N, A), what was done for this reward, in the task's units.
     """
     learnt = reward + jnp.where(terminated, 0, settings.survival_bonus)
@@ -85,6 +74,5 @@ def wrapped_reward(
         learnt -= settings.action_cost * jnp.abs(action).sum(-1)
     if settings.fall_reward is not None:
         fallen = terminated & (reward <= FALL_BELOW) if info.fall == "reward" else terminated
-        first, last = settings.fall_reward, settings.final_fall_reward
-        learnt = jnp.where(fallen, first if last is None else first + progress * (last - first), learnt)
+        learnt = jnp.where(fallen, settings.fall_reward, learnt)
     return jnp.where(started, 0, settings.reward_scale * learnt)

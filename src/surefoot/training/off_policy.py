@@ -33,8 +33,7 @@ class OffPolicyLearner:
     A round is `train_every` steps of every copy, and the updates that belong to them. Synchronous, one sampler acts,
     then the learner learns. Asynchronous, the samplers act with the weights that the last round left while the learner
     learns from what was remembered before; when both are done, the rows are remembered in the samplers' order. So the
-    ratio of updates to steps is the same, no sampler is more than one round behind, and the same seed gives the same
-    run.
+    ratio of updates to steps is the same, no sampler is more than one round behind, and the same seed learns the same.
 
     Args:
         recipe: the recipe.
@@ -97,7 +96,7 @@ class OffPolicyLearner:
         began = clock()
         episodes: list[tuple[float, int]] = []
         for _ in range(self._rounds):
-            wait_for = self._send_out(progress)
+            wait_for = self._send_out()
             if self._pool is None:
                 simulating += self._remember(wait_for(), episodes)
             before = clock()
@@ -188,7 +187,7 @@ class OffPolicyLearner:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send_out(self, progress: float) -> Callable[[], list[Collected]]:
+    def _send_out(self) -> Callable[[], list[Collected]]:
         """Have all samplers act for one round; what is returned waits for them."""
         states = None
         if self._settings.exploration.parameter_noise and self._replay.count:
@@ -197,7 +196,6 @@ class OffPolicyLearner:
             self._settings.train_every,
             self._steps,
             self._copies,
-            progress,
             self._state.actor,
             self._state.normaliser,
             states,

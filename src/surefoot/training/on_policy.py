@@ -87,7 +87,7 @@ class OnPolicyLearner:
             NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
         """
         began = time.perf_counter()
-        rows, simulating = self._collect(jnp.float32(progress))
+        rows, simulating = self._collect()
         self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size)
         finite = bool(episodes["finite"])
         collected = time.perf_counter()
@@ -157,7 +157,7 @@ class OnPolicyLearner:
     def close(self) -> None:
         """Nothing is held but the engine, which is closed by who made it."""
 
-    def _collect(self, progress: jax.Array) -> tuple[jax.Array, float]:
+    def _collect(self) -> tuple[jax.Array, float]:
         """Step the copies `horizon` times; return (T+1, N, D + A + 3) rows and the seconds spent in the simulator."""
         state = self._state
         horizon, copies = self._recipe.on_policy.horizon, self.engine.num_envs
@@ -169,13 +169,13 @@ class OnPolicyLearner:
         step, advance, clock = self._step, self.engine.advance, time.perf_counter
         frame, answer = self._frame, self._answer
         simulating = 0.0
-        carry, answer = step(carry, state.parameters, state.normaliser, noise, progress, frame, answer)
+        carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
         for _ in range(horizon):
             host = np.asarray(answer)
             before = clock()
             frame = advance(host[:, :-1], host[:, -1] > 0.5)
             simulating += clock() - before
-            carry, answer = step(carry, state.parameters, state.normaliser, noise, progress, frame, answer)
+            carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
         self._frame, self._answer = frame, answer
         return carry[0], simulating
 
@@ -186,7 +186,7 @@ def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return key, jax.random.normal(use, size)
 
 
-def _step(interpret, recipe, info, carry, parameters, normaliser, noise, progress, frame, previous):
+def _step(interpret, recipe, info, carry, parameters, normaliser, noise, frame, previous):
     """One moment of all copies in one compiled call: read the frame, decide, note the row.
 
     Returns the carry (rows, index) and (N, A + 1): the actions in the task's units, and whether the episode ended.
@@ -195,9 +195,7 @@ def _step(interpret, recipe, info, carry, parameters, normaliser, noise, progres
     signals = interpret(frame, previous[:, :-1])
     sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index])
     started = previous[:, -1] > 0.5
-    reward = wrapped_reward(
-        recipe.wrappers, info, signals.reward, signals.terminated, started, progress, previous[:, :-1]
-    )
+    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-1])
     row = pack_row(signals.observation, sample, reward, signals.terminated, signals.truncated)
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     action = to_bounds(sample, info.action_low, info.action_high)

@@ -32,7 +32,6 @@ class Order(NamedTuple):
         moments: T, how many steps each copy shall make.
         steps: environment steps made so far, of all samplers together.
         copies: copies of all samplers together.
-        progress: how much of the training has been done, in [0, 1].
         actor: the networks to act with.
         normaliser: the observations' statistics.
         states: (M, D) observations in which perturbed actors are compared, or None while there are none.
@@ -41,7 +40,6 @@ class Order(NamedTuple):
     moments: int
     steps: int
     copies: int
-    progress: float
     actor: Parameters
     normaliser: Normaliser
     states: np.ndarray | None
@@ -122,7 +120,6 @@ class Sampler:
                 self.exploration.draw(steps),
                 *self._chance(steps),
                 self.exploration.by_weights,
-                order.progress,
                 self._frame,
                 self._answer,
             )
@@ -204,7 +201,7 @@ class Sampler:
 
 
 def _step(
-    interpret, recipe, info, actor, others, normaliser, noise, own_noise, random, by_weights, progress, frame, previous
+    interpret, recipe, info, actor, others, normaliser, noise, own_noise, random, by_weights, frame, previous
 ) -> tuple[jax.Array, jax.Array]:
     """One moment of all copies in one compiled call: read the frame, decide, make the row.
 
@@ -222,9 +219,7 @@ def _step(
             own = jax.vmap(lambda weights, x: one(weights, normaliser, x))(others, signals.observation)
             action = jnp.where(by_weights[:, None], own, action)
     started = previous[:, -2] > 0.5
-    reward = wrapped_reward(
-        recipe.wrappers, info, signals.reward, signals.terminated, started, progress, previous[:, :-2]
-    )
+    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-2])
     row = pack_row(signals.observation, action, reward, signals.terminated, signals.truncated)
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     task_action = to_bounds(action, info.action_low, info.action_high)

@@ -1,0 +1,51 @@
+"""The settings of PPO."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from surefoot.settings import Settings
+
+
+class PPOSettings(Settings):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
+
+    horizon: int = Field(256, ge=1, le=1_000_000)
+    """T, how many steps each copy makes between updates."""
+    epochs: int = Field(5, ge=1, le=1000)
+    """How many times an update goes over the collected transitions."""
+    minibatch_size: int = Field(512, ge=2)
+    """Transitions per gradient step; the last minibatch of an epoch may hold fewer."""
+    discount: float = Field(0.99, ge=0, le=1)
+    """Gamma."""
+    trace_decay: float = Field(0.95, ge=0, le=1)
+    """Lambda of the advantage estimate; 0 gives the one-step temporal difference."""
+    clip: float = Field(0.2, gt=0)
+    """Epsilon, how far the probability ratio may move before the surrogate goes flat."""
+    value_clip: float = Field(0.0, ge=0)
+    """How far a value may move from its old one before its loss goes flat, in units of the scaled return; 0: free."""
+    value_loss: Literal["squared", "huber"] = "squared"
+    """Half the squared error, or the smooth-L1 loss of `aidl2023`."""
+    value_weight: float = Field(0.5, ge=0)
+    """c1, the weight of the value loss."""
+    entropy_weight: float = Field(0.0, ge=0)
+    """c2, the weight of the entropy bonus."""
+    normalise_advantages: Literal["minibatch", "batch", "none"] = "minibatch"
+    """Over what advantages are given mean 0 and deviation 1."""
+    scale_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020, section 3)."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Adam's step size at the start."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
+    """Constant; falling over the training to `final_learning_rate`; or following the KL divergence."""
+    final_learning_rate: float = Field(0.0, ge=0)
+    """The step size at the end of a linear or cosine schedule."""
+    desired_kl: float = Field(0.01, gt=0)
+    """The divergence per update that an adaptive rate steers towards (Heess et al. 2017 style, as in RSL-RL)."""
+    stop_kl: float = Field(0.0, ge=0)
+    """Leave the update once a minibatch's divergence exceeds this; 0: never."""
+    gradient_clip: float = Field(0.5, ge=0)
+    """The largest norm of the gradient; 0: no limit."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """The policy that is evaluated and saved is a moving average of the parameters over iterations, in which the past
+    keeps this share each time (Polyak and Juditsky 1992); 0: the newest parameters."""
