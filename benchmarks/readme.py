@@ -44,9 +44,9 @@ def walk() -> str:
     """Say what `make walk` came to; its file is what `surefoot evaluate RUN --json` prints."""
     result = json.loads(_path("make-walk").read_text())[0]
     return (
-        f"`make walk` made this one, by an earlier recipe, on two cores in {result['training_seconds'] / 60:.1f} minutes of training. Its "
-        f"policy comes to {result['return']['mean']:.0f} points over\n{result['episodes']} fresh episodes and falls in "
-        f"{result['falls']} of them ([figures](results/make-walk.json)); 300 is called solved.\n"
+        f"`make walk` made this one, by an earlier recipe, on two cores in {result['training_seconds'] / 60:.1f} minutes "
+        f"of training. Its policy\ncomes to {result['return']['mean']:.0f} points over {result['episodes']} fresh episodes "
+        f"and falls in {result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
     )
 
 
