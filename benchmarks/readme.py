@@ -43,10 +43,11 @@ def _filled(text: str, name: str, content: str) -> str:
 def walk() -> str:
     """Say what `make walk` came to; its file is what `surefoot evaluate RUN --json` prints."""
     result = json.loads(_path("make-walk").read_text())[0]
+    minutes = result["training_seconds"] / 60
     return (
-        f"`make walk` made this one, by an earlier recipe, on two cores in {result['training_seconds'] / 60:.1f} minutes "
-        f"of training. Its policy\ncomes to {result['return']['mean']:.0f} points over {result['episodes']} fresh episodes "
-        f"and falls in {result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
+        f"`make walk` made this one, by an earlier recipe, on two cores in {minutes:.1f} minutes of training. Its policy\n"
+        f"comes to {result['return']['mean']:.0f} points over {result['episodes']} fresh episodes and falls in "
+        f"{result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
     )
 
 
