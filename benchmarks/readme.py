@@ -43,10 +43,10 @@ def _filled(text: str, name: str, content: str) -> str:
 def walk() -> str:
     """Say what `make walk` came to; its file is what `surefoot evaluate RUN --json` prints."""
     result = json.loads(_path("make-walk").read_text())[0]
-    minutes = result["training_seconds"] / 60
+    minutes, mean = result["training_seconds"] / 60, result["return"]["mean"]
     return (
-        f"`make walk` made this one, by an earlier recipe, on two cores in {minutes:.1f} minutes of training. Its policy\n"
-        f"comes to {result['return']['mean']:.0f} points over {result['episodes']} fresh episodes and falls in "
+        f"`make walk` made this one, by an earlier recipe, on two cores in {minutes:.1f} minutes of training. "
+        f"Its policy\ncomes to {mean:.0f} points over {result['episodes']} fresh episodes and falls in "
         f"{result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
     )
 
