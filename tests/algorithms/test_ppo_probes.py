@@ -57,7 +57,7 @@ class Probe(Engine):
         nothing = np.zeros(COPIES)
         return pack(self.observation[:, None], nothing, nothing, nothing)
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         assert (action >= LOW).all() and (action <= HIGH).all()
         signals = self.play(self.observation, action[:, 0])
         fresh = (self.first(), *[np.zeros(COPIES)] * 3)

@@ -124,7 +124,7 @@ class PlainLoop:
             rows.append([*observation, 0.0, False, False])
         return np.array(rows, np.float32)
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         rows = []
         for i, env in enumerate(self.envs):
             if finished[i]:

@@ -383,7 +383,7 @@ class Probe(Engine):
         nothing = np.zeros(COPIES)
         return pack(self.observation[:, None], nothing, nothing, nothing)
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         second = self.observation == 0
         cost = np.square(action[:, 0] - 1 - self.observation)
         reward = np.where(finished, 0, second - cost)

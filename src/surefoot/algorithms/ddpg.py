@@ -41,6 +41,8 @@ from surefoot.policies.policy import prepare
 
 # PyTorch's default (torch.nn.BatchNorm1d): the share of a new batch in the running statistics.
 _STATISTICS_RATE = 0.1
+# Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
+_ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
 _NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
 
 
@@ -111,7 +113,9 @@ def init(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("policy", "settings"), donate_argnames="state")
+@functools.partial(
+    jax.jit, static_argnames=("policy", "settings"), donate_argnames="state", compiler_options=_ONE_PRODUCT_PER_THREAD
+)
 def update(
     state: DDPGState,
     transitions: Transitions,

@@ -5,13 +5,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.policies.networks import PolicySettings
 from surefoot.settings import Scalar, Settings
 from surefoot.tasks.wrappers import WrapperSettings
 
-Algorithm = Literal["ppo", "ddpg", "td3", "sac"]
+Algorithm = Literal["ppo", "ddpg", "td3", "sac", "ars"]
 _ALGORITHMS: tuple[str, ...] = typing.get_args(Algorithm)
 
 # What networks look like in the papers' own code, where a recipe does not say.
@@ -20,6 +21,7 @@ _POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
     "ddpg": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
     "td3": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
     "sac": _OFF_POLICY | {"mean": "squashed", "std": "network", "minimum_std": 1e-5},
+    "ars": {"actor": [], "critic": []},
 }
 
 
@@ -83,6 +85,7 @@ class Recipe(Settings):
     ddpg: DDPGSettings | None = None
     td3: TD3Settings | None = None
     sac: SACSettings | None = None
+    ars: ARSSettings | None = None
     training: TrainingSettings = TrainingSettings()
 
     @property
@@ -95,6 +98,12 @@ class Recipe(Settings):
         """The settings of the on-policy algorithm."""
         assert self.ppo is not None
         return self.ppo
+
+    @property
+    def search(self) -> ARSSettings:
+        """The settings of random search."""
+        assert self.ars is not None
+        return self.ars
 
     @property
     def off_policy(self) -> DDPGSettings:
@@ -129,6 +138,8 @@ class Recipe(Settings):
             raise ValueError(f"engine.copies = {self.engine.copies} cannot be shared among {samplers} samplers")
         if self.ppo is not None:
             _check_on_policy(self)
+        elif self.ars is not None:
+            _check_search(self)
         else:
             _check_off_policy(self)
         return self
@@ -149,6 +160,28 @@ def _check_on_policy(recipe: Recipe) -> None:
     if recipe.policy.batch_norm or recipe.policy.mean == "squashed":
         which = "policy.batch_norm" if recipe.policy.batch_norm else "policy.mean = 'squashed'"
         raise ValueError(f"{which} is not for PPO")
+
+
+def _check_search(recipe: Recipe) -> None:
+    settings, policy, copies = recipe.search, recipe.policy, recipe.engine.copies
+    if recipe.training.mode == "asynchronous":
+        raise ValueError("training.mode = 'asynchronous' is not for 'ars', which learns from all its episodes at once")
+    if copies > 2 * settings.directions:
+        raise ValueError(
+            f"engine.copies = {copies} is more than the {2 * settings.directions} episodes of an iteration "
+            "(2 x ars.directions)"
+        )
+    if (settings.top_directions or 0) > settings.directions:
+        raise ValueError(
+            f"ars.top_directions = {settings.top_directions} is more than ars.directions = {settings.directions}"
+        )
+    if policy.trunk or policy.critic:
+        which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
+        raise ValueError(f"{which}: 'ars' has an actor only")
+    if policy.batch_norm or policy.mean == "squashed" or policy.std != "learned":
+        which = "policy.batch_norm = true" if policy.batch_norm else f"policy.mean = '{policy.mean}'"
+        which = f"policy.std = '{policy.std}'" if policy.std != "learned" else which
+        raise ValueError(f"{which} is not for 'ars'")
 
 
 def _check_off_policy(recipe: Recipe) -> None:

@@ -28,6 +28,7 @@ _ALGORITHMS = {
     "ddpg": "deep deterministic policy gradients (Lillicrap et al. 2016)",
     "td3": "twin delayed DDPG (Fujimoto et al. 2018)",
     "sac": "soft actor-critic (Haarnoja et al. 2018)",
+    "ars": "augmented random search (Mania et al. 2018)",
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "none"}

@@ -70,7 +70,7 @@ class BatchEngine(Engine):
         if self._limit:
             self._elapsed[:] = random.integers(0, self._limit, self.num_envs)
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._ctrl[:] = action
         before = self._position.copy()
         self._before_step[:] = self._batch.state
@@ -86,7 +86,8 @@ class BatchEngine(Engine):
         self._elapsed += 1
         self._check_physics(action)
         if some_finished:
-            self._reset(np.flatnonzero(finished).astype(np.int32))
+            begun = finished if resting is None else finished & ~resting
+            self._reset(np.flatnonzero(begun).astype(np.int32))
             before[finished] = self._position[finished]
         return self._frame(finished, before)
 

@@ -86,12 +86,14 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         """
 
     @abc.abstractmethod
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         """Step the copies and return the next frame, (N, K) float32, a fresh array.
 
         Args:
             action: (N, A) float32, within the action space's bounds.
             finished: (N,) bool, the copies whose previous frame ended their episode; they are reset instead.
+            resting: (N,) bool, finished copies that are left as they are, at no cost, until a later call resets them;
+                their rows of the frame say nothing. None: no copy rests.
 
         Raises:
             EngineError: a simulator failed; the message names the copy.

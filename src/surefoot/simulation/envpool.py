@@ -93,16 +93,28 @@ class EnvPoolEngine(Engine):
         observation, _ = self._pool.reset()
         return pack(observation, 0.0, False, False)
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
         if not np.array_equal(finished, self._ended):
             raise EngineError(
                 "engine 'envpool' resets exactly the copies whose episode has ended; pass the last frame's "
                 "terminated | truncated as finished, or use engine 'processes'"
             )
+        if resting is not None:
+            return self._advance_some(action, finished, np.flatnonzero(~resting).astype(np.int32))
         observation, reward, terminated, truncated, _ = self._pool.step(action)
         self._ended = terminated | truncated
         frame = pack(observation, reward, terminated, truncated)
+        frame[finished, observation.shape[1]] = 0.0
+        return frame
+
+    def _advance_some(self, action: np.ndarray, finished: np.ndarray, copies: np.ndarray) -> np.ndarray:
+        """Step some copies and leave the others as they are."""
+        observation, reward, terminated, truncated, info = self._pool.step(action[copies], copies)
+        copies = info["env_id"]  # they come in any order
+        self._ended[copies] = terminated | truncated
+        frame = np.zeros((self.num_envs, observation.shape[1] + 3), np.float32)
+        frame[copies] = pack(observation, reward, terminated, truncated)
         frame[finished, observation.shape[1]] = 0.0
         return frame
 

@@ -97,10 +97,11 @@ class ProcessesEngine(Engine):
         self._obey(BEGIN)
         return self._frame()
 
-    def advance(self, action: np.ndarray, finished: np.ndarray) -> np.ndarray:
+    def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
         self._shared.action[:] = action
         self._shared.finished[:] = finished
+        self._shared.resting[:] = False if resting is None else resting
         cut = [copy for copy in self._obey(STEP) if not finished[copy]]
         if cut:
             frame, size = self._shared.frame, self._info.observation_size

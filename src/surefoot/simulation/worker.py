@@ -69,17 +69,19 @@ class Shared(NamedTuple):
         action: (N, A) float32.
         frame: (N, D + 3) float32: observation, reward, terminated, truncated.
         finished: (N,) bool, the copies to reset instead of step.
+        resting: (N,) bool, the copies to leave as they are.
     """
 
     seed: np.ndarray
     action: np.ndarray
     frame: np.ndarray
     finished: np.ndarray
+    resting: np.ndarray
 
 
 def shared_size(num_envs: int, observation_size: int, action_size: int) -> int:
     """Return how many bytes `share` maps."""
-    return num_envs * (8 + 4 * action_size + 4 * (observation_size + 3) + 1)
+    return num_envs * (8 + 4 * action_size + 4 * (observation_size + 3) + 2)
 
 
 def share(file: int, num_envs: int, observation_size: int, action_size: int) -> Shared:
@@ -98,6 +100,7 @@ def share(file: int, num_envs: int, observation_size: int, action_size: int) -> 
         action=take(np.float32, num_envs, action_size),
         frame=take(np.float32, num_envs, observation_size + 3),
         finished=take(np.bool_, num_envs),
+        resting=take(np.bool_, num_envs),
     )
 
 
@@ -153,12 +156,15 @@ class Copies:
             self._write(copy, observation)
 
     def step(self) -> None:
-        """Step every copy by its shared action, or reset it where it is finished."""
+        """Step every copy by its shared action, or reset it where it is finished, or let it rest."""
         # A fresh array, because an environment may keep the action it was given.
         actions = self._shared.action[self._rows].astype(self._action_dtype)
         finished = self._shared.finished[self._rows].tolist()
-        for (copy, env), action, reset in zip(self._envs, actions, finished, strict=True):
+        resting = self._shared.resting[self._rows].tolist()
+        for (copy, env), action, reset, rests in zip(self._envs, actions, finished, resting, strict=True):
             self.current = copy
+            if rests:
+                continue
             if reset:
                 observation, _ = env.reset()
                 self._write(copy, observation)

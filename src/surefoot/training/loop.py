@@ -26,6 +26,7 @@ from surefoot.training.judge import Judge, Verdict
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
+from surefoot.training.search import SearchLearner
 
 # Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
 _SEEDS_APART = 9973
@@ -134,6 +135,8 @@ class _Training:
             engines = self._make_engines(closing)
             if self.recipe.algorithm == "ppo":
                 self.learner = OnPolicyLearner(self.recipe, self.info, engines[0])
+            elif self.recipe.algorithm == "ars":
+                self.learner = SearchLearner(self.recipe, self.info, engines[0], self._must_stop)
             else:
                 self.learner = OffPolicyLearner(self.recipe, self.info, engines)
             closing.callback(self.learner.close)
@@ -245,7 +248,9 @@ class _Training:
         began = time.perf_counter()
         after = counters.steps + self.learner.steps_per_iteration
         values = self.learner.iterate(min(1.0, after / self.settings.steps))
-        counters.steps = after
+        if values is None:  # broken off
+            return
+        counters.steps += self.learner.steps_per_iteration
         counters.iterations += 1
         values["steps_per_second"] = self.learner.steps_per_iteration / (time.perf_counter() - began)
         self._log(values, counters.steps)

@@ -91,8 +91,8 @@ class OffPolicyLearner:
             EngineError: a simulator failed.
         """
         clock = time.perf_counter
-        sums = jnp.zeros(len(ddpg.METRICS))
-        rounds, learning, simulating = 0, 0.0, 0.0
+        learnt: list[jax.Array] = []
+        learning, simulating = 0.0, 0.0
         began = clock()
         episodes: list[tuple[float, int]] = []
         for _ in range(self._rounds):
@@ -101,13 +101,13 @@ class OffPolicyLearner:
                 simulating += self._remember(wait_for(), episodes)
             before = clock()
             if self._steps > self._settings.warmup_steps and self._replay.can_sample:
-                sums = sums + self._learn(progress)
-                rounds += 1
+                learnt.append(self._learn(progress))
             learning += clock() - before
             if self._pool is not None:
                 simulating += self._remember(wait_for(), episodes)
         before = clock()
-        metrics = np.asarray(sums) / max(rounds, 1)
+        rounds = len(learnt)
+        metrics = np.mean(jax.device_get(learnt), axis=0) if learnt else np.zeros(0)
         learning += clock() - before
         if not np.isfinite(metrics).all():
             raise NonFiniteError("the loss is not finite", {"log": metrics})
@@ -228,7 +228,7 @@ class OffPolicyLearner:
             self._random, self._updates_per_round, settings.batch_size, settings.n_step, settings.discount
         )
         self._state, metrics = ddpg.update(
-            self._state, transitions, jnp.float32(progress), self._mirror, self._recipe.policy, settings
+            self._state, transitions, np.float32(progress), self._mirror, self._recipe.policy, settings
         )
         return metrics
 

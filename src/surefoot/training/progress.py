@@ -100,4 +100,4 @@ class Progress:
 
     def _seconds_left(self, steps: int, now: float) -> float:
         began, done = self._began_at
-        return (self._total - steps) * (now - began) / max(steps - done, 1)
+        return max(0, self._total - steps) * (now - began) / max(steps - done, 1)

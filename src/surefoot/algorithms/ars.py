@@ -1,0 +1,124 @@
+"""Augmented random search: walk where random changes of the weights pay.
+
+    repeat
+        draw N directions d_k, standard normal, of the shape of the weights w
+        for each, run one episode with w + nu d_k and one with w - nu d_k: returns r_k+ and r_k-
+        keep the b directions whose better return, max(r_k+, r_k-), is greatest
+        w moves by  alpha / (b sigma)  sum_k (r_k+ - r_k-) d_k,  sigma the deviation of the 2 b returns
+        V2: merge all that was observed into the statistics by which observations are normalised
+
+Mania, Guy, Recht 2018 (arXiv 1803.07055), algorithms 1 and 2. Nothing is differentiated. Directions are numbered in
+pairs, *candidates*: 2 k is w + nu d_k, 2 k + 1 is w - nu d_k.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from surefoot.algorithms.ars_settings import ARSSettings
+from surefoot.policies.networks import Layer, Parameters, PolicySettings, init_actor
+from surefoot.policies.normaliser import Normaliser, init_normaliser
+
+
+class ARSState(NamedTuple):
+    """All that one iteration carries to the next.
+
+    Attributes:
+        parameters: the policy.
+        normaliser: the statistics of all observations.
+        key: a JAX random key.
+    """
+
+    parameters: Parameters
+    normaliser: Normaliser
+    key: jax.Array
+
+
+METRICS = ("search/deviation", "search/best", "search/step", "search/weights", "step_size")
+
+
+def init(key: jax.Array, observation_size: int, action_size: int, policy: PolicySettings) -> ARSState:
+    """Make the state before any learning: a linear policy starts at zero, a network at random."""
+    use, key = jax.random.split(key)
+    parameters = init_actor(use, observation_size, action_size, policy)
+    if not policy.actor:
+        parameters["actor"] = jax.tree.map(jnp.zeros_like, parameters["actor"])
+    return ARSState(parameters, init_normaliser(observation_size), key)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def draw(state: ARSState, settings: ARSSettings) -> tuple[ARSState, list[Layer]]:
+    """Draw N directions, the layers of the actor with one more dimension in front."""
+    key, use = jax.random.split(state.key)
+    leaves, shape = jax.tree_util.tree_flatten_with_path(state.parameters["actor"])
+    keys = jax.random.split(use, len(leaves))
+    drawn = [
+        jax.random.normal(key, (settings.directions, *leaf.shape))
+        if settings.biases or path[-1].key == "weight"
+        else jnp.zeros((settings.directions, *leaf.shape))
+        for key, (path, leaf) in zip(keys, leaves, strict=True)
+    ]
+    return state._replace(key=key), jax.tree.unflatten(shape, drawn)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def candidates(
+    state: ARSState, directions: list[Layer], numbers: jax.Array, share: jax.Array, settings: ARSSettings
+) -> list[Layer]:
+    """Return the actors of candidates `numbers` (C,), layers with one more dimension in front.
+
+    Args:
+        state: where the search is.
+        directions: as drawn.
+        numbers: (C,) int, which candidates.
+        share: (), what is left of nu.
+        settings: the algorithm's.
+    """
+    sign = jnp.where(numbers % 2, -1.0, 1.0) * share * settings.noise
+
+    def one(weight: jax.Array, direction: jax.Array) -> jax.Array:
+        return weight + sign.reshape(-1, *[1] * weight.ndim) * direction[numbers // 2]
+
+    return jax.tree.map(one, state.parameters["actor"], directions)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def update(
+    state: ARSState, directions: list[Layer], returns: jax.Array, share: jax.Array, settings: ARSSettings
+) -> tuple[ARSState, jax.Array]:
+    """Move the weights.
+
+    Args:
+        state: where the search is.
+        directions: as drawn.
+        returns: (2 N,), of the candidates.
+        share: (), what is left of alpha.
+        settings: the algorithm's.
+
+    Returns:
+        The next state and the metrics named in `METRICS`, (len(METRICS),).
+    """
+    pairs = returns.reshape(-1, 2)
+    count = min(settings.top_directions or settings.directions, settings.directions)
+    best = jnp.argsort(-pairs.max(1), stable=True)[:count]
+    deviation = pairs[best].std()
+    # Where all returns are the same there is nothing to learn, and nothing to divide by.
+    size = share * settings.step_size / (count * jnp.maximum(deviation, 1e-6))
+    gain = size * (pairs[best, 0] - pairs[best, 1])
+    steps = jax.tree.map(lambda direction: jnp.tensordot(gain, direction[best], 1), directions)
+    actor = jax.tree.map(jnp.add, state.parameters["actor"], steps)
+    parameters = state.parameters.copy()
+    parameters["actor"] = actor
+    metrics = [deviation, returns.max(), _norm(steps), _norm(actor), share * settings.step_size]
+    return state._replace(parameters=parameters), jnp.stack(metrics)
+
+
+def effective(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
+    """Return the statistics that observations are normalised by."""
+    return normaliser._replace(variance=jnp.maximum(normaliser.variance, settings.variance_floor))
+
+
+def _norm(tree: list[Layer]) -> jax.Array:
+    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))

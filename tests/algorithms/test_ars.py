@@ -1,0 +1,116 @@
+"""Augmented random search, held equal to the paper's formulas in plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surefoot.algorithms import ars
+from surefoot.algorithms.ars_settings import ARSSettings
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.normaliser import init_normaliser
+
+LINEAR = PolicySettings(actor=(), critic=())
+OBSERVATION, ACTION = 5, 3
+ONE = jnp.ones(())
+# Returns of eight directions, as a search noted them: forwards, backwards.
+RETURNS = np.array(
+    [
+        [-93.1, -101.4],
+        [-87.0, -112.9],
+        [3.2, -99.8],
+        [-105.5, -98.7],
+        [-92.2, -92.4],
+        [-110.1, 1.7],
+        [-88.8, -89.0],
+        [-120.3, -97.1],
+    ],
+    np.float32,
+)
+
+
+def start(settings: ARSSettings, policy: PolicySettings = LINEAR, seed: int = 0):
+    state = ars.init(jax.random.PRNGKey(seed), OBSERVATION, ACTION, policy)
+    return ars.draw(state, settings)
+
+
+def by_the_paper(weights, directions, returns, top, step_size):
+    """Mania et al. 2018, algorithm 1, steps 6 and 7; by hand."""
+    order = sorted(range(len(returns)), key=lambda k: -max(returns[k]))[:top]
+    sigma = np.std([returns[k][sign] for k in order for sign in (0, 1)])
+    total = sum((float(returns[k][0]) - float(returns[k][1])) * directions[k] for k in order)
+    return weights + step_size / (top * sigma) * total
+
+
+@pytest.mark.parametrize("top", [None, 1, 3, 8])
+def test_an_update_is_the_papers(top):
+    settings = ARSSettings(directions=8, top_directions=top, step_size=0.05)
+    state, directions = start(settings)
+    drawn = np.asarray(directions[0]["weight"], float)
+    state, metrics = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), ONE, settings)
+    expected = by_the_paper(np.zeros((OBSERVATION, ACTION)), drawn, RETURNS, top or 8, 0.05)
+    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
+    found = dict(zip(ars.METRICS, np.asarray(metrics), strict=True))
+    assert found["search/step"] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
+    assert found["search/best"] == pytest.approx(3.2)
+    # A second update goes on from there.
+    state, directions = ars.draw(state, settings)
+    drawn = np.asarray(directions[0]["weight"], float)
+    state, _ = ars.update(state, directions, jnp.asarray(RETURNS[::-1].ravel()), ONE, settings)
+    expected = by_the_paper(expected, drawn, RETURNS[::-1], top or 8, 0.05)
+    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
+
+
+def test_candidates_are_pairs_around_the_weights():
+    settings = ARSSettings(directions=4, noise=0.5)
+    state, directions = start(settings, PolicySettings(actor=(6,), critic=()))
+    numbers = jnp.array([0, 1, 6, 7, 7])
+    actors = ars.candidates(state, directions, numbers, 0.5 * ONE, settings)
+    for layer, actor, direction in zip(state.parameters["actor"], actors, directions, strict=True):
+        change = np.asarray(actor["weight"] - layer["weight"][None])
+        drawn = 0.25 * np.asarray(direction["weight"])
+        np.testing.assert_allclose(change, [drawn[0], -drawn[0], drawn[3], -drawn[3], -drawn[3]], atol=1e-6)
+        np.testing.assert_array_equal(actor["bias"], np.zeros_like(actor["bias"]))
+
+
+def test_a_linear_policy_starts_at_zero_and_a_network_does_not():
+    settings = ARSSettings()
+    assert not np.any(start(settings)[0].parameters["actor"][0]["weight"])
+    assert np.all(np.any(start(settings, PolicySettings(actor=(6,), critic=()))[0].parameters["actor"][0]["weight"]))
+
+
+def test_directions_are_standard_normal_and_leave_biases_alone_unless_asked():
+    state, directions = start(ARSSettings(directions=3000))
+    weights = np.asarray(directions[0]["weight"])
+    assert abs(weights.mean()) < 0.02 and abs(weights.std() - 1) < 0.02
+    assert not np.any(directions[0]["bias"])
+    assert np.any(start(ARSSettings(biases=True))[1][0]["bias"])
+    # The next ones are others.
+    again = ars.draw(state, ARSSettings(directions=3000))[1]
+    assert abs(np.corrcoef(weights.ravel(), np.asarray(again[0]["weight"]).ravel())[0, 1]) < 0.02
+
+
+def test_equal_returns_teach_nothing():
+    settings = ARSSettings(directions=8)
+    state, directions = start(settings)
+    state, metrics = ars.update(state, directions, jnp.full(16, -3.0), ONE, settings)
+    assert not np.any(state.parameters["actor"][0]["weight"])
+    assert np.isfinite(np.asarray(metrics)).all()
+
+
+def test_a_known_slope_is_climbed():
+    """Returns that are highest at given weights: they are found."""
+    settings = ARSSettings(directions=16, top_directions=8, step_size=0.05, noise=0.05)
+    goal = np.random.default_rng(0).normal(size=(OBSERVATION, ACTION)).astype(np.float32)
+    state = ars.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, LINEAR)
+    for _ in range(300):
+        state, directions = ars.draw(state, settings)
+        tried = ars.candidates(state, directions, jnp.arange(32), ONE, settings)[0]["weight"]
+        state, _ = ars.update(state, directions, -jnp.square(tried - goal).sum((1, 2)), ONE, settings)
+    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], goal, atol=0.2)
+
+
+def test_the_floor_of_the_variance():
+    normaliser = init_normaliser(2)._replace(variance=jnp.array([1e-4, 4.0]))
+    floored = ars.effective(normaliser, ARSSettings(variance_floor=0.01))
+    np.testing.assert_allclose(floored.variance, [0.01, 4.0])

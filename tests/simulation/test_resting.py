@@ -1,0 +1,54 @@
+"""Copies that rest stay as they are, whatever the engine, and the others do not notice."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from surefoot.simulation.choose import make_engine
+from surefoot.simulation.engine import Engine
+from surefoot.tasks.catalogue import find_task
+
+COPIES, STEPS = 3, 40
+
+
+def run(engine: Engine, pauses: dict[int, int]) -> tuple[list[list[np.ndarray]], int]:
+    """Step until each copy has made `STEPS` steps; copy i rests for `pauses[i]` of them whenever its episode ends.
+
+    Returns the observations of each copy, those at rest left out, and how often any copy rested.
+    """
+    rests = 0
+    action = np.full((COPIES, engine.single_action_space.shape[0]), 0.9, np.float32)
+    observed: list[list[np.ndarray]] = [[] for _ in range(COPIES)]
+    frame = engine.begin(3)
+    finished, resting = np.zeros((2, COPIES), bool)
+    left = np.zeros(COPIES, int)
+    answer = engine._interpret(frame, action)
+    while min(map(len, observed)) < STEPS:
+        for copy in np.flatnonzero(~resting):
+            observed[copy].append(np.array(answer.observation[copy]))
+        ended = np.asarray(answer.terminated | answer.truncated) & ~finished & ~resting
+        left[ended] = [pauses.get(copy, 0) for copy in np.flatnonzero(ended)]
+        finished = ended | resting
+        resting = finished & (left > 0)
+        left -= resting
+        rests += int(resting.sum())
+        frame = engine.advance(action, finished, resting if resting.any() else None)
+        answer = engine._interpret(frame, action)
+    return observed, rests
+
+
+@pytest.mark.parametrize("name, task", [("batch", "Hopper-v5"), ("processes", "Hopper-v5"), ("envpool", "Hopper-v5")])
+def test_resting_changes_nothing_for_anybody(name, task):
+    if name == "envpool" and importlib.util.find_spec("envpool") is None:
+        pytest.skip("EnvPool is not installed")
+    found = []
+    for pauses in ({}, {0: 7, 2: 1}):
+        engine = make_engine(name, find_task(task), COPIES, 2, seed=3)
+        found.append(run(engine, pauses))
+        engine.close()
+    (plain, _), (rested, rests) = found
+    assert rests >= 8
+    for one, other in zip(plain, rested, strict=True):
+        for step in range(STEPS):
+            np.testing.assert_array_equal(one[step], other[step])

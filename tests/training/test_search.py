@@ -1,0 +1,191 @@
+"""Random search on an engine: every candidate runs one episode, as it would alone."""
+
+import dataclasses
+import signal
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surefoot.algorithms import ars
+from surefoot.errors import InputError
+from surefoot.face import load, train_recipe
+from surefoot.recipes.files import default_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.metrics import read_metrics
+from surefoot.settings import validate
+from surefoot.simulation.choose import make_engine
+from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
+from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.training.loop import resume
+from surefoot.training.progress import Progress
+from surefoot.training.search import SearchLearner
+
+TINY = {"engine.copies": 4, "ars.directions": 4, "training.evaluation_episodes": 2, "training.checkpoint_every_s": 0}
+
+
+def make_recipe(task: str, **changes: Any) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(Recipe, replaced(default_recipe(task, "ars"), TINY | changes), "test")
+
+
+def short(task: str, steps: int) -> TaskInfo:
+    return dataclasses.replace(find_task(task), max_episode_steps=steps)
+
+
+def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> SearchLearner:
+    learner = SearchLearner(recipe, info, make_engine(engine_name, info, recipe.engine.copies, 1), lambda: False)
+    learner.start(7)
+    return learner
+
+
+@pytest.mark.parametrize("statistics", ["iteration", "step"])
+def test_a_candidates_return_is_what_it_earns_alone(statistics):
+    """In Gymnasium's own environment, from the same seed, by a product of matrices."""
+    recipe = make_recipe("Pendulum-v1", engine__copies=8, ars__statistics=statistics, ars__reward_clip=5.0)
+    info = find_task("Pendulum-v1")
+    learner = start(recipe, info, "processes")
+    learner._state = learner._state._replace(  # weights to tell apart, statistics to divide by
+        parameters=learner._state.parameters | {"actor": [{"weight": jnp.ones((3, 1)), "bias": jnp.zeros(1)}]},
+        normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
+    )
+    state, directions = ars.draw(learner._state, recipe.search)
+    tried = learner._try(state, directions, jnp.ones(()))
+    assert tried is not None
+    returns, learnt, lengths, seen, _ = tried
+    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.ones(()), recipe.search)[0]["weight"])
+    env: Any = gymnasium.make("Pendulum-v1")
+    for number in range(8):
+        observation, _ = env.reset(seed=7 + number)
+        true, clipped = 0.0, 0.0
+        for _ in range(200):
+            scaled = (observation - np.array([0.1, 0.2, 0.3])) @ weights[number]
+            observation, reward, *_ = env.step(np.clip(2 * scaled, -2, 2).astype(np.float32))
+            true += reward
+            clipped += np.clip(reward, -5, 5)
+        assert returns[number] == pytest.approx(true, rel=1e-2)
+        assert learnt[number] == pytest.approx(clipped, rel=1e-2)
+    assert lengths.tolist() == [200] * 8
+    assert float(seen.count) == pytest.approx(1e6 + 8 * 200)
+    learner.engine.close()
+
+
+@pytest.mark.parametrize("copies", [1, 3, 8])
+def test_every_candidate_runs_once_whatever_the_number_of_copies(copies, monkeypatch):
+    """On episodes of different lengths: no step is made that belongs to none of them."""
+    recipe = make_recipe("Hopper-v5", engine__copies=copies)
+    learner = start(recipe, find_task("Hopper-v5"))
+    advance, stepped, begun = learner.engine.advance, [], []
+
+    def counting(action, finished, resting=None):
+        stepped.append(int((~finished).sum()))
+        begun.append(int((finished if resting is None else finished & ~resting).sum()))
+        return advance(action, finished, resting)
+
+    monkeypatch.setattr(learner.engine, "advance", counting)
+    for iteration in range(2):
+        stepped.clear(), begun.clear()
+        values = learner.iterate(0.0)
+        assert values is not None and values["train/episodes"] == 8
+        assert sum(stepped) == learner.steps_per_iteration == round(8 * values["train/length"])
+        assert sum(begun) == 8 - (copies if iteration == 0 else 0)
+        assert not np.isclose(values["search/deviation"], 0)
+    assert float(learner._state.normaliser.count) > 100
+    learner.engine.close()
+
+
+def test_v1_leaves_observations_as_they_are():
+    recipe = make_recipe("Hopper-v5", policy__normalise_observations=False)
+    learner = start(recipe, find_task("Hopper-v5"))
+    learner.iterate(0.0)
+    assert float(learner._state.normaliser.count) == 0
+    learner.engine.close()
+
+
+def test_what_is_broken_off_is_as_if_it_had_not_begun():
+    recipe = make_recipe("Hopper-v5")
+    info = find_task("Hopper-v5")
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 5
+
+    learner = SearchLearner(recipe, info, make_engine("batch", info, 4, 1), stop)
+    learner.start(0)
+    before = jax.tree.map(np.array, learner.state())
+    assert learner.iterate(0.0) is None
+    jax.tree.map(np.testing.assert_array_equal, learner.state(), before)
+    learner.engine.close()
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 1, 2]])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
+    changes = {"training.steps": 4000, "training.evaluate_every": 1000, "ars.step_size_schedule": "linear"}
+    recipe = make_recipe("Hopper-v5", **changes)
+
+    class Interrupting(Progress):
+        def __init__(self, after: int = 0) -> None:
+            super().__init__(quiet=True)
+            self.after, self.iterations = after, 0
+
+        def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
+            self.iterations += 1
+            if self.iterations == self.after:
+                signal.raise_signal(signal.SIGTERM)
+
+    whole = train_recipe(recipe, "whole", tmp_path)
+    assert whole.counters.iterations > 5
+    cut = train_recipe(recipe, "cut", tmp_path, Interrupting(stops[0]))
+    for after in [*stops[1:], 0]:
+        assert cut.reason == "interrupted"
+        cut = resume(cut.folder, Interrupting(after))
+    one, other = (Checkpoints(outcome.folder.checkpoints).latest() for outcome in (whole, cut))
+    assert one[0] == other[0]
+    for name, array in one[1].items():
+        np.testing.assert_array_equal(array, other[1][name], err_msg=name)
+    returns = [[row.get("train/return") for row in read_metrics(o.folder.metrics)] for o in (whole, cut)]
+    assert [x for x in returns[0] if x is not None] == [x for x in returns[1] if x is not None]
+
+
+def test_earlier_weights_are_taken_up(tmp_path):
+    first = train_recipe(make_recipe("Hopper-v5", **{"training.steps": 400}), "first", tmp_path)
+    changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
+    second = train_recipe(make_recipe("Hopper-v5", **changes), "second", tmp_path)
+    policies = [load(outcome.folder.policy / "last.safetensors") for outcome in (first, second)]
+    weights = [np.asarray(policy.parameters["actor"][0]["weight"]) for policy in policies]
+    assert np.any(weights[0])
+    np.testing.assert_allclose(*weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, fragment",
+    [
+        ({"engine.copies": 9}, "engine.copies = 9 is more than the 8 episodes"),
+        ({"ars.top_directions": 5}, "ars.top_directions = 5 is more than ars.directions = 4"),
+        ({"policy.trunk": [8]}, "policy.trunk = [8]"),
+        ({"policy.critic": [8]}, "policy.critic = [8]"),
+        ({"policy.std": "network"}, "policy.std = 'network' is not for 'ars'"),
+        ({"policy.mean": "squashed"}, "policy.mean = 'squashed' is not for 'ars'"),
+        ({"policy.batch_norm": True}, "policy.batch_norm = true is not for 'ars'"),
+        ({"training.mode": "asynchronous"}, "'asynchronous' is not for 'ars'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(changes, fragment):
+    with pytest.raises(InputError) as caught:
+        make_recipe("Hopper-v5", **changes)
+    assert fragment in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_short_search_learns(tmp_path: Path):
+    """A linear policy hops: seeds 0 to 2 came to SEEDS; one that lets itself fall has 10 to 40."""
+    changes = {"ars.directions": 8, "engine.copies": 16, "training.steps": 60_000, "training.evaluate_every": 60_000}
+    outcome = train_recipe(make_recipe("Hopper-v5", **changes), "run", tmp_path)
+    policy = load(outcome.folder.policy / "last.safetensors")
+    assert run_episodes(policy, "auto", find_task("Hopper-v5"), 20, EVALUATION_SEEDS).returns.mean() > 150
