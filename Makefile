@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # What `make walk` teaches: the arguments of the surefoot command. It ends with a good walk; the recipe asks for a better.
 WALK ?= train bipedal-walker --video --training.stop_at_return 280 --training.confirm_episodes 50
 # What `make bench` runs, in turn.
-BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py
+BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py
 # Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.
 PYTEST ?= pytest -n 2 --dist loadfile
 

@@ -120,6 +120,26 @@ def test_a_sum_that_an_end_cuts_short_occurs_in_every_form() -> None:
     assert found == {0.0, 0.9, 0.81, 0.729}
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_cost_of_action_is_taken_from_the_reward_that_it_earned(steps: int) -> None:
+    history = play(1, 40)
+    replay = filled(history, 1000)
+    cost = np.arange(1, 1 + ACTION, dtype=np.float32)
+    free = replay.sample(np.random.default_rng(0), 1, 500, steps, DISCOUNT)
+    drawn = replay.sample(np.random.default_rng(0), 1, 500, steps, DISCOUNT, cost)
+    for i in range(500):
+        copy, t = (int(x) for x in drawn.observation[0, i, :2])
+        expected, factor = 0.0, 1.0
+        for step in range(t, t + steps):
+            expected += factor * float(np.abs(history[copy][step].action) @ cost)
+            factor *= DISCOUNT
+            after = history[copy][step + 1]
+            if after.terminated or after.truncated or step + 1 == 39:
+                break
+        assert free.reward[0, i] - drawn.reward[0, i] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    same(free._replace(reward=drawn.reward), drawn)
+
+
 def test_all_transitions_have_an_equal_chance() -> None:
     history = play(2, 40)
     replay = filled(history, 60)

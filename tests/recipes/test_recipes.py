@@ -91,11 +91,11 @@ def test_what_is_written_reads_back_the_same(tmp_path, changes):
     assert read_recipe(path) == recipe
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac"])
+@pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac", "ars"])
 def test_a_written_recipe_says_everything(algorithm):
     recipe = default_recipe("bipedal-walker" if algorithm == "ppo" else "Hopper-v5", algorithm)
     written = tomllib.loads(dump_recipe(recipe))
-    others = {"ppo", "ddpg", "td3", "sac"} - {algorithm}
+    others = {"ppo", "ddpg", "td3", "sac", "ars"} - {algorithm}
     assert not others & written.keys()
     for name, _ in setting_fields():
         table, value = written, recipe.model_dump()

@@ -52,3 +52,15 @@ def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:
     for task in ("bipedal-walker", "ant"):
         assert make_recipe(task, None, changes).wrappers.fall_reward == -1
         check_wrappers(WrapperSettings(fall_reward=-1), find_task(task))
+
+
+def test_a_cost_of_action_may_come_later() -> None:
+    grown = WrapperSettings(action_cost=0.5, action_cost_from=100, action_cost_until=300)
+    assert [grown.action_cost_at(steps) for steps in (0, 99, 100, 200, 300, 10**9)] == [0, 0, 0, 0.25, 0.5, 0.5]
+    at_once = WrapperSettings(action_cost=0.5, action_cost_from=100)
+    assert [at_once.action_cost_at(steps) for steps in (0, 99, 100, 101)] == [0, 0, 0.5, 0.5]
+    assert WrapperSettings(action_cost=0.5).action_cost_at(0) == 0.5
+    for algorithm in ("ppo", "ars"):
+        with pytest.raises(InputError, match=f"action_cost_from and action_cost_until are not for '{algorithm}'"):
+            make_recipe("ant", None, {"algorithm": algorithm, "wrappers.action_cost_from": 5})
+    make_recipe("ant", None, {"algorithm": "td3", "wrappers.action_cost_from": 5})

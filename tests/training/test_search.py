@@ -1,6 +1,5 @@
 """Random search on an engine: every candidate runs one episode, as it would alone."""
 
-import dataclasses
 import signal
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,6 @@ TINY = {"engine.copies": 4, "ars.directions": 4, "training.evaluation_episodes":
 def make_recipe(task: str, **changes: Any) -> Recipe:
     changes = {name.replace("__", "."): value for name, value in changes.items()}
     return validate(Recipe, replaced(default_recipe(task, "ars"), TINY | changes), "test")
-
-
-def short(task: str, steps: int) -> TaskInfo:
-    return dataclasses.replace(find_task(task), max_episode_steps=steps)
 
 
 def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> SearchLearner:
@@ -152,6 +147,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
         np.testing.assert_array_equal(array, other[1][name], err_msg=name)
     returns = [[row.get("train/return") for row in read_metrics(o.folder.metrics)] for o in (whole, cut)]
     assert [x for x in returns[0] if x is not None] == [x for x in returns[1] if x is not None]
+
+
+@pytest.mark.parametrize("engine", ["batch", "processes", "envpool"])
+def test_episodes_are_broken_off_while_searching_but_not_when_judged(engine, tmp_path):
+    if engine == "envpool":
+        pytest.importorskip("envpool")
+    changes = {"training.steps": 1, "ars.rollout_length": 9, "engine.name": engine}
+    outcome = train_recipe(make_recipe("HalfCheetah-v5", **changes), "run", tmp_path)
+    rows = read_metrics(outcome.folder.metrics)
+    assert [row["train/length"] for row in rows if "train/length" in row] == [9.0]
+    assert [row["evaluation/length"] for row in rows if "evaluation/length" in row] == [1000.0]
 
 
 def test_earlier_weights_are_taken_up(tmp_path):

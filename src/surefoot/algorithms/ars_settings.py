@@ -17,6 +17,9 @@ class ARSSettings(Settings):
     """N, random directions of each iteration; each is tried forwards and backwards."""
     top_directions: int | None = Field(None, ge=1, le=100_000)
     """b, how many of them are learnt from, those with the best returns; none: all."""
+    rollout_length: int = Field(0, ge=0, le=10**9)
+    """H, steps after which an episode is broken off while searching; 0: the task's own limit. Evaluations keep to the
+    task's own."""
     step_size: float = Field(0.02, gt=0, le=100)
     """Alpha."""
     noise: float = Field(0.03, gt=0, le=100)

@@ -70,7 +70,15 @@ class Replay:
         """Let the newest row end its episodes, for what comes next does not follow from it."""
         self._rows[self._head - 1, :, -1] = 1
 
-    def sample(self, random: np.random.Generator, batches: int, size: int, steps: int, discount: float) -> Transitions:
+    def sample(
+        self,
+        random: np.random.Generator,
+        batches: int,
+        size: int,
+        steps: int,
+        discount: float,
+        action_cost: np.ndarray | float = 0.0,
+    ) -> Transitions:
         """Draw `batches` x `size` transitions, each with equal chance.
 
         Args:
@@ -80,6 +88,7 @@ class Replay:
             steps: n, rewards summed up before a value is asked for (Sutton 1988); fewer where an episode or the
                 replay ends earlier.
             discount: gamma.
+            action_cost: (A,), taken from each reward, times the absolute values of the action that earned it.
 
         Raises:
             ValueError: the replay holds no transition yet.
@@ -90,10 +99,14 @@ class Replay:
         factor = np.ones(len(age), np.float32)
         going = np.ones(len(age), bool)
         last = age
+        costs = np.any(action_cost)
         for _ in range(steps):
+            cost = 0.0
+            if costs:
+                cost = np.abs(self._rows[self._at(last), copy, self._ends[0] : self._ends[1]]) @ action_cost
             last = last + going
             flags = self._rows[self._at(last), copy, self._ends[1] :]
-            reward += going * factor * flags[:, 0]
+            reward += going * factor * (flags[:, 0] - cost)
             factor *= np.where(going, np.where(flags[:, 1] > 0.5, 0, discount), 1).astype(np.float32)
             going &= (flags[:, 1:].max(1) < 0.5) & (last < self.count - 1)
         first = self._rows[start, copy]

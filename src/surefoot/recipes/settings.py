@@ -136,6 +136,8 @@ class Recipe(Settings):
             raise ValueError(f"training.samplers = {samplers} needs training.mode = 'asynchronous'")
         if self.engine.copies % samplers:
             raise ValueError(f"engine.copies = {self.engine.copies} cannot be shared among {samplers} samplers")
+        if (self.wrappers.action_cost_from or self.wrappers.action_cost_until) and self.algorithm in ("ppo", "ars"):
+            raise ValueError(f"wrappers.action_cost_from and action_cost_until are not for '{self.algorithm}'")
         if self.ppo is not None:
             _check_on_policy(self)
         elif self.ars is not None:

@@ -26,11 +26,23 @@ class WrapperSettings(Settings):
     action_cost: float = Field(0.0, ge=0, le=1e6)
     """Taken, before scaling, times the sum of the action's absolute values. A discounted learner is paid for haste and
     wastes effort on it; where the way is given, the sum of rewards asks for little effort on the way."""
+    action_cost_from: int = Field(0, ge=0, le=10**12)
+    """Environment steps before which there is no such cost, for where moving costs from the start, standing still is
+    learnt first (off-policy algorithms only)."""
+    action_cost_until: int = Field(0, ge=0, le=10**12)
+    """Environment steps at which it is charged in full, having grown from nothing in between."""
     survival_bonus: float = Field(0.0, ge=-1e6, le=1e6)
     """Added, before scaling, to the reward of every step that does not terminate."""
     fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
     """What the last step earns, before scaling, if it is a fall; none: what the task says. A discounted learner hardly
     sees what else a fall costs, the rest of the episode; this can make up for it."""
+
+    def action_cost_at(self, steps: int) -> float:
+        """Return the cost that is charged when `steps` environment steps have been made."""
+        if steps < self.action_cost_from:
+            return 0.0
+        grown = (steps - self.action_cost_from) / max(1, self.action_cost_until - self.action_cost_from)
+        return self.action_cost * (min(1.0, grown) if steps < self.action_cost_until else 1.0)
 
     @property
     def view(self) -> dict[str, int]:

@@ -163,12 +163,16 @@ class _Training:
     def _make_engines(self, closing: contextlib.ExitStack) -> list[Engine]:
         """Make an engine for each sampler; each is closed with `closing`."""
         settings, samplers = self.recipe.engine, self.settings.samplers
+        info = self.info
+        if self.recipe.ars is not None and self.recipe.ars.rollout_length:
+            limit = {"max_episode_steps": self.recipe.ars.rollout_length}
+            info = find_task(self.recipe.task, self.recipe.seen_options | limit)
         threads = settings.threads or (available_cores() if samplers > 1 else 0)
         engines = []
         for number in range(samplers):
             copies = settings.copies // samplers
             seed = self._engine_seed() + number * copies
-            engine = make_engine(self.engine_name, self.info, copies, -(-threads // samplers), seed)
+            engine = make_engine(self.engine_name, info, copies, -(-threads // samplers), seed)
             closing.callback(engine.close)
             engines.append(engine)
         return engines

@@ -60,6 +60,9 @@ class OffPolicyLearner:
         self._replay = Replay(settings.replay_size, self._copies, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         self._mirror = find_mirror(info) if settings.mirror else None
+        # Actions are remembered in units of half the task's range.
+        spans = np.float32(info.action_high) - np.float32(info.action_low)
+        self._cost_of_action = recipe.wrappers.reward_scale * np.where(np.isfinite(spans), spans / 2, 1)
         self._samplers = [Sampler(recipe, info, engine, number) for number, engine in enumerate(engines)]
         self._pool = None
         if recipe.training.mode == "asynchronous":
@@ -225,7 +228,12 @@ class OffPolicyLearner:
         """Make one round of updates and return the metrics."""
         settings = self._settings
         transitions = self._replay.sample(
-            self._random, self._updates_per_round, settings.batch_size, settings.n_step, settings.discount
+            self._random,
+            self._updates_per_round,
+            settings.batch_size,
+            settings.n_step,
+            settings.discount,
+            self._recipe.wrappers.action_cost_at(self._steps) * self._cost_of_action,
         )
         self._state, metrics = ddpg.update(
             self._state, transitions, np.float32(progress), self._mirror, self._recipe.policy, settings

@@ -82,7 +82,10 @@ class Sampler:
         settings = recipe.off_policy.exploration
         self.exploration = Exploration(settings, copies, info.action_size, recipe.seed, number)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 9, number))))
-        self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info))
+        # What actions cost is charged when rewards are drawn from memory, for it changes.
+        free = recipe.wrappers.model_copy(update={"action_cost": 0.0})
+        free_recipe = recipe.model_copy(update={"wrappers": free})
+        self._step = jax.jit(functools.partial(_step, engine.interpret, free_recipe, info))
         self._perturbed: Parameters | None = None
         self._frame = np.zeros(0, np.float32)
         self._answer = np.zeros((copies, info.action_size + 2), np.float32)
