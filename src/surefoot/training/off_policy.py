@@ -21,6 +21,7 @@ from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import find_mirror
 from surefoot.training.sampler import Collected, Order, Sampler
+from surefoot.training.snapshot import snapshot
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.
 _STEPS_PER_ITERATION = 1000
@@ -136,16 +137,7 @@ class OffPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return Policy(
-            self.info.name,
-            self.info.observation_size,
-            self.info.action_low,
-            self.info.action_high,
-            self._recipe.policy,
-            jax.tree.map(np.array, self._state.actor),
-            jax.tree.map(np.array, self._state.normaliser),
-            self.info.options,
-        )
+        return snapshot(self._recipe, self.info, self._state.actor, self._state.normaliser)
 
     @property
     def restores_episodes(self) -> bool:

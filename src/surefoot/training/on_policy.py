@@ -18,6 +18,7 @@ from surefoot.runs.trees import unflatten_tree, with_fields
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.wrappers import wrapped_reward
+from surefoot.training.snapshot import snapshot
 
 
 class Tally(NamedTuple):
@@ -113,17 +114,7 @@ class OnPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        state = jax.tree.map(np.array, self._state)
-        return Policy(
-            self.info.name,
-            self.info.observation_size,
-            self.info.action_low,
-            self.info.action_high,
-            self._recipe.policy,
-            state.average,
-            state.normaliser,
-            self.info.options,
-        )
+        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser)
 
     @property
     def restores_episodes(self) -> bool:

@@ -20,6 +20,7 @@ from surefoot.runs.trees import unflatten_tree, with_fields
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.wrappers import wrapped_reward
+from surefoot.training.snapshot import snapshot
 
 
 class SearchLearner:
@@ -105,16 +106,8 @@ class SearchLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return Policy(
-            self.info.name,
-            self.info.observation_size,
-            self.info.action_low,
-            self.info.action_high,
-            self._recipe.policy,
-            jax.tree.map(np.array, self._state.parameters),
-            jax.tree.map(np.array, ars.effective(self._state.normaliser, self._settings)),
-            self.info.options,
-        )
+        normaliser = ars.effective(self._state.normaliser, self._settings)
+        return snapshot(self._recipe, self.info, self._state.parameters, normaliser)
 
     @property
     def restores_episodes(self) -> bool:
