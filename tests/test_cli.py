@@ -568,6 +568,26 @@ def test_record_a_policy_file(pendulum, capsys, empty_folder):
     assert b"ftyp" in (empty_folder / "new" / "film.mp4").read_bytes()[:16]
 
 
+def test_record_what_was_kept_on_the_way(empty_folder, capsys):
+    command = ["train", *TINY, "--quiet", "Pendulum-v1", "--name", "run", "--training.snapshot_every", "300"]
+    assert main(command) == 0
+    run = empty_folder / "runs" / "Pendulum-v1" / "run"
+    names = [f"step-{steps:012d}" for steps in (128, 384)]  # the first, and the first after 300 steps
+    assert sorted(path.stem for path in (run / "policy").glob("step-*")) == names
+    assert [load_policy(run / "policy" / f"{name}.safetensors").origin["steps"] for name in names] == [128, 384]
+    capsys.readouterr()
+    assert main(["record", str(run), "--snapshots"]) == 0
+    assert sorted(path.name for path in (run / "videos").iterdir()) == [f"{name}.mp4" for name in names]
+    capsys.readouterr()
+    assert main(["record", str(run), "--snapshots", "--output", "film.mp4"]) == 2
+    assert_one_line(capsys, "--output")
+
+
+def test_snapshots_of_a_run_that_kept_none(trained, capsys):
+    assert main(["record", str(trained), "--snapshots"]) == 2
+    assert_one_line(capsys, "has no snapshots", "training.snapshot_every")
+
+
 @pytest.mark.gl
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
 def test_record_a_run(trained, capsys):

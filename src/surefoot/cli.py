@@ -152,6 +152,7 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     record.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
     record.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
     record.add_argument("--task", help="another task of the same shape than the policy's own")
+    record.add_argument("--snapshots", action="store_true", help="film every policy kept by training.snapshot_every")
     add_root(record)
 
     report = add("report", _report, "draw the learning curves of runs")
@@ -254,7 +255,24 @@ def _record(given: argparse.Namespace) -> int:
     for name, value, least in (("--episodes", given.episodes, 1), ("--seed", given.seed, 0)):
         if not least <= value <= _LARGEST:
             raise InputError(f"{name} {value}: choose {least} to {_LARGEST}")
+    if given.snapshots:
+        return _film_snapshots(given)
     return _film(given.run, given.output, given.episodes, given.seed, given.root, given.task)
+
+
+def _film_snapshots(given: argparse.Namespace) -> int:
+    from surefoot.runs.folder import RunFolder
+
+    if given.output:
+        raise InputError("--output: the films of --snapshots go into the run's folder, under their policies' names")
+    folder = RunFolder.open(given.run, given.root)
+    policies = sorted(folder.policy.glob("step-*.safetensors"))
+    if not policies:
+        raise InputError(f"'{folder.path}' has no snapshots; train with --training.snapshot_every STEPS")
+    for path in policies:
+        film = folder.videos / f"{path.stem}.mp4"
+        _film(str(path), film, given.episodes, given.seed, given.root, given.task)
+    return 0
 
 
 def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: str, task: str | None = None) -> int:

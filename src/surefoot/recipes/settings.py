@@ -55,6 +55,8 @@ class TrainingSettings(Settings):
     """End once the policy is this good: when an evaluation reaches it, and `confirm_episodes` fresh episodes do too."""
     confirm_episodes: int = Field(100, ge=1, le=10_000)
     """Episodes that must confirm `stop_at_return`."""
+    snapshot_every: int = Field(0, ge=0)
+    """Environment steps between policies that are kept on the way, as `policy/step-N.safetensors`; 0: none are."""
     checkpoint_every_s: float = Field(30.0, ge=0)
     """Seconds between checkpoints."""
     keep_checkpoints: int = Field(3, ge=1, le=1000)

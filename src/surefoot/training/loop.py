@@ -7,9 +7,6 @@ import warnings
 from typing import Any
 
 from surefoot.errors import NonFiniteError, RunError, SurefootError
-from surefoot.files import save_arrays
-from surefoot.policies.files import save_policy
-from surefoot.policies.policy import Policy
 from surefoot.recipes.files import read_recipe
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.checkpoints import Checkpoints
@@ -23,6 +20,7 @@ from surefoot.simulation.engine import Engine, available_cores
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training.interruption import Interruption
 from surefoot.training.judge import Judge, Verdict
+from surefoot.training.keeping import Keeper
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
@@ -45,6 +43,7 @@ class Counters:
         evaluations: how many evaluations were made.
         evaluated_at: the step of the last one.
         next_evaluation: the step at which the next is due.
+        next_snapshot: the step at which the next policy is kept, if any are.
         best_return: the best mean return of an evaluation.
         best_confirmed: the best of those that were confirmed by more episodes; the policy kept is of that one.
         last_return: that of the last one.
@@ -57,6 +56,7 @@ class Counters:
     evaluations: int = 0
     evaluated_at: int = 0
     next_evaluation: int = 0
+    next_snapshot: int = 0
     best_return: float | None = None
     best_confirmed: float | None = None
     last_return: float | None = None
@@ -119,6 +119,7 @@ class _Training:
         self.trackers = make_trackers(
             list(self.settings.trackers), folder.path, recipe.model_dump(mode="json"), progress.warn
         )
+        self._keeper = Keeper(recipe, folder, self.progress)
         self.checkpoints = Checkpoints(folder.checkpoints, self.settings.keep_checkpoints, progress.warn)
         self._interruption = Interruption()
         self._ending = False
@@ -150,13 +151,13 @@ class _Training:
             try:
                 reason = self._loop()
             except NonFiniteError as error:
-                self._keep_failure(error)
+                self._tell_failure(error)
                 raise
             except SurefootError:
-                self._save_policy("last")
+                self._keep_policy("last")
                 raise
             self._checkpoint()
-            self._save_policy("last")
+            self._keep_policy("last")
             self.metrics.mark(reason, self.counters.steps, seconds=self._seconds())
             return Outcome(self.folder, self.counters, reason)
 
@@ -258,7 +259,15 @@ class _Training:
         counters.iterations += 1
         values["steps_per_second"] = self.learner.steps_per_iteration / (time.perf_counter() - began)
         self._log(values, counters.steps)
+        self._keep_snapshot()
         self.progress.update(counters.steps, values, counters.last_return)
+
+    def _keep_snapshot(self) -> None:
+        """Keep the policy as it is now, if one is due."""
+        every = self.settings.snapshot_every
+        if every and self.counters.steps >= self.counters.next_snapshot:
+            self._keep_policy(f"step-{self.counters.steps:012d}")
+            self.counters.next_snapshot = (self.counters.steps // every + 1) * every
 
     def _evaluate(self) -> None:
         """Judge the present policy: at once, or beside the training if it is asynchronous."""
@@ -280,7 +289,7 @@ class _Training:
         counters.next_evaluation = (verdict.step // settings.evaluate_every + 1) * settings.evaluate_every
         counters.last_return = verdict.mean
         if self._is_best(verdict.mean, verdict.confirmed):
-            self._save_policy("policy", verdict.policy, verdict.step)
+            self._keeper.keep_policy("policy", verdict.policy, verdict.step)
         self._log(verdict.values, verdict.step)
         self.progress.evaluated(verdict.step, verdict.mean, verdict.confirmed)
 
@@ -311,30 +320,12 @@ class _Training:
         self._saving = time.perf_counter() - began
         self._saved_at = time.perf_counter()
 
-    def _save_policy(self, name: str, policy: Policy | None = None, step: int | None = None) -> None:
-        policy = policy or self.learner.policy()
-        policy.origin = {
-            "algorithm": self.recipe.algorithm,
-            "recipe": self.recipe.name,
-            "seed": self.recipe.seed,
-            "steps": self.counters.steps if step is None else step,
-            "versions": versions(),
-        }
-        try:
-            self.folder.policy.mkdir(exist_ok=True)
-            save_policy(policy, self.folder.policy / f"{name}.safetensors")
-        except OSError as error:
-            self.progress.warn(f"the policy could not be saved: {error.strerror or error}")
+    def _keep_policy(self, name: str) -> None:
+        self._keeper.keep_policy(name, self.learner.policy(), self.counters.steps)
 
-    def _keep_failure(self, error: NonFiniteError) -> None:
-        """Write what was not finite where the user can look at it."""
-        path = self.folder.failure / f"step-{self.counters.steps:012d}.safetensors"
-        where = f", and what was found is in {path}"
-        try:
-            self.folder.failure.mkdir(exist_ok=True)
-            save_arrays(path, error.arrays, {"error": str(error), "step": self.counters.steps})
-        except OSError as problem:
-            where = f"; what was found could not be saved: {problem.strerror}"
+    def _tell_failure(self, error: NonFiniteError) -> None:
+        """Write what was not finite where the user can look at it, and say so in the error."""
+        where = self._keeper.keep_failure(error, self.counters.steps)
         self.metrics.mark("failure", self.counters.steps, error=str(error))
         error.args = (f"{error}; the run stopped at step {self.counters.steps}, its last checkpoint is kept{where}",)
 
