@@ -11,16 +11,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-# File, what to call it; in the order in which they are shown.
+# File, algorithm, what to call it; in the order in which they are shown.
 LEARNING = (
-    ("bipedal-walker-ppo", "BipedalWalker-v3, `envpool`, until 304"),
-    ("bipedal-walker-ppo-processes", "BipedalWalker-v3, embedded default, until 304"),
-    ("half-cheetah-ppo-5734", "HalfCheetah-v5 until 5,734"),
-    ("half-cheetah-ppo", "HalfCheetah-v5, 10 M steps"),
-    ("walker2d-ppo", "Walker2d-v5, untuned"),
-    ("hopper-ppo", "Hopper-v5, untuned"),
-    ("pendulum-ppo", "Pendulum-v1, untuned"),
-    ("lunar-lander-ppo", "LunarLanderContinuous-v3, untuned"),
+    ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
+    ("bipedal-walker-ppo-processes", "PPO", "BipedalWalker-v3, embedded default, until 304"),
+    ("bipedal-walker-td3", "TD3", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
+    ("bipedal-walker-ddpg", "DDPG", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
+    ("bipedal-walker-ars", "ARS", "BipedalWalker-v3, `envpool`"),
+    ("half-cheetah-ppo-5734", "PPO", "HalfCheetah-v5 until 5,734"),
+    ("half-cheetah-ppo", "PPO", "HalfCheetah-v5, 10 M steps"),
+    ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
+    ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
+    ("half-cheetah-ars", "ARS", "HalfCheetah-v5"),
+    ("ant-td3", "TD3", "Ant-v5, 1 M steps, one core"),
+    ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
+    ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
+    ("pendulum-ppo", "PPO", "Pendulum-v1, untuned"),
+    ("lunar-lander-ppo", "PPO", "LunarLanderContinuous-v3, untuned"),
 )
 
 
@@ -57,22 +64,27 @@ def tables() -> str:
         "Returns are means over 100 fresh episodes of the policy without noise, first over all seeds, then of the "
         "worst one. Minutes are of whole trainings, from start to stop: compilation and evaluations included.",
         "",
-        "| task, PPO | seeds | return | worst seed | falls per 100 | steps, millions | minutes (longest) | made by |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | by | seeds | return | worst seed | falls per 100 | steps, millions | minutes (longest) | made by |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_learning(name, label) for name, label in LEARNING if _path(name).exists()]
+    lines += [_learning(*entry) for entry in LEARNING if _path(entry[0]).exists()]
     if _path("ppo_throughput").exists():
         lines += ["", *_throughput()]
+    if _path("off_policy_throughput").exists():
+        lines += ["", *_off_policy_throughput()]
+    if _path("ars_throughput").exists():
+        lines += ["", *_search_throughput()]
     return "\n".join(lines) + "\n"
 
 
-def _learning(name: str, label: str) -> str:
+def _learning(name: str, algorithm: str, label: str) -> str:
     result = json.loads(_path(name).read_text())
     seeds = result["seeds"]
     falls = [one["falls"] for one in seeds]
     minutes = [one["training_seconds"] / 60 for one in seeds]
     cells = [
         label,
+        algorithm,
         str(len(seeds)),
         f"{result['over_seeds']['mean']:,.0f}",
         f"{min(one['return']['mean'] for one in seeds):,.0f}",
@@ -102,6 +114,36 @@ def _throughput() -> list[str]:
             cells.append(f"{theirs['steps_per_second']['median']:,.0f}; Surefoot is {ratio:.1f} times faster")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _off_policy_throughput() -> list[str]:
+    result = json.loads(_path("off_policy_throughput").read_text())
+    rates = {name: spread["median"] for name, spread in result["steps_per_second"].items()}
+    ratios = [
+        f"{rates[peer]:,.0f} by {name} ({faster['auto']['median']:.1f} times; "
+        f"{faster['processes']['median']:.1f} times on the peers' own environment)"
+        for (peer, faster), name in zip(
+            result["surefoot_is_faster_by"].items(), ("Stable-Baselines3", "SBX"), strict=True
+        )
+    ]
+    return [
+        f"DDPG on BipedalWalker-v3, one environment, one update a step, batches of {result['batch']}, "
+        f"{'-'.join(map(str, result['widths']))} units, all in one run, in turn: "
+        f"{rates['surefoot, auto']:,.0f} steps/s beside {' and '.join(ratios)} "
+        f"([`{result['command']}`](results/off_policy_throughput.json)).",
+    ]
+
+
+def _search_throughput() -> list[str]:
+    result = json.loads(_path("ars_throughput").read_text())
+    rates = {name: spread["median"] for name, spread in result["steps_per_second"].items()}
+    ratios = {name: spread["median"] for name, spread in result["surefoot_per"].items()}
+    return [
+        f"ARS on BipedalWalker-v3, {result['directions']} directions, all in one run, in turn: "
+        f"{rates['surefoot']:,.0f} steps/s beside {rates['sb3-contrib']:,.0f} by sb3-contrib "
+        f"({ratios['sb3-contrib']:.1f} times), {ratios['engine, random actions']:.0%} of what the engine makes with "
+        f"random actions ([`{result['command']}`](results/ars_throughput.json)).",
+    ]
 
 
 def _path(name: str) -> Path:

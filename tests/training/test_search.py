@@ -190,8 +190,9 @@ def test_what_does_not_fit_is_one_line(changes, fragment):
 
 
 def test_a_short_search_learns(tmp_path: Path):
-    """A linear policy hops: seeds 0 to 2 came to SEEDS; one that lets itself fall has 10 to 40."""
-    changes = {"ars.directions": 8, "engine.copies": 16, "training.steps": 60_000, "training.evaluate_every": 60_000}
-    outcome = train_recipe(make_recipe("Hopper-v5", **changes), "run", tmp_path)
+    """A linear policy runs: seeds 0, 1 and 2 came to 2,520, 2,513 and 1,294; untrained it stands, at 0."""
+    changes = {"ars.directions": 8, "ars.top_directions": None, "ars.rollout_length": 150, "engine.copies": 16}
+    changes |= {"training.steps": 120_000, "training.evaluate_every": 120_000}
+    outcome = train_recipe(make_recipe("HalfCheetah-v5", **changes), "run", tmp_path)
     policy = load(outcome.folder.policy / "last.safetensors")
-    assert run_episodes(policy, "auto", find_task("Hopper-v5"), 20, EVALUATION_SEEDS).returns.mean() > 150
+    assert run_episodes(policy, "auto", find_task("HalfCheetah-v5"), 20, EVALUATION_SEEDS).returns.mean() > 800

@@ -88,6 +88,8 @@ class Sampler:
         self._step = jax.jit(functools.partial(_step, engine.interpret, free_recipe, info))
         self._perturbed: Parameters | None = None
         self._frame = np.zeros(0, np.float32)
+        self._owing = False  # whether the simulator has not yet been told the last answer
+        self._simulating = 0.0
         self._answer = np.zeros((copies, info.action_size + 2), np.float32)
         self._finished = np.ones(copies, bool)
         self._returns = np.zeros(copies)
@@ -97,6 +99,7 @@ class Sampler:
         """Begin all episodes; `actor` is where perturbed ones start from."""
         copies = self.engine.num_envs
         self._frame = self.engine.begin(seed + self._number * copies)
+        self._owing = False
         self._finished[:] = True
         self._answer[:, -2] = 1
         self._returns[:] = 0
@@ -107,14 +110,18 @@ class Sampler:
     def collect(self, order: Order) -> Collected:
         """Do what is asked.
 
+        The simulator is told the last actions only when the next order comes, so that it works while the learner does.
+
         Raises:
             NonFiniteError: an observation or a reward is not finite; its `arrays` hold the row and the frame.
             EngineError: a simulator failed.
         """
-        rows, simulating = [], 0.0
+        rows = []
+        self._simulating = 0.0
         episodes: list[tuple[float, int]] = []
         for moment in range(order.moments):
             steps = order.steps + moment * order.copies
+            self._catch_up()
             self._begin_episodes(order, steps)
             row, answer = self._step(
                 order.actor,
@@ -131,13 +138,12 @@ class Sampler:
                 raise NonFiniteError("an observation or a reward is not finite", {"row": row, "frame": self._frame})
             rows.append(row)
             self._count(self._answer[:, -1], episodes)
-            before = time.perf_counter()
-            self._frame = self.engine.advance(self._answer[:, :-2], self._finished)
-            simulating += time.perf_counter() - before
-        return Collected(np.stack(rows), episodes, simulating)
+            self._owing = True
+        return Collected(np.stack(rows), episodes, self._simulating)
 
     def state(self) -> dict[str, Any]:
         """Return everything that decides what it does next, as a tree of arrays."""
+        self._catch_up()
         tree: dict[str, Any] = {"exploration": self.exploration.state(), "random": random_words(self._random)}
         if self._perturbed is not None:
             tree["perturbed"] = self._perturbed
@@ -155,9 +161,19 @@ class Sampler:
         if "engine" not in tree:
             return False
         self.engine.set_state(tree["engine"])
+        self._owing = False
         self._frame, self._answer, self._finished = (tree[name] for name in ("frame", "answer", "finished"))
         self._returns, self._lengths = tree["returns"], tree["lengths"]
         return True
+
+    def _catch_up(self) -> None:
+        """Have the simulator make the step that it owes."""
+        if not self._owing:
+            return
+        before = time.perf_counter()
+        self._frame = self.engine.advance(self._answer[:, :-2], self._finished)
+        self._simulating += time.perf_counter() - before
+        self._owing = False
 
     def _chance(self, steps: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Draw what SAC's actor adds by itself, and the actions of the warm-up; None where there is no such thing."""
