@@ -1,0 +1,22 @@
+"""Compiled functions are shared by all tests of a session, for many compile the same."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_FOLDER = Path(tempfile.gettempdir()) / f"surefoot-compiled-{os.getpid()}"
+
+# Before JAX is imported. xdist's workers and processes that tests start inherit it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_FOLDER))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what was shared, unless this is a worker of xdist's."""
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(_FOLDER, ignore_errors=True)
