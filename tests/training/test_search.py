@@ -192,6 +192,7 @@ def test_what_does_not_fit_is_one_line(changes, fragment):
 def test_a_short_search_learns(tmp_path: Path):
     """A linear policy runs: seeds 0, 1 and 2 came to 2,520, 2,513 and 1,294; untrained it stands, at 0."""
     changes = {"ars.directions": 8, "ars.top_directions": None, "ars.rollout_length": 150, "engine.copies": 16}
+    changes |= {"ars.step_size_schedule": "constant"}
     changes |= {"training.steps": 120_000, "training.evaluate_every": 120_000}
     outcome = train_recipe(make_recipe("HalfCheetah-v5", **changes), "run", tmp_path)
     policy = load(outcome.folder.policy / "last.safetensors")
