@@ -52,7 +52,7 @@ def walk() -> str:
     result = json.loads(_path("make-walk").read_text())[0]
     minutes, mean = result["training_seconds"] / 60, result["return"]["mean"]
     return (
-        f"`make walk` made this one, by an earlier recipe, on two cores in {minutes:.1f} minutes of training. "
+        f"`make walk` made this one, with TD3, on two cores in {minutes:.1f} minutes of training. "
         f"Its policy\ncomes to {mean:.0f} points over {result['episodes']} fresh episodes and falls in "
         f"{result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
     )
