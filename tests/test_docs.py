@@ -15,9 +15,9 @@ from surefoot.reports.opengl import gl_available
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = (
-    *("--training.steps=512", "--training.evaluation_episodes=1", "--engine.copies=4", "--engine.threads=1"),
-    *("--ppo.horizon=64", "--ppo.minibatch_size=128", "--ppo.epochs=1", "--quiet"),
+    *("--training.steps=512", "--training.evaluation_episodes=1", "--engine.copies=4", "--engine.threads=1", "--quiet"),
 )
+SHORT_PPO = ("--ppo.horizon=64", "--ppo.minibatch_size=128", "--ppo.epochs=1")
 
 
 def shown_commands() -> list[str]:
@@ -30,7 +30,7 @@ def shown_commands() -> list[str]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("runs")
-    assert main(["train", "Hopper-v5", "--name", "tiny", "--root", str(root), *SHORT]) == 0
+    assert main(["train", "Hopper-v5", "--name", "tiny", "--root", str(root), *SHORT, *SHORT_PPO]) == 0
     return str(root / "Hopper-v5" / "tiny")
 
 
@@ -40,7 +40,7 @@ def test_a_shown_command_works(line: str, run: str, tmp_path: Path, capsys: pyte
     if words[0] == "record" and not gl_available():
         pytest.skip("no OpenGL without a screen here")
     if words[0] == "train" and "--settings" not in words:
-        words += ["--root", str(tmp_path), *SHORT]
+        words += ["--root", str(tmp_path), *SHORT, *(() if "--algorithm" in words else SHORT_PPO)]
     assert main(words) == 0
     assert capsys.readouterr().out
 
