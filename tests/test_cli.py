@@ -404,7 +404,7 @@ def test_settings_are_all_listed(capsys):
         assert line.rstrip().endswith(".") and "et al." not in line.rstrip()[-6:]
 
 
-ALGORITHMS = ("ppo", "ddpg", "td3", "sac")
+ALGORITHMS = ("ppo", "ddpg", "td3", "sac", "ars")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -418,9 +418,9 @@ def test_defaults_as_listed_can_be_given_back(algorithm, capsys, asked):
         wanted = table == algorithm or (algorithm == "ppo" and table not in ALGORITHMS)
         if wanted and default.strip() != "-" and table != "algorithm":
             words += [name.strip(), default.strip()]
-    chosen = ["Hopper-v5", "--algorithm", algorithm]
+    chosen = ["Pendulum-v1", "--algorithm", algorithm]
     plain, given = asked(*chosen), asked(*chosen, *words)
-    assert given is not None and given == plain and len(words) > 50
+    assert given is not None and given == plain and len(words) >= 20
 
 
 # --- list and doctor ------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
-from surefoot.training import loop
+from surefoot.training import keeping, loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -177,7 +177,7 @@ def test_bad_numbers_on_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(loop, "save_arrays", full)
+    monkeypatch.setattr(keeping, "save_arrays", full)
     spoil_advance(monkeypatch, answer_nan)
     with pytest.raises(NonFiniteError, match="could not be saved: No space left"):
         train(tmp_path)
