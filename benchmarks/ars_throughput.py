@@ -57,7 +57,7 @@ def _time_surefoot(directions: int, steps: int) -> float:
     from surefoot.runs.metrics import read_metrics
 
     with tempfile.TemporaryDirectory() as root:
-        command = [sys.executable, "-m", "surefoot.cli", "train", TASK, "--algorithm", "ars", "--quiet"]
+        command = [sys.executable, "-m", "surefoot.cli", "train", "bipedal-walker", "--algorithm", "ars", "--quiet"]
         settings = {
             "engine.name": "envpool",
             "engine.copies": 2 * directions,
@@ -71,7 +71,7 @@ def _time_surefoot(directions: int, steps: int) -> float:
         }
         command += [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
         run_child([*command, "--root", root, "--name", "bench"])
-        rows = read_metrics(Path(root) / TASK / "bench" / "metrics.jsonl")
+        rows = read_metrics(Path(root) / "bipedal-walker" / "bench" / "metrics.jsonl")
     times = [(row["step"], row["time"]) for row in rows if "steps_per_second" in row]
     return (times[-1][0] - times[0][0]) / (times[-1][1] - times[0][1])
 
