@@ -22,7 +22,7 @@ LEARNING = (
     ("half-cheetah-ppo", "PPO", "HalfCheetah-v5, 10 M steps"),
     ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
-    ("half-cheetah-ars", "ARS", "HalfCheetah-v5"),
+    ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
     ("ant-td3", "TD3", "Ant-v5, 1 M steps, one core"),
     ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
     ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
