@@ -27,6 +27,7 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Engine, pack
+from surefoot.simulation.processes import ProcessesEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
@@ -329,6 +330,35 @@ def test_samplers_act_with_the_weights_of_the_round_before(tmp_path):
             learner.close()
     np.testing.assert_array_equal(rows[0][:5], rows[1][:5])
     assert (rows[0][5:10] != rows[1][5:10]).any(), "acting at once with what the first round taught"
+
+
+def test_a_cost_of_action_is_charged_when_rewards_are_drawn(monkeypatch):
+    """In the task's units, where actions reach from -2 to 2, and scaled as rewards are; not when they are stored."""
+    wrappers = {"reward_scale": 0.1, "action_cost": 0.5, "action_cost_from": 200, "action_cost_until": 600}
+    info = find_task("Pendulum-v1")
+    rows, charged = [], []
+    for cost in (True, False):
+        changes = {f"wrappers__{name}": value for name, value in wrappers.items() if cost or name == "reward_scale"}
+        recipe = make_recipe("td3", "Pendulum-v1", {"warmup_steps": 0, "train_every": 5}, **changes)
+        with contextlib.closing(ProcessesEngine(info, 4, 1)) as engine:
+            learner = OffPolicyLearner(recipe, info, [engine])
+            learner.start(0)
+            sample = learner._replay.sample
+
+            def noting(*words, sample=sample, learner=learner, cost=cost):
+                charged.append((cost, learner._steps, words[-1]))
+                return sample(*words)
+
+            monkeypatch.setattr(learner._replay, "sample", noting)
+            learner.iterate(0.1)
+            rows.append(learner.state()["replay"]["rows"][:6])
+            learner.close()
+    np.testing.assert_array_equal(*rows)
+    for cost, steps, found in charged:
+        share = np.clip((steps - 200) / 400, 0, 1) if cost else 0
+        np.testing.assert_allclose(found, [share * 0.5 * 0.1 * 2], rtol=1e-6)
+    moments = [steps for cost, steps, _ in charged if cost]
+    assert min(moments) < 200 and max(moments) > 600, "before, while and after it grows"
 
 
 def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monkeypatch):
