@@ -9,6 +9,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from surefoot.tasks.physics_env import PhysicsEnv
+
 _SKY_HIGH, _SKY_LOW = (236, 242, 248), (160, 185, 212)
 _FLOOR_LIGHT, _FLOOR_DARK = (224, 228, 232), (190, 198, 207)
 _HAZE = (0.80, 0.85, 0.90, 1.0)
@@ -20,7 +22,7 @@ _WALKER = 1  # the first body after the world, which carries all others of a lon
 def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
     """Prepare a MuJoCo environment, before its first picture, for pictures of `size` (width, height).
 
-    The colours and lights change only for Gymnasium's own tasks, the camera for all whose first body is free
+    The colours change only for Gymnasium's own tasks, the lights for those and ours, the camera for all whose first body is free
     to go away, unless `keep_camera`.
     """
     model, data, renderer = env.model, env.data, env.mujoco_renderer
@@ -28,11 +30,13 @@ def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
     model.vis.global_.offwidth = max(size[0], model.vis.global_.offwidth)
     model.vis.global_.offheight = max(size[1], model.vis.global_.offheight)
     walks = _walks(model)
-    if type(env).__module__.startswith("gymnasium.envs.mujoco"):
+    ours = isinstance(env, PhysicsEnv)
+    gymnasiums = type(env).__module__.startswith("gymnasium.envs.mujoco")
+    if gymnasiums:
         _paint(model)
         _spread_floor(model)
-        if walks:
-            _hang_light(model)
+    if walks and (ours or gymnasiums):
+        _hang_light(model)
     if walks and not keep_camera:
         mujoco.mj_forward(model, data)
         planar = model.jnt_type[0] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -41,7 +45,8 @@ def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
             "type": int(mujoco.mjtCamera.mjCAMERA_TRACKING),
             "trackbodyid": _WALKER,
             "distance": 3.2 * _reach(model, data),
-            "azimuth": 90.0 if planar else 125.0,
+            # Ours walk along x, and what they walk into is to be seen.
+            "azimuth": 90.0 if planar else 55.0 if ours else 125.0,
             "elevation": -12.0 if planar else -22.0,
         }
 

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from surefoot.errors import InputError, suggestion
+from surefoot.tasks import registration
 from surefoot.tasks.view import only_view, read_view, seen, without_view
 
 SHORT_NAMES = {
@@ -21,12 +22,14 @@ SHORT_NAMES = {
     "bipedal-walker-hardcore": "BipedalWalkerHardcore-v3",
     "half-cheetah": "HalfCheetah-v5",
     "ant": "Ant-v5",
+    "anymal": "surefoot/AnymalC-v0",
+    "anymal-step": "surefoot/AnymalCStep-v0",
 }
 
 # How a fall shows itself, where an episode's end alone does not say it. A walker that reaches the far end of its
 # terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).
 _FALL_BY_REWARD = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3")
-_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-")
+_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-", "surefoot/Anymal")
 FALL_BELOW = -50.0  # not -100, for where actions are repeated the steps just before the fall count as well
 
 

@@ -6,6 +6,7 @@ observation, reward and termination, for many copies at once.
 """
 
 import abc
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 
 
 class Physics(NamedTuple):
@@ -33,25 +35,19 @@ class Physics(NamedTuple):
     contact_force: jax.Array
 
 
-class MujocoTask(abc.ABC):
+class MujocoTask(PhysicsTask):
     """One of Gymnasium's MuJoCo tasks.
 
     Attributes:
-        model: the MuJoCo model.
-        frame_skip: physics steps per action.
-        timestep_s: seconds per action.
         tracked_size: how many coordinates of the tracked position there are.
-        needs_contact_forces: whether `Physics.contact_force` must be filled.
     """
 
     tracked_size = 1
-    needs_contact_forces = False
 
     def __init__(self, info: TaskInfo) -> None:
         env: Any = make_env(info).unwrapped
         self.model = env.model
         self.frame_skip = env.frame_skip
-        self.timestep_s = env.dt
         self.noise = env._reset_noise_scale
         self.initial_qpos = env.init_qpos
         self.initial_qvel = env.init_qvel
@@ -60,12 +56,49 @@ class MujocoTask(abc.ABC):
         # How many leading positions the observation leaves out.
         self.skipped = env.observation_structure["skipped_qpos"]
         self.observation_space: gymnasium.spaces.Box = env.observation_space
+        self.action_space = gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32)
         self._read_options(env)
         env.close()
+        self._wrenches = self.model.nbody - 1 if self.needs_contact_forces else 0
+        self.columns = {
+            "qpos": self.model.nq,
+            "qvel": self.model.nv,
+            "displacement_m": self.tracked_size,
+            "contact_force": self._wrenches * 6,
+        }
 
     def _read_options(self, env: Any) -> None:
         """Take over what only this task has."""
         del env
+
+    def remember(self, count: int) -> Rows:
+        return {name: np.zeros((count, self.tracked_size)) for name in ("position", "position_before")}
+
+    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        for copy in copies:
+            rows["qpos"][copy], rows["qvel"][copy] = self.initial_state(randoms[copy])
+
+    def begun(self, rows: Rows, copies: np.ndarray) -> None:
+        rows["position"][copies] = rows["position_before"][copies] = self.tracked_position(rows)[copies]
+
+    def command(self, rows: Rows, action: np.ndarray) -> None:
+        rows["ctrl"][:] = action
+        rows["position_before"][:] = rows["position"]
+
+    def after(self, rows: Rows) -> None:
+        rows["position"][:] = self.tracked_position(rows)
+
+    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+        moved = rows["position"] - rows["position_before"]
+        force = rows["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
+        return rows["qpos"], rows["qvel"], moved, force
+
+    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+        del xp  # JAX alone: a single copy is Gymnasium's own environment
+        count = len(measured["qpos"])
+        force = measured["contact_force"].reshape(count, self._wrenches, 6)
+        physics = Physics(measured["qpos"], measured["qvel"], measured["displacement_m"], force)
+        return Reading(self.observe(physics), self.reward_terms(physics, action), self.terminated(physics))
 
     def initial_state(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw qpos (nq,) and qvel (nv,) for a new episode, in Gymnasium's order of draws."""
@@ -75,10 +108,9 @@ class MujocoTask(abc.ABC):
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return random.uniform(-self.noise, self.noise, self.model.nv)
 
-    def tracked_position(self, qpos: np.ndarray, xpos: np.ndarray | None) -> np.ndarray:
+    def tracked_position(self, rows: Rows) -> np.ndarray:
         """Return the position, (N, tracked_size) float64, whose change per step is the forward movement."""
-        del xpos
-        return qpos[:, :1]
+        return rows["qpos"][:, :1]
 
     @abc.abstractmethod
     def observe(self, physics: Physics) -> jax.Array:
@@ -159,6 +191,7 @@ class Hopper(_Upright):
 class Ant(MujocoTask):
     """A four-legged body in space."""
 
+    fields = ("qpos", "qvel", "ctrl", "xpos")
     tracked_size = 2
     needs_contact_forces = True
 
@@ -174,9 +207,8 @@ class Ant(MujocoTask):
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return self.noise * random.standard_normal(self.model.nv)
 
-    def tracked_position(self, qpos: np.ndarray, xpos: np.ndarray | None) -> np.ndarray:
-        assert xpos is not None
-        return xpos[:, self.main_body, :2]
+    def tracked_position(self, rows: Rows) -> np.ndarray:
+        return rows["xpos"][:, self.main_body, :2]
 
     def _contact_force(self, physics: Physics) -> jax.Array:
         return jnp.clip(physics.contact_force, *self.contact_range).reshape(len(physics.qpos), -1)

@@ -1,0 +1,140 @@
+"""ANYmal C, a quadruped of twelve joints and 52 kg, of primitive shapes.
+
+The figures stand in anymal_c.toml, with their source and licence.
+"""
+
+import functools
+import tomllib
+from importlib import resources
+from typing import Any, Literal
+
+import mujoco
+
+from surefoot.bodies.body import Body, Foot
+
+Base = Literal["urdf", "menagerie"]
+LEGS = ("LF", "RF", "LH", "RH")
+JOINTS = tuple(f"{leg}_{joint}" for leg in LEGS for joint in ("HAA", "HFE", "KFE"))
+
+BODY = Body(
+    name="ANYmal C",
+    trunk="base",
+    joints=JOINTS,
+    feet=tuple(Foot(leg, (f"{leg}_FOOT",)) for leg in LEGS),
+    joint_pairs=tuple(
+        (f"L{end}_{joint}", f"R{end}_{joint}") for end in "FH" for joint in ("HAA", "HFE", "KFE")
+    ),
+    foot_pairs=(("LF", "RF"), ("LH", "RH")),
+)  # fmt: skip
+
+_PICTURED = 2  # the group of geoms that every viewer draws
+# Rotations, as quaternions, that turn what stands along z to lie along an axis.
+_UPRIGHT_TO = {"x": [0.5**0.5, 0, 0.5**0.5, 0], "y": [0.5**0.5, 0.5**0.5, 0, 0], "z": [1, 0, 0, 0]}
+_RED, _DARK, _GREY, _RUBBER = (0.74, 0.12, 0.11, 1), (0.13, 0.14, 0.16, 1), (0.46, 0.48, 0.51, 1), (0.06, 0.06, 0.07, 1)
+
+
+@functools.lru_cache
+def figures() -> dict[str, Any]:
+    """Return the figures of anymal_c.toml."""
+    text = resources.files("surefoot.bodies").joinpath("anymal_c.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def add_anymal_c(spec: mujoco.MjSpec, base: Base = "urdf", stiffness: float = 100.0, joint_damping: float = 1.0) -> None:
+    """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
+
+    Feet and trunk touch the ground; the other parts are there to be seen.
+
+    Args:
+        spec: the scene.
+        base: whose mass and inertia of the base: those of the maker's URDF (26.4 kg), or of MuJoCo Menagerie (19.2 kg).
+        stiffness: of the servos, N m / rad.
+        joint_damping: N m s / rad.
+    """
+    known = figures()
+    root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])
+    root.add_freejoint(name="root")
+    _weigh(root, known["base"][base])
+    bodies = {"base": root}
+    for link in known["links"]:
+        body = bodies[link["parent"]].add_body(name=link["name"], pos=link["pos"])
+        _weigh(body, link)
+        body.add_joint(
+            name=link["joint"],
+            type=mujoco.mjtJoint.mjJNT_HINGE,
+            axis=_axis(link["axis"]),
+            range=link["range"],
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            damping=joint_damping,
+            frictionloss=0.1,
+        )
+        bodies[link["name"]] = body
+    for shape in known["shapes"]:
+        _add_shape(bodies[shape["owner"]], shape)
+    _add_looks(root)
+    for joint in JOINTS:
+        servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        servo.set_to_position(kp=stiffness)
+        servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
+
+
+def _weigh(body: mujoco.MjsBody, link: dict[str, Any]) -> None:
+    body.mass = link["mass"]
+    body.ipos = link["com"]
+    body.fullinertia = link["inertia"]
+    body.explicitinertial = True
+
+
+def _axis(name: str) -> list[int]:
+    return [int(name == axis) for axis in "xyz"]
+
+
+def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any]) -> None:
+    """Add one part; it can touch the ground if it is a foot's sphere or the trunk's."""
+    touches = shape["type"] == "sphere" or shape["owner"] == "base"
+    geom = body.add_geom(
+        type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape['type'].upper()}"),
+        size=[*shape["size"], 0, 0][:3],
+        pos=shape["pos"],
+        contype=0,
+        conaffinity=int(touches),
+        group=_PICTURED,
+        rgba=_colour(shape),
+    )
+    if "axis" in shape:
+        geom.quat = _UPRIGHT_TO[shape["axis"]]
+    if shape["type"] == "sphere":
+        # Menagerie's feet: they alone decide how they slide, and resist turning and rolling too.
+        geom.name = shape["part"]
+        geom.priority = 1
+        geom.condim = 6
+        geom.friction = [0.8, 0.02, 0.01]
+        geom.solimp = [0.015, 1, 0.031, 0.5, 2]
+
+
+def _colour(shape: dict[str, Any]) -> tuple[float, float, float, float]:
+    if shape["type"] == "sphere":
+        return _RUBBER
+    if shape["owner"] == "base":
+        return _RED if shape["part"] == "base" else _DARK
+    return _GREY if shape["type"] == "box" or shape["part"].endswith("FOOT") else _DARK
+
+
+def _add_looks(root: mujoco.MjsBody) -> None:
+    """Add what is only to be seen: a handle, a battery, lamps and eyes at the two faces."""
+
+    def add(kind: mujoco.mjtGeom, size: list[float], pos: list[float], colour, axis: str = "z") -> None:
+        quat = _UPRIGHT_TO[axis]
+        root.add_geom(type=kind, size=size, pos=pos, quat=quat, rgba=colour, contype=0, conaffinity=0, group=_PICTURED)
+
+    box, cylinder = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
+    add(box, [0.16, 0.075, 0.02], [0.06, 0, 0.105], _DARK)
+    add(box, [0.26, 0.05, 0.012], [0, 0, -0.1], _DARK)
+    for side in (-1, 1):
+        capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+        add(capsule, [0.012, 0.1, 0], [0.05, 0.07 * side, 0.14], _GREY, "x")
+        add(cylinder, [0.022, 0.006, 0], [0.527, 0.055 * side, 0.03], (0.9, 0.93, 0.96, 1), "x")
+        add(cylinder, [0.022, 0.006, 0], [-0.527, 0.055 * side, 0.03], (0.9, 0.93, 0.96, 1), "x")
+    for end in (-1, 1):
+        add(box, [0.006, 0.03, 0.02], [0.527 * end, 0, -0.02], _GREY)

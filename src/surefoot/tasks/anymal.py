@@ -1,0 +1,186 @@
+"""ANYmal C walks, and climbs a step: the tasks of an experiment of 2023 (github.com/danimatasd/MUJOCO-AIDL).
+
+Twelve servos are told angles 100 times a second. What is rewarded is to be fast and high: the velocity along x plus the
+base's height over 0.5 m, summed over the five physics steps of an action, so that 6,036, the experiment's best, is about
+1.5 m/s for 8 s. A fall costs 100 and ends the episode.
+
+What differs here, and can be turned back by an option: the robot faces the way it is to go (`facing`), the base is as
+heavy as its maker says (`base`), contacts are of the quicker kind (`contact`), and episodes do not all begin in exactly
+the same state (`reset_noise`). The observation leaves out where in the world it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from surefoot.bodies import anymal_c
+from surefoot.bodies.scene import Contact, add_block, new_scene
+from surefoot.tasks.physics import PhysicsTask, Reading, Rows
+
+# Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
+_ACTION_SCALE = np.tile([0.6, 1.0, 1.0], 4)
+_ACTION_OFFSET = np.array([0.1 * shoulder * inner for shoulder in (-1, 1, -1, 1) for inner in (1, 0, 0)])
+_HEIGHT_OFFSET_M = 0.5
+_FALL_REWARD = -100.0
+_SPAWN_HEIGHT_M = 0.62
+_PHYSICS_STEP_S = 0.002
+_FRAME_SKIP = 5
+
+
+class AnymalC(PhysicsTask):
+    """The task on the flat; see the module."""
+
+    fields = ("qpos", "qvel", "ctrl")
+    frame_skip = _FRAME_SKIP
+    watches = True
+
+    def __init__(
+        self,
+        base: anymal_c.Base = "urdf",
+        facing: Literal["forward", "backward"] = "forward",
+        contact: Contact = "pyramidal",
+        motor: Literal["servo", "limited"] = "servo",
+        fall_height: float = 0.3,
+        reset_noise: float = 0.05,
+    ) -> None:
+        """Build the task.
+
+        Args:
+            base: the base's mass and inertia, "urdf" (26.4 kg) or "menagerie" (19.2 kg).
+            facing: "forward", or "backward", as in the experiment, where the robot walks with its back in front.
+            contact: "pyramidal", or "elliptic" as in the experiment.
+            motor: "servo" gives up to 80 N m at any speed; "limited" ever less from 2.5 rad/s on, and nothing at 7.5.
+            fall_height: the base's height in metres below which it has fallen; the experiment gives 0.3 and 0.45.
+            reset_noise: joint angles (rad) and velocities (m/s, rad/s) begin up to this far from rest; 0 as there.
+
+        Raises:
+            ValueError: an option has another value.
+        """
+        _check_choice("base", base, anymal_c.Base)
+        _check_choice("contact", contact, Contact)
+        _check_choice("facing", facing, Literal["forward", "backward"])
+        _check_choice("motor", motor, Literal["servo", "limited"])
+        _check_number("fall_height", fall_height, 0, 0.6)
+        _check_number("reset_noise", reset_noise, 0, 0.5)
+        self._fall_height = fall_height
+        self._noise = reset_noise
+        self._limited = motor == "limited"
+        self.expanded = ("actuator_forcerange",) if self._limited else ()
+        spec = new_scene(_PHYSICS_STEP_S, contact)
+        anymal_c.add_anymal_c(spec, base)
+        self._furnish(spec)
+        self.model = spec.compile()
+        self._start = self.model.qpos0.copy()
+        self._start[2] = _SPAWN_HEIGHT_M
+        if facing == "backward":
+            self._start[3:7] = 0, 0, 0, 1
+        self.columns = {"qpos": 17, "qvel": 18, "advance": 1, "height": 1}
+        size = len(self.observation_names)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float32)
+
+    def _furnish(self, spec: mujoco.MjSpec) -> None:
+        """Add what stands in the way."""
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """What each value of the observation is, in order."""
+        axes = ("x", "y", "z")
+        return (
+            "base height",
+            *(f"base quaternion {part}" for part in "wxyz"),
+            *(f"{joint} angle" for joint in anymal_c.JOINTS),
+            *(f"base velocity {axis}" for axis in axes),
+            *(f"base turning rate {axis}" for axis in axes),
+            *(f"{joint} velocity" for joint in anymal_c.JOINTS),
+        )
+
+    def remember(self, count: int) -> Rows:
+        return {"advance": np.zeros((count, 1)), "height": np.zeros((count, 1))}
+
+    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        for copy in copies:
+            noise = randoms[copy].uniform(-self._noise, self._noise, 30)
+            rows["qpos"][copy] = self._start
+            rows["qpos"][copy, 7:] += noise[:12]
+            rows["qvel"][copy] = noise[12:]
+        rows["advance"][copies] = rows["height"][copies] = 0
+
+    def command(self, rows: Rows, action: np.ndarray) -> None:
+        rows["ctrl"][:] = action * _ACTION_SCALE + _ACTION_OFFSET
+        rows["advance"][:] = rows["height"][:] = 0
+        if self._limited:
+            limit_torque(rows)
+
+    def watch(self, rows: Rows) -> None:
+        rows["advance"] += rows["qvel"][:, :1]
+        rows["height"] += rows["qpos"][:, 2:3] - _HEIGHT_OFFSET_M
+        if self._limited:
+            limit_torque(rows)
+
+    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+        return rows["qpos"][:, 2:], rows["qvel"], rows["advance"], rows["height"]
+
+    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+        del action
+        fell = measured["qpos"][:, 0] < self._fall_height
+        terms = {
+            "advance": measured["advance"][:, 0],
+            "height": measured["height"][:, 0],
+            "fall": xp.where(fell, _FALL_REWARD, 0.0),
+        }
+        return Reading(xp.concatenate([measured["qpos"], measured["qvel"]], axis=1), terms, fell)
+
+
+class AnymalCStep(AnymalC):
+    """The same with a step in the way, as wide as the world, to be climbed and left again."""
+
+    def __init__(
+        self, step_height: float = 0.15, step_start: float = 1.5, step_length: float = 4.0, **options: Any
+    ) -> None:
+        """Build the task.
+
+        Args:
+            step_height: in metres.
+            step_start: where it begins, in metres from the robot's place.
+            step_length: how long it is, in metres.
+            **options: those of `AnymalC`.
+
+        Raises:
+            ValueError: an option has another value.
+        """
+        _check_number("step_height", step_height, 0.001, 1)
+        _check_number("step_start", step_start, 0.8, 100)
+        _check_number("step_length", step_length, 0.1, 100)
+        self.step_height_m = step_height
+        self.step_start_m = step_start
+        self.step_end_m = step_start + step_length
+        super().__init__(**options)
+
+    def _furnish(self, spec: mujoco.MjSpec) -> None:
+        add_block(spec, "step", (self.step_start_m, -50, 0), (self.step_end_m, 50, self.step_height_m))
+
+
+def limit_torque(rows: Rows) -> None:
+    """Set what the motors can give at the speed they turn with: a direct-current motor's straight line, cut at its limit.
+
+    At a speed v (rad/s), from -80 to 80 N m, but no more than 120 (1 - v / 7.5) and no less than -120 (1 + v / 7.5).
+    """
+    known = anymal_c.figures()
+    stall, limit = known["stall_torque"], known["torque_limit"]
+    slowing = stall / known["speed_limit"] * rows["qvel"][:, 6:]
+    rows["actuator_forcerange"][:, :, 0] = -np.clip(stall + slowing, 0, limit)
+    rows["actuator_forcerange"][:, :, 1] = np.clip(stall - slowing, 0, limit)
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} is {value!r}; choose {' or '.join(get_args(choices))}")
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")

@@ -1,0 +1,109 @@
+"""What a task on MuJoCo is made of, for one copy or many.
+
+A task has two halves. The first runs beside the simulator, on NumPy rows, one per copy: it begins episodes, turns
+actions into controls, and keeps count of what happens between two physics steps. The second reads what was measured, and
+is pure: observation, reward by named terms, and whether a copy fell. It is given the array module to compute with, NumPy
+for a single copy (`tasks.physics_env`) or `jax.numpy`, fused with the policy, for many (`simulation.batch`).
+
+This module must stay light: worker processes import it, and need no JAX.
+"""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+
+
+class Reading(NamedTuple):
+    """What was measured after a step, read as the task does.
+
+    Attributes:
+        observation: (N, D).
+        reward_terms: (N,) each; their sum is the reward.
+        terminated: (N,) bool, which copies fell.
+    """
+
+    observation: Any
+    reward_terms: dict[str, Any]
+    terminated: Any
+
+
+class PhysicsTask(abc.ABC):
+    """A task on a MuJoCo model.
+
+    Its methods beside the simulator share `rows`: for N copies, the arrays of MuJoCo that `fields` and `expanded` name,
+    (N, ...) views into the simulator, and those of `remember`.
+
+    Attributes:
+        model: the MuJoCo model.
+        frame_skip: physics steps per action.
+        observation_space: of one copy.
+        action_space: of one copy.
+        fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
+        expanded: the arrays of the model (`MjModel`) that differ from copy to copy.
+        watches: whether `watch` is called after each physics step; else only `measure` looks, after the last.
+        needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
+        columns: name and width of everything `measure` gives, in order.
+    """
+
+    model: mujoco.MjModel
+    frame_skip: int
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Box
+    fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
+    expanded: tuple[str, ...] = ()
+    watches: bool = False
+    needs_contact_forces: bool = False
+    columns: dict[str, int]
+
+    @property
+    def timestep_s(self) -> float:
+        """Seconds per action."""
+        return self.frame_skip * self.model.opt.timestep
+
+    def remember(self, count: int) -> Rows:
+        """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
+        del count
+        return {}
+
+    @abc.abstractmethod
+    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        """Begin an episode in some copies: write qpos and qvel, and whatever is remembered.
+
+        Args:
+            rows: of all copies.
+            copies: (K,) int, the rows to write.
+            randoms: each copy's own random numbers, for all N copies.
+        """
+
+    def begun(self, rows: Rows, copies: np.ndarray) -> None:
+        """Take notice of a beginning, now that what follows from qpos is known too."""
+
+    def command(self, rows: Rows, action: np.ndarray) -> None:
+        """Turn actions (N, A), within the bounds, into controls."""
+        rows["ctrl"][:] = action
+
+    def watch(self, rows: Rows) -> None:
+        """Look at all copies after a physics step; only if the task `watches`."""
+
+    def after(self, rows: Rows) -> None:
+        """Look at all copies after the last physics step of an action."""
+
+    @abc.abstractmethod
+    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+        """Return what `read` needs, (N, ...) each, as `columns` has it."""
+
+    @abc.abstractmethod
+    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+        """Read (N, width) arrays, by the names of `columns`, that followed `action` (N, A).
+
+        Args:
+            measured: the arrays.
+            action: what was done.
+            xp: `numpy` or `jax.numpy`, whichever the arrays are of.
+        """

@@ -1,0 +1,101 @@
+"""One copy of a physics task as an ordinary Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+from surefoot.tasks.physics import PhysicsTask, Reading
+from surefoot.tasks.registration import make_task
+
+_SIZE = (640, 480)
+
+
+class PhysicsEnv(gymnasium.Env):
+    """A `PhysicsTask` in one copy; `info` holds the reward's terms.
+
+    Attributes:
+        task: the task.
+        model: its MuJoCo model.
+        data: the state of the simulation.
+        observation_names: what each value of the observation is.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array"]}  # noqa: RUF012
+
+    def __init__(self, id: str, render_mode: str | None = None, **options: Any) -> None:
+        """Make the task called `id` with its own options."""
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode is {render_mode!r}; choose one of {self.metadata['render_modes']}")
+        self.task: PhysicsTask = make_task(id, options)
+        self.model = self.task.model
+        self.data = mujoco.MjData(self.model)
+        self.observation_space = self.task.observation_space
+        self.action_space = self.task.action_space
+        self.observation_names = getattr(self.task, "observation_names", None)
+        self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
+        self.render_mode = render_mode
+        sources = [(self.data, field) for field in self.task.fields]
+        sources += [(self.model, field) for field in self.task.expanded]
+        self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.remember(1)
+        self._width, self._height = _SIZE
+        self._renderer: MujocoRenderer | None = None
+        self._only = np.zeros(1, np.int32)
+
+    @property
+    def dt(self) -> float:
+        """Seconds per action."""
+        return self.task.timestep_s
+
+    @property
+    def mujoco_renderer(self) -> MujocoRenderer:
+        """What draws; made when it is first wanted."""
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(self.model, self.data, width=self._width, height=self._height)
+        return self._renderer
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode; the observation, (D,) float32, and an empty info."""
+        super().reset(seed=seed)
+        mujoco.mj_resetData(self.model, self.data)
+        self.task.begin(self._rows, self._only, [self.np_random])
+        mujoco.mj_forward(self.model, self.data)
+        self.task.begun(self._rows, self._only)
+        if self.render_mode == "human":
+            self.render()
+        return self._read(np.zeros((1, *self.action_space.shape))).observation[0].astype(np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
+        space = self.action_space
+        action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
+        self.task.command(self._rows, action)
+        for _ in range(self.task.frame_skip):
+            mujoco.mj_step(self.model, self.data)
+            if self.task.watches:
+                self.task.watch(self._rows)
+        self.task.after(self._rows)
+        reading = self._read(action)
+        terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}
+        if self.render_mode == "human":
+            self.render()
+        observation = reading.observation[0].astype(np.float32)
+        return observation, sum(terms.values()), bool(reading.terminated[0]), False, {"reward_terms": terms}
+
+    def render(self) -> Any:
+        """Draw the present state, as `render_mode` says."""
+        return self.mujoco_renderer.render(self.render_mode)
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _read(self, action: np.ndarray) -> Reading:
+        parts = [part.reshape(1, -1) for part in self.task.measure(self._rows)]
+        return self.task.read(dict(zip(self.task.columns, parts, strict=True)), action, np)

@@ -1,0 +1,41 @@
+"""Our own tasks and their names in Gymnasium; nothing heavy is imported before one is made."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from surefoot.tasks.physics import PhysicsTask
+
+# Where each task's class stands, and after how many actions its episodes end.
+PHYSICS_TASKS = {
+    "surefoot/AnymalC-v0": ("surefoot.tasks.anymal:AnymalC", 800),
+    "surefoot/AnymalCStep-v0": ("surefoot.tasks.anymal:AnymalCStep", 800),
+}
+
+
+def make_task(id: str, options: dict[str, Any]) -> "PhysicsTask":
+    """Return one of our own tasks.
+
+    Raises:
+        ValueError, TypeError: it has no such option, or the option no such value.
+    """
+    module, name = PHYSICS_TASKS[id][0].split(":")
+    return getattr(importlib.import_module(module), name)(**options)
+
+
+def register() -> None:
+    """Tell Gymnasium of our tasks, once."""
+    for id, (_, limit) in PHYSICS_TASKS.items():
+        if id not in gymnasium.registry:
+            gymnasium.register(
+                id,
+                entry_point="surefoot.tasks.physics_env:PhysicsEnv",
+                vector_entry_point="surefoot.simulation.vector:make_vector",
+                max_episode_steps=limit,
+                kwargs={"id": id},
+            )
+
+
+register()
