@@ -220,7 +220,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     engine.reset(seed=SEED)
     actions = actions_of(engine, 5)
     record(engine, actions)
-    engine._qpos[1, 2] = bad
+    engine._rows["qpos"][1, 2] = bad
     before = engine.get_state()
     with pytest.raises(NonFiniteError, match="copy 1 ") as caught:
         engine.step(actions[0])

@@ -100,7 +100,7 @@ def answer_nan(engine, step):
 
 
 def lose_physics(engine, step):
-    engine._qpos[2] = np.nan
+    engine._rows["qpos"][2] = np.nan
     return step()
 
 

@@ -40,7 +40,9 @@ def figures() -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def add_anymal_c(spec: mujoco.MjSpec, base: Base = "urdf", stiffness: float = 100.0, joint_damping: float = 1.0) -> None:
+def add_anymal_c(
+    spec: mujoco.MjSpec, base: Base = "urdf", stiffness: float = 100.0, joint_damping: float = 1.0
+) -> None:
     """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
 
     Feet and trunk touch the ground; the other parts are there to be seen.

@@ -15,7 +15,7 @@ _OBSTACLE = [0.86, 0.66, 0.40, 1]
 def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpec:
     """Return a scene with a floor without end, called "floor", and light.
 
-    What is to touch the ground needs the bit 1 in its `conaffinity`.
+    What is to touch the ground needs the bit 1 in its `conaffinity`. Angles are in radians.
 
     Args:
         timestep_s: of the physics.
@@ -23,6 +23,7 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
             elliptic cone whose friction is a hundred times as hard as its normal, and all that a geom's `condim` asks for.
     """
     spec = mujoco.MjSpec()
+    spec.compiler.degree = False
     spec.option.timestep = timestep_s
     if contact == "elliptic":
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC

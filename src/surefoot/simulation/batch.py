@@ -28,7 +28,8 @@ def make_physics_task(info: TaskInfo) -> PhysicsTask:
     """Return the physics of a task that this engine `supports`."""
     if info.id in MUJOCO_TASKS:
         return MUJOCO_TASKS[info.id](info)
-    return make_task(info.id, info.env_options)
+    options = {name: value for name, value in info.env_options.items() if name != "max_episode_steps"}
+    return make_task(info.id, options)
 
 
 class BatchEngine(Engine):
@@ -51,13 +52,11 @@ class BatchEngine(Engine):
         # Contact wrenches are computed on one MjData per copy, after the step, as Gymnasium does; a batch keeps those
         # only if it is persistent.
         self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
-        for field in task.expanded:
-            self._batch.expand(field)
         self._remembered = task.remember(num_envs)
         if task.needs_contact_forces:
             self._remembered["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
-        bound = {field: self._batch.bind(field) for field in (*task.fields, *task.expanded)}
-        self._rows = bound | self._remembered
+        own = {field: self._batch.expand(field) for field in task.expanded}
+        self._rows = {field: self._batch.bind(field) for field in task.fields} | own | self._remembered
         self._data = mujoco.MjData(task.model)
         self._columns = np.cumsum((0, *task.columns.values(), 1, 1)).tolist()
         self._elapsed = np.zeros(num_envs, np.int64)

@@ -1,0 +1,216 @@
+"""ANYmal's tasks against a plain loop written from their description."""
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from surefoot.errors import InputError
+from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.symmetry import find_mirror
+
+TASKS = ["surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0"]
+
+
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m.*")
+@pytest.mark.parametrize("id", TASKS)
+@pytest.mark.parametrize("options", [{}, {"motor": "limited", "contact": "elliptic", "base": "menagerie"}])
+def test_gymnasiums_checker_is_content(id: str, options: dict) -> None:
+    env = gymnasium.make(id, **options)
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.spec is not None and env.spec.max_episode_steps == 800
+    assert env.unwrapped.dt == pytest.approx(0.01)  # ty: ignore
+
+
+def test_a_step_is_the_experiments() -> None:
+    """Five physics steps, each of which earns its velocity along x and its height over half a metre."""
+    env = gymnasium.make("surefoot/AnymalC-v0", reset_noise=0.0).unwrapped
+    observation, _ = env.reset(seed=0)
+    data = mujoco.MjData(env.model)  # ty: ignore
+    data.qpos[2] = 0.62
+    assert observation[0] == np.float32(0.62)
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        action = random.uniform(-1, 1, 12).astype(np.float32)
+        targets = np.array(action, float)
+        for leg, shift in ((0, -0.1), (3, 0.1), (6, -0.1), (9, 0.1)):
+            targets[leg] = 0.6 * targets[leg] + shift
+        data.ctrl[:] = targets
+        earned = 0.0
+        for _ in range(5):
+            mujoco.mj_step(env.model, data)  # ty: ignore
+            earned += data.qvel[0] + data.qpos[2] - 0.5
+        observation, reward, terminated, truncated, info = env.step(action)
+        fell = data.qpos[2] < 0.3
+        assert reward == pytest.approx(earned - 100 * fell, abs=1e-9)
+        assert (terminated, truncated) == (fell, False)
+        assert sum(info["reward_terms"].values()) == pytest.approx(reward)
+        np.testing.assert_allclose(observation, np.r_[data.qpos[2:], data.qvel], rtol=1e-6)
+        if terminated:
+            break
+
+
+def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
+    env = gymnasium.make("surefoot/AnymalC-v0", fall_height=0.45)
+    env.reset(seed=0)
+    fold = np.tile([0, 1, 1], 4)
+    for _ in range(800):
+        _, reward, terminated, truncated, info = env.step(fold)
+        if terminated or truncated:
+            break
+        assert info["reward_terms"]["fall"] == 0
+    assert terminated
+    assert info["reward_terms"]["fall"] == -100
+    assert reward < -99
+    assert find_task("anymal").falls(np.array([True, False]), np.zeros(2)).tolist() == [True, False]  # ty: ignore
+
+
+@pytest.mark.parametrize(
+    "id, options",
+    [
+        ("surefoot/AnymalC-v0", {}),
+        ("surefoot/AnymalC-v0", {"contact": "elliptic", "base": "menagerie", "facing": "backward", "reset_noise": 0.2}),
+        ("surefoot/AnymalC-v0", {"motor": "limited"}),
+        ("surefoot/AnymalCStep-v0", {"step_height": 0.1, "step_start": 0.9}),
+    ],
+)
+def test_many_copies_are_each_what_one_is(id: str, options: dict) -> None:
+    """To the rounding of float32, in which the engine hands over what it measured."""
+    info = find_task(id, options | {"max_episode_steps": 60})
+    copies = 3
+    engine = BatchEngine(info, copies)
+    envs = [make_env(info) for _ in range(copies)]
+    found, _ = engine.reset(seed=4)
+    np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], rtol=1e-6)
+    random = np.random.default_rng(0)
+    ended = np.zeros(copies, bool)
+    ends = 0
+    for _ in range(150):
+        action = random.uniform(-1, 1, (copies, 12)).astype(np.float32)
+        found = engine.step(action)
+        for i, env in enumerate(envs):
+            if ended[i]:
+                observation, _ = env.reset()
+                wanted = observation, 0.0, False, False
+            else:
+                wanted = env.step(action[i])[:4]
+            np.testing.assert_allclose(found[0][i], wanted[0], rtol=1e-5, atol=1e-6)
+            assert found[1][i] == pytest.approx(wanted[1], rel=1e-5, abs=1e-5)
+            assert (found[2][i], found[3][i]) == wanted[2:]
+            ended[i] = wanted[2] or wanted[3]
+            ends += ended[i]
+    assert ends >= 3
+
+
+def test_the_engine_keeps_and_restores_everything() -> None:
+    info = find_task("anymal", {"motor": "limited"})
+    one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
+    one.reset(seed=0)
+    random = np.random.default_rng(0)
+    actions = random.uniform(-1, 1, (40, 4, 12)).astype(np.float32)
+    for action in actions[:20]:
+        one.step(action)
+    other.set_state(one.get_state())
+    for action in actions[20:]:
+        for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("id", TASKS)
+def test_make_vec_gives_the_fast_engine(id: str) -> None:
+    envs = gymnasium.make_vec(id, num_envs=3, reset_noise=0.0, fall_height=0.0, vectorization_mode="vector_entry_point")
+    assert isinstance(envs, BatchEngine)
+    observation, _ = envs.reset(seed=0)
+    assert observation.shape == (3, 35)
+    assert (observation == observation[0]).all()
+    lengths = 0
+    for _ in range(801):
+        _, _, terminated, truncated, _ = envs.step(np.zeros((3, 12), np.float32))
+        lengths += 1
+        if (terminated | truncated).any():
+            break
+    assert lengths == 800 and truncated.all() and not terminated.any()
+
+
+def test_motors_give_less_the_faster_they_turn() -> None:
+    limited, free = (gymnasium.make("surefoot/AnymalC-v0", motor=motor).unwrapped for motor in ("limited", "servo"))
+    for env in (limited, free):
+        env.reset(seed=0)
+    random = np.random.default_rng(0)
+    fastest = 0.0
+    for _ in range(60):
+        action = random.choice([-1, 1], 12)
+        for env in (limited, free):
+            env.step(action)
+            mujoco.mj_forward(env.model, env.data)  # ty: ignore
+        speed, force = limited.data.qvel[6:], limited.data.actuator_force  # ty: ignore
+        most, least = np.clip(120 - 16 * speed, 0, 80), np.clip(-120 - 16 * speed, -80, 0)
+        np.testing.assert_allclose(limited.model.actuator_forcerange, np.stack([least, most], 1), atol=1e-12)  # ty: ignore
+        assert ((least <= force) & (force <= most)).all()
+        fastest = max(fastest, np.abs(speed).max())
+        assert (free.model.actuator_forcerange == [-80, 80]).all()  # ty: ignore
+    assert fastest > 2.5
+
+
+def test_the_mirror_is_nearly_the_simulators() -> None:
+    """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
+    info = find_task("anymal", {"base": "menagerie"})
+    mirror = find_mirror(info)
+    assert mirror is not None
+    one, other = (make_env(info).unwrapped for _ in range(2))
+    random = np.random.default_rng(0)
+    for seed in range(5):
+        one.reset(seed=seed)
+        other.reset(seed=seed)
+        w, x, y, z = one.data.qpos[3:7] = np.array([0.99, 0.05, -0.08, 0.1])  # ty: ignore
+        other.data.qpos[3:7] = [w, -x, y, -z]  # ty: ignore
+        joints, signs = mirror.action_index, mirror.action_sign
+        other.data.qpos[7:] = one.data.qpos[7:][joints] * signs  # ty: ignore
+        velocity = one.data.qvel.copy()  # ty: ignore
+        other.data.qvel[:] = np.r_[  # ty: ignore
+            velocity[:3] * [1, -1, 1], velocity[3:6] * [-1, 1, -1], velocity[6:][joints] * signs
+        ]
+        for _ in range(8):
+            action = random.uniform(-1, 1, 12).astype(np.float32)
+            observation, reward, *_ = one.step(action)
+            image, image_reward, *_ = other.step(mirror.action(action))
+            unlike = np.abs(observation - image).max()
+            assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
+            assert reward == pytest.approx(image_reward, abs=0.02)
+    assert find_mirror(find_task("anymal", {"facing": "backward"})) is None
+
+
+def test_the_step_stands_where_it_is_told() -> None:
+    env = make_env(find_task("anymal-step", {"step_height": 0.2, "step_start": 1.0, "step_length": 2.0})).unwrapped
+    block = env.model.geom("step")  # ty: ignore
+    np.testing.assert_allclose(block.pos, [2.0, 0, 0.1])
+    np.testing.assert_allclose(block.size[[0, 2]], [1.0, 0.1])
+    flat = make_env(find_task("anymal")).unwrapped
+    for one, height in ((env, 0.82), (flat, 0.62)):
+        one.reset(seed=0)
+        one.data.qpos[:3] = 2.0, 0.0, height  # ty: ignore
+    for _ in range(30):
+        action = [0, 0.4, -0.8] * 2 + [0, -0.4, 0.8] * 2
+        assert env.step(action)[0][0] == pytest.approx(flat.step(action)[0][0] + 0.2, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "task, options, message",
+    [
+        ("anymal", {"base": "wood"}, "base is 'wood'; choose urdf or menagerie"),
+        ("anymal", {"facing": "up"}, "facing is 'up'"),
+        ("anymal", {"contact": "glue"}, "contact is 'glue'"),
+        ("anymal", {"motor": "steam"}, "motor is 'steam'"),
+        ("anymal", {"fall_height": "high"}, "fall_height is 'high'; it must be a number from 0 to 0.6"),
+        ("anymal", {"reset_noise": -1}, "reset_noise is -1"),
+        ("anymal", {"step_height": 0.1}, "step_height"),
+        ("anymal-step", {"step_height": 2}, "step_height is 2"),
+        ("anymal-step", {"step_start": 0}, "step_start is 0"),
+    ],
+)
+def test_wrong_options_are_told_in_a_line(task: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        find_task(task, options)
+    assert "\n" not in str(caught.value)
