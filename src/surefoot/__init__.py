@@ -1,5 +1,11 @@
-"""Surefoot teaches bodies with legs to walk, run and climb."""
+"""Surefoot teaches bodies with legs to walk, run and climb.
 
+To import it also tells Gymnasium of its tasks: `gymnasium.make("surefoot/AnymalC-v0")`.
+"""
+
+import importlib.abc
+import importlib.util
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,3 +32,34 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+class _OnceGymnasiumIsImported(importlib.abc.MetaPathFinder):
+    """Registers our tasks as soon as somebody imports Gymnasium, which takes too long to do so for every command."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "gymnasium":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def and_register(module):
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = and_register
+        return spec
+
+
+def _register() -> None:
+    from surefoot.tasks.registration import register
+
+    register()
+
+
+if "gymnasium" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _OnceGymnasiumIsImported())

@@ -19,8 +19,8 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
 
     Args:
         timestep_s: of the physics.
-        contact: friction as a pyramid, without torsion or rolling, which is quick; or MuJoCo Menagerie's for ANYmal, an
-            elliptic cone whose friction is a hundred times as hard as its normal, and all that a geom's `condim` asks for.
+        contact: friction as a pyramid, which is quick; or as MuJoCo Menagerie has it, an elliptic cone whose friction
+            is a hundred times as hard as its normal.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False

@@ -22,8 +22,8 @@ _WALKER = 1  # the first body after the world, which carries all others of a lon
 def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
     """Prepare a MuJoCo environment, before its first picture, for pictures of `size` (width, height).
 
-    The colours change only for Gymnasium's own tasks, the lights for those and ours, the camera for all whose first body is free
-    to go away, unless `keep_camera`.
+    The colours change only for Gymnasium's own tasks, the lights for those and ours, the camera for all whose first
+    body is free to go away, unless `keep_camera`.
     """
     model, data, renderer = env.model, env.data, env.mujoco_renderer
     renderer.width, renderer.height = size

@@ -1,8 +1,8 @@
 """ANYmal C walks, and climbs a step: the tasks of an experiment of 2023 (github.com/danimatasd/MUJOCO-AIDL).
 
-Twelve servos are told angles 100 times a second. What is rewarded is to be fast and high: the velocity along x plus the
-base's height over 0.5 m, summed over the five physics steps of an action, so that 6,036, the experiment's best, is about
-1.5 m/s for 8 s. A fall costs 100 and ends the episode.
+Twelve servos are told angles 100 times a second. What is rewarded is to be fast and high: the velocity along x plus
+the base's height over 0.5 m, summed over the five physics steps of an action, so that 6,036, the experiment's best, is
+about 1.5 m/s for 8 s. A fall costs 100 and ends the episode.
 
 What differs here, and can be turned back by an option: the robot faces the way it is to go (`facing`), the base is as
 heavy as its maker says (`base`), contacts are of the quicker kind (`contact`), and episodes do not all begin in exactly
@@ -165,7 +165,7 @@ class AnymalCStep(AnymalC):
 
 
 def limit_torque(rows: Rows) -> None:
-    """Set what the motors can give at the speed they turn with: a direct-current motor's straight line, cut at its limit.
+    """Set what the motors can give at the speed they turn with: a direct-current motor's straight line, with a limit.
 
     At a speed v (rad/s), from -80 to 80 N m, but no more than 120 (1 - v / 7.5) and no less than -120 (1 + v / 7.5).
     """

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from surefoot.errors import InputError, suggestion
-from surefoot.tasks import registration
+from surefoot.tasks.registration import register
 from surefoot.tasks.view import only_view, read_view, seen, without_view
 
 SHORT_NAMES = {
@@ -25,6 +25,8 @@ SHORT_NAMES = {
     "anymal": "surefoot/AnymalC-v0",
     "anymal-step": "surefoot/AnymalCStep-v0",
 }
+
+register()
 
 # How a fall shows itself, where an episode's end alone does not say it. A walker that reaches the far end of its
 # terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).

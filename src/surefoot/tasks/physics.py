@@ -1,9 +1,9 @@
 """What a task on MuJoCo is made of, for one copy or many.
 
 A task has two halves. The first runs beside the simulator, on NumPy rows, one per copy: it begins episodes, turns
-actions into controls, and keeps count of what happens between two physics steps. The second reads what was measured, and
-is pure: observation, reward by named terms, and whether a copy fell. It is given the array module to compute with, NumPy
-for a single copy (`tasks.physics_env`) or `jax.numpy`, fused with the policy, for many (`simulation.batch`).
+actions into controls, and keeps count of what happens between two physics steps. The second reads what was measured,
+and is pure: observation, reward by named terms, and whether a copy fell. It is given the array module to compute with,
+NumPy for a single copy (`tasks.physics_env`) or `jax.numpy`, fused with the policy, for many (`simulation.batch`).
 
 This module must stay light: worker processes import it, and need no JAX.
 """
@@ -83,6 +83,7 @@ class PhysicsTask(abc.ABC):
 
     def begun(self, rows: Rows, copies: np.ndarray) -> None:
         """Take notice of a beginning, now that what follows from qpos is known too."""
+        del rows, copies
 
     def command(self, rows: Rows, action: np.ndarray) -> None:
         """Turn actions (N, A), within the bounds, into controls."""
@@ -90,9 +91,11 @@ class PhysicsTask(abc.ABC):
 
     def watch(self, rows: Rows) -> None:
         """Look at all copies after a physics step; only if the task `watches`."""
+        del rows
 
     def after(self, rows: Rows) -> None:
         """Look at all copies after the last physics step of an action."""
+        del rows
 
     @abc.abstractmethod
     def measure(self, rows: Rows) -> Sequence[np.ndarray]:

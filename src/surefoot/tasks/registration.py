@@ -36,6 +36,3 @@ def register() -> None:
                 max_episode_steps=limit,
                 kwargs={"id": id},
             )
-
-
-register()
