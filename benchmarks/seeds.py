@@ -3,7 +3,8 @@
     python benchmarks/seeds.py half-cheetah --seeds 5 --output results/half-cheetah-ppo.json
 
 Each training is a process of its own, timed from its start to its stop: imports, compilation, evaluations and
-checkpoints included. Whatever else is given goes to `surefoot train`.
+checkpoints included. One that was begun before goes on where it stopped, and one that is done is only judged; their
+times are then those that the run itself kept. Whatever else is given goes to `surefoot train`.
 """
 
 import argparse
@@ -49,12 +50,18 @@ def main() -> None:
 def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
     """Train and evaluate one seed."""
     name = f"{given.output.stem}-{seed}"
-    command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *settings]
+    run = f"{given.task.replace(':', '-').replace('/', '-')}/{name}"
+    old = (given.root / run).is_dir()
+    if not old:
+        command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *settings]
+    else:
+        command = ["resume", run, "--root", str(given.root)]
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "surefoot.cli", *command, "--quiet"], check=True)
-    seconds = time.perf_counter() - began
-    folder = RunFolder.open(f"{given.task.replace(':', '-')}/{name}", given.root)
-    rows = [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
+    if not (old and is_done(RunFolder.open(run, given.root))):
+        subprocess.run([sys.executable, "-m", "surefoot.cli", *command, "--quiet"], check=True)
+    folder = RunFolder.open(run, given.root)
+    rows = progress_of(folder)
+    seconds = rows[-1]["seconds"] if old else time.perf_counter() - began
     answer = subprocess.run(
         [sys.executable, "-m", "surefoot.cli", "evaluate", str(folder.path), "--json", f"--episodes={given.episodes}"],
         check=True,
@@ -83,6 +90,17 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
         flush=True,
     )
     return one
+
+
+def progress_of(folder: RunFolder) -> list[dict]:
+    """Return the rows of a run's metrics that tell how far it was and when."""
+    return [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
+
+
+def is_done(folder: RunFolder) -> bool:
+    """Tell whether a run came to its end."""
+    rows = progress_of(folder)
+    return bool(rows) and rows[-1]["step"] >= read_recipe(folder.recipe).training.steps
 
 
 if __name__ == "__main__":
