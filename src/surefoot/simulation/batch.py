@@ -64,6 +64,11 @@ class BatchEngine(Engine):
         self._randoms: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of how often each kind was counted
 
+    @property
+    def qpos(self) -> np.ndarray:
+        """The positions of all copies, (N, nq) float64, a view that lives on."""
+        return self._rows["qpos"]
+
     def begin(self, seed: int | None) -> np.ndarray:
         self._randoms = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + copy)))

@@ -26,6 +26,7 @@ _ACTION_OFFSET = np.array([0.1 * shoulder * inner for shoulder in (-1, 1, -1, 1)
 _HEIGHT_OFFSET_M = 0.5
 _FALL_REWARD = -100.0
 _SPAWN_HEIGHT_M = 0.62
+_HALF_TRUNK_M = 0.53
 _PHYSICS_STEP_S = 0.002
 _FRAME_SKIP = 5
 
@@ -159,6 +160,10 @@ class AnymalCStep(AnymalC):
         self.step_start_m = step_start
         self.step_end_m = step_start + step_length
         super().__init__(**options)
+
+    def crossed(self, qpos: np.ndarray) -> np.ndarray:
+        """Tell which copies, at (N, 19) positions, have all of their trunk behind the step, (N,) bool."""
+        return qpos[:, 0] > self.step_end_m + _HALF_TRUNK_M
 
     def _furnish(self, spec: mujoco.MjSpec) -> None:
         add_block(spec, "step", (self.step_start_m, -50, 0), (self.step_end_m, 50, self.step_height_m))

@@ -1,0 +1,73 @@
+"""How high a step a policy of ANYmal's still crosses.
+
+    python benchmarks/step_crossing.py runs/anymal-step/NAME/policy/policy.safetensors --output results/NAME.json
+
+For each height, 100 copies start from seeds that training never used. One crosses if it has the whole step behind it
+before its 8 s are over, and does not fall before or after.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import surefoot
+from measuring import busy_share, write_results
+from surefoot.policies.policy import Policy
+from surefoot.reports.statistics import summarise
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.episodes import EVALUATION_SEEDS
+from surefoot.tasks.anymal import AnymalCStep
+from surefoot.tasks.catalogue import find_task
+
+HEIGHTS_M = (0.05, 0.10, 0.15, 0.175, 0.20, 0.225, 0.25, 0.275, 0.30)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("--heights", type=json.loads, default=list(HEIGHTS_M), help="a JSON list, in metres")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    busy = busy_share()
+    policy = surefoot.load(given.policy)
+    trials = [cross(policy, height, given.episodes) for height in given.heights]
+    write_results(given.output, busy, {"trained": policy.origin, "episodes": given.episodes, "trials": trials})
+    table = Table("step, m", "crossed", "fell", "return")
+    for one in trials:
+        table.add_row(
+            f"{one['step_height_m']:.3f}", str(one["crossed"]), str(one["falls"]), f"{one['return']['mean']:,.0f}"
+        )
+    Console().print(table)
+
+
+def cross(policy: Policy, height_m: float, episodes: int) -> dict:
+    """Let copies of the policy walk into a step, one episode each."""
+    options = {name: value for name, value in (policy.task_options or {}).items() if not name.startswith("step_")}
+    info = find_task("anymal-step", options | {"step_height": height_m})
+    engine = BatchEngine(info, episodes)
+    task = engine.task
+    assert isinstance(task, AnymalCStep)
+    observation, _ = engine.reset(seed=EVALUATION_SEEDS)
+    returns = np.zeros(episodes)
+    going, fell, crossed = np.ones(episodes, bool), np.zeros(episodes, bool), np.zeros(episodes, bool)
+    while going.any():
+        observation, reward, terminated, truncated, _ = engine.step(policy.predict(observation)[0])
+        returns += reward * going
+        crossed |= going & task.crossed(engine.qpos)
+        fell |= going & terminated
+        going &= ~(terminated | truncated)
+    return {
+        "step_height_m": height_m,
+        "crossed": int((crossed & ~fell).sum()),
+        "falls": int(fell.sum()),
+        "return": summarise(returns),
+    }
+
+
+if __name__ == "__main__":
+    main()
