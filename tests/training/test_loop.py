@@ -198,17 +198,24 @@ def test_a_simulator_that_fails_leaves_a_run_that_can_go_on(folder, tmp_path, mo
 # --- evaluations ------------------------------------------------------------------------------------------------------
 
 
-def stub_evaluations(monkeypatch, selection: list[float], confirmation: list[float] | None = None) -> list[int]:
-    """Give evaluations these mean returns, in turn; return the list that the numbers of their episodes go to."""
+def stub_evaluations(
+    monkeypatch, selection: list[float], confirmation: list[float] | None = None, falls: list[int] | None = None
+) -> list[int]:
+    """Give evaluations these mean returns, in turn; return the list that the numbers of their episodes go to.
+
+    `falls` are of all evaluations, in turn; without, the task cannot tell them.
+    """
     counts: list[int] = []
     queues = {"selection": iter(selection), "confirmation": iter(confirmation or [])}
+    fallen = iter(falls or [])
 
     def run(self, parameters, normaliser, episodes, seed, cancelled):
         assert seed >= SELECTION_SEEDS
         mean = next(queues["confirmation" if seed >= CONFIRMATION_SEEDS else "selection"])
         counts.append(episodes)
         spread = np.linspace(-1, 1, episodes)
-        return Episodes(mean + spread, np.full(episodes, 10), np.zeros(episodes, bool), None, 0.1)
+        fell = None if falls is None else np.arange(episodes) < next(fallen)
+        return Episodes(mean + spread, np.full(episodes, 10), np.zeros(episodes, bool), fell, 0.1)
 
     monkeypatch.setattr(Evaluator, "run", run)
     return counts
@@ -234,6 +241,23 @@ def test_never_confirmed_is_not_solved(tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [200] * 6, [99] * 6)
     outcome = train(tmp_path, **EVERY, training__stop_at_return=100)
     assert outcome.reason == "finished" and not outcome.counters.solved
+
+
+def test_who_falls_too_often_has_not_solved_it(folder, tmp_path, monkeypatch):
+    # In turn: fell while reaching it, fell while confirming it, and neither too often.
+    counts = stub_evaluations(monkeypatch, [150, 140, 130], [135, 120], falls=[1, 0, 2, 0, 1])
+    outcome = train(
+        tmp_path,
+        **EVERY,
+        training__stop_at_return=100,
+        training__confirm_episodes=10,
+        training__stop_at_falls=0.1,
+    )
+    assert outcome.reason == "solved"
+    assert counts == [2, 2, 10, 2, 10]
+    rows = [row for row in read_metrics(folder.metrics) if "evaluation/return" in row]
+    assert [row.get("evaluation/confirmed_falls") for row in rows] == [None, 2, 1]
+    assert load_policy(folder.policy_file).origin["steps"] == 3 * ITERATION, "the one that was confirmed"
 
 
 def test_the_best_policy_is_kept(folder, tmp_path, monkeypatch):

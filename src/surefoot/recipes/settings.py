@@ -55,6 +55,8 @@ class TrainingSettings(Settings):
     """End once the policy is this good: when an evaluation reaches it, and `confirm_episodes` fresh episodes do too."""
     confirm_episodes: int = Field(100, ge=1, le=10_000)
     """Episodes that must confirm `stop_at_return`."""
+    stop_at_falls: float = Field(1.0, ge=0, le=1)
+    """The largest share of falls with which `stop_at_return` counts as reached, and as confirmed."""
     snapshot_every: int = Field(0, ge=0)
     """Environment steps between policies that are kept on the way, as `policy/step-N.safetensors`; 0: none are."""
     checkpoint_every_s: float = Field(30.0, ge=0)

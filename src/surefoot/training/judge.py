@@ -21,7 +21,8 @@ class Verdict:
         policy: which policy it judged.
         step: environment steps it had been trained for.
         mean: its mean return.
-        confirmed: that of the episodes that were to confirm `stop_at_return`, or None if it was not reached.
+        confirmed: that of the episodes that were to confirm `stop_at_return`, or None if there were none, or too many
+            of them ended in a fall.
         values: what to log.
     """
 
@@ -67,11 +68,14 @@ class Judge:
             found = {"returns": episodes.returns, "lengths": episodes.lengths}
             raise NonFiniteError("a return of an evaluation is not finite", found)
         mean, values, confirmed = float(episodes.returns.mean()), _describe(episodes), None
-        if settings.stop_at_return is not None and mean >= settings.stop_at_return:
+        if settings.stop_at_return is not None and mean >= settings.stop_at_return and self._stands(episodes):
             more = self._run(policy, settings.confirm_episodes, CONFIRMATION_SEEDS, number)
             if more is None:
                 return None
-            confirmed = values["evaluation/confirmed_return"] = float(more.returns.mean())
+            values["evaluation/confirmed_return"] = float(more.returns.mean())
+            if more.falls is not None:
+                values["evaluation/confirmed_falls"] = int(np.sum(more.falls))
+            confirmed = values["evaluation/confirmed_return"] if self._stands(more) else None
         return Verdict(policy, step, mean, confirmed, values)
 
     def begin(self, policy: Policy, step: int, number: int) -> None:
@@ -103,6 +107,10 @@ class Judge:
             self._pool.shutdown(wait=True, cancel_futures=True)
         for evaluator in self._evaluators.values():
             evaluator.close()
+
+    def _stands(self, episodes: Episodes) -> bool:
+        """Tell whether few enough of the episodes ended in a fall."""
+        return episodes.falls is None or np.mean(episodes.falls) <= self._recipe.training.stop_at_falls
 
     def _run(self, policy: Policy, episodes: int, first_seed: int, number: int) -> Episodes | None:
         if episodes not in self._evaluators:
