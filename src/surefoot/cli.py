@@ -194,6 +194,8 @@ def _train(given: argparse.Namespace) -> int:
     if "task" in changes:
         raise InputError(f"two tasks: '{task}' and '{changes['task']}'; choose one")
     if given.start_from is not None:
+        if not given.start_from:
+            raise InputError("--from '': name a run or a policy's file")
         if "training.start_from" in changes:
             raise InputError("--from and --training.start_from say the same; give one of them")
         changes["training.start_from"] = given.start_from
