@@ -323,6 +323,17 @@ def test_critics_of_another_number_do_not_fit():
     assert transfer.parts["critic"].detail == "td3.critics is 2 there, 3 here"
 
 
+@pytest.mark.parametrize("sigma, taken", [(0.3, True), (np.nan, False), (-1.0, False), (np.ones(2), False)])
+def test_the_scale_of_weight_noise_goes_on(sigma, taken):
+    folder, _, _ = make_run("Before-v0", "ddpg")
+    rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
+    _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
+    assert transfer.parameter_sigma == (0.3 if taken else None)
+    assert transfer.parts["noise scale"].taken == taken
+    _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first")
+    assert transfer.parameter_sigma is None
+
+
 def test_moments_are_found_though_gradients_are_no_longer_clipped():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__gradient_clip=0)
@@ -352,12 +363,13 @@ def test_exploration_starts_with_the_deviation_it_had_or_another():
 
 def test_a_schedule_of_deviations_goes_on_from_where_it_was():
     _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__final_std=0.02)
-    recipe, found, _ = start("Before-v0", "ppo", "Before-v0/first")
+    recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
+    assert transfer.parts["noise scale"].taken
     std = float(np.exp(state.average["log_std"]).mean())
     assert recipe.policy.std == "scheduled" and recipe.policy.initial_std == pytest.approx(std, rel=1e-4)
     np.testing.assert_allclose(np.exp(found.parameters["log_std"]), recipe.policy.initial_std, rtol=1e-5)
-    recipe, _, _ = start("Before-v0", "ppo", "Before-v0/first", policy__initial_std=0.5)
-    assert recipe.policy.initial_std == 0.5
+    recipe, _, transfer = start("Before-v0", "ppo", "Before-v0/first", policy__initial_std=0.5)
+    assert recipe.policy.initial_std == 0.5 and not transfer.parts["noise scale"].taken
 
 
 @pytest.mark.parametrize(
@@ -394,6 +406,10 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
     first = learner()
     first.take_over(Transfer(load_earlier(str(folder.path)), recipe, info))
     first.start(3)
+    if algorithm == "td3":
+        assert first._samplers[0]._chance(0) == (None, None), (
+            "it acts by its policy, not at random, from the first step"
+        )
     kept = flatten_tree(first.state(), "learner")
     count = kept[f"learner/{STATES.get(algorithm, 'ddpg')}/normaliser/count"]
     np.testing.assert_array_equal(count, [3e6] * 27 + [0] * 78)

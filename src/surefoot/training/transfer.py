@@ -126,8 +126,7 @@ class Transfer:
         names += ["critics", "target_critics", "critic_moments"] if critic else []
         if self._recipe.sac is not None and self._recipe.sac.temperature_learning_rate:
             names += ["log_temperature", "temperature_moments"]
-            temperature = math.exp(float(self.earlier.array("log_temperature")))
-            self.parts["noise scale"] = Part(True, f"temperature {temperature:.3g}")
+            self.parts["noise scale"] = Part(True, "the temperature")
         elif self._recipe.off_policy.exploration.parameter_noise and self.earlier.parameter_sigma:
             self.parameter_sigma = self.earlier.parameter_sigma
             self.parts["noise scale"] = Part(
@@ -249,7 +248,8 @@ class Transfer:
         std = np.maximum(np.exp(log_std), policy.minimum_std)
         text = f"std {std.min():.3g}" + (f" to {std.max():.3g}" if std.max() > 1.005 * std.min() else "")
         if policy.std == "scheduled":
-            return Part(False, f"{text}, where the schedule starts")
+            taken = self.earlier.algorithm == "ppo" and np.allclose(std, self.earlier.std.mean(), rtol=1e-3)
+            return Part(taken, f"{text}, where its schedule starts; --policy.initial_std starts it elsewhere")
         if not taken:
             return Part(False, f"{text}, as the recipe has it")
         return Part(True, f"{text}; --training.from_std starts with another")
