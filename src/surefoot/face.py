@@ -164,4 +164,14 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
         raise
 
 
-__all__ = ["PolicyFileError", "evaluate", "load", "make", "make_recipe", "resume", "train", "train_recipe"]
+__all__ = [
+    "PolicyFileError",
+    "evaluate",
+    "load",
+    "make",
+    "make_recipe",
+    "make_recipe_from",
+    "resume",
+    "train",
+    "train_recipe",
+]
