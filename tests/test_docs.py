@@ -35,7 +35,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("line", [line for line in shown_commands() if line.startswith("surefoot ")])
-def test_a_shown_command_works(line: str, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shown_command_works(
+    line: str, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # where the files are that they name
     words = [run if word == "RUN" else word for word in shlex.split(line)[1:]]
     if words[0] == "record" and not gl_available():
         pytest.skip("no OpenGL without a screen here")

@@ -125,6 +125,12 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     train.add_argument("task", nargs="?", help="a short name such as ant, or any Gymnasium id")
     train.add_argument("--recipe", help="a recipe's name (see 'surefoot list'), or a .toml file")
     train.add_argument("--name", help="the run's name")
+    train.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="RUN",
+        help="start from what a run learnt: its folder, TASK/NAME, or a policy file",
+    )
     train.add_argument("--video", action="store_true", help="record a video at the end")
     train.add_argument("--settings", action="store_true", help="list every setting with its default and exit")
     train.add_argument("--quiet", action="store_true", help="show only warnings")
@@ -187,11 +193,17 @@ def _train(given: argparse.Namespace) -> int:
         raise InputError("which task? such as 'surefoot train half-cheetah' (see 'surefoot list')")
     if "task" in changes:
         raise InputError(f"two tasks: '{task}' and '{changes['task']}'; choose one")
-    from surefoot.face import make_recipe, train_recipe
+    if given.start_from is not None:
+        if not given.start_from:
+            raise InputError("--from '': name a run or a policy's file")
+        if "training.start_from" in changes:
+            raise InputError("--from and --training.start_from say the same; give one of them")
+        changes["training.start_from"] = given.start_from
+    from surefoot.face import make_recipe_from, train_recipe
     from surefoot.training.progress import Progress
 
-    recipe = make_recipe(task, given.recipe, changes)
     progress = Progress(given.quiet)
+    recipe = make_recipe_from(task, given.recipe, changes, given.root, progress)
     try:
         outcome = train_recipe(recipe, given.name, given.root, progress)
     finally:

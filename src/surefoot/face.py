@@ -22,8 +22,11 @@ from surefoot.simulation.choose import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.wrappers import check_wrappers
 from surefoot.training import loop
+from surefoot.training.adoption import adopted_algorithm, adopted_settings, told
+from surefoot.training.earlier import load_earlier
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
+from surefoot.training.transfer import Transfer
 
 
 def train(
@@ -48,7 +51,8 @@ def train(
         SurefootError: a wrong name or setting, or the training failed.
     """
     changes = {key.replace("__", "."): value for key, value in settings.items()}
-    return train_recipe(make_recipe(task, recipe, changes), name, root, progress)
+    progress = progress or Progress(quiet=True)
+    return train_recipe(make_recipe_from(task, recipe, changes, root, progress), name, root, progress)
 
 
 def train_recipe(
@@ -107,6 +111,36 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     return complete
 
 
+def make_recipe_from(
+    task: str, recipe: str | None, changes: dict[str, Any], root: Path | str, progress: Progress
+) -> Recipe:
+    """As `make_recipe`; a run that starts from another takes over, and `progress` shows, what that one's policy needs.
+
+    That is the form of the networks, how the task is seen, and, where neither a recipe nor an algorithm is named, the
+    algorithm; `changes` go first.
+
+    Raises:
+        InputError: as `make_recipe`; or there is nothing to start from, or it does not fit.
+    """
+    own = make_recipe(task, recipe, changes)
+    if "training.start_from" not in changes or not own.training.start_from:
+        return own
+    earlier = load_earlier(own.training.start_from, root, progress.warn)
+    chosen = {} if recipe else adopted_algorithm(earlier, changes)
+    algorithm = own.algorithm
+    try:
+        own = make_recipe(task, recipe, changes | chosen)
+        adopted = adopted_settings(earlier, own, changes)
+        complete = make_recipe(task, recipe, changes | chosen | adopted)
+    except InputError as error:
+        raise InputError(f"cannot start from '{earlier.source}': {error}") from None
+    Transfer(earlier, complete, find_task(complete.task, complete.seen_options))  # complains of what does not fit
+    before = own.model_dump(mode="json") | {"algorithm": algorithm}
+    if text := told(chosen | adopted, before):
+        progress.say(f"as in {earlier.source}: {text}")
+    return complete
+
+
 @contextlib.contextmanager
 def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[RunFolder]:
     """Make the folder of a new run with its recipe; take it away again if nothing is left that could be resumed."""
@@ -130,4 +164,14 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
         raise
 
 
-__all__ = ["PolicyFileError", "evaluate", "load", "make", "make_recipe", "resume", "train", "train_recipe"]
+__all__ = [
+    "PolicyFileError",
+    "evaluate",
+    "load",
+    "make",
+    "make_recipe",
+    "make_recipe_from",
+    "resume",
+    "train",
+    "train_recipe",
+]

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,8 +109,14 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[st
             file.write(kept[name].reshape(-1).view(np.uint8).data)
 
 
-def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_arrays(
+    path: Path, wanted: Callable[[str], bool] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `save_arrays` wrote: named arrays, writable and owned by the caller, and the header.
+
+    Args:
+        path: the file.
+        wanted: tells by their names which arrays to read; None: all of them.
 
     Raises:
         RunError: the file cannot be read, is damaged, or is of another kind.
@@ -118,6 +124,8 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with _opened(path) as (file, header):
         arrays = {}
         for name, (code, _) in _described(file).items():
+            if wanted is not None and not wanted(name):
+                continue
             if code not in _CODES.values():
                 raise ValueError(f"array {name!r} is of type {code}")
             array = np.array(file.get_tensor(name))

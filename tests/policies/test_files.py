@@ -99,6 +99,18 @@ def test_what_is_read_says_the_same(path):
     assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("size, allowed", [(None, True), (5, True), (4, False)])
+def test_observations_may_be_counted_one_by_one(size, allowed, path):
+    policy = make_policy()
+    count = np.float32(3) if size is None else np.arange(size, dtype=np.float32)
+    policy.normaliser = policy.normaliser._replace(count=count)
+    save_policy(policy, path)
+    if allowed:
+        np.testing.assert_array_equal(load_policy(path).normaliser.count, count)
+    else:
+        assert "normaliser/count" in refused(path)
+
+
 # --- damaged --------------------------------------------------------------------------------------------------------
 
 

@@ -153,6 +153,13 @@ def test_a_disk_that_fills_up_half_way_leaves_the_old_file_and_nothing_else(tmp_
     assert names_in(tmp_path) == [path.name]
 
 
+def test_only_wanted_arrays_are_read(tmp_path):
+    path = tmp_path / "arrays.safetensors"
+    save_arrays(path, {"large": np.ones(9), "small": np.arange(2)}, {"step": 1})
+    arrays, header = load_arrays(path, lambda name: name != "large")
+    assert list(arrays) == ["small"] and list(arrays["small"]) == [0, 1] and header == {"step": 1}
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "a") as file:
         file.write(b"half")

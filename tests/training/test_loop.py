@@ -1,7 +1,9 @@
 """The loop keeps what is good: it stops on bad numbers, judges apart from training, and survives a full disk."""
 
 import errno
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -336,20 +338,29 @@ def test_a_run_can_start_from_the_networks_of_another(tmp_path):
     wanted = Checkpoints(first.folder.checkpoints).latest()[1]
     for place in (str(first.folder.path), "Hopper-v5/run"):
         recipe = make_recipe(training__start_from=place, training__steps=ITERATION, ppo__learning_rate=1e-30)
-        found = Checkpoints(train_recipe(recipe, None, tmp_path).folder.checkpoints).latest()[1]
+        outcome = train_recipe(recipe, None, tmp_path)
+        found = Checkpoints(outcome.folder.checkpoints).latest()[1]
         names = [name for name in wanted if name.startswith(("learner/ppo/parameters/", "learner/ppo/average/"))]
         assert len(names) > 10
         for name in names:
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
         counts = [arrays["learner/ppo/normaliser/count"] for arrays in (wanted, found)]
         assert counts[1] == counts[0] + ITERATION
+        assert json.loads(outcome.folder.transfer.read_text())["parts"]["optimiser"]["taken"]
+    # A resumed run goes on by itself.
+    shutil.rmtree(first.folder.path)
+    outcome.folder.transfer.unlink()
+    loop.resume(outcome.folder, Watcher(), 2 * ITERATION)
+    assert not outcome.folder.transfer.exists()
+    count = Checkpoints(outcome.folder.checkpoints).latest()[1]["learner/ppo/normaliser/count"]
+    assert count == counts[0] + 2 * ITERATION
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"training__start_from": "no/such-run"}, "no run 'no/such-run'"),
-        ({"training__start_from": "Hopper-v5/run", "policy__actor": [5]}, "it was saved with other settings"),
+        ({"training__start_from": "Hopper-v5/run", "policy__actor": [5]}, "policy.actor is [8] there, [5] here"),
     ],
 )
 def test_networks_that_cannot_be_had_are_one_line_and_leave_no_run(changes, message, tmp_path):

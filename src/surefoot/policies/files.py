@@ -117,7 +117,8 @@ def _restore(path: Path, description: _Description, action_size: int, arrays: di
         odd = sorted(expected.keys() ^ arrays.keys())[0]
         raise PolicyFileError(f"{path}: array '{odd[:80]}' is {'missing' if odd in expected else 'not known'}")
     for name, wanted in expected.items():
-        if arrays[name].shape != wanted.shape or arrays[name].dtype != np.float32:
+        shapes = (wanted.shape, (size,)) if name == "normaliser/count" else (wanted.shape,)
+        if arrays[name].shape not in shapes or arrays[name].dtype != np.float32:
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise PolicyFileError(f"{path}: array '{name}' is {found}, not float32 {wanted.shape}")
         if not np.isfinite(arrays[name]).all():

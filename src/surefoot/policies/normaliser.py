@@ -12,7 +12,7 @@ class Normaliser(NamedTuple):
     Attributes:
         mean: (D,) float32.
         variance: (D,) float32, of the population.
-        count: () float32, how many observations.
+        count: () float32, how many observations; or (D,), where some values have been seen for less long than others.
     """
 
     mean: jax.Array

@@ -13,7 +13,7 @@ from surefoot.settings import Scalar, Settings
 from surefoot.tasks.wrappers import WrapperSettings
 
 Algorithm = Literal["ppo", "ddpg", "td3", "sac", "ars"]
-_ALGORITHMS: tuple[str, ...] = typing.get_args(Algorithm)
+ALGORITHMS: tuple[str, ...] = typing.get_args(Algorithm)
 
 # What networks look like in the papers' own code, where a recipe does not say.
 _OFF_POLICY = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
@@ -46,7 +46,11 @@ class TrainingSettings(Settings):
     steps: int = Field(2_000_000, ge=1, le=10**12)
     """Environment steps, all copies together."""
     start_from: str = Field("", max_length=1000)
-    """An earlier run of the same shape, by its path or as TASK/NAME, whose last networks this one starts with."""
+    """What to start from (`--from`): an earlier run, by its path or as TASK/NAME, or a policy's file."""
+    from_critic: bool = True
+    """Whether the earlier critic is taken over, too, where it fits."""
+    from_std: float | None = Field(None, gt=0, le=10)
+    """The standard deviation that exploration then starts with; none: what it had come to (PPO with a learnt one)."""
     evaluate_every: int = Field(100_000, ge=1)
     """Environment steps between evaluations of the deterministic policy."""
     evaluation_episodes: int = Field(20, ge=1, le=10_000)
@@ -123,9 +127,9 @@ class Recipe(Settings):
         if not isinstance(data, dict):
             return data
         algorithm = data.get("algorithm", "ppo")
-        if algorithm not in _ALGORITHMS:
+        if algorithm not in ALGORITHMS:
             return data
-        others = [name for name in _ALGORITHMS if name != algorithm and data.get(name) is not None]
+        others = [name for name in ALGORITHMS if name != algorithm and data.get(name) is not None]
         if others:
             raise ValueError(f"settings of '{others[0]}' are given, but the algorithm is '{algorithm}'")
         policy = data.get("policy", {})
@@ -142,6 +146,9 @@ class Recipe(Settings):
             raise ValueError(f"engine.copies = {self.engine.copies} cannot be shared among {samplers} samplers")
         if (self.wrappers.action_cost_from or self.wrappers.action_cost_until) and self.algorithm in ("ppo", "ars"):
             raise ValueError(f"wrappers.action_cost_from and action_cost_until are not for '{self.algorithm}'")
+        start, std = self.training.start_from, self.training.from_std
+        if std is not None and (not start or self.ppo is None or self.policy.std != "learned"):
+            raise ValueError("training.from_std is for PPO with policy.std = 'learned' that starts from an earlier run")
         if self.ppo is not None:
             _check_on_policy(self)
         elif self.ars is not None:

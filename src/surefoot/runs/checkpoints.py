@@ -70,8 +70,11 @@ class Checkpoints:
         self._remove_replaced(step)
         return True
 
-    def latest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+    def latest(self, wanted: Callable[[str], bool] | None = None) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
         """Return step, arrays and header of the newest checkpoint that can be read; `warn` is told of others.
+
+        Args:
+            wanted: tells by their names which arrays to read; None: all of them.
 
         Raises:
             RunError: there is none.
@@ -79,7 +82,7 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return step, *load_arrays(self.path(step))
+                return step, *load_arrays(self.path(step), wanted)
             except RunError as error:
                 self._warn(f"checkpoint of step {step} is skipped: {error}")
         which = "can be read" if steps else "was saved"

@@ -130,6 +130,11 @@ class RunFolder:
         return self.path / "curve.png"
 
     @property
+    def transfer(self) -> Path:
+        """What was taken over from an earlier run, JSON."""
+        return self.path / "transfer.json"
+
+    @property
     def failure(self) -> Path:
         """The folder of what was saved when the run failed."""
         return self.path / "failure"

@@ -1,6 +1,6 @@
 """JAX pytrees as named arrays, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -48,16 +48,6 @@ def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str)
             raise RunError(f"array {min(difference)!r} {text}{others}; it was saved with other settings")
     leaves = [_like(leaf, arrays[name], name) for name, leaf in named]
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), leaves)
-
-
-def with_fields(state: Any, names: Sequence[str], arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
-    """Return the named tuple `state` with the fields `names` as `flatten_tree` wrote them under `prefix`.
-
-    Raises:
-        RunError: as `unflatten_tree`.
-    """
-    found = {name: unflatten_tree(getattr(state, name), arrays, f"{prefix}/{name}") for name in names}
-    return state._replace(**found)
 
 
 def random_words(random: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,7 @@ from surefoot.runs.versions import versions
 from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.training.earlier import load_earlier
 from surefoot.training.interruption import Interruption
 from surefoot.training.judge import Judge, Verdict
 from surefoot.training.keeping import Keeper
@@ -25,6 +26,7 @@ from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
 from surefoot.training.search import SearchLearner
+from surefoot.training.transfer import Transfer
 
 # Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
 _SEEDS_APART = 9973
@@ -192,7 +194,7 @@ class _Training:
         if not resumed:
             self.counters.next_evaluation = self.settings.evaluate_every
             if self.settings.start_from:
-                self._take_networks(RunFolder.open(self.settings.start_from, self.folder.path.parent.parent))
+                self._take_over()
             self.learner.start(seed)
             self._greet()
             self.metrics.mark("start", 0, versions=versions(), engine=self.engine_name)
@@ -212,10 +214,17 @@ class _Training:
             self.progress.warn(f"engine '{self.engine_name}' cannot give its inner state; episodes begin anew")
         self.metrics.mark("resume", self.counters.steps, versions=versions(), engine=self.engine_name)
 
-    def _take_networks(self, earlier: RunFolder) -> None:
-        step, arrays, _ = Checkpoints(earlier.checkpoints, warn=self.progress.warn).latest()
-        self.learner.take_networks(arrays, "learner")
-        self.progress.say(f"networks of {earlier.path}, step {step:,}")
+    def _take_over(self) -> None:
+        """Begin with what an earlier run learnt, and say and write down what that was."""
+        earlier = load_earlier(self.settings.start_from, self.folder.path.parent.parent, self.progress.warn)
+        transfer = Transfer(earlier, self.recipe, self.info)
+        self.learner.take_over(transfer)
+        for line in transfer.lines():
+            self.progress.say(line)
+        try:
+            transfer.keep(self.folder.transfer)
+        except OSError as error:
+            self.progress.warn(f"what was taken over could not be written down: {error.strerror or error}")
 
     def _greet(self) -> None:
         recipe, steps = self.recipe, self.counters.steps

@@ -16,12 +16,13 @@ from surefoot.errors import NonFiniteError
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy
 from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import random_from_words, random_words, unflatten_tree, with_fields
+from surefoot.runs.trees import random_from_words, random_words, unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import find_mirror
 from surefoot.training.sampler import Collected, Order, Sampler
 from surefoot.training.snapshot import snapshot
+from surefoot.training.transfer import Transfer, with_stored_count
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.
 _STEPS_PER_ITERATION = 1000
@@ -75,14 +76,15 @@ class OffPolicyLearner:
         for sampler in self._samplers:
             sampler.start(seed, self._state.actor)
 
-    def take_networks(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Begin with the networks of another run, whose `state` was flattened under `prefix`; before `start`.
+    def take_over(self, transfer: Transfer) -> None:
+        """Begin with what another run learnt; before `start`.
 
         Raises:
-            RunError: they are of another shape, or of another algorithm.
+            RunError: it is damaged.
         """
-        names = ("actor", "critics", "target_actor", "target_critics", "normaliser")
-        self._state = with_fields(self._state, names, arrays, f"{prefix}/ddpg")
+        self._state = transfer.into_ddpg(self._state)
+        for sampler in self._samplers:
+            sampler.exploration.parameter_sigma = transfer.parameter_sigma or sampler.exploration.parameter_sigma
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Act and learn for `steps_per_iteration` environment steps, and return what to log.
@@ -164,6 +166,7 @@ class OffPolicyLearner:
         """
         rows = f"{prefix}/replay/rows"
         template = self.state()
+        template["ddpg"] = with_stored_count(template["ddpg"], arrays, f"{prefix}/ddpg")
         if rows in arrays:  # as many rows as there were; everything else has one shape only
             template["replay"] = {"rows": arrays[rows]}
         tree = unflatten_tree(template, arrays, prefix)

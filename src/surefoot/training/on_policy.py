@@ -14,11 +14,12 @@ from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.errors import NonFiniteError
 from surefoot.policies.policy import Policy, to_bounds
 from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import unflatten_tree, with_fields
+from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.wrappers import wrapped_reward
 from surefoot.training.snapshot import snapshot
+from surefoot.training.transfer import Transfer, with_stored_count
 
 
 class Tally(NamedTuple):
@@ -70,13 +71,13 @@ class OnPolicyLearner:
         if stagger:
             stagger(np.random.default_rng(seed))
 
-    def take_networks(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Begin with the networks of another run, whose `state` was flattened under `prefix`; before `start`.
+    def take_over(self, transfer: Transfer) -> None:
+        """Begin with what another run learnt; before `start`.
 
         Raises:
-            RunError: they are of another shape, or of another algorithm.
+            RunError: it is damaged.
         """
-        self._state = with_fields(self._state, ("parameters", "average", "normaliser"), arrays, f"{prefix}/ppo")
+        self._state = transfer.into_ppo(self._state)
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Collect one rollout, learn from it, and return what to log.
@@ -137,7 +138,9 @@ class OnPolicyLearner:
         Raises:
             RunError: the arrays are of other settings.
         """
-        tree = unflatten_tree(self.state(), arrays, prefix)
+        template = self.state()
+        template["ppo"] = with_stored_count(template["ppo"], arrays, f"{prefix}/ppo")
+        tree = unflatten_tree(template, arrays, prefix)
         self._state = jax.tree.map(jnp.array, tree["ppo"])
         if "engine" in tree:
             self._tally = jax.tree.map(jnp.array, tree["tally"])

@@ -179,7 +179,8 @@ class Sampler:
         """Draw what SAC's actor adds by itself, and the actions of the warm-up; None where there is no such thing."""
         size = (self.engine.num_envs, self._info.action_size)
         own_noise = self._random.standard_normal(size, np.float32) if self._recipe.algorithm == "sac" else None
-        if steps >= self._recipe.off_policy.warmup_steps:
+        # Where something was learnt before, that finds more to learn from than chance does.
+        if steps >= self._recipe.off_policy.warmup_steps or self._recipe.training.start_from:
             return own_noise, None
         return own_noise, self._random.uniform(-1, 1, size).astype(np.float32)
 

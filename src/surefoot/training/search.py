@@ -16,11 +16,12 @@ from surefoot.policies.networks import Layer, Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy, act
 from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import unflatten_tree, with_fields
+from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.wrappers import wrapped_reward
 from surefoot.training.snapshot import snapshot
+from surefoot.training.transfer import Transfer, with_stored_count
 
 
 class SearchLearner:
@@ -58,13 +59,13 @@ class SearchLearner:
         self._fresh = self.engine.begin(seed)
         self._keep()
 
-    def take_networks(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Begin with the policy of another run, whose `state` was flattened under `prefix`; before `start`.
+    def take_over(self, transfer: Transfer) -> None:
+        """Begin with what another run learnt; before `start`.
 
         Raises:
-            RunError: it is of another shape, or of another algorithm.
+            RunError: it is damaged.
         """
-        self._state = with_fields(self._state, ("parameters", "normaliser"), arrays, f"{prefix}/ars")
+        self._state = transfer.into_ars(self._state)
 
     def iterate(self, progress: float) -> dict[str, float] | None:
         """Try all directions once, learn, and return what to log; None if it was broken off.
@@ -126,6 +127,7 @@ class SearchLearner:
         """
         fresh = f"{prefix}/frame" in arrays
         template = {name: part for name, part in self.state().items() if name != "frame" or fresh}
+        template["ars"] = with_stored_count(template["ars"], arrays, f"{prefix}/ars")
         tree = unflatten_tree(template, arrays, prefix)
         self._state = jax.tree.map(jnp.array, tree["ars"])
         self.steps_per_iteration = int(tree["steps"])
