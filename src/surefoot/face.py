@@ -23,6 +23,7 @@ from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.wrappers import check_wrappers
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
+from surefoot.training.on_policy import wanted_mirror
 from surefoot.training.progress import Progress
 
 
@@ -104,6 +105,7 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     complete_info = find_task(complete.task, complete.seen_options)
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
+    wanted_mirror(complete, complete_info)
     return complete
 
 
