@@ -25,6 +25,7 @@ from surefoot.training import loop
 from surefoot.training.adoption import adopted_algorithm, adopted_settings, told
 from surefoot.training.earlier import load_earlier
 from surefoot.training.loop import Outcome
+from surefoot.training.on_policy import wanted_mirror
 from surefoot.training.progress import Progress
 from surefoot.training.transfer import Transfer
 
@@ -108,6 +109,7 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     complete_info = find_task(complete.task, complete.seen_options)
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
+    wanted_mirror(complete, complete_info)
     return complete
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from surefoot.errors import PolicyFileError
 from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.files import FORMAT, load_policy, save_policy
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
@@ -25,6 +26,13 @@ from surefoot.policies.policy import Policy, new_policy
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 OBSERVATIONS = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32)
 LOW, HIGH = np.array([-1, -np.inf, 0], np.float32), np.array([1, np.inf, 2.5], np.float32)
+MIRROR = Mirror(
+    np.array([1, 0, 2, 4, 3]),
+    np.array([1, 1, -1, -1, -1], np.float32),
+    np.array([0.1, -0.1, 0, 0.7, 0.7], np.float32),
+    np.array([1, 0, 2]),
+    np.array([-1, -1, 1], np.float32),
+)
 
 
 def make_policy(**shape: Any) -> Policy:
@@ -111,6 +119,31 @@ def test_observations_may_be_counted_one_by_one(size, allowed, path):
         assert "normaliser/count" in refused(path)
 
 
+def test_an_equivariant_policy_is_read_as_one(path):
+    policy = make_policy()
+    policy.mirror = MIRROR
+    save_policy(policy, path)
+    read = load_policy(path)
+    assert read.mirror is not None
+    for found, wanted in zip(read.mirror, MIRROR, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+    action = read.predict(OBSERVATIONS)[0]
+    np.testing.assert_array_equal(action, policy.predict(OBSERVATIONS)[0])
+    assert (action != make_policy().predict(OBSERVATIONS)[0]).any()
+    read.action_low, read.action_high = np.full(3, -np.inf), np.full(3, np.inf)  # bounds that a mirror leaves in place
+    del read._act
+    image = read.predict(np.asarray(MIRROR.observation(OBSERVATIONS)))[0]
+    np.testing.assert_allclose(image, MIRROR.action(read.predict(OBSERVATIONS)[0]), rtol=1e-4, atol=1e-5)
+    save_policy(load_policy(path), path.with_name("again.safetensors"))
+    assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_files_of_other_policies_say_nothing_of_mirrors(whole):
+    assert "mirror" not in load_arrays(whole)[1]
+    assert load_policy(whole).mirror is None
+
+
 # --- damaged --------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +226,10 @@ def changed(whole: Path, path: Path, header: dict[str, Any] | None = None, array
     return refused(path)
 
 
+def mirrored(**changes: Any) -> dict[str, Any]:
+    return {"mirror": {name: x.tolist() for name, x in MIRROR._asdict().items()} | changes}
+
+
 def shape(**changes: Any) -> dict[str, Any]:
     return {"policy": PolicySettings(actor=(8, 4), critic=(4,)).model_dump(mode="json") | changes}
 
@@ -232,6 +269,24 @@ HEADERS = {
     "bounds beyond float32": ({"action_high": [1.0, None, 1e300]}, ""),
     "a million bounds": ({"action_low": [0.0] * 200_000, "action_high": [1.0] * 200_000}, "action_low"),
     "bounds that are texts": ({"action_low": ["a", "b", "c"]}, "action_low"),
+    "mirror that is none": ({"mirror": "left"}, "mirror"),
+    "mirror without actions": ({"mirror": {"observation_index": [1, 0, 2, 4, 3]}}, "mirror.observation_sign"),
+    "unknown part of a mirror": (mirrored(action_offset=[0, 0, 0]), "mirror.action_offset"),
+    "mirror of another size": (mirrored(observation_index=[1, 0, 2]), "mirror.observation_index holds 3 numbers"),
+    "mirror of other actions": (mirrored(action_sign=[1, 1]), "mirror.action_sign holds 2 numbers"),
+    "mirror of nothing": (mirrored(action_index=[], action_sign=[]), "mirror.action_index holds 0 numbers"),
+    "mirror that looks elsewhere": (mirrored(observation_index=[1, 0, 2, 5, 3]), "holds 5"),
+    "mirror that looks back": (mirrored(observation_index=[1, 0, 2, -1, 3]), "mirror.observation_index.3 = -1"),
+    "mirror that looks far away": (mirrored(action_index=[1, 0, 10**400]), "mirror.action_index.2"),
+    "mirror that looks between": (mirrored(action_index=[1, 0, 0.5]), "mirror.action_index.2 = 0.5"),
+    "mirror that enlarges": (mirrored(action_sign=[-1, -1, 2]), "mirror.action_sign.2 = 2"),
+    "mirror that darkens": (mirrored(action_sign=[-1, -1, 0]), "mirror.action_sign.2 = 0"),
+    "mirror that moves away": (mirrored(observation_offset=[0.1, -0.1, 0, 1e300, 0.7]), "mirror.observation_offset.3"),
+    "mirror of no numbers": (mirrored(observation_offset=["a"] * 5), "mirror.observation_offset.0"),
+    "mirror that turns in circles": (mirrored(action_index=[1, 2, 0]), "twice"),
+    "mirror that sees double": (mirrored(action_index=[1, 1, 2]), "twice"),
+    "mirror that turns one way": (mirrored(action_sign=[-1, 1, 1]), "twice"),
+    "mirror that shifts": (mirrored(observation_offset=[0.1, 0.1, 0, 0.7, 0.7]), "twice"),
     "origin of another form": ({"origin": {"a": {"b": {"c": "d"}}}}, "origin"),
     "origin with a line break": ({"origin": {"a\nb": [[]]}}, "origin"),
 }

@@ -18,6 +18,7 @@ from surefoot.simulation.episodes import (
     run_episodes,
 )
 from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
+from surefoot.tasks.symmetry import find_mirror
 
 SEED = 77
 SHAKEN = {"reset_noise_scale": 0.1}  # so that episodes have different lengths
@@ -82,6 +83,17 @@ def test_episodes_that_a_time_limit_ends_equal_a_plain_loop() -> None:
     np.testing.assert_array_equal(found.lengths, 25)
     assert not found.terminated.any()
     assert found.falls is None
+
+
+def test_episodes_of_an_equivariant_policy_equal_a_plain_loop() -> None:
+    info = find_task("ant", {"max_episode_steps": 25})
+    policy = untrained(info)
+    plain = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
+    policy = untrained(info)
+    policy.mirror = find_mirror(info)
+    found = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
+    assert_equal(found, plain_episodes(info, policy, copies=3, each=1, seed=SEED))
+    assert (np.abs(found.returns - plain.returns) > 1e-3).all()
 
 
 def test_a_fall_at_some_and_a_time_limit_at_others() -> None:

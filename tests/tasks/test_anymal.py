@@ -74,6 +74,7 @@ def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
         ("surefoot/AnymalC-v0", {"contact": "elliptic", "base": "menagerie", "facing": "backward", "reset_noise": 0.2}),
         ("surefoot/AnymalC-v0", {"motor": "limited"}),
         ("surefoot/AnymalCStep-v0", {"step_height": 0.1, "step_start": 0.9}),
+        ("surefoot/AnymalCStep-v0", {"lowest_step": 0.02, "step_start": 0.8, "observe_ground": True}),
     ],
 )
 def test_many_copies_are_each_what_one_is(id: str, options: dict) -> None:
@@ -196,6 +197,35 @@ def test_the_step_stands_where_it_is_told() -> None:
         assert env.step(action)[0][0] == pytest.approx(flat.step(action)[0][0] + 0.2, abs=1e-4)
 
 
+def test_each_episode_may_have_a_step_of_its_own_and_see_it() -> None:
+    env = make_env(find_task("anymal-step", {"lowest_step": 0.05, "observe_ground": True})).unwrapped
+    assert env.observation_names[35:37] == ("ground height at -0.50 m", "ground height at -0.25 m")  # ty: ignore
+    heights = []
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        assert observation.shape == (43,) and (observation[35:] == 0).all()
+        env.data.qpos[:3] = 3.0, 0.0, 0.83  # ty: ignore
+        mujoco.mj_forward(env.model, env.data)  # ty: ignore
+        geom = np.zeros(1, np.int32)
+        down = mujoco.mj_ray(
+            env.model,
+            env.data,
+            np.array([3.0, 20.0, 2.0]),
+            np.array([0, 0, -1.0]),
+            None,
+            1,
+            -1,
+            geom,  # ty: ignore
+        )
+        observation, *_ = env.step(np.zeros(12))
+        np.testing.assert_allclose(observation[35:], 2 - down, atol=1e-6)
+        heights.append(2 - down)
+        env.data.qpos[0] = 1.1  # ty: ignore
+        observation, *_ = env.step(np.zeros(12))
+        assert ((observation[35:] > 0) == [False, False, False, False, True, True, True, True]).all()
+    assert 0.05 <= min(heights) < 0.08 and 0.12 < max(heights) <= 0.15
+
+
 @pytest.mark.parametrize(
     "task, options, message",
     [
@@ -208,6 +238,8 @@ def test_the_step_stands_where_it_is_told() -> None:
         ("anymal", {"step_height": 0.1}, "step_height"),
         ("anymal-step", {"step_height": 2}, "step_height is 2"),
         ("anymal-step", {"step_start": 0}, "step_start is 0"),
+        ("anymal-step", {"lowest_step": 0.2}, "lowest_step is 0.2; it must be a number from 0 to 0.15"),
+        ("anymal-step", {"observe_ground": 1}, "observe_ground is 1; it must be true or false"),
     ],
 )
 def test_wrong_options_are_told_in_a_line(task: str, options: dict, message: str) -> None:

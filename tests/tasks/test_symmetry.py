@@ -7,9 +7,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from surefoot.errors import InputError
 from surefoot.policies.mirror import Mirror
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.symmetry import find_mirror
+from surefoot.tasks.symmetry import MIRRORED_TASKS, find_mirror, known_mirror
 
 AXIAL = np.array([-1, 1, -1])  # how a turning vector is mirrored at the plane of x and z
 WALKERS = ["BipedalWalker-v3", "BipedalWalkerHardcore-v3"]
@@ -50,6 +51,34 @@ def test_a_mirror_is_its_own_inverse(task: str, options: dict) -> None:
 )
 def test_what_has_no_known_mirror_has_none(task: str, options: dict) -> None:
     assert find_mirror(find_task(task, options)) is None
+
+
+@pytest.mark.parametrize("task", MIRRORED_TASKS)
+def test_a_mirror_that_is_needed_is_the_one_that_is_found(task: str) -> None:
+    for found, wanted in zip(known_mirror(find_task(task), "x = 1"), mirror_of(task), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "task, options, message",
+    [
+        (
+            "half-cheetah",
+            {},
+            "ppo.symmetry = 'data': no mirror image of task 'half-cheetah' is known, only of bipedal-walker, "
+            "bipedal-walker-hardcore, ant, anymal, anymal-step",
+        ),
+        (
+            "ant",
+            {"main_body": 4},
+            "ppo.symmetry = 'data': no mirror image of task 'ant' is known with these options: main_body",
+        ),
+    ],
+)
+def test_a_mirror_that_is_needed_and_not_known_is_one_line(task: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        known_mirror(find_task(task, options), "ppo.symmetry = 'data'")
+    assert str(error.value) == message
 
 
 def test_options_that_change_neither_body_nor_observation_keep_the_ants_mirror() -> None:

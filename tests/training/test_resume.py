@@ -119,6 +119,7 @@ def uninterrupted(tmp_path_factory):
         ("Hopper-v5", {}, random.Random(0).sample(range(1, 5), 3)),
         ("Hopper-v5", {"policy__std": "scheduled", "engine__threads": 1}, [7]),
         ("Ant-v5", {"training__steps": 64 * 6}, [random.Random(1).randrange(1, 6)]),
+        ("Ant-v5", {"training__steps": 64 * 6, "ppo__symmetry": "equivariant"}, [4]),
     ],
 )
 def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, uninterrupted, tmp_path):

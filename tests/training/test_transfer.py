@@ -29,6 +29,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.runs.trees import flatten_tree, unflatten_tree
 from surefoot.simulation.choose import make_engine
 from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.symmetry import find_mirror
 from surefoot.training.earlier import load_earlier
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
@@ -153,7 +154,8 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
 def policy_of(recipe: Recipe, state: Any) -> Policy:
     info = find_task(recipe.task, recipe.seen_options)
     if recipe.ppo is not None:
-        return snapshot(recipe, info, state.average, state.normaliser)
+        mirror = find_mirror(info) if recipe.ppo.symmetry == "equivariant" else None
+        return snapshot(recipe, info, state.average, state.normaliser, mirror)
     if recipe.ars is not None:
         return snapshot(recipe, info, state.parameters, ars.effective(state.normaliser, recipe.search))
     return snapshot(recipe, info, state.actor, state.normaliser)
@@ -443,6 +445,16 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
     assert recipe.wrappers.history == 1
     own = make_recipe_from("Before-v0", None, changes | {"algorithm": "ddpg"}, "runs", watcher)
     assert own.algorithm == "ddpg" and own.policy.critic == (256, 256)
+
+
+def test_who_acts_through_a_mirror_goes_on_to_do_so():
+    folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="equivariant")
+    for place in ("anymal/first", str(folder.policy_file)):
+        assert load_earlier(place, "runs").equivariant
+        recipe, _, _ = start("anymal-step", "ppo", place)
+        assert recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
+        with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
+            start("anymal-step", "ppo", place, ppo__symmetry="data")
 
 
 def test_a_recipe_that_names_its_start_itself_adopts_nothing():

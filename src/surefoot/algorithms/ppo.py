@@ -9,7 +9,7 @@
 
 `update` is one such repetition without the acting, compiled into one call. Beyond the paper, each with its own
 switch: a KL-adaptive learning rate, an early stop on KL, value clipping, rewards divided by the deviation of the
-discounted return, and a moving average of the policy.
+discounted return, a moving average of the policy, and what is made of a body's symmetry (`ppo_batch`).
 """
 
 import functools
@@ -20,11 +20,13 @@ import jax.numpy as jnp
 import optax
 
 from surefoot.algorithms.minibatches import Minibatches
+from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, uses_images, with_images
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
 from surefoot.algorithms.schedules import adapted_to_kl, scheduled
 from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.gaussian import entropy, log_probability
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
@@ -62,21 +64,6 @@ class PPOState(NamedTuple):
     key: jax.Array
 
 
-class Batch(NamedTuple):
-    """M transitions ready to learn from, normalised.
-
-    `target` is the return that the value should have foretold; `weight` is 0 where a transition is not real.
-    """
-
-    observation: jax.Array
-    action: jax.Array
-    log_probability: jax.Array
-    value: jax.Array
-    advantage: jax.Array
-    target: jax.Array
-    weight: jax.Array
-
-
 METRICS = (
     "loss/policy",
     "loss/value",
@@ -89,6 +76,11 @@ METRICS = (
     "gradient_norm",
     "updates",
 )
+
+
+def metric_names(settings: PPOSettings) -> tuple[str, ...]:
+    """Return what `update` tells: `METRICS` and, where mirror images are looked at, how far the policy is from its."""
+    return (*METRICS, *_image_metrics(settings))
 
 
 def init(
@@ -120,16 +112,25 @@ def explore(
     normaliser: Normaliser,
     observation: jax.Array,
     noise: jax.Array,
+    mirror: Mirror | None = None,
 ) -> jax.Array:
-    """Sample (N, A) actions for raw observations (N, D) from standard normal `noise` (N, A)."""
-    feature = features(parameters, prepare(policy, normaliser, observation), policy)
-    mean, log_std = action_distribution(parameters, feature, policy)
+    """Sample (N, A) actions for raw observations (N, D) from standard normal `noise` (N, A).
+
+    `mirror` is the policy's own symmetry, if it is equivariant (`built_in`).
+    """
+    feature = features(parameters, prepare(policy, normaliser, observation, mirror), policy)
+    mean, log_std = action_distribution(parameters, feature, policy, mirror=mirror)
     return mean + jnp.exp(log_std) * noise
 
 
 @functools.partial(jax.jit, static_argnames=("policy", "settings"), donate_argnames="state")
 def update(
-    state: PPOState, rows: jax.Array, progress: jax.Array, policy: PolicySettings, settings: PPOSettings
+    state: PPOState,
+    rows: jax.Array,
+    progress: jax.Array,
+    policy: PolicySettings,
+    settings: PPOSettings,
+    mirror: Mirror | None = None,
 ) -> tuple[PPOState, jax.Array]:
     """Learn from one rollout.
 
@@ -139,16 +140,17 @@ def update(
         progress: (), how much of the training has been done when the rollout ends, in [0, 1].
         policy: the networks' settings.
         settings: PPO's settings.
+        mirror: the task's symmetry, for all settings of `symmetry` but "none".
 
     Returns:
-        The next state and the metrics named in `METRICS`, (len(METRICS),).
+        The next state and the metrics, one for each of `metric_names`.
     """
     rollout = unpack_rows(rows, state.normaliser.mean.shape[0])
     finished = rollout.terminated | rollout.truncated
     weight = (~finished[:-1]).astype(jnp.float32)
     sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
     return_statistics = merge(state.return_statistics, sums[..., None], weight)
-    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings)
+    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings, mirror)
 
     key, use = jax.random.split(state.key)
     learning_rate = state.learning_rate
@@ -157,7 +159,7 @@ def update(
             settings.learning_rate_schedule, settings.learning_rate, settings.final_learning_rate, progress
         )
     learner = (state.parameters, state.optimizer, learning_rate)
-    (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings)
+    (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings, mirror)
     if policy.std == "scheduled":
         parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
 
@@ -178,7 +180,7 @@ def update(
         learning_rate=learning_rate,
         key=key,
     )
-    return new_state, jnp.stack([metrics[name] for name in METRICS])
+    return new_state, jnp.stack([metrics[name] for name in metric_names(settings)])
 
 
 def _judge(
@@ -188,15 +190,17 @@ def _judge(
     return_variance: jax.Array,
     policy: PolicySettings,
     settings: PPOSettings,
+    mirror: Mirror | None,
 ) -> tuple[Batch, jax.Array]:
     """Turn a rollout into a batch by what the present networks think of it; also return the mean deviation."""
     reward = rollout.reward
     if settings.scale_rewards:
         reward = reward * jax.lax.rsqrt(return_variance + 1e-8)
-    observation = prepare(policy, state.normaliser, rollout.observation)
-    feature = features(state.parameters, observation, policy)
-    value = state_value(state.parameters, feature, policy)
-    mean, log_std = action_distribution(state.parameters, feature, policy)
+    observation = prepare(policy, state.normaliser, rollout.observation, mirror)
+    own_mirror = built_in(mirror, settings)
+    feature = features(state.parameters, observation[..., 0, :] if uses_images(settings) else observation, policy)
+    value = state_value(state.parameters, feature, policy, own_mirror)
+    mean, log_std = action_distribution(state.parameters, feature, policy, mirror=own_mirror)
     finished = rollout.terminated | rollout.truncated
     advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
     target = advantage + value[:-1]
@@ -221,11 +225,14 @@ def _learn(
     key: jax.Array,
     policy: PolicySettings,
     settings: PPOSettings,
+    mirror: Mirror | None,
 ) -> tuple[tuple[Parameters, optax.OptState, jax.Array], dict[str, jax.Array]]:
     """Go over the batch's M transitions `epochs` times in shuffled minibatches."""
     minibatches = Minibatches(batch, settings.minibatch_size)
     optimizer = _optimizer(settings)
-    gradient = jax.value_and_grad(functools.partial(loss, policy=policy, settings=settings), has_aux=True)
+    given = {"policy": policy, "settings": settings, "mirror": mirror}
+    gradient = jax.value_and_grad(functools.partial(loss, **given), has_aux=True)
+    names = (*_STEP_METRICS, *_image_metrics(settings))
 
     def take_step(learner, rows):
         parameters, moments, rate = learner
@@ -241,7 +248,7 @@ def _learn(
         if not settings.stop_kl:
             learner, metrics = take_step(carry[0], rows)
             return (learner, carry[1]), metrics
-        nothing = {name: jnp.zeros(()) for name in _STEP_METRICS}
+        nothing = {name: jnp.zeros(()) for name in names}
         learner, metrics = jax.lax.cond(
             carry[1], lambda learner: (learner, nothing), lambda learner: take_step(learner, rows), carry[0]
         )
@@ -253,7 +260,7 @@ def _learn(
     carry = (learner, jnp.zeros((), bool))
     (learner, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, settings.epochs))
     done = jnp.maximum(metrics["updates"].sum(), 1)
-    means = {name: metrics[name].sum() / done for name in _STEP_METRICS}
+    means = {name: metrics[name].sum() / done for name in names}
     return learner, means | {"updates": metrics["updates"].sum()}
 
 
@@ -268,13 +275,26 @@ _STEP_METRICS = (
 )
 
 
+def _image_metrics(settings: PPOSettings) -> tuple[str, ...]:
+    return ("loss/symmetry",) if uses_images(settings) else ()
+
+
 def loss(
-    parameters: Parameters, batch: Batch, policy: PolicySettings, settings: PPOSettings
+    parameters: Parameters,
+    batch: Batch,
+    policy: PolicySettings,
+    settings: PPOSettings,
+    mirror: Mirror | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The negated objective of the paper's equation 9 on one minibatch, and its parts."""
+    """The negated objective of the paper's equation 9 on one minibatch, and its parts; `mirror` as in `update`."""
+    real = batch.weight / jnp.maximum(batch.weight.sum(), 1)
+    if uses_images(settings):
+        assert mirror is not None
+        batch = with_images(batch, mirror, settings)
+    own_mirror = built_in(mirror, settings)
     feature = features(parameters, batch.observation, policy)
-    mean, log_std = action_distribution(parameters, feature, policy)
-    value = state_value(parameters, feature, policy)
+    mean, log_std = action_distribution(parameters, feature, policy, mirror=own_mirror)
+    value = state_value(parameters, feature, policy, own_mirror)
     share = batch.weight / jnp.maximum(batch.weight.sum(), 1)
 
     advantage = batch.advantage
@@ -294,14 +314,20 @@ def loss(
         value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
     bonus = jnp.broadcast_to(entropy(log_std), share.shape) @ share
     total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * bonus
-    return total, {
+    metrics = {
         "loss/policy": policy_loss,
         "loss/value": value_loss,
         "policy/entropy": bonus,
-        # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html
-        "policy/kl": (ratio - 1 - log_ratio) @ share,
+        # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html; not of images, where
+        # the ratio tells also how far the old policy was from symmetry.
+        "policy/kl": (ratio - 1 - log_ratio)[: len(real)] @ real,
         "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip) @ share,
     }
+    if mirror is not None and uses_images(settings):
+        metrics["loss/symmetry"] = asymmetry(mean, mirror, real)
+    if settings.symmetry == "loss":
+        total += settings.symmetry_weight * metrics["loss/symmetry"]
+    return total, metrics
 
 
 def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:

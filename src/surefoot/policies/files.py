@@ -10,6 +10,7 @@ from pydantic import Field
 
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.files import load_arrays, save_arrays
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
@@ -22,6 +23,18 @@ _LARGEST = float(np.finfo(np.float32).max)
 # JSON has no infinity; None stands for no bound.
 Bound = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)] | None
 Text = Annotated[str, Field(max_length=1000)]
+Place = Annotated[int, Field(ge=0, lt=1_000_000)]
+Sign = Literal[-1, 1]
+
+
+class _MirrorDescription(Settings):
+    """The symmetry of an equivariant policy; the fields are those of `Mirror`."""
+
+    observation_index: list[Place]
+    observation_sign: list[Sign]
+    observation_offset: list[Annotated[float, Field(ge=-1e6, le=1e6)]]
+    action_index: list[Place]
+    action_sign: list[Sign]
 
 
 class _Description(Settings):
@@ -36,6 +49,8 @@ class _Description(Settings):
     action_high: list[Bound] = Field(min_length=1, max_length=100_000)
     policy: PolicySettings
     origin: dict[Text, Scalar | dict[Text, Text] | None]
+    # Only in files of equivariant policies: versions that know of none refuse those, and read all others.
+    mirror: _MirrorDescription | None = None
 
 
 def save_policy(policy: Policy, path: Path | str) -> None:
@@ -55,6 +70,8 @@ def save_policy(policy: Policy, path: Path | str) -> None:
         "policy": policy.settings.model_dump(mode="json"),
         "origin": policy.origin,
     }
+    if policy.mirror is not None:
+        description["mirror"] = {name: [_plain(x) for x in values] for name, values in policy.mirror._asdict().items()}
     tree = {"parameters": policy.parameters, "normaliser": policy.normaliser}
     save_arrays(Path(path), {name: np.asarray(leaf) for name, leaf in _arrays(tree).items()}, description)
 
@@ -84,6 +101,7 @@ def load_policy(path: Path | str) -> Policy:
     high = np.array([math.inf if x is None else x for x in description.action_high], np.float32)
     if len(low) != len(high) or not (low < high).all():
         raise PolicyFileError(f"{path}: the action bounds do not fit each other")
+    mirror = _mirror(path, description, len(low))
     parameters, normaliser = _restore(path, description, len(low), arrays)
     return Policy(
         description.task,
@@ -95,7 +113,31 @@ def load_policy(path: Path | str) -> Policy:
         normaliser,
         dict(description.task_options),
         dict(description.origin),
+        mirror,
     )
+
+
+def _mirror(path: Path, description: _Description, action_size: int) -> Mirror | None:
+    """Return the symmetry that a file describes, if any, once it fits the policy and is one."""
+    found = description.mirror
+    if found is None:
+        return None
+    for name, values in found:
+        size = description.observation_size if name.startswith("observation") else action_size
+        if len(values) != size:
+            raise PolicyFileError(f"{path}: mirror.{name} holds {len(values)} numbers, not {size}")
+        if name.endswith("index") and max(values) >= size:
+            raise PolicyFileError(f"{path}: mirror.{name} holds {max(values)}, which is no place among {size}")
+    mirror = Mirror(
+        np.array(found.observation_index),
+        np.array(found.observation_sign, np.float32),
+        np.array(found.observation_offset, np.float32),
+        np.array(found.action_index),
+        np.array(found.action_sign, np.float32),
+    )
+    if not mirror.undoes_itself():
+        raise PolicyFileError(f"{path}: the mirror is none: what it has mirrored twice is not as it was")
+    return mirror
 
 
 def _restore(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]):
@@ -138,3 +180,8 @@ def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _bound(x: float) -> float | None:
     return float(x) if math.isfinite(x) else None
+
+
+def _plain(x: np.number) -> int | float:
+    """Return a number as JSON holds it, a whole one without a point."""
+    return int(x) if x == int(x) else float(x)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
+from surefoot.policies.mirror import Mirror
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
@@ -193,10 +194,12 @@ def action_distribution(
     feature: jax.Array,
     settings: PolicySettings,
     statistics: list[BatchStatistics] | None = None,
+    mirror: Mirror | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Return mean (..., A) and log standard deviation, (A,) or (..., A), of the Gaussian over actions.
 
-    Both are in units in which the task's bounds are -1 and 1, or, where samples are squashed, before that.
+    Both are in units in which the task's bounds are -1 and 1, or, where samples are squashed, before that. With a
+    mirror the features are (..., 2, F), of observations and of their mirror images, whose answers are averaged.
     """
     output = apply_head(parameters["actor"], feature, activation_function(settings.activation), statistics)
     log_std = parameters["log_std"]
@@ -206,7 +209,8 @@ def action_distribution(
     elif settings.std == "scheduled":
         log_std = jax.lax.stop_gradient(log_std)
     mean = jnp.tanh(output) if settings.mean == "tanh" else output
-    return mean, jnp.maximum(log_std, math.log(settings.minimum_std))
+    log_std = jnp.maximum(log_std, math.log(settings.minimum_std))
+    return (mean, log_std) if mirror is None else mirror.agreed(mean, log_std)
 
 
 def sampled_action(mean: jax.Array, log_std: jax.Array, noise: jax.Array | None, settings: PolicySettings) -> jax.Array:
@@ -215,9 +219,12 @@ def sampled_action(mean: jax.Array, log_std: jax.Array, noise: jax.Array | None,
     return jnp.tanh(sample) if settings.mean == "squashed" else sample
 
 
-def state_value(parameters: Parameters, feature: jax.Array, settings: PolicySettings) -> jax.Array:
-    """Return the critic's value, (...,), of features (..., F)."""
-    return apply_head(parameters["critic"], feature, activation_function(settings.activation))[..., 0]
+def state_value(
+    parameters: Parameters, feature: jax.Array, settings: PolicySettings, mirror: Mirror | None = None
+) -> jax.Array:
+    """Return the critic's value, (...,), of features (..., F); with a mirror (..., 2, F), the average of both."""
+    value = apply_head(parameters["critic"], feature, activation_function(settings.activation))[..., 0]
+    return value if mirror is None else value.mean(-1)
 
 
 def scheduled_log_std(settings: PolicySettings, progress: jax.Array) -> jax.Array:

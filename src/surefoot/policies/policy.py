@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.errors import InputError
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
@@ -32,6 +33,7 @@ class Policy:
         parameters: the networks' arrays.
         normaliser: the observations' statistics.
         origin: where it comes from, for people: algorithm, seed, steps, versions.
+        mirror: the symmetry of an actor that is equivariant, else None; see `prepare`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Policy:
         normaliser: Normaliser,
         task_options: dict[str, Any] | None = None,
         origin: dict[str, Any] | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.task = task
         self.task_options = task_options or {}
@@ -55,6 +58,7 @@ class Policy:
         self.parameters = parameters
         self.normaliser = normaliser
         self.origin = origin or {}
+        self.mirror = mirror
 
     @property
     def action_size(self) -> int:
@@ -100,7 +104,7 @@ class Policy:
 
     @functools.cached_property
     def _act(self):
-        return jax.jit(functools.partial(act, self.settings, self.action_low, self.action_high))
+        return jax.jit(functools.partial(act, self.settings, self.action_low, self.action_high, mirror=self.mirror))
 
 
 def act(
@@ -111,16 +115,28 @@ def act(
     normaliser: Normaliser,
     observation: jax.Array,
     noise: jax.Array | None,
+    mirror: Mirror | None = None,
 ) -> jax.Array:
-    """Answer raw observations (..., D) with actions (..., A) in the task's units; `noise` None gives the mean."""
-    mean, log_std = action_distribution(
-        parameters, features(parameters, prepare(settings, normaliser, observation), settings), settings
-    )
+    """Answer raw observations (..., D) with actions (..., A) in the task's units.
+
+    `noise` None gives the mean; a mirror makes the answer equivariant.
+    """
+    feature = features(parameters, prepare(settings, normaliser, observation, mirror), settings)
+    mean, log_std = action_distribution(parameters, feature, settings, mirror=mirror)
     return to_bounds(sampled_action(mean, log_std, noise, settings), action_low, action_high)
 
 
-def prepare(settings: PolicySettings, normaliser: Normaliser, observation: jax.Array) -> jax.Array:
-    """Normalise observations (..., D) if the settings ask for it."""
+def prepare(
+    settings: PolicySettings, normaliser: Normaliser, observation: jax.Array, mirror: Mirror | None = None
+) -> jax.Array:
+    """Normalise observations (..., D) if the settings ask for it; with a mirror, them and their images, (..., 2, D).
+
+    It is the raw observation that is mirrored. Then an equivariant actor is so exactly, whatever the statistics, and
+    also where normalised values are clipped; it costs one more normalisation a call. Symmetric statistics would do as
+    well, but would have to be kept so wherever statistics are merged, taken over from another run, or read.
+    """
+    if mirror is not None:
+        observation = mirror.both(observation)
     if not settings.normalise_observations:
         return observation
     return normalise(normaliser, observation, settings.observation_clip)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, act
@@ -50,11 +51,28 @@ class Evaluator:
     Every copy runs the same number of episodes, so that short episodes are not counted more often than long ones.
     """
 
-    def __init__(self, engine: str, info: TaskInfo, episodes: int, settings: PolicySettings, threads: int = 0) -> None:
-        """Make copies of task `info` for rounds of `episodes` or more episodes; `engine` as in `make_engine`."""
+    def __init__(
+        self,
+        engine: str,
+        info: TaskInfo,
+        episodes: int,
+        settings: PolicySettings,
+        threads: int = 0,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """Make copies of task `info` for rounds of `episodes` or more episodes.
+
+        Args:
+            engine: as in `make_engine`.
+            info: the task.
+            episodes: how many a round has at least.
+            settings: the policies' networks.
+            threads: as in `make_engine`.
+            mirror: the policies' symmetry if they are equivariant, else None.
+        """
         self.info = info
         self.engine = make_engine(engine, info, min(episodes, _MOST_COPIES), threads)
-        self._step = jax.jit(functools.partial(_step, self.engine.interpret, settings, info))
+        self._step = jax.jit(functools.partial(_step, self.engine.interpret, settings, info, mirror))
 
     def run(
         self,
@@ -104,7 +122,7 @@ class Evaluator:
 
 def run_episodes(policy: Policy, engine: str, info: TaskInfo, episodes: int, seed: int) -> Episodes:
     """Run `episodes` episodes of `policy`, from seeds `seed` on."""
-    evaluator = Evaluator(engine, info, episodes, policy.settings)
+    evaluator = Evaluator(engine, info, episodes, policy.settings, mirror=policy.mirror)
     try:
         result = evaluator.run(policy.parameters, policy.normaliser, episodes, seed)
         assert result is not None
@@ -113,9 +131,10 @@ def run_episodes(policy: Policy, engine: str, info: TaskInfo, episodes: int, see
         evaluator.close()
 
 
-def _step(interpret, settings, info, parameters, normaliser, frame, previous) -> jax.Array:
+def _step(interpret, settings, info, mirror, parameters, normaliser, frame, previous) -> jax.Array:
     """Read a frame and answer it: (N, A + 3), action, reward, terminated, truncated."""
     signals = interpret(frame, previous[:, :-3])
-    action = act(settings, info.action_low, info.action_high, parameters, normaliser, signals.observation, noise=None)
+    bounds = info.action_low, info.action_high
+    action = act(settings, *bounds, parameters, normaliser, signals.observation, noise=None, mirror=mirror)
     flags = jnp.stack([signals.reward, signals.terminated, signals.truncated], axis=1)
     return jnp.concatenate([action, flags.astype(jnp.float32)], axis=1)

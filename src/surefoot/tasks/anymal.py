@@ -27,6 +27,8 @@ _HEIGHT_OFFSET_M = 0.5
 _FALL_REWARD = -100.0
 _SPAWN_HEIGHT_M = 0.62
 _HALF_TRUNK_M = 0.53
+# Places where the ground can be seen: from the hind feet to a good step in front of the face.
+_LOOK_AHEAD_M = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
 _PHYSICS_STEP_S = 0.002
 _FRAME_SKIP = 5
 
@@ -140,7 +142,13 @@ class AnymalCStep(AnymalC):
     """The same with a step in the way, as wide as the world, to be climbed and left again."""
 
     def __init__(
-        self, step_height: float = 0.15, step_start: float = 1.5, step_length: float = 4.0, **options: Any
+        self,
+        step_height: float = 0.15,
+        step_start: float = 1.5,
+        step_length: float = 4.0,
+        lowest_step: float | None = None,
+        observe_ground: bool = False,
+        **options: Any,
     ) -> None:
         """Build the task.
 
@@ -148,6 +156,8 @@ class AnymalCStep(AnymalC):
             step_height: in metres.
             step_start: where it begins, in metres from the robot's place.
             step_length: how long it is, in metres.
+            lowest_step: if given, each episode draws its step's height between this and `step_height`.
+            observe_ground: see how high the ground is at some places in front, beyond what the experiment's robot saw.
             **options: those of `AnymalC`.
 
         Raises:
@@ -156,10 +166,51 @@ class AnymalCStep(AnymalC):
         _check_number("step_height", step_height, 0.001, 1)
         _check_number("step_start", step_start, 0.8, 100)
         _check_number("step_length", step_length, 0.1, 100)
+        if lowest_step is not None:
+            _check_number("lowest_step", lowest_step, 0, step_height)
+        if not isinstance(observe_ground, bool):
+            raise ValueError(f"observe_ground is {observe_ground!r}; it must be true or false")
         self.step_height_m = step_height
         self.step_start_m = step_start
         self.step_end_m = step_start + step_length
+        self._lowest_m = step_height if lowest_step is None else lowest_step
+        self._sees = observe_ground
         super().__init__(**options)
+        self._block = self.model.geom("step").id
+        if self._lowest_m < step_height:
+            self.expanded = (*self.expanded, "geom_pos")
+        if self._sees:
+            self.columns = {**self.columns, "ground": len(_LOOK_AHEAD_M)}
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """What each value of the observation is, in order."""
+        seen = (f"ground height at {distance:+.2f} m" for distance in _LOOK_AHEAD_M) if self._sees else ()
+        return *super().observation_names, *seen
+
+    def remember(self, count: int) -> Rows:
+        return super().remember(count) | {"step_height": np.full((count, 1), self.step_height_m)}
+
+    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        super().begin(rows, copies, randoms)
+        if self._lowest_m < self.step_height_m:
+            for copy in copies:
+                height = randoms[copy].uniform(self._lowest_m, self.step_height_m)
+                rows["step_height"][copy] = height
+                rows["geom_pos"][copy, self._block, 2] = height - self.step_height_m / 2  # the rest is underground
+
+    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+        measured = super().measure(rows)
+        if not self._sees:
+            return measured
+        places = rows["qpos"][:, :1] + _LOOK_AHEAD_M
+        return *measured, rows["step_height"] * ((self.step_start_m < places) & (places < self.step_end_m))
+
+    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+        reading = super().read(measured, action, xp)
+        if not self._sees:
+            return reading
+        return reading._replace(observation=xp.concatenate([reading.observation, measured["ground"]], axis=1))
 
     def crossed(self, qpos: np.ndarray) -> np.ndarray:
         """Tell which copies, at (N, 19) positions, have all of their trunk behind the step, (N,) bool."""

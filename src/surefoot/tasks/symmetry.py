@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from surefoot.errors import InputError
 from surefoot.policies.mirror import Mirror
-from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo
+
+_ANYMAL_TASKS = ("surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0")
+MIRRORED_TASKS = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3", "Ant-v5", *_ANYMAL_TASKS)
 
 # Options of Ant-v5 that may give it another body, another observation, or a reward that favours a side.
 _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
@@ -15,6 +19,28 @@ def find_mirror(info: TaskInfo) -> Mirror | None:
     return mirror if mirror is None or info.history == 1 else _of_each(mirror, info.history)
 
 
+def known_mirror(info: TaskInfo, setting: str) -> Mirror:
+    """Return the symmetry of a task for a setting that is nothing without it.
+
+    Args:
+        info: the task.
+        setting: the setting as a person would write it, such as "ppo.symmetry = 'data'".
+
+    Raises:
+        InputError: the task has no symmetry, or it is not known.
+    """
+    mirror = find_mirror(info)
+    if mirror is not None:
+        return mirror
+    if info.id in MIRRORED_TASKS:
+        raise InputError(
+            f"{setting}: no mirror image of task '{info.name}' is known with these options: {', '.join(info.options)}"
+        )
+    short = {id: name for name, id in SHORT_NAMES.items()}
+    names = ", ".join(short.get(id, id) for id in MIRRORED_TASKS)
+    raise InputError(f"{setting}: no mirror image of task '{info.name}' is known, only of {names}")
+
+
 def _mirror_of_one(info: TaskInfo) -> Mirror | None:
     """Return the symmetry of a single observation."""
     if info.id in ("BipedalWalker-v3", "BipedalWalkerHardcore-v3"):
@@ -23,7 +49,7 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
         known = not any(name in info.options for name in _ANT_UNKNOWN)
         if known and info.options.get("exclude_current_positions_from_observation", True):
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
-    if info.id in ("surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0") and info.options.get("facing") != "backward":
+    if info.id in _ANYMAL_TASKS and info.options.get("facing") != "backward":
         return _anymal()
     return None
 

@@ -39,6 +39,7 @@ class Earlier:
         policy: the shape of the networks.
         arrays: the algorithm's state, `flatten_tree`ed; of a mere policy, `parameters` and `normaliser`.
         acting: under which name the networks that act are among the arrays.
+        equivariant: whether the policy acts through its mirror image too, as `ppo.symmetry = "equivariant"` has it.
         parameter_sigma: the scale that weight noise had come to, if there was any.
     """
 
@@ -51,6 +52,7 @@ class Earlier:
     policy: PolicySettings
     arrays: Mapping[str, np.ndarray]
     acting: str
+    equivariant: bool
     parameter_sigma: float | None = None
 
     @property
@@ -84,6 +86,11 @@ class Earlier:
             return find_policy_task(self.task, self.options)
         except InputError:
             return None
+
+
+def is_equivariant(recipe: Recipe) -> bool:
+    """Tell whether a run's policy acts through its mirror image too."""
+    return recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
 
 
 def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> Earlier:
@@ -129,6 +136,7 @@ def _from_policy(text: str) -> Earlier:
         policy=policy.settings,
         arrays=flatten_tree(policy.parameters, "parameters") | flatten_tree(policy.normaliser, "normaliser"),
         acting="parameters",
+        equivariant=policy.mirror is not None,
     )
 
 
@@ -159,5 +167,6 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> Earlier:
         policy=recipe.policy,
         arrays={name.removeprefix(prefix): array for name, array in arrays.items()},
         acting=acting,
+        equivariant=is_equivariant(recipe),
         parameter_sigma=float(sigma) if sigma is not None and sigma.shape == () and 0 < sigma < np.inf else None,
     )

@@ -110,12 +110,12 @@ class Judge:
 
     def _stands(self, episodes: Episodes) -> bool:
         """Tell whether few enough of the episodes ended in a fall."""
-        return episodes.falls is None or np.mean(episodes.falls) <= self._recipe.training.stop_at_falls
+        return episodes.falls is None or float(np.mean(episodes.falls)) <= self._recipe.training.stop_at_falls
 
     def _run(self, policy: Policy, episodes: int, first_seed: int, number: int) -> Episodes | None:
         if episodes not in self._evaluators:
             self._evaluators[episodes] = Evaluator(
-                self._engine, self._info, episodes, self._recipe.policy, self._recipe.engine.threads
+                self._engine, self._info, episodes, policy.settings, self._recipe.engine.threads, policy.mirror
             )
         seed = first_seed + number * episodes % 200_000_000
         return self._evaluators[episodes].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)

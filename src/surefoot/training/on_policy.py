@@ -12,14 +12,27 @@ import numpy as np
 from surefoot.algorithms import ppo
 from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.errors import NonFiniteError
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.policy import Policy, to_bounds
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.symmetry import known_mirror
 from surefoot.tasks.wrappers import wrapped_reward
 from surefoot.training.snapshot import snapshot
 from surefoot.training.transfer import Transfer, with_stored_count
+
+
+def wanted_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
+    """Return the task's symmetry if PPO is to make something of it, else None.
+
+    Raises:
+        InputError: it is to, but none is known.
+    """
+    if recipe.ppo is None or recipe.ppo.symmetry == "none":
+        return None
+    return known_mirror(info, f"ppo.symmetry = '{recipe.ppo.symmetry}'")
 
 
 class Tally(NamedTuple):
@@ -37,6 +50,9 @@ class Tally(NamedTuple):
 class OnPolicyLearner:
     """PPO on an engine.
 
+    Raises:
+        InputError: a symmetry is asked for, and the task has none that is known.
+
     Attributes:
         info: the task.
         engine: the copies it learns from.
@@ -47,6 +63,8 @@ class OnPolicyLearner:
         self.info = info
         self.engine = engine
         self._recipe = recipe
+        self._mirror = wanted_mirror(recipe, info)
+        self._built_in = ppo.built_in(self._mirror, recipe.on_policy)
         self.steps_per_iteration = engine.num_envs * recipe.on_policy.horizon
         self._state = ppo.init(
             jax.random.PRNGKey(recipe.seed),
@@ -58,7 +76,7 @@ class OnPolicyLearner:
         )
         self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
-            functools.partial(_step, engine.interpret, recipe, info),
+            functools.partial(_step, engine.interpret, recipe, info, self._built_in),
             donate_argnums=0,
         )
         self._frame = np.zeros(0, np.float32)
@@ -96,9 +114,9 @@ class OnPolicyLearner:
         if not finite:
             raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
         self._state, metrics = ppo.update(
-            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.on_policy
+            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.on_policy, self._mirror
         )
-        values = dict(zip(ppo.METRICS, np.asarray(metrics).tolist(), strict=True))
+        values = dict(zip(ppo.metric_names(self._recipe.on_policy), np.asarray(metrics).tolist(), strict=True))
         if not np.isfinite(np.asarray(metrics)).all():
             raise NonFiniteError("the loss is not finite", {"rows": np.asarray(rows)})
         ended = time.perf_counter()
@@ -115,7 +133,7 @@ class OnPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser)
+        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser, self._built_in)
 
     @property
     def restores_episodes(self) -> bool:
@@ -180,14 +198,14 @@ def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return key, jax.random.normal(use, size)
 
 
-def _step(interpret, recipe, info, carry, parameters, normaliser, noise, frame, previous):
+def _step(interpret, recipe, info, mirror, carry, parameters, normaliser, noise, frame, previous):
     """One moment of all copies in one compiled call: read the frame, decide, note the row.
 
     Returns the carry (rows, index) and (N, A + 1): the actions in the task's units, and whether the episode ended.
     """
     rows, index = carry
     signals = interpret(frame, previous[:, :-1])
-    sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index])
+    sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index], mirror)
     started = previous[:, -1] > 0.5
     reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-1])
     row = pack_row(signals.observation, sample, reward, signals.terminated, signals.truncated)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Parameters
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
@@ -10,7 +11,9 @@ from surefoot.recipes.settings import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 
 
-def snapshot(recipe: Recipe, info: TaskInfo, parameters: Parameters, normaliser: Normaliser) -> Policy:
+def snapshot(
+    recipe: Recipe, info: TaskInfo, parameters: Parameters, normaliser: Normaliser, mirror: Mirror | None = None
+) -> Policy:
     """Copy parameters and statistics into a policy that no later update touches."""
     return Policy(
         info.name,
@@ -21,4 +24,5 @@ def snapshot(recipe: Recipe, info: TaskInfo, parameters: Parameters, normaliser:
         jax.tree.map(np.array, parameters),
         jax.tree.map(np.array, normaliser),
         info.options,
+        mirror=mirror,
     )

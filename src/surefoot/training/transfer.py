@@ -28,7 +28,7 @@ from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import flatten_tree, unflatten_tree
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.columns import Names, find_names
-from surefoot.training.earlier import Earlier
+from surefoot.training.earlier import Earlier, is_equivariant
 
 # PPO's statistics of returns count for no more than so many steps, that a task that pays more is soon followed.
 _MOST_RETURNS = 100_000.0
@@ -278,6 +278,12 @@ def check_networks(earlier: Earlier, recipe: Recipe) -> None:
         different.append("mean")
     if (there.std == "network") != (here.std == "network"):
         different.append("std")
+    if earlier.equivariant != is_equivariant(recipe):
+        forms = ("its mirror image too", "no mirror image")
+        there, here = forms if earlier.equivariant else forms[::-1]
+        raise RunError(
+            f"cannot start from '{earlier.source}': it acts through {there} there, {here} here (ppo.symmetry)"
+        )
     if different:
         name = different[0]
         raise RunError(

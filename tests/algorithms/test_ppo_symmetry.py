@@ -1,0 +1,280 @@
+"""What PPO makes of a symmetry: the losses against plain NumPy, and whole updates against equal ones without it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pydantic
+import pytest
+import scipy.stats
+
+from surefoot.algorithms import ppo
+from surefoot.algorithms.ppo import METRICS, Batch, PPOState, metric_names
+from surefoot.algorithms.ppo_settings import PPOSettings
+from surefoot.algorithms.rollout import pack_row
+from surefoot.policies.mirror import Mirror
+from surefoot.policies.networks import Parameters, PolicySettings
+
+STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
+# (x, y, z) becomes (y, x, -z), and the actions (a, b) become (-b, -a).
+MIRROR = Mirror(
+    np.array([1, 0, 2]),
+    np.array([1, 1, -1], np.float32),
+    np.zeros(3, np.float32),
+    np.array([1, 0]),
+    np.array([-1, -1], np.float32),
+)
+LINEAR = PolicySettings(actor=(), critic=(), normalise_observations=False)
+NORMALISED = PolicySettings(actor=(8,), critic=(8,))
+NETWORK = PolicySettings(trunk=(8,), actor=(8,), critic=(8,), std="network")
+
+
+def whole(symmetry: str, **changes) -> PPOSettings:
+    """Settings whose minibatch is all of a rollout."""
+    given = {"scale_rewards": False, "minibatch_size": STEPS * COPIES, "epochs": 3, "entropy_weight": 0.01}
+    return PPOSettings(**given | {"symmetry": symmetry} | changes)
+
+
+def image_of(rows: np.ndarray) -> np.ndarray:
+    """Mirror the observations and actions of rows, by the definition above."""
+    x, y, z, a, b, *rest = np.moveaxis(rows, -1, 0)
+    return np.stack([y, x, -z, -b, -a, *rest], axis=-1)
+
+
+def rollout_rows(seed: int = 0) -> np.ndarray:
+    """(T+1, N, D + A + 3), with an episode that falls and one that a time limit ends."""
+    random = np.random.default_rng(seed)
+    size = (STEPS + 1, COPIES)
+    action, reward = random.normal(size=(*size, ACTION)), random.normal(size=size)
+    terminated, truncated = np.zeros((2, *size), bool)
+    terminated[3, 0] = truncated[5, 1] = True
+    reward[4, 0] = reward[6, 1] = 0
+    fields = (random.normal(1.0, 2.0, size=(*size, OBSERVATION)), action, reward)
+    return np.array(pack_row(*(jnp.asarray(x, jnp.float32) for x in fields), jnp.array(terminated), truncated))
+
+
+def symmetric_parameters() -> Parameters:
+    """A linear policy that is its own mirror image, by hand: a = x - 2 y + z, b = 2 x - y + z, the value is x + y."""
+    return {
+        "trunk": [],
+        "actor": [{"weight": jnp.array([[1.0, 2.0], [-2.0, -1.0], [1.0, 1.0]]) / 4, "bias": jnp.array([0.5, -0.5])}],
+        "critic": [{"weight": jnp.array([[1.0], [1.0], [0.0]]), "bias": jnp.zeros(1)}],
+        "log_std": jnp.array([-0.5, -0.5]),
+    }
+
+
+def skew_parameters() -> Parameters:
+    symmetric = symmetric_parameters()
+    return symmetric | {
+        "actor": [{"weight": jnp.array([[0.3, 0.1], [0.2, -0.4], [0.5, 0.7]]), "bias": jnp.array([0.5, 0.2])}],
+        "log_std": jnp.array([-0.5, 0.3]),
+    }
+
+
+def update(
+    rows, settings: PPOSettings, policy: PolicySettings = LINEAR, parameters: Parameters | None = None, mirror=MIRROR
+) -> tuple[PPOState, dict[str, float]]:
+    state = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, rows.shape[1], policy, settings)
+    if parameters is not None:
+        state = state._replace(parameters=parameters)
+    mirror = None if settings.symmetry == "none" else mirror
+    state, metrics = ppo.update(state, jnp.asarray(rows), jnp.float32(0.5), policy, settings, mirror)
+    return state, dict(zip(metric_names(settings), np.asarray(metrics).tolist(), strict=True))
+
+
+def assert_near(one, other, rtol: float = 1e-4, atol: float = 1e-5) -> None:
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def largest_difference(one, other) -> float:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
+
+
+def hand_batch(count: int = 6, empty: int = 2) -> Batch:
+    """`count` transitions seen on both sides, and `empty` ones that are none."""
+    random = np.random.default_rng(5)
+    size = count + empty
+    x, y, z = random.normal(size=(3, size))
+    observation = np.stack([np.stack([x, y, z], -1), np.stack([y, x, -z], -1)], axis=1)
+    action = random.normal(size=(size, ACTION))
+    numbers = random.normal(size=(4, size))
+    weight = np.arange(size) < count
+    return Batch(*(jnp.asarray(field, jnp.float32) for field in (observation, action, *numbers, weight)))
+
+
+def both_sides(batch: Batch, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Ratios and means, (2, B, ...), on both sides of the mirror, in plain NumPy, of the transitions that are some."""
+    real = np.asarray(batch.weight) > 0
+    observation, action = np.asarray(batch.observation)[real], np.asarray(batch.action)[real]
+    weight, bias = (np.asarray(parameters["actor"][0][name], np.float64) for name in ("weight", "bias"))
+    mean = [observation[:, side] @ weight + bias for side in (0, 1)]
+    done = [action, -action[:, ::-1]]
+    std = np.exp(np.asarray(parameters["log_std"], np.float64))
+    # The old log-probability is on both sides that of the transition itself.
+    old = np.asarray(batch.log_probability)[real]
+    log_ratio = [scipy.stats.norm.logpdf(done[side], mean[side], std).sum(-1) - old for side in (0, 1)]
+    return {"mean": np.array(mean), "log_ratio": np.array(log_ratio)}
+
+
+# --- the losses by hand ----------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_a_batch_and_its_image() -> None:
+    settings = PPOSettings(symmetry="data", normalise_advantages="none", entropy_weight=0.1, value_clip=0.3)
+    batch, parameters = hand_batch(), skew_parameters()
+    total, found = ppo.loss(parameters, batch, LINEAR, settings, MIRROR)
+    sides, ratio = both_sides(batch, parameters), np.exp(both_sides(batch, parameters)["log_ratio"])
+    advantage, old, target = (np.asarray(x)[:6] for x in (batch.advantage, batch.value, batch.target))
+    gain = np.minimum(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage)
+    # The critic is symmetric: its value is the same on both sides.
+    value = np.asarray(batch.observation)[:6, 0, :2].sum(-1)
+    near = old + np.clip(value - old, -0.3, 0.3)
+    error = np.maximum(0.5 * (value - target) ** 2, 0.5 * (near - target) ** 2)
+    entropy = scipy.stats.norm.entropy(scale=np.exp([-0.5, 0.3])).sum()
+    own_mean, image_mean = sides["mean"]
+    wanted = {
+        "loss/policy": -gain.mean(),
+        "loss/value": error.mean(),
+        "policy/entropy": entropy,
+        "policy/clip_fraction": (np.abs(ratio - 1) > 0.2).mean(),
+        # What the policy has moved by is told by what was really done.
+        "policy/kl": (ratio - 1 - sides["log_ratio"])[0].mean(),
+        "loss/symmetry": np.square(image_mean + own_mean[:, ::-1]).mean(),
+    }
+    assert {name: float(x) for name, x in found.items()} == pytest.approx(wanted, rel=1e-4)
+    assert wanted["loss/symmetry"] > 0.1
+    assert float(total) == pytest.approx(-gain.mean() + 0.5 * error.mean() - 0.1 * entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
+def test_the_mirror_loss_is_added_to_that_of_the_batch_alone(policy: PolicySettings) -> None:
+    batch = hand_batch()
+    parameters = ppo.init(jax.random.PRNGKey(3), OBSERVATION, ACTION, COPIES, policy, PPOSettings()).parameters
+    # Untrained actors hardly answer.
+    parameters["actor"][-1]["weight"] *= 100
+    plain_total, plain = ppo.loss(
+        parameters, batch._replace(observation=batch.observation[:, 0]), policy, PPOSettings(entropy_weight=0.1)
+    )
+    settings = PPOSettings(symmetry="loss", symmetry_weight=0.7, entropy_weight=0.1)
+    total, found = ppo.loss(parameters, batch, policy, settings, MIRROR)
+    assert float(found["loss/symmetry"]) > 0.1
+    assert float(total) == pytest.approx(float(plain_total) + 0.7 * float(found["loss/symmetry"]), rel=1e-4)
+    assert {name: float(found[name]) for name in plain} == pytest.approx(
+        {n: float(x) for n, x in plain.items()}, rel=1e-4
+    )
+
+
+def test_the_mirror_loss_by_hand() -> None:
+    # Seen (1, 2, 3), and in the mirror (2, 1, -3).
+    one = jnp.array([[[1.0, 2.0, 3.0], [2.0, 1.0, -3.0]]])
+    batch = Batch(one, jnp.zeros((1, 2)), *[jnp.zeros(1)] * 4, jnp.ones(1))
+    # Answered by (x, 2 z) = (1, 6) and (2, -6); the image of the first would be (-6, -1), which is 8 and 5 away.
+    parameters = symmetric_parameters() | {
+        "actor": [{"weight": jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]), "bias": jnp.zeros(2)}]
+    }
+    for symmetry in ("loss", "data"):
+        _, found = ppo.loss(parameters, batch, LINEAR, PPOSettings(symmetry=symmetry), MIRROR)
+        assert float(found["loss/symmetry"]) == pytest.approx((8**2 + 5**2) / 2, rel=1e-6)
+        _, found = ppo.loss(symmetric_parameters(), batch, LINEAR, PPOSettings(symmetry=symmetry), MIRROR)
+        assert float(found["loss/symmetry"]) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant"])
+def test_rows_of_weight_0_count_for_nothing(symmetry: str) -> None:
+    settings = PPOSettings(symmetry=symmetry, entropy_weight=0.1)
+    parameters = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, COPIES, NETWORK, settings).parameters
+    slope = jax.jit(jax.grad(lambda p, batch: ppo.loss(p, batch, NETWORK, settings, MIRROR)[0]))
+    padded = hand_batch(count=6, empty=3)
+    # So unlikely before and so likely now that the ratio of this row overflows.
+    padded = padded._replace(log_probability=padded.log_probability.at[7].set(-1e6))
+    assert_near(slope(parameters, padded), slope(parameters, jax.tree.map(lambda x: x[:6], padded)))
+
+
+# --- whole updates ---------------------------------------------------------------------------------------------------
+
+
+def test_learning_from_images_is_learning_from_twice_as_many_copies() -> None:
+    # Only where the old policy was its own image do the images have the probabilities that it would have given them.
+    rows = rollout_rows()
+    mirrored, metrics = update(rows, whole("data"), LINEAR, symmetric_parameters())
+    twice = whole("none", minibatch_size=2 * STEPS * COPIES)
+    doubled, wanted = update(np.concatenate([rows, image_of(rows)], axis=1), twice, LINEAR, symmetric_parameters())
+    assert metrics.pop("loss/symmetry") == pytest.approx(0, abs=1e-8)
+    assert metrics == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+    assert_near(mirrored.parameters, doubled.parameters)
+    alone, _ = update(rows, whole("none"), LINEAR, symmetric_parameters())
+    assert largest_difference(mirrored.parameters, alone.parameters) > 1e-4
+    # What is kept in between is of what really happened.
+    assert_near(mirrored.normaliser, alone.normaliser, rtol=0, atol=0)
+    assert_near(mirrored.return_statistics, alone.return_statistics, rtol=0, atol=0)
+
+
+def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new() -> None:
+    rows = rollout_rows()[:, :2]
+    rows = np.concatenate([rows, image_of(rows)], axis=1)
+    settings = [whole(symmetry) for symmetry in ("none", "data")]
+    (plain, _), (mirrored, _) = (update(rows, one, LINEAR, symmetric_parameters()) for one in settings)
+    assert_near(mirrored.parameters, plain.parameters)
+    assert largest_difference(mirrored.parameters, symmetric_parameters()) > 1e-4
+    # A policy that is not symmetric does learn from them.
+    (plain, _), (mirrored, _) = (update(rows, one, LINEAR, skew_parameters()) for one in settings)
+    assert largest_difference(mirrored.parameters, plain.parameters) > 1e-4
+
+
+@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
+def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(policy: PolicySettings) -> None:
+    rows = rollout_rows()
+    settings = whole("equivariant")
+    (own, metrics), (other, other_metrics) = (update(one, settings, policy) for one in (rows, image_of(rows)))
+    assert_near(own.parameters, other.parameters, rtol=1e-3, atol=1e-5)
+    assert metrics == pytest.approx(other_metrics, rel=1e-3, abs=1e-5)
+    plain = [update(one, whole("none"), policy)[0].parameters for one in (rows, image_of(rows))]
+    assert largest_difference(*plain) > 1e-4
+    # And they stay so: the statistics are those of one side, and yet the answers are symmetric.
+    observation = jnp.asarray(rollout_rows(1)[0, :, :OBSERVATION])
+    noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
+    sample = ppo.explore(policy, own.parameters, own.normaliser, observation, noise, MIRROR)
+    image = MIRROR.observation(observation), MIRROR.action(noise)
+    assert_near(ppo.explore(policy, own.parameters, own.normaliser, *image, MIRROR), MIRROR.action(sample))
+
+
+def test_a_mirror_loss_makes_a_policy_symmetric() -> None:
+    # Where nothing else is to be learnt: no rewards, and a critic that foretells them.
+    rows = rollout_rows()
+    rows[..., -3] = 0
+    parameters = skew_parameters() | {"critic": [{"weight": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}]}
+    settings = whole("loss", symmetry_weight=1.0, learning_rate=0.02, epochs=200, entropy_weight=0.0)
+    found = update(rows, settings, LINEAR, parameters)[0].parameters
+    assert_near(
+        (found["critic"], found["log_std"]),
+        ([{"weight": np.zeros((3, 1)), "bias": np.zeros(1)}], np.array([-0.5, 0.3])),
+    )
+    weight, bias = found["actor"][0]["weight"], found["actor"][0]["bias"]
+    # mean(M o) = M mean(o) for all o, written out.
+    np.testing.assert_allclose(weight[1, 0], -weight[0, 1], atol=0.02)
+    np.testing.assert_allclose(weight[0, 0], -weight[1, 1], atol=0.02)
+    np.testing.assert_allclose(weight[2, 0], weight[2, 1], atol=0.02)
+    np.testing.assert_allclose(bias[0], -bias[1], atol=0.02)
+    assert float(jnp.abs(weight).max()) > 0.1
+
+
+def test_where_images_are_looked_at_the_asymmetry_is_told_and_elsewhere_not() -> None:
+    for symmetry, more in {
+        "none": (),
+        "equivariant": (),
+        "data": ("loss/symmetry",),
+        "loss": ("loss/symmetry",),
+    }.items():
+        assert metric_names(PPOSettings(symmetry=symmetry)) == (*METRICS, *more)
+    # Also with minibatches that are not full and an update that is left.
+    settings = whole("data", minibatch_size=10, epochs=50, learning_rate=0.05, stop_kl=0.05)
+    _, metrics = update(rollout_rows(), settings, NORMALISED)
+    assert 1 < metrics["updates"] < 250
+    assert metrics["loss/symmetry"] > 0
+
+
+@pytest.mark.parametrize("wrong", [{"symmetry": "mirror"}, {"symmetry": True}, {"symmetry_weight": -1}])
+def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        PPOSettings(**wrong)

@@ -1,0 +1,91 @@
+"""A symmetry in a whole training: what it asks for, what it logs, and the policy that it leaves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surefoot.algorithms.ppo import METRICS, metric_names
+from surefoot.cli import main
+from surefoot.errors import InputError
+from surefoot.face import train_recipe
+from surefoot.policies.files import load_policy
+from surefoot.recipes.files import default_recipe
+from surefoot.recipes.settings import Recipe, replaced
+from surefoot.runs.metrics import read_metrics
+from surefoot.settings import validate
+from surefoot.simulation.episodes import SELECTION_SEEDS, run_episodes
+from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.symmetry import known_mirror
+
+ITERATION = 64
+TINY = {
+    "engine.copies": 4,
+    "ppo.horizon": 16,
+    "ppo.minibatch_size": 24,
+    "ppo.epochs": 2,
+    "ppo.learning_rate": 0.01,
+    "policy.actor": [8],
+    "policy.critic": [8],
+    "training.steps": ITERATION * 2,
+    "training.evaluate_every": ITERATION * 2,
+    "training.evaluation_episodes": 2,
+}
+OPTIONS = {"max_episode_steps": 20}
+
+
+def make_recipe(task: str = "ant", **changes: object) -> Recipe:
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return validate(Recipe, replaced(default_recipe(task), TINY | {"task_options": OPTIONS} | changes), "test")
+
+
+@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant"])
+def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
+    recipe = make_recipe(ppo__symmetry=symmetry)
+    folder = train_recipe(recipe, "run", tmp_path).folder
+    rows = read_metrics(folder.metrics)
+    updates = [row for row in rows if "loss/policy" in row]
+    assert len(updates) == 2
+    for row in updates:
+        assert set(metric_names(recipe.on_policy)) <= row.keys()
+        assert ("loss/symmetry" in row) == (symmetry != "equivariant")
+
+    policy = load_policy(folder.policy / "last.safetensors")
+    info = find_task("ant", OPTIONS)
+    mirror = known_mirror(info, "")
+    x = np.random.default_rng(0).normal(size=(20, info.observation_size)).astype(np.float32)
+    difference = np.abs(
+        policy.predict(np.asarray(mirror.observation(x)))[0] - mirror.action(policy.predict(x)[0])
+    ).max()
+    assert difference < 1e-5 if symmetry == "equivariant" else difference > 1e-3
+    # What was judged on the way is the policy that the file holds.
+    judged = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
+    found = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
+    assert judged == [pytest.approx(found, rel=1e-6)]
+
+
+def test_without_a_symmetry_nothing_is_said_of_it(tmp_path: Path) -> None:
+    folder = train_recipe(make_recipe(), "run", tmp_path).folder
+    updates = [row for row in read_metrics(folder.metrics) if "loss/policy" in row]
+    assert all(set(METRICS) <= row.keys() and "loss/symmetry" not in row for row in updates)
+    assert load_policy(folder.policy / "last.safetensors").mirror is None
+
+
+def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
+    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--ppo.symmetry", "equivariant"]
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith("surefoot: ppo.symmetry = 'equivariant': ") and "'Hopper-v5'" in err
+    assert "bipedal-walker" in err and "ant" in err
+    assert not list(tmp_path.iterdir())
+    # Nor does a recipe that comes another way.
+    with pytest.raises(InputError, match=r"ppo\.symmetry = 'data'"):
+        train_recipe(make_recipe("Hopper-v5", ppo__symmetry="data"), "run", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_symmetry_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
+    assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "equivarient"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "ppo.symmetry = 'equivarient'" in err and "did you mean 'equivariant'" in err
