@@ -1,5 +1,6 @@
 """How pictures look, as PNG files and as parts of a page."""
 
+import html
 import io
 import re
 from typing import Any
@@ -19,7 +20,8 @@ _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid"} | {
     colour.lower(): f"--series-{index}" for index, colour in enumerate(COLOURS)
 }
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)), re.IGNORECASE)
-_FONT = re.compile(r"(font: [^;\"]*?px) [^;\"]*")
+_FONT = re.compile(r"(font-family:|font: [^;\"]*?px) [^;\"]*")
+_LONG = re.compile(r"(\d\.\d\d)\d+")
 _NAMED = re.compile(r'\b(id="|xlink:href="#|url\(#)')
 
 
@@ -46,7 +48,7 @@ def as_svg(figure: Figure, name: str, label: str) -> str:
     Args:
         figure: the figure.
         name: unlike that of any other picture on the page: letters, digits and hyphens.
-        label: what is seen, for those who do not see it; it must be safe to stand in an attribute.
+        label: what is seen, for those who do not see it.
     """
     figure.patch.set_visible(False)
     for axes in figure.axes:
@@ -56,9 +58,12 @@ def as_svg(figure: Figure, name: str, label: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = _NAMED.sub(rf"\g<1>{name}-", text)
     text = _COLOUR.sub(lambda found: f"var({_VARIABLES[found.group().lower()]})", text)
     text = _FONT.sub(r"\g<1> var(--font)", text)
+    text = _LONG.sub(r"\g<1>", text)
     text = re.sub(r"\s*\n\s*", " ", text)
-    return re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{label}" \g<1>>', text)
+    box = re.search(r'viewBox="[^"]*"', text)
+    start = f'<svg role="img" aria-label="{html.escape(label)}" {box.group() if box else ""}>'
+    return start + text[text.index(">") + 1 :]
