@@ -161,7 +161,11 @@ def _draw_groups(axes: Axes, groups: dict[str, list[list[dict]]], clock: str, al
 
 def _draw_run(axes: Axes, rows: list[dict], clock: str, colour: str, label: str | None) -> None:
     """Draw one run; alone it says what its two lines are, among others it says its name."""
-    x, y = _thinned(*_series(rows, TRAINING, clock))
+    x, y = _series(rows, TRAINING, clock)
+    known = np.isfinite(y)
+    if 2 * known.sum() < len(y):  # episodes end so seldom that most rows know of none: these are no gaps
+        x, y = x[known], y[known]
+    x, y = _thinned(x, y)
     has_evaluation = _series(rows, EVALUATION, clock)[1].size > 0
     if y.size:
         axes.plot(

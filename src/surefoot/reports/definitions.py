@@ -2,20 +2,21 @@
 
 from surefoot.reports import gait
 from surefoot.reports.gait_names import UNCLEAR
-from surefoot.reports.measures import FIRM, SETTLING_S
+from surefoot.reports.measures import AGREEMENT, FIRM, SETTLING_S
 
 DEFINITIONS = (
     (
         "Contact",
         f"A foot is on the ground while the simulator reports a contact with something that does not move, and, where "
-        f"forces are known, presses with at least {FIRM:.0%} of the body's weight. A gap of less than "
+        f"forces are known, presses with at least {100 * FIRM:.0f} % of the body's weight. A gap of less than "
         f"{1000 * gait.SHORTEST_SWING_S:.0f} ms between two contacts is a bounce and counts as contact.",
     ),
     (
         "Stride, or gait cycle",
-        "From one touchdown of a foot to its next. Only strides that last from half to twice as long as the foot's "
+        f"From one landing of a foot to its next. A contact that lasts less than {100 * gait.TAP:.0f} % of the foot's "
+        "usual one (the upper quartile) is a tap, which begins no stride. Only strides that last from half to twice as long as the foot's "
         "median one are counted; others hold a stop or a stumble. The reference is the foot whose strides differ least "
-        "in length; its touchdown is 0 % of the cycle.",
+        "in length; its landing is 0 % of the cycle.",
     ),
     (
         "Where the gait is measured",
@@ -29,16 +30,17 @@ DEFINITIONS = (
     ),
     (
         "Phase lag and the gait's name",
-        "Where in the reference foot's stride another foot touches down: a circular mean, given only if touchdowns "
-        "agree (mean vector at least 0.7) and there is about one in each stride. Feet within a tenth of a cycle are "
+        "By how much of a stride a foot's middle of stance, the circular mean of the phases in which it is on the "
+        "ground, comes after the reference foot's. It is given if strides agree (mean vector at least "
+        f"{AGREEMENT:g}). Feet within a tenth of a cycle are "
         "together, from four tenths on they alternate; trot, pace, bound, pronk and walk follow from that, and "
         f"“{UNCLEAR}” is said where none does.",
     ),
     ("Flight", "The share of time with no foot on the ground."),
     (
         "Speed and stride length",
-        "Way of the trunk over the ground, along straight lines from second to second, over time; and from touchdown "
-        "to touchdown.",
+        "Way of the trunk over the ground, along straight lines from second to second, over time; and from one landing "
+        "of the reference foot to its next.",
     ),
     (
         "Cost of transport",

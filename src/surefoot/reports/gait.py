@@ -2,10 +2,10 @@
 
 Definitions, and where they come from:
 
-* A stride, or gait cycle, goes from one touchdown of a foot to its next; stance is the part in contact, swing the rest.
+* A stride, or gait cycle, goes from one landing of a foot to its next; stance is the part in contact, swing the rest.
   Stride length, frequency and support shares follow from it (Hollman et al. 2011, Gait & Posture 34:111).
-* Duty factor: stance over stride; above 0.5 a foot's gait is called walking, below running. Phase lag: where in the
-  stride of a reference foot another one touches down. The two together name a symmetric gait (Hildebrand 1965, Science
+* Duty factor: stance over stride; above 0.5 a foot's gait is called walking, below running. Phase lag: by how much of a
+  stride a foot's middle of stance comes after that of a reference foot. The two together name a symmetric gait (Hildebrand 1965, Science
   150:701; Lee and Harris 2018, Frontiers in Robotics and AI 5:111).
 * Symmetry index: the difference of right and left over their mean (Robinson et al. 1987; Herzog et al. 1989).
 * Cost of transport: energy over weight and distance (Tucker 1975); here of mechanical work at the joints.
@@ -16,6 +16,7 @@ import itertools
 import numpy as np
 
 SHORTEST_SWING_S = 0.04
+TAP = 0.4
 CYCLE_POINTS = 101  # 0, 1, ... 100 % of a stride
 
 
@@ -32,10 +33,22 @@ def without_bounces(contact: np.ndarray, step_s: float, shortest_s: float = SHOR
     return joined
 
 
+def find_landings(contact: np.ndarray) -> np.ndarray:
+    """Return the samples (K,) at which a foot's contacts (T,) begin, without taps.
+
+    A tap is a contact shorter than `TAP` of the upper quartile of the foot's contacts.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], contact, [False]]).astype(int)))
+    begins, lasting = edges[::2], edges[1::2] - edges[::2]
+    if not len(begins):
+        return begins
+    return begins[(lasting >= TAP * np.quantile(lasting, 0.75)) & (begins > 0)]
+
+
 def find_strides(contact: np.ndarray) -> np.ndarray:
-    """Return the strides (S, 2) in a foot's contacts (T,) bool: the samples of a touchdown and of the next one."""
-    touchdowns = np.flatnonzero(~contact[:-1] & contact[1:]) + 1
-    return np.stack([touchdowns[:-1], touchdowns[1:]], axis=1)
+    """Return the strides (S, 2) in a foot's contacts (T,) bool: the samples of a landing and of the next one."""
+    landings = find_landings(contact)
+    return np.stack([landings[:-1], landings[1:]], axis=1)
 
 
 def steady(strides: np.ndarray) -> np.ndarray:
@@ -55,17 +68,24 @@ def stride_lengths(position: np.ndarray, strides: np.ndarray) -> np.ndarray:
     return np.linalg.norm(position[strides[:, 1], :2] - position[strides[:, 0], :2], axis=1)
 
 
-def phase_lags(contact: np.ndarray, strides: np.ndarray) -> np.ndarray:
-    """Return where in the reference's strides (S, 2) a foot touches down, each from 0 to below 1.
+def phase_lags(contact: np.ndarray, reference: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """Return by how much of a stride a foot's middle of stance comes after the reference's, each from 0 to below 1.
 
-    A foot may touch down several times in a stride, or not at all.
+    The middle is the circular mean of all phases in which a foot is on the ground, so that taps and double steps, which
+    would each count as a landing, move it little. A stride in which one of the feet is never down gives none.
+
+    Args:
+        contact: (T,) bool, the foot's.
+        reference: (T,) bool, the reference foot's.
+        strides: (S, 2), the reference foot's.
     """
-    touchdowns = np.flatnonzero(~contact[:-1] & contact[1:]) + 1
     lags = []
     for start, end in strides:
-        inside = touchdowns[(touchdowns >= start) & (touchdowns < end)]
-        lags.append((inside - start) / (end - start))
-    return np.concatenate(lags) if lags else np.zeros(0)
+        turn = np.exp(2j * np.pi * np.arange(end - start) / (end - start))
+        middle, other = turn[contact[start:end]].sum(), turn[reference[start:end]].sum()
+        if min(abs(middle), abs(other)) > 1e-9:
+            lags.append(np.angle(middle / other) / (2 * np.pi) % 1.0)
+    return np.array(lags)
 
 
 def circular_mean(phases: np.ndarray) -> tuple[float, float]:

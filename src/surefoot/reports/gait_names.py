@@ -12,11 +12,11 @@ _TOGETHER, _APART = 0.1, 0.4
 
 
 def name_gait(body: Body, lags: Mapping[str, float | None], duty: float, flight: float) -> str:
-    """Name a gait by when its feet touch down (Hildebrand 1965).
+    """Name a gait by the order in which its feet stand (Hildebrand 1965).
 
     Args:
         body: the body; how many feet it has, and which mirror each other, says what names there are.
-        lags: phase of each foot's touchdown, 0 to 1; None where it is not steady enough to be told.
+        lags: phase of each foot, 0 to 1; None where it is not steady enough to be told.
         duty: the mean duty factor.
         flight: the share of time without any foot on the ground.
 

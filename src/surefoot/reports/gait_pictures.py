@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from surefoot.bodies.body import Body
 from surefoot.reports.drawing import COLOURS, FAINT, INK, new_figure
@@ -14,7 +14,8 @@ from surefoot.reports.probes import Build
 from surefoot.reports.recording import Episode
 
 # Inches; on a page text of 9 points in such a panel is about as large as the page's own.
-WIDTH, _HEIGHT = 3.6, 2.4
+_WIDTH, _HEIGHT = 3.6, 2.4
+_LARGE = 4.6
 _WIDE, _FOOT_ROW = 7.0, 0.42
 _SHOWN_S = 4.0
 _MOST_POINTS = 400
@@ -52,7 +53,7 @@ def draw_footfalls(body: Body, step_s: float, walk: Walk) -> Figure:
 
 def draw_foot_cycle(body: Body, cycles: Cycles) -> Figure:
     """Draw how often each foot is on the ground over the stride of the reference foot."""
-    figure, axes = _panel()
+    figure, axes = _panel(_LARGE, 2.8)
     for index, foot in enumerate(body.feet):
         axes.plot(_PERCENT, 100 * cycles.contact[:, index], color=COLOURS[index % 6], linewidth=1.8, label=foot.name)
     axes.set_ylabel("on the ground, % of strides")
@@ -65,7 +66,7 @@ def draw_foot_heights(body: Body, cycles: Cycles) -> Figure | None:
     """Draw how high each foot is over the stride of the reference foot; None where the ground is not known."""
     if not np.isfinite(cycles.height).all():
         return None
-    figure, axes = _panel()
+    figure, axes = _panel(_LARGE, 2.8)
     for index, foot in enumerate(body.feet):
         _band(axes, 100 * cycles.height[:, :, index], COLOURS[index % 6], foot.name)
     axes.axhline(0, color=FAINT, linewidth=0.8)
@@ -154,19 +155,21 @@ def draw_traces(episode: Episode, step_s: float, what: str) -> Figure:
 
 def draw_returns(after: Sequence[float], before: Sequence[float]) -> Figure:
     """Draw the return of every episode, trained above untrained."""
-    figure, axes = _panel(_WIDE, 1.35)
+    figure, axes = _panel(height=1.9)
     for row, (values, colour) in enumerate(((after, COLOURS[0]), (before, COLOURS[1]))):
-        spread = (np.random.default_rng(0).permutation(len(values)) / max(1, len(values) - 1) - 0.5) * 0.4
-        axes.plot(values, row + spread, "o", color=colour, markersize=4, markeredgewidth=0, alpha=0.5)
+        aside = (np.random.default_rng(0).permutation(len(values)) / max(1, len(values) - 1) - 0.5) * 0.4
+        axes.plot(values, row + aside, "o", color=colour, markersize=4, markeredgewidth=0, alpha=0.5)
     axes.set_yticks((0, 1), ("trained", "untrained"))
     axes.set_ylim(1.5, -0.5)
     axes.grid(False, axis="y")
     axes.set_xlabel("return of an episode")
-    axes.margins(x=0.04)
+    axes.margins(x=0.06)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return figure
 
 
-def _panel(width: float = WIDTH, height: float = _HEIGHT) -> tuple[Figure, Axes]:
+def _panel(width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     figure, panels = new_figure(width, height, 1, 1)
     return figure, panels[0]
 

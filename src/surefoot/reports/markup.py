@@ -68,13 +68,15 @@ def facts(rows: Iterable[tuple[str, Any]]) -> Markup:
 
 def tiles(entries: Iterable[tuple[str, Any, str, Any]]) -> Markup:
     """Return headline figures: what, how much, unit, and what else there is to say of it."""
+    entries = list(entries)
+    columns = len(entries) if len(entries) <= 6 else -(-len(entries) // 2)
     boxes = "".join(
         f'<div><dt>{text(name)}</dt><dd><span class="value">{text(value)}'
         + (f' <span class="unit">{text(unit)}</span>' if unit else "")
         + f'</span><span class="more">{text(more)}</span></dd></div>'
         for name, value, unit, more in entries
     )
-    return Markup(f'<dl class="tiles">{boxes}</dl>')
+    return Markup(f'<dl class="tiles" style="--columns: {columns}">{boxes}</dl>')
 
 
 def figures(pictures: Iterable[tuple[str, str]], kind: str = "panels") -> Markup:

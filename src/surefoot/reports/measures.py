@@ -17,7 +17,7 @@ from surefoot.reports.statistics import summarise
 SETTLING_S = 1.0  # of each episode's start, and before a fall, no gait is measured
 FIRM = 0.05  # of the body's weight: a foot that presses less only brushes the ground
 _FEWEST_STRIDES = 3
-_AGREEMENT = 0.7  # a phase lag is told if touchdowns agree at least so well
+AGREEMENT = 0.7  # a phase lag is told if strides agree at least so well, and at least such a share of them has one
 _MOST_CYCLES = 2000
 
 
@@ -41,7 +41,7 @@ class Cycles:
     """All strides of the reference foot, stretched to 0 to 100 %: C points.
 
     Attributes:
-        reference: the index of the foot at whose touchdown they begin.
+        reference: the index of the foot with whose landing they begin.
         angle: (S, C, J) radians.
         speed: (S, C, J) rad/s.
         height: (S, C, F) m.
@@ -213,13 +213,11 @@ def _measure_foot(build: Build, walks: Sequence[Walk], cycles: Cycles | None, fo
     greatest, least = (np.concatenate(part) for part in zip(*swings, strict=True))
     lag, agreement = None, None
     if cycles is not None:
-        references = [walk.strides[cycles.reference] for walk in walks]
-        lags = np.concatenate(
-            [gait.phase_lags(walk.contact[:, foot], one) for walk, one in zip(walks, references, strict=True)]
-        )
-        mean, agreement = gait.circular_mean(lags)
-        per_stride = len(lags) / sum(map(len, references))
-        if agreement >= _AGREEMENT and 0.7 <= per_stride <= 1.3:
+        own = [(walk.contact, walk.strides[cycles.reference]) for walk in walks]
+        lags = [gait.phase_lags(contact[:, foot], contact[:, cycles.reference], strides) for contact, strides in own]
+        mean, agreement = gait.circular_mean(np.concatenate(lags))
+        told = sum(map(len, lags)) / sum(len(strides) for _, strides in own)
+        if agreement >= AGREEMENT and told >= AGREEMENT:
             lag = mean
     force = np.concatenate([walk.motion.force[:, foot] for walk in walks])
     return {

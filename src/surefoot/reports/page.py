@@ -8,7 +8,6 @@ from typing import Any
 from surefoot.bodies.body import Body
 from surefoot.reports.definitions import DEFINITIONS
 from surefoot.reports.gait_names import UNCLEAR
-from surefoot.reports.gait_pictures import joint_groups
 from surefoot.reports.markup import (
     Markup,
     facts,
@@ -24,6 +23,7 @@ from surefoot.reports.markup import (
     wide,
 )
 from surefoot.reports.page_style import STYLE
+from surefoot.tasks.anatomy import joint_kinds
 
 # Nothing is fetched and nothing is run, whatever a name or a recipe may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
@@ -112,13 +112,13 @@ def _headline(story: Story) -> str:
 
 def _tiles(kept: dict, after: dict) -> list[tuple[str, Any, str, Any]]:
     returns, threshold = after["return"], kept["reward_threshold"]
-    solved = f"; solved from {number(threshold, 4)}" if threshold is not None else ""
+    solved = f"; solved from {threshold:,g}" if threshold is not None else ""
     entries: list[tuple[str, Any, str, Any]] = [
         (
-            "Return, mean of episodes",
+            "Return",
             number(returns["mean"], 4),
             "",
-            f"95 % interval {number(returns['ci_low'], 4)} to {number(returns['ci_high'], 4)}{solved}",
+            f"mean; 95 % interval {number(returns['ci_low'], 4)} to {number(returns['ci_high'], 4)}{solved}",
         )
     ]
     if after["falls"] is not None:
@@ -137,7 +137,7 @@ def _tiles(kept: dict, after: dict) -> list[tuple[str, Any, str, Any]]:
                 "Stride",
                 number(stride["length_m"]["mean"]),
                 "m",
-                f"{spread(stride['frequency_hz'])} a second, of {measured['reference_foot']}",
+                f"{spread(stride['frequency_hz'])} a second",
             )
         )
     entries.append(("Gait", measured["name"], "", f"by phase lags; flight {percent(measured['flight_share'])}"))
@@ -156,30 +156,21 @@ def _film(story: Story) -> str:
         data = base64.b64encode(story.film).decode()
         parts.append(
             f'<figure><video controls muted loop autoplay playsinline aria-label="{text(story.film_note)}" '
-            f'src="data:video/mp4;base64,{data}"></video><figcaption>{text(story.film_note)}</figcaption></figure>'
+            f'src="data:video/mp4;base64,{data}"></video><figcaption>{text(story.film_note)}</figcaption></figure><div>'
         )
     terms = story.figures["after"]["reward_terms"]
     if terms:
         before = story.figures["before"]["reward_terms"]
         rows = [(name, number(value, 4), number(before.get(name), 4)) for name, value in terms.items()]
-        parts.append(
-            "<div>"
-            + table(("Reward, sum of an episode", "trained", "untrained"), rows, "What the reward is made of")
-            + "</div>"
-        )
-    two = " two" if len(parts) > 1 and story.film is not None else ""
-    return f'<div class="film{two}">{"".join(parts)}</div>'
+        parts.append(table(("Reward, sum of an episode", "trained", "untrained"), rows, "What the reward is made of"))
+    parts.append(figures(story.pictures["returns"], "beside") + ("</div>" if story.film is not None else ""))
+    return f'<div class="film{" two" if story.film is not None else ""}">{"".join(parts)}</div>'
 
 
 def _training(story: Story) -> str:
-    parts = []
     if story.curves:
-        parts.append(figures(story.curves, "panels large"))
-    else:
-        parts.append(paragraph("There are no learning curves: no return was recorded while this policy was trained."))
-    for svg, caption in story.pictures.get("returns", []):
-        parts += [wide(svg, caption), paragraph(caption, "note")]
-    return section("How it learnt", *parts)
+        return section("How it learnt", figures(story.curves, "panels large"))
+    return section("How it learnt", paragraph("There are no learning curves: no returns of the training are at hand."))
 
 
 def _gait(story: Story) -> str:
@@ -191,7 +182,6 @@ def _gait(story: Story) -> str:
             )
         return section("Gait", paragraph("No episode went on for long enough to measure a gait."))
     feet = measured["feet"]
-    lasting = measured["stride"]["count"] if measured["stride"] else 0
     rows = [
         (
             name,
@@ -213,7 +203,7 @@ def _gait(story: Story) -> str:
         ("Gait", measured["name"]),
         ("Speed", number(measured["speed_m_s"], 3, "m/s")),
         ("Stride length", f"{spread(stride.get('length_m'))} m"),
-        ("Stride frequency", f"{spread(stride.get('frequency_hz'))} per second ({lasting:,} strides)"),
+        ("Stride frequency", f"{spread(stride.get('frequency_hz'))} per second ({_counted(measured)})"),
         ("Feet on the ground", _supports(measured["support_shares"])),
         (
             "Cost of transport",
@@ -228,6 +218,11 @@ def _gait(story: Story) -> str:
         indices = "; ".join(f"{name}: {number(x, 2)} %" for name, x in measured["symmetry_percent"].items())
         whole.append(("Symmetry index", indices))
     return section("The gait", facts(whole), table(columns, rows, "Measures of the feet"))
+
+
+def _counted(measured: dict) -> str:
+    stride = measured["stride"]
+    return f"{stride['count']:,} strides of {measured['reference_foot']}" if stride else "no foot steps regularly"
 
 
 def _supports(shares: list[float]) -> str:
@@ -251,19 +246,10 @@ def _joints(story: Story) -> str:
     if not after or story.body is None:
         return ""
     rows: list[tuple] = []
-    for group in joint_groups(story.body):
-        for name in group:
-            one, other = after[name], before[name]
-            low, high = one["range_low_deg"], one["range_high_deg"]
-            rows.append(
-                (
-                    name,
-                    "free" if low is None else f"{number(low, 3)} to {number(high, 3)}",
-                    _angle(other),
-                    _angle(one),
-                    f"{number(one['min_deg'], 3)} to {number(one['max_deg'], 3)}",
-                )
-            )
+    kinds = joint_kinds(story.body)
+    for kind, names in kinds.items():
+        rows += [(kind,)] if len(names) > 1 else []
+        rows += [_joint_row(name, after[name], before[name]) for name in names]
     columns = ("Joint, degrees", "the model's range", "untrained, mean ± sd", "trained, mean ± sd", "trained, from to")
     count = story.figures["episodes"]
     parts = [
@@ -284,6 +270,17 @@ def _joints(story: Story) -> str:
             figures(story.pictures["portraits"]),
         ]
     return section("Joints", *parts)
+
+
+def _joint_row(name: str, trained: dict, untrained: dict) -> tuple[str, ...]:
+    low, high = trained["range_low_deg"], trained["range_high_deg"]
+    return (
+        name,
+        "free" if low is None else f"{number(low)} to {number(high)}",
+        _angle(untrained),
+        _angle(trained),
+        f"{number(trained['min_deg'])} to {number(trained['max_deg'])}",
+    )
 
 
 def _angle(joint: dict) -> str:
@@ -307,7 +304,13 @@ def _motors(story: Story) -> str:
         for name, one in joints.items()
     ]
     columns = (
-        *("Motor", "torque, peak, N m", "time at its limit", "torque, rms, N m", "speed, peak, rad/s"),
+        *(
+            "Motor",
+            "torque, peak, N\N{NO-BREAK SPACE}m",
+            "time at its limit",
+            "torque, rms, N\N{NO-BREAK SPACE}m",
+            "speed, peak, rad/s",
+        ),
         *("power, peak, W", "power, mean size, W"),
     )
     stated = any(one["torque_limit_nm"] is not None for one in joints.values())
@@ -372,5 +375,5 @@ def _versions(versions: dict[str, Any]) -> str:
 def _definitions(story: Story) -> str:
     if story.body is None:
         return ""
-    entries = "".join(f"<dt>{text(name)}</dt><dd>{text(words)}</dd>" for name, words in DEFINITIONS)
+    entries = "".join(f"<div><dt>{text(name)}</dt><dd>{text(words)}</dd></div>" for name, words in DEFINITIONS)
     return section("What the words mean", Markup(f'<dl class="terms">{entries}</dl>'))

@@ -40,10 +40,13 @@ p { margin: 0.5rem 0 1rem; max-width: 44rem; }
 .lead b { color: var(--ink); font-weight: 600; }
 .note { color: var(--faint); font-size: 0.93rem; }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)); gap: 1px; margin: 0;
+  display: flex; flex-wrap: wrap; gap: 1px; margin: 0;
   background: var(--line); border: 1px solid var(--line); border-radius: 14px; overflow: hidden;
 }
-.tiles div { background: var(--card); padding: 0.95rem 1.1rem 1rem; }
+.tiles div {
+  background: var(--card); padding: 0.95rem 1.1rem 1rem;
+  flex: 1 1 max(9rem, calc(100% / var(--columns) - 1px));
+}
 .tiles dt { color: var(--faint); font-size: 0.82rem; }
 .tiles dd { margin: 0; }
 .tiles .value { font-size: 1.75rem; font-weight: 640; letter-spacing: -0.02em; line-height: 1.25; display: block; }
@@ -57,6 +60,8 @@ video {
   border: 1px solid var(--line);
 }
 .film figure { margin: 0; }
+.film .scroll { margin: 0 0 1rem; }
+.beside figure { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 0.85rem 0.9rem; }
 figcaption { color: var(--faint); font-size: 0.86rem; line-height: 1.45; margin-top: 0.45rem; }
 .panels {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1rem;
@@ -86,6 +91,7 @@ tbody th, thead th:first-child { text-align: left; font-weight: 550; }
 tbody .group th { color: var(--faint); font-size: 0.82rem; padding-top: 0.85rem; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.facts th { width: 11rem; vertical-align: top; font-weight: 550; color: var(--faint); white-space: normal; }
+table.facts tr:first-child > * { border-top: 0; }
 td small { color: var(--faint); }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--accent); font-weight: 550; }
@@ -94,7 +100,9 @@ pre {
   font: 0.82rem/1.5 var(--mono);
 }
 code { font-family: var(--mono); font-size: 0.88em; overflow-wrap: anywhere; }
-dl.terms dt { font-weight: 600; margin-top: 0.9rem; }
+@media (min-width: 56rem) { dl.terms { columns: 2; column-gap: 3rem; } }
+dl.terms div { break-inside: avoid; padding-bottom: 0.9rem; }
+dl.terms dt { font-weight: 600; }
 dl.terms dd { margin: 0.1rem 0 0; color: var(--faint); max-width: 46rem; }
 footer {
   margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--faint);
@@ -102,8 +110,7 @@ footer {
 }
 @media (max-width: 34rem) {
   h2 { margin-top: 2.5rem; }
-  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .tiles div { padding: 0.8rem 0.85rem; }
+  .tiles div { padding: 0.8rem 0.85rem; flex-basis: 40%; }
   .tiles .value { font-size: 1.4rem; }
   th, td { padding: 0.45rem 0.6rem; }
   table.facts th { width: 7.2rem; }

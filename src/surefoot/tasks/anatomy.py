@@ -5,6 +5,7 @@ The names are those of the models that Gymnasium brings; a test looks every one 
 
 import importlib
 import importlib.util
+import re
 
 from surefoot.bodies.body import Body, Foot
 from surefoot.tasks.catalogue import TaskInfo
@@ -95,6 +96,19 @@ _BODIES: dict[str, Body | str] = {
     "surefoot/AnymalCStep": "surefoot.bodies.anymal_c",
     "surefoot/AnymalCVelocity": "surefoot.bodies.anymal_c",
 }
+
+_SIDE = re.compile(r"^(LF|RF|LH|RH|left|right)_|_(left|right)(?=_|$)|_\d+$|_joint$")
+_KINDS = {"HAA": "shoulder, open and close (HAA)", "HFE": "shoulder, rotation (HFE)", "KFE": "elbow (KFE)"}
+
+
+def joint_kinds(body: Body) -> dict[str, tuple[str, ...]]:
+    """Return the joints by what they are, whichever leg they are in: the knees, the hips."""
+    kinds: dict[str, tuple[str, ...]] = {}
+    for joint in body.joints:
+        kind = _SIDE.sub("", joint)
+        kind = _KINDS.get(kind, kind.replace("_", " "))
+        kinds[kind] = (*kinds.get(kind, ()), joint)
+    return kinds
 
 
 def find_body(info: TaskInfo) -> Body | None:
