@@ -14,9 +14,9 @@ DEFINITIONS = (
     (
         "Stride, or gait cycle",
         f"From one landing of a foot to its next. A contact that lasts less than {100 * gait.TAP:.0f} % of the foot's "
-        "usual one (the upper quartile) is a tap, which begins no stride. Only strides that last from half to twice as long as the foot's "
-        "median one are counted; others hold a stop or a stumble. The reference is the foot whose strides differ least "
-        "in length; its landing is 0 % of the cycle.",
+        "usual one (the upper quartile) is a tap, which begins no stride. Only strides that last from half to "
+        "twice as long as the foot's median one are counted; others hold a stop or a stumble. The reference is the "
+        "foot whose strides differ least in length; its landing is 0 % of the cycle.",
     ),
     (
         "Where the gait is measured",

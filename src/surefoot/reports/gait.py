@@ -5,8 +5,8 @@ Definitions, and where they come from:
 * A stride, or gait cycle, goes from one landing of a foot to its next; stance is the part in contact, swing the rest.
   Stride length, frequency and support shares follow from it (Hollman et al. 2011, Gait & Posture 34:111).
 * Duty factor: stance over stride; above 0.5 a foot's gait is called walking, below running. Phase lag: by how much of a
-  stride a foot's middle of stance comes after that of a reference foot. The two together name a symmetric gait (Hildebrand 1965, Science
-  150:701; Lee and Harris 2018, Frontiers in Robotics and AI 5:111).
+  stride a foot's middle of stance comes after that of a reference foot. The two together name a symmetric gait
+  (Hildebrand 1965, Science 150:701; Lee and Harris 2018, Frontiers in Robotics and AI 5:111).
 * Symmetry index: the difference of right and left over their mean (Robinson et al. 1987; Herzog et al. 1989).
 * Cost of transport: energy over weight and distance (Tucker 1975); here of mechanical work at the joints.
 """
@@ -93,7 +93,8 @@ def circular_mean(phases: np.ndarray) -> tuple[float, float]:
     if not len(phases):
         return float("nan"), 0.0
     mean = np.exp(2j * np.pi * phases).mean()
-    return float(np.angle(mean) / (2 * np.pi) % 1.0), float(abs(mean))
+    phase = round(float(np.angle(mean)) / (2 * np.pi), 12) % 1.0  # rounded, or a hair below 0 becomes 1
+    return phase, float(abs(mean))
 
 
 def phase_distance(first: float, second: float) -> float:

@@ -276,11 +276,15 @@ def _joint_row(name: str, trained: dict, untrained: dict) -> tuple[str, ...]:
     low, high = trained["range_low_deg"], trained["range_high_deg"]
     return (
         name,
-        "free" if low is None else f"{number(low)} to {number(high)}",
+        "free" if low is None else _from_to(low, high),
         _angle(untrained),
         _angle(trained),
-        f"{number(trained['min_deg'])} to {number(trained['max_deg'])}",
+        _from_to(trained["min_deg"], trained["max_deg"]),
     )
+
+
+def _from_to(low: float, high: float) -> str:
+    return f"{low:.1f} to {high:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _angle(joint: dict) -> str:

@@ -184,7 +184,7 @@ class MujocoProbe:
 
     def _sample(self, time: float, angle: np.ndarray, speed: np.ndarray) -> None:
         data, velocity = self._data, np.zeros(6)
-        mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_BODY, self._trunk, velocity, 0)
+        mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_XBODY, self._trunk, velocity, 0)
         force, other = self._forces()
         self._rows.append(
             (
