@@ -250,7 +250,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     """Return the panels there is something for: title -> key."""
-    keys = sorted({key for rows in runs for row in rows for key, value in row.items() if _is_number(value)})
+    keys = sorted({key for rows in runs for row in rows for key, value in row.items() if is_number(value)})
     panels = {}
     for title, names in _PANELS.items():
         found = [key for name in names for key in keys if key.split("/")[-1] == name]
@@ -260,7 +260,8 @@ def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     return panels | {key.removeprefix("loss/").replace("_", " "): key for key in rest}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a metric can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -16,7 +16,7 @@ from surefoot.policies.policy import Policy
 from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.reports import gait_pictures as draw
 from surefoot.reports import video
-from surefoot.reports.curves import draw_curves
+from surefoot.reports.curves import EVALUATION, TRAINING, draw_curves, is_number
 from surefoot.reports.drawing import as_svg
 from surefoot.reports.measures import (
     Cycles,
@@ -38,7 +38,7 @@ from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 MOST_EPISODES = 10_000
-_FILM_S = 12.0
+_FILM_S = 10.0
 _MOST_FILM_BYTES = 3_000_000
 _LARGEST_SEED = 100_000_000
 
@@ -79,17 +79,11 @@ def report_run(
     if not path.exists():
         raise PolicyFileError(f"run '{folder.path}' has kept no {'best' if which == 'policy' else 'last'} policy yet")
     recipe = read_recipe(folder.recipe)
-    rows = read_metrics(folder.metrics) if folder.metrics.exists() else []
+    rows = _sound(read_metrics(folder.metrics)) if folder.metrics.exists() else []
     timed = [row for row in rows if "seconds" in row]
     policy = load_policy(path)
-    training = {
-        "algorithm": recipe.algorithm,
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "steps": policy.origin.get("steps") or (timed[-1]["step"] if timed else None),
-        "seconds": timed[-1]["seconds"] if timed else None,
-        "versions": policy.origin.get("versions"),
-    }
+    training = _origin(policy) | {"algorithm": recipe.algorithm, "recipe": recipe.name, "seed": recipe.seed}
+    training["seconds"] = timed[-1]["seconds"] if timed else None
     run = f"{folder.path.resolve().parent.name}/{folder.path.resolve().name}"
     maker = _Maker(policy, which, run, training, episodes, seed, progress)
     kept = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
@@ -109,7 +103,7 @@ def report_policy(
 ) -> list[Path]:
     """Make the page of a policy file, by default `report.html` where one is; the rest as `report_run`."""
     policy = load_policy(path)
-    maker = _Maker(policy, "policy", Path(path).name, dict(policy.origin), episodes, seed, progress)
+    maker = _Maker(policy, "policy", Path(path).name, _origin(policy), episodes, seed, progress)
     page = picture_path(output or Path("report.html"), ".html")
     return maker.write(page, page.with_suffix(".json") if output else page.with_name("gait.json"), film, None, [], "")
 
@@ -304,6 +298,24 @@ def _curves(rows: list[dict], info: TaskInfo) -> list[tuple[str, str]]:
             continue
         found.append((as_svg(figure, f"curve-{clock}", f"Learning curve. {caption}"), caption))
     return found
+
+
+def _origin(policy: Policy) -> dict[str, Any]:
+    """Return what a policy's file says of its training, as far as it is of the kind that it should be."""
+    origin, versions = policy.origin, policy.origin.get("versions")
+    steps, seed = ((x if isinstance(x, int) and x >= 0 else None) for x in (origin.get("steps"), origin.get("seed")))
+    words = {name: origin[name] if isinstance(origin.get(name), str) else None for name in ("algorithm", "recipe")}
+    return words | {"seed": seed, "steps": steps, "versions": versions if isinstance(versions, dict) else {}}
+
+
+def _sound(rows: list[dict]) -> list[dict]:
+    """Return rows of metrics without what is no number where the page counts on one."""
+    named = ("seconds", TRAINING, EVALUATION)
+    return [
+        {key: x for key, x in row.items() if key not in named or x is None or is_number(x)}
+        for row in rows
+        if is_number(row.get("seconds", 0))
+    ]
 
 
 def _plain(value: Any) -> Any:
