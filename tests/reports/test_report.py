@@ -174,7 +174,7 @@ def test_where_nothing_can_be_drawn_there_is_a_page_without_a_film(tmp_path, mon
 def test_what_a_run_holds_is_only_text(tmp_path):
     bad = '<img src=x onerror="alert(1)">$x_{$'
     policy = make_policy("Pendulum-v1")
-    policy.origin = {"steps": bad, "seed": [bad], "algorithm": 7, "versions": {bad: bad}}
+    policy.origin = {"steps": bad, "seed": bad, "algorithm": 7, "versions": {bad: bad}}
     rows = [
         {"step": 1, "seconds": 1.0, "train/return": 1.0, "evaluation/return": None, bad: bad},
         {"step": 2, "seconds": bad},

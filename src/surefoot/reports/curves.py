@@ -98,12 +98,13 @@ def draw_curves(
     if threshold is not None:
         first.annotate(
             f"solved: {threshold:,g}",
-            (0.0, threshold),
-            (3, 3),
+            (1.0, threshold),
+            (-3, 3),
             xycoords=first.get_yaxis_transform(),
             textcoords="offset points",
             color=FAINT,
             fontsize=9,
+            ha="right",
         )
     first.set_ylabel("return of an episode")
     first.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -127,6 +128,15 @@ def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = No
         InputError: there is nothing to draw yet, or the name does not end in `.png`.
     """
     path = picture_path(path, ".png")
+    return _save(draw_losses(runs, title=title), path)
+
+
+def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
+    """Draw what `plot_losses` keeps.
+
+    Raises:
+        InputError: there is nothing to draw yet.
+    """
     groups = _grouped(runs)
     panels = _find_panels([rows for seeds in groups.values() for rows in seeds])
     if not panels:
@@ -147,7 +157,7 @@ def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = No
         axes.set_visible(False)
     figure.supxlabel("environment steps", fontsize=10, color=INK)
     _name(figure, grid[0], title, len(groups) > 1)
-    return _save(figure, path)
+    return figure
 
 
 def _draw_groups(axes: Axes, groups: dict[str, list[list[dict]]], clock: str, alone: bool) -> None:

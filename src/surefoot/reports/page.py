@@ -168,9 +168,13 @@ def _film(story: Story) -> str:
 
 
 def _training(story: Story) -> str:
-    if story.curves:
-        return section("How it learnt", figures(story.curves, "panels large"))
-    return section("How it learnt", paragraph("There are no learning curves: no returns of the training are at hand."))
+    if not story.curves:
+        words = "There are no learning curves: no returns of the training are at hand."
+        return section("How it learnt", paragraph(words))
+    parts = [figures(story.curves, "panels large")]
+    for svg, caption in story.pictures.get("losses", []):
+        parts.append(Markup(f"<details><summary>Inside the updates</summary>{wide(svg, caption)}</details>"))
+    return section("How it learnt", *parts)
 
 
 def _gait(story: Story) -> str:
@@ -185,7 +189,7 @@ def _gait(story: Story) -> str:
     rows = [
         (
             name,
-            foot["strides"],
+            f"{foot['strides']:,}",
             spread(foot["duty_factor"], 2),
             number(foot["phase_lag"], 2) if foot["phase_lag"] is not None else UNCLEAR,
             spread(foot["clearance_peak_m"], 2, 100),

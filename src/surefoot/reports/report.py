@@ -16,7 +16,7 @@ from surefoot.policies.policy import Policy
 from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.reports import gait_pictures as draw
 from surefoot.reports import video
-from surefoot.reports.curves import EVALUATION, TRAINING, draw_curves, is_number
+from surefoot.reports.curves import draw_curves, draw_losses, is_number
 from surefoot.reports.drawing import as_svg
 from surefoot.reports.measures import (
     Cycles,
@@ -89,7 +89,7 @@ def report_run(
     kept = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
     fresh = kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime
     page = picture_path(output or folder.report, ".html")
-    figures = page.with_suffix(".json") if output else page.with_name("gait.json")
+    figures = page.with_suffix(".json") if output else folder.gait
     return maker.write(page, figures, film, kept if fresh else None, rows, dump_recipe(recipe))
 
 
@@ -147,7 +147,7 @@ class _Maker:
         before = self._record(untrained(self.policy), body, "untrained policy")
         if after.build is None:
             body = None
-        pictures = {"returns": [_returns_picture(after, before)]}
+        pictures = {"returns": [_returns_picture(after, before)], "losses": _losses(rows)}
         walks = find_walks(body, after.build, after.episodes) if body and after.build else []
         cycles = find_cycles(walks)
         if body is None or after.build is None:
@@ -163,7 +163,8 @@ class _Maker:
         }
         self.figures = _plain(self.figures)
         episode = _middle(after.episodes)
-        data, note = self._film(kept_film, episode.seed) if film else (None, "none was asked for.")
+        lasting = min(_FILM_S, len(episode.reward) * after.step_s)
+        data, note = self._film(kept_film, episode.seed, lasting) if film else (None, "none was asked for.")
         story = Story(self.figures, body, _curves(rows, self.info), pictures, data, note, recipe, self._command(film))
         save_picture(figures, (json.dumps(self.figures, indent=1, allow_nan=False) + "\n").encode())
         save_picture(page, write_page(story).encode())
@@ -180,7 +181,7 @@ class _Maker:
         self.progress(what, 0, total)
         return record_episodes(policy, self.info, body, total, self.first, one_more)
 
-    def _film(self, kept: Path | None, seed: int) -> tuple[bytes | None, str]:
+    def _film(self, kept: Path | None, seed: int, seconds: float) -> tuple[bytes | None, str]:
         """Return a film and what it shows; no film, and why, where none can be made."""
         if kept is not None and kept.stat().st_size <= _MOST_FILM_BYTES:
             return kept.read_bytes(), f"The film that was kept with the run, {kept.name}."
@@ -188,14 +189,14 @@ class _Maker:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "film.mp4"
-                video.record(self.policy, self.info, path, seconds=_FILM_S, seed=seed)
+                video.record(self.policy, self.info, path, seconds=seconds, seed=seed)
                 data = path.read_bytes()
         except (SurefootError, OSError) as error:
             return None, f"{error}."
         self.progress("film", 1, 1)
         if len(data) > _MOST_FILM_BYTES:
             return None, "it came out too large for a page."
-        return data, f"{_FILM_S:g} seconds from the start of the episode of middle return, seed {seed:,}."
+        return data, f"The first {seconds:.3g} seconds of the episode of middle return, seed {seed:,}."
 
     def _command(self, film: bool) -> str:
         words = f"surefoot report {self.figures['run']} --episodes {self.figures['episodes']}"
@@ -300,6 +301,15 @@ def _curves(rows: list[dict], info: TaskInfo) -> list[tuple[str, str]]:
     return found
 
 
+def _losses(rows: list[dict]) -> list[tuple[str, str]]:
+    try:
+        figure = draw_losses([{"label": "run", "rows": rows}])
+    except InputError:
+        return []
+    caption = "What the updates measured, over environment steps."
+    return [(as_svg(figure, "losses", caption), caption)]
+
+
 def _origin(policy: Policy) -> dict[str, Any]:
     """Return what a policy's file says of its training, as far as it is of the kind that it should be."""
     origin, versions = policy.origin, policy.origin.get("versions")
@@ -309,10 +319,9 @@ def _origin(policy: Policy) -> dict[str, Any]:
 
 
 def _sound(rows: list[dict]) -> list[dict]:
-    """Return rows of metrics without what is no number where the page counts on one."""
-    named = ("seconds", TRAINING, EVALUATION)
+    """Return rows of metrics without what is no number."""
     return [
-        {key: x for key, x in row.items() if key not in named or x is None or is_number(x)}
+        {key: x for key, x in row.items() if key == "event" or x is None or is_number(x)}
         for row in rows
         if is_number(row.get("seconds", 0))
     ]
