@@ -67,7 +67,7 @@ def make_policy(task, **options):
     shape = (info.observation_size, info.action_low, info.action_high)
     policy = new_policy(jax.random.key(3), info.name, *shape, settings, info.options)
     policy.parameters = jax.tree.map(lambda x: 3 * x, policy.parameters)
-    policy.origin = {"algorithm": "ppo", "steps": 1234, "versions": {"python": "3"}}
+    policy.origin = {"algorithm": "ppo", "steps": 500, "versions": {"python": "3"}}
     return policy
 
 
@@ -106,7 +106,8 @@ def test_a_page_and_its_figures_lie_in_the_run(reported):
     assert written == [folder.report, folder.path / "gait.json"]
     figures = json.loads(written[1].read_text(), parse_constant=lambda name: pytest.fail(name))
     assert finite(figures)
-    assert figures["body"] == "HalfCheetah" and figures["training"]["steps"] == 1234
+    assert figures["body"] == "HalfCheetah" and figures["training"]["steps"] == 500
+    assert figures["training"]["seconds"] == 5  # until the policy was kept, not of the whole training
     assert figures["seeds"] == [1_500_000_000, 1_500_000_001]
     assert set(figures["after"]["joints"]) == {"bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"}
     assert figures["after"]["return"]["n"] == figures["before"]["return"]["n"] == 2
@@ -129,7 +130,12 @@ def test_the_page_is_sound_and_needs_nothing_else(reported):
 
 def test_the_page_says_how_it_was_made(reported):
     words = " ".join(Checker(reported[1][0].read_text()).texts)
-    for part in ("surefoot report half-cheetah/run --episodes 2 --no-film", "1,234 environment steps", "[ppo]", "jax"):
+    for part in (
+        "surefoot report half-cheetah/run --episodes 2 --no-film",
+        "500 environment steps in 0.0833 minutes",
+        "[ppo]",
+        "jax",
+    ):
         assert part in words
     assert "No film: none was asked for." in words
 

@@ -80,10 +80,12 @@ def report_run(
         raise PolicyFileError(f"run '{folder.path}' has kept no {'best' if which == 'policy' else 'last'} policy yet")
     recipe = read_recipe(folder.recipe)
     rows = _sound(read_metrics(folder.metrics)) if folder.metrics.exists() else []
-    timed = [row for row in rows if "seconds" in row]
     policy = load_policy(path)
     training = _origin(policy) | {"algorithm": recipe.algorithm, "recipe": recipe.name, "seed": recipe.seed}
-    training["seconds"] = timed[-1]["seconds"] if timed else None
+    until = math.inf if training["steps"] is None else training["steps"]
+    training["seconds"] = max(
+        (row["seconds"] for row in rows if "seconds" in row and row["step"] <= until), default=None
+    )
     run = f"{folder.path.resolve().parent.name}/{folder.path.resolve().name}"
     maker = _Maker(policy, which, run, training, episodes, seed, progress)
     kept = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
