@@ -216,6 +216,11 @@ WRONG = {
     "episodes of record": ("record x --episodes 0", "--episodes 0"),
     "seed of record": ("record x --seed -1", "--seed -1"),
     "no such run to report": ("report ant/ppo", "no run 'ant/ppo'"),
+    "no such run to draw": ("report ant/ppo --output both.png", "no run 'ant/ppo'"),
+    "episodes of report": ("report x --episodes 0", "--episodes 0"),
+    "seed of report": ("report x --seed -1", "--seed -1"),
+    "which policy of report": ("report x --which worst", "'worst'", "policy", "last"),
+    "pages of two runs in one file": ("report x y --output page.html", "page.html", "name one run"),
     "stray word after list": ("list ant", "'ant'"),
     "stray flag after doctor": ("doctor --fast", "'--fast'"),
 }
@@ -558,13 +563,27 @@ def test_evaluate_without_a_best_policy_says_what_to_do(trained, tmp_path, capsy
     assert_one_line(capsys, "--last")
 
 
-def test_report_draws_curves(trained, capsys, empty_folder):
-    assert main(["report", str(trained)]) == 0
-    pictures = capsys.readouterr().out.splitlines()
-    assert [Path(path).name for path in pictures] == ["curve.png", "losses.png"]
-    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in pictures)
+def test_report_makes_a_page_of_each_run(trained, capsys, empty_folder):
+    words = ["report", str(trained), "--episodes", "1", "--no-film"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert [Path(path).name for path in out.splitlines()] == ["report.html", "gait.json"] and err == ""
+    assert (trained / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert main([*words, "--which", "last", "--seed", "5", "--output", "new/page.html"]) == 0
+    assert "--seed 5 --which last --no-film" in (empty_folder / "new" / "page.html").read_text()
+    assert (empty_folder / "new" / "page.json").exists()
+
+
+def test_report_of_a_policy_file(pendulum, capsys, empty_folder):
+    assert main(["report", str(pendulum), "--episodes", "1", "--no-film"]) == 0
+    assert capsys.readouterr().out.split() == ["report.html", "gait.json"]
+    assert sorted(path.name for path in empty_folder.iterdir()) == ["gait.json", "report.html"]
+
+
+def test_report_draws_the_curves_of_several_runs(trained, capsys, empty_folder):
     assert main(["report", str(trained), str(trained), "--output", "both.png"]) == 0
-    assert (empty_folder / "both.png").exists()
+    assert capsys.readouterr().out == "both.png\n"
+    assert (empty_folder / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_record_a_policy_file(pendulum, capsys, empty_folder):

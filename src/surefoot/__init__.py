@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.face import evaluate, load, make, resume, train
+    from surefoot.face import evaluate, load, make, report, resume, train
 
-__all__ = ["evaluate", "load", "make", "resume", "train"]
+__all__ = ["evaluate", "load", "make", "report", "resume", "train"]
 
 
 def __getattr__(name: str):

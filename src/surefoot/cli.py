@@ -118,57 +118,72 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
         command.set_defaults(command=function)
         return command
 
-    def add_root(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--root", default="runs", help="the folder of all runs (default: runs)")
-
-    train = add("train", _train, "train a policy on a task", _EPILOG)
-    train.add_argument("task", nargs="?", help="a short name such as ant, or any Gymnasium id")
-    train.add_argument("--recipe", help="a recipe's name (see 'surefoot list'), or a .toml file")
-    train.add_argument("--name", help="the run's name")
-    train.add_argument(
-        "--from",
-        dest="start_from",
-        metavar="RUN",
-        help="start from what a run learnt: its folder, TASK/NAME, or a policy file",
-    )
-    train.add_argument("--video", action="store_true", help="record a video at the end")
-    train.add_argument("--settings", action="store_true", help="list every setting with its default and exit")
-    train.add_argument("--quiet", action="store_true", help="show only warnings")
-    add_root(train)
-
-    resume = add("resume", _resume, "go on with a run that was stopped")
-    resume.add_argument("run", help="a run's folder, or TASK/NAME")
-    resume.add_argument("--steps", type=_whole_number, help="train until so many environment steps instead")
-    resume.add_argument("--quiet", action="store_true", help="show only warnings")
-    add_root(resume)
-
-    evaluate = add("evaluate", _evaluate, "judge policies on fresh episodes")
-    evaluate.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
-    evaluate.add_argument("--episodes", type=_whole_number, default=100, help="how many (default: 100)")
-    evaluate.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
-    evaluate.add_argument("--engine", default="auto", help="which engine simulates (default: auto)")
-    evaluate.add_argument("--task", help="another task of the same shape than the policy's own")
-    evaluate.add_argument("--last", action="store_true", help="the last policy instead of the best")
-    evaluate.add_argument("--json", action="store_true", help="print the results as JSON")
-    add_root(evaluate)
-
-    record = add("record", _record, "film a policy at work")
-    record.add_argument("run", help="a run's folder, TASK/NAME, or a policy file")
-    record.add_argument("--output", type=Path, help="the film, .mp4, or .webp or .gif for a short animation")
-    record.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
-    record.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
-    record.add_argument("--task", help="another task of the same shape than the policy's own")
-    record.add_argument("--snapshots", action="store_true", help="film every policy kept by training.snapshot_every")
-    add_root(record)
-
-    report = add("report", _report, "draw the learning curves of runs")
-    report.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or TASK/NAME")
-    report.add_argument("--output", type=Path, help="the picture, .png (default: curve.png in the first run)")
-    add_root(report)
-
+    _add_train(add("train", _train, "train a policy on a task", _EPILOG))
+    _add_resume(add("resume", _resume, "go on with a run that was stopped"))
+    _add_evaluate(add("evaluate", _evaluate, "judge policies on fresh episodes"))
+    _add_record(add("record", _record, "film a policy at work"))
+    _add_report(add("report", _report, "make a page of what runs have learnt: film, curves, gait"))
     add("list", _list, "show tasks, recipes, engines and algorithms")
     add("doctor", _doctor, "say what this machine has and lacks")
     return parser, commands.choices
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("task", nargs="?", help="a short name such as ant, or any Gymnasium id")
+    command.add_argument("--recipe", help="a recipe's name (see 'surefoot list'), or a .toml file")
+    command.add_argument("--name", help="the run's name")
+    command.add_argument(
+        "--from", dest="start_from", metavar="RUN", help="start from what a run, or a policy's file, has learnt"
+    )
+    command.add_argument("--video", action="store_true", help="record a video at the end")
+    command.add_argument("--settings", action="store_true", help="list every setting with its default and exit")
+    command.add_argument("--quiet", action="store_true", help="show only warnings")
+    _add_root(command)
+
+
+def _add_resume(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="a run's folder, or TASK/NAME")
+    command.add_argument("--steps", type=_whole_number, help="train until so many environment steps instead")
+    command.add_argument("--quiet", action="store_true", help="show only warnings")
+    _add_root(command)
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
+    command.add_argument("--episodes", type=_whole_number, default=100, help="how many (default: 100)")
+    command.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
+    command.add_argument("--engine", default="auto", help="which engine simulates (default: auto)")
+    command.add_argument("--task", help="another task of the same shape than the policy's own")
+    command.add_argument("--last", action="store_true", help="the last policy instead of the best")
+    command.add_argument("--json", action="store_true", help="print the results as JSON")
+    _add_root(command)
+
+
+def _add_record(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="a run's folder, TASK/NAME, or a policy file")
+    command.add_argument("--output", type=Path, help="the film, .mp4, or .webp or .gif for a short animation")
+    command.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
+    command.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
+    command.add_argument("--task", help="another task of the same shape than the policy's own")
+    command.add_argument("--snapshots", action="store_true", help="film every policy kept by training.snapshot_every")
+    _add_root(command)
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
+    command.add_argument(
+        "--output", type=Path, help="the page, .html (default: report.html in the run), or .png for curves of all runs"
+    )
+    command.add_argument("--episodes", type=_whole_number, default=50, help="how many to record (default: 50)")
+    command.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
+    command.add_argument("--which", choices=("policy", "last"), default="policy", help="the best policy or the last")
+    command.add_argument("--no-film", action="store_true", help="make no film for the page")
+    command.add_argument("--quiet", action="store_true", help="show only the files that were written")
+    _add_root(command)
+
+
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--root", default="runs", help="the folder of all runs (default: runs)")
 
 
 class _Version(argparse.Action):
@@ -315,21 +330,41 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
 
 
 def _report(given: argparse.Namespace) -> int:
+    if given.output is not None and given.output.suffix.lower() == ".png":
+        return _draw_curves(given)
+    if given.output is not None and given.output.suffix.lower() != ".html":
+        raise InputError(f"--output '{given.output}' should end in .html, or in .png for the curves alone")
+    if given.output is not None and len(given.runs) > 1:
+        raise InputError(
+            f"--output '{given.output}': each of {len(given.runs)} runs has a page of its own; name one run"
+        )
+    for name, value, least, most in (("--episodes", given.episodes, 1, 10_000), ("--seed", given.seed, 0, _LARGEST)):
+        if not least <= value <= most:
+            raise InputError(f"{name} {value}: choose {least} to {most}")
+    from surefoot.face import report
+    from surefoot.reports.waiting import Waiting
+
+    for run in given.runs:
+        with Waiting(given.quiet) as waiting:
+            written = report(
+                *(run, given.episodes, given.which, given.output, given.root),
+                **{"seed": given.seed, "film": not given.no_film, "progress": waiting.tell},
+            )
+        for path in written:
+            print(path)
+    return 0
+
+
+def _draw_curves(given: argparse.Namespace) -> int:
     from surefoot.recipes.files import read_recipe
-    from surefoot.reports.curves import plot_curves, plot_losses
+    from surefoot.reports.curves import plot_curves
     from surefoot.runs.folder import RunFolder
     from surefoot.tasks.catalogue import find_task
 
     folders = [RunFolder.open(run, given.root) for run in given.runs]
     recipe = read_recipe(folders[0].recipe)
     threshold = find_task(recipe.task, recipe.seen_options).reward_threshold
-    path = given.output or folders[0].curve
-    plot_curves(folders, path, threshold=threshold)
-    print(path)
-    if given.output is None and len(folders) == 1:
-        losses = folders[0].path / "losses.png"
-        plot_losses(folders, losses)
-        print(losses)
+    print(plot_curves(folders, given.output, threshold=threshold))
     return 0
 
 

@@ -76,6 +76,23 @@ def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **
     return evaluate_run(RunFolder.open(str(run), root), episodes=episodes, **options)
 
 
+def report(
+    run: str | Path,
+    episodes: int = 50,
+    which: str = "policy",
+    output: Path | str | None = None,
+    root: Path | str = "runs",
+    **options: Any,
+) -> list[Path]:
+    """Make the page of a run, or of a policy file, and return the files written; see `reports.report`."""
+    from surefoot.reports.report import report_policy, report_run  # with them comes all that draws
+
+    options |= {"output": None if output is None else Path(output), "episodes": episodes}
+    if os.path.isfile(run):
+        return report_policy(run, **options)
+    return report_run(RunFolder.open(str(run), root), which, **options)
+
+
 def load(path: str | Path) -> Policy:
     """Read a policy from its file, or the best one of a run folder.
 
@@ -173,6 +190,7 @@ __all__ = [
     "make",
     "make_recipe",
     "make_recipe_from",
+    "report",
     "resume",
     "train",
     "train_recipe",

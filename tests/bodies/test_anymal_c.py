@@ -48,6 +48,7 @@ def test_joints_and_servos_are_those_of_the_figures() -> None:
         assert tuple(model.joint(joint).range) == pytest.approx(wanted)
         assert tuple(model.actuator(joint).forcerange) == (-80, 80)
     assert model.opt.timestep == 0.002
+    assert BODY.speed_limit == figures()["speed_limit"]
 
 
 # Base heights at which the feet just touch the floor, computed from the makers' figures.

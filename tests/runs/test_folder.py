@@ -47,7 +47,7 @@ def test_everything_has_its_place(tmp_path):
         "videos": "videos",
         "evaluation": "evaluation.json",
         "report": "report.html",
-        "curve": "curve.png",
+        "gait": "gait.json",
         "failure": "failure",
     }
     assert {name: str(getattr(run, name).relative_to(run.path)) for name in places} == places

@@ -25,6 +25,7 @@ BODY = Body(
         (f"L{end}_{joint}", f"R{end}_{joint}") for end in "FH" for joint in ("HAA", "HFE", "KFE")
     ),
     foot_pairs=(("LF", "RF"), ("LH", "RH")),
+    speed_limit=7.5,
 )  # fmt: skip
 
 _PICTURED = 2  # the group of geoms that every viewer draws

@@ -27,6 +27,7 @@ class Body:
         feet: in the order in which a footfall diagram shows them, from top to bottom.
         joint_pairs: (left, right) joints that change places in a mirror.
         foot_pairs: (left, right) names of feet that change places in a mirror.
+        speed_limit: how fast the motors can turn in rad/s, as their maker says, or None.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Body:
     feet: tuple[Foot, ...]
     joint_pairs: tuple[tuple[str, str], ...] = ()
     foot_pairs: tuple[tuple[str, str], ...] = ()
+    speed_limit: float | None = None

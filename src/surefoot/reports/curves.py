@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
 from surefoot.errors import InputError
+from surefoot.reports.drawing import COLOURS, FAINT, INK, new_figure
 from surefoot.reports.pictures import picture_path, save_picture
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
@@ -21,11 +21,7 @@ TRAINING, EVALUATION = "train/return", "evaluation/return"
 
 _RETURNS = (TRAINING, EVALUATION)
 
-# Okabe and Ito's palette, told apart with every common colour blindness; their yellow is too pale for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_INK, _FAINT = "#24292f", "#6e7781"
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
-_DPI = 200
 _GRID_POINTS = 300
 _MAX_POINTS = 2000  # a line of more is thinned by averaging; no picture shows them
 
@@ -63,6 +59,22 @@ def plot_curves(
         InputError: no run has a return to show yet, or the name does not end in `.png`.
     """
     path = picture_path(path, ".png")
+    return _save(draw_curves(runs, threshold=threshold, title=title), path)
+
+
+def draw_curves(
+    runs: Sequence[Run],
+    *,
+    threshold: float | None = None,
+    title: str | None = None,
+    clock: str | None = None,
+    width: float | None = None,
+) -> Figure:
+    """Draw what `plot_curves` keeps; `clock`, "step" or "seconds", for one of its panels alone, `width` in inches.
+
+    Raises:
+        InputError: no run has a return to show yet, or no time to show it against.
+    """
     groups = _grouped(runs)
     if not any(_series(rows, key)[1].size for seeds in groups.values() for rows in seeds for key in _RETURNS):
         raise InputError("there are no returns to draw yet; train for longer, until the first episodes have ended")
@@ -70,34 +82,34 @@ def plot_curves(
         _series(rows, key, "seconds")[1].size for seeds in groups.values() for rows in seeds for key in _RETURNS
     )
     clocks = {"step": "environment steps"} | ({"seconds": "training time, minutes"} if timed else {})
-    figure, panels = _figure(9.0 if timed else 6.0, 3.6, 1, len(clocks), sharey=True)
+    if clock is not None:
+        clocks = {name: label for name, label in clocks.items() if name == clock}
+        if not clocks:
+            raise InputError("the metrics hold no times")
+    figure, panels = new_figure(width or (9.0 if len(clocks) > 1 else 6.0), 3.6, 1, len(clocks), sharey=True)
     alone = len(groups) == 1 and all(len(seeds) == 1 for seeds in groups.values())
-    for axes, (clock, name) in zip(panels, clocks.items(), strict=True):
-        for index, (label, seeds) in enumerate(groups.items()):
-            colour = COLOURS[index % len(COLOURS)]
-            if len(seeds) == 1:
-                _draw_run(axes, seeds[0], clock, colour, None if alone else label)
-            else:
-                _draw_seeds(axes, seeds, clock, colour, f"{label} ({len(seeds)} seeds)")
+    for axes, (name, label) in zip(panels, clocks.items(), strict=True):
+        _draw_groups(axes, groups, name, alone)
         if threshold is not None:
-            axes.axhline(threshold, color=_FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
-        axes.set_xlabel(name)
+            axes.axhline(threshold, color=FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
+        axes.set_xlabel(label)
         _scale(axes, 6)
     first = panels[0]
     if threshold is not None:
         first.annotate(
             f"solved: {threshold:,g}",
-            (0.0, threshold),
-            (3, 3),
+            (1.0, threshold),
+            (-3, 3),
             xycoords=first.get_yaxis_transform(),
             textcoords="offset points",
-            color=_FAINT,
+            color=FAINT,
             fontsize=9,
+            ha="right",
         )
     first.set_ylabel("return of an episode")
     first.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     _name(figure, first, title)
-    return _save(figure, path)
+    return figure
 
 
 def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = None) -> Path:
@@ -116,13 +128,22 @@ def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = No
         InputError: there is nothing to draw yet, or the name does not end in `.png`.
     """
     path = picture_path(path, ".png")
+    return _save(draw_losses(runs, title=title), path)
+
+
+def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
+    """Draw what `plot_losses` keeps.
+
+    Raises:
+        InputError: there is nothing to draw yet.
+    """
     groups = _grouped(runs)
     panels = _find_panels([rows for seeds in groups.values() for rows in seeds])
     if not panels:
         raise InputError("there are no losses to draw yet; train for longer, until the first update")
     columns = min(3, len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure, grid = _figure(3.2 * columns, 2.0 * lines + 0.6, lines, columns)
+    figure, grid = new_figure(3.2 * columns, 2.0 * lines + 0.6, lines, columns)
     for axes, (name, key) in zip(grid, panels.items(), strict=False):
         for index, (label, seeds) in enumerate(groups.items()):
             for number, rows in enumerate(seeds):
@@ -130,18 +151,31 @@ def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = No
                 named = label if number == 0 else None
                 x, y = _thinned(*_series(rows, key))
                 axes.plot(x, y, _mark(y), color=colour, linewidth=1.2, alpha=0.9, label=named)
-        axes.set_title(name, fontsize=10, loc="left", color=_INK)
+        axes.set_title(name, fontsize=10, loc="left", color=INK)
         _scale(axes, 4)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.supxlabel("environment steps", fontsize=10, color=_INK)
+    figure.supxlabel("environment steps", fontsize=10, color=INK)
     _name(figure, grid[0], title, len(groups) > 1)
-    return _save(figure, path)
+    return figure
+
+
+def _draw_groups(axes: Axes, groups: dict[str, list[list[dict]]], clock: str, alone: bool) -> None:
+    for index, (label, seeds) in enumerate(groups.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        if len(seeds) == 1:
+            _draw_run(axes, seeds[0], clock, colour, None if alone else label)
+        else:
+            _draw_seeds(axes, seeds, clock, colour, f"{label} ({len(seeds)} seeds)")
 
 
 def _draw_run(axes: Axes, rows: list[dict], clock: str, colour: str, label: str | None) -> None:
     """Draw one run; alone it says what its two lines are, among others it says its name."""
-    x, y = _thinned(*_series(rows, TRAINING, clock))
+    x, y = _series(rows, TRAINING, clock)
+    known = np.isfinite(y)
+    if 2 * known.sum() < len(y):  # episodes end so seldom that most rows know of none: these are no gaps
+        x, y = x[known], y[known]
+    x, y = _thinned(x, y)
     has_evaluation = _series(rows, EVALUATION, clock)[1].size > 0
     if y.size:
         axes.plot(
@@ -226,7 +260,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     """Return the panels there is something for: title -> key."""
-    keys = sorted({key for rows in runs for row in rows for key, value in row.items() if _is_number(value)})
+    keys = sorted({key for rows in runs for row in rows for key, value in row.items() if is_number(value)})
     panels = {}
     for title, names in _PANELS.items():
         found = [key for name in names for key in keys if key.split("/")[-1] == name]
@@ -236,25 +270,9 @@ def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     return panels | {key.removeprefix("loss/").replace("_", " "): key for key in rest}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a metric can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _figure(width: float, height: float, rows: int, columns: int, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """Make a figure of bare panels: a faint grid, no frame, nothing global."""
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    panels = list(figure.subplots(rows, columns, squeeze=False, **kwargs).ravel())
-    for axes in panels:
-        axes.grid(True, color="#d8dee4", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(_FAINT)
-        axes.tick_params(colors=_FAINT, labelcolor=_INK, labelsize=9, length=0)
-        axes.xaxis.label.set(color=_INK, size=10)
-        axes.yaxis.label.set(color=_INK, size=10)
-        axes.margins(x=0.02)
-    return figure, panels
 
 
 def _scale(axes: Axes, marks: int) -> None:
@@ -280,10 +298,10 @@ def _name(figure: Figure, axes: Axes, title: str | None, legend: bool = True) ->
         columns = min(len(labels), 4, int(figure.get_figwidth() / (0.9 + 0.09 * longest)))
         figure.legend(
             handles, labels, loc="outside upper center", ncols=max(1, columns), frameon=False,
-            fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=_INK,
+            fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=INK,
         )  # fmt: skip
     elif title:
-        figure.suptitle(title, fontsize=12, fontweight="bold", color=_INK)
+        figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -125,9 +125,9 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
-    def curve(self) -> Path:
-        """The learning curve, a picture."""
-        return self.path / "curve.png"
+    def gait(self) -> Path:
+        """The figures of the report, JSON."""
+        return self.path / "gait.json"
 
     @property
     def transfer(self) -> Path:

@@ -75,7 +75,7 @@ class PhysicsEnv(gymnasium.Env):
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
         self.task.command(self._rows, action)
         for _ in range(self.task.frame_skip):
-            mujoco.mj_step(self.model, self.data)
+            self.simulate()
             if self.task.watches:
                 self.task.watch(self._rows)
         self.task.after(self._rows)
@@ -85,6 +85,10 @@ class PhysicsEnv(gymnasium.Env):
             self.render()
         observation = reading.observation[0].astype(np.float32)
         return observation, sum(terms.values()), bool(reading.terminated[0]), False, {"reward_terms": terms}
+
+    def simulate(self) -> None:
+        """Make one step of the physics."""
+        mujoco.mj_step(self.model, self.data)
 
     def render(self) -> Any:
         """Draw the present state, as `render_mode` says."""

@@ -1,0 +1,266 @@
+"""The page of a run: whole, sound and of its own, whatever the run's files hold."""
+
+import html.parser
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import surefoot
+from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.policies.files import save_policy
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.policy import new_policy
+from surefoot.recipes.files import default_recipe, dump_recipe
+from surefoot.reports import markup, report
+from surefoot.reports.report import report_policy, report_run
+from surefoot.runs.folder import RunFolder
+from surefoot.tasks.catalogue import find_task
+
+STEPS = 100
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Checker(html.parser.HTMLParser):
+    """Notes what a page holds, and every tag that is not closed where it should be."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.open, self.wrong, self.tags, self.ids, self.links, self.texts = [], [], [], [], [], []
+        self.feed(page)
+        self.close()
+        self.wrong += self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href", "srcset", "poster", "data", "action"):
+                self.links.append(value)
+            if name == "id":
+                self.ids.append(value)
+            if name.startswith("on"):
+                self.wrong.append(name)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"/{tag}")
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def make_policy(task, **options):
+    info = find_task(task, {"max_episode_steps": STEPS} | options)
+    settings = PolicySettings(actor=(8,), critic=(8,))
+    shape = (info.observation_size, info.action_low, info.action_high)
+    policy = new_policy(jax.random.key(3), info.name, *shape, settings, info.options)
+    policy.parameters = jax.tree.map(lambda x: 3 * x, policy.parameters)
+    policy.origin = {"algorithm": "ppo", "steps": 500, "versions": {"python": "3"}}
+    return policy
+
+
+def make_run(root, task, policy, rows=None):
+    folder = RunFolder.create(root, task, "run")
+    folder.recipe.write_text(dump_recipe(default_recipe(task)))
+    folder.policy.mkdir()
+    save_policy(policy, folder.policy_file)
+    if rows is None:
+        rows = [{"step": 100 * i, "seconds": i, "train/return": i, "evaluation/return": 2.0 * i} for i in range(9)]
+    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_films(monkeypatch):
+    monkeypatch.setattr(report, "_FILM_S", 0.5)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A run of a half-cheetah and its page."""
+    folder = make_run(tmp_path_factory.mktemp("runs"), "half-cheetah", make_policy("half-cheetah"))
+    written = report_run(folder, episodes=2, film=False)
+    return folder, written
+
+
+def finite(value):
+    if isinstance(value, dict | list):
+        return all(map(finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def test_a_page_and_its_figures_lie_in_the_run(reported):
+    folder, written = reported
+    assert written == [folder.report, folder.path / "gait.json"]
+    figures = json.loads(written[1].read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert finite(figures)
+    assert figures["body"] == "HalfCheetah" and figures["training"]["steps"] == 500
+    assert figures["training"]["seconds"] == 5  # until the policy was kept, not of the whole training
+    assert figures["seeds"] == [1_500_000_000, 1_500_000_001]
+    assert set(figures["after"]["joints"]) == {"bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"}
+    assert figures["after"]["return"]["n"] == figures["before"]["return"]["n"] == 2
+    assert figures["after"]["return"]["mean"] != figures["before"]["return"]["mean"]
+    assert figures["after"]["gait"]["speed_m_s"] >= 0
+
+
+def test_the_page_is_sound_and_needs_nothing_else(reported):
+    text = reported[1][0].read_text()
+    page = Checker(text)
+    assert page.wrong == [] and len(page.ids) == len(set(page.ids))
+    assert [link for link in page.links if not link.startswith(("#", "data:"))] == []
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
+    assert not re.search(r"https?://|@import|<script", text)
+    assert page.tags.count("h1") == 1 and page.tags.count("svg") > 15
+    assert text.count('<svg role="img" aria-label="') == page.tags.count("svg")
+    assert len(text) < 3_000_000
+
+
+def test_the_page_says_how_it_was_made(reported):
+    words = " ".join(Checker(reported[1][0].read_text()).texts)
+    for part in (
+        "surefoot report half-cheetah/run --episodes 2 --no-film",
+        "500 environment steps in 0.0833 minutes",
+        "[ppo]",
+        "jax",
+    ):
+        assert part in words
+    assert "No film: none was asked for." in words
+
+
+def test_the_same_run_gives_the_same_figures(reported, tmp_path):
+    folder, written = reported
+    again = report_run(folder, output=tmp_path / "new" / "other.html", episodes=2, film=False)
+    assert [path.name for path in again] == ["other.html", "other.json"]
+    first, second = (json.loads(path.read_text()) for path in (written[1], again[1]))
+    assert {key: x for key, x in first.items() if key != "figures_file"} == {
+        key: x for key, x in second.items() if key != "figures_file"
+    }
+
+
+@pytest.mark.parametrize("task", ["bipedal-walker", "Pendulum-v1"])
+def test_a_film_is_part_of_the_page(task, tmp_path):
+    policy = make_policy(task)
+    save_policy(policy, tmp_path / "policy.safetensors")
+    page, figures = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
+    text = page.read_text()
+    assert 'src="data:video/mp4;base64,' in text and Checker(text).wrong == []
+    assert (json.loads(figures.read_text())["body"] is None) == (task == "Pendulum-v1")
+    assert ("its gait cannot be measured" in text) == (task == "Pendulum-v1")
+
+
+def test_a_film_that_the_run_has_is_taken(tmp_path):
+    folder = make_run(tmp_path, "Pendulum-v1", make_policy("Pendulum-v1"))
+    folder.videos.mkdir()
+    (folder.videos / "best.mp4").write_bytes(b"a film")
+    page, _ = report_run(folder, episodes=1)
+    assert "data:video/mp4;base64,YSBmaWxt" in page.read_text()
+
+
+def test_where_nothing_can_be_drawn_there_is_a_page_without_a_film(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "nothing")
+    save_policy(make_policy("Hopper-v5"), tmp_path / "policy.safetensors")
+    page, _ = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
+    text = page.read_text()
+    assert "No film: task &#x27;Hopper-v5&#x27; cannot be drawn" in text and "<video" not in text
+
+
+def test_what_a_run_holds_is_only_text(tmp_path):
+    bad = '<img src=x onerror="alert(1)">$x_{$'
+    policy = make_policy("Pendulum-v1")
+    policy.origin = {"steps": bad, "seed": bad, "algorithm": 7, "versions": {bad: bad}}
+    rows = [
+        {"step": 1, "seconds": 1.0, "train/return": 1.0, "evaluation/return": None, bad: bad},
+        {"step": 2, "seconds": bad},
+        {"step": 3, "seconds": 3.0, "train/return": bad, "evaluation/return": 4.0},
+        {"step": 4, "seconds": 4.0, "train/return": True},
+    ]
+    folder = make_run(tmp_path, "Pendulum-v1", policy, rows)
+    hostile = folder.path.with_name(bad)
+    shutil.move(folder.path, hostile)
+    page, figures = report_run(RunFolder(hostile), episodes=1, film=False)
+    checked = Checker(page.read_text())
+    assert checked.wrong == [] and "img" not in checked.tags and bad in "".join(checked.texts)
+    assert finite(json.loads(figures.read_text()))
+
+
+def test_an_untold_training_is_told_as_such(tmp_path):
+    policy = make_policy("Pendulum-v1")
+    policy.origin = {}
+    folder = make_run(tmp_path, "Pendulum-v1", policy, rows=[])
+    page, _ = report_run(folder, episodes=1, film=False)
+    assert "There are no learning curves" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "options, fragment",
+    [
+        ({"episodes": 0}, "episodes = 0"),
+        ({"episodes": 10**9}, "choose 1 to"),
+        ({"seed": -1}, "seed = -1"),
+        ({"which": "worst"}, "policy, last"),
+        ({"which": "last"}, "no last policy"),
+        ({"output": "page.txt"}, ".html"),
+        ({"output": "."}, ".html"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(options, fragment, reported, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((InputError, PolicyFileError)) as error:
+        surefoot.report(reported[0].path, **options)
+    assert fragment in str(error.value) and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_none(tmp_path):
+    with pytest.raises(RunError):
+        surefoot.report("no/such", root=tmp_path)
+
+
+def test_reports_are_not_imported_for_training():
+    script = "import sys, surefoot.face; sys.exit('surefoot.reports.report' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "value, digits, shown",
+    [
+        (None, 3, "\N{EN DASH}"),
+        (math.nan, 3, "\N{EN DASH}"),
+        (0.0, 3, "0"),
+        (1234.56, 3, "1,235"),
+        (-0.01234, 2, "\N{MINUS SIGN}0.012"),
+        (99.96, 3, "100.0"),
+    ],
+)
+def test_numbers_are_written_for_people(value, digits, shown):
+    assert markup.number(value, digits) == shown
+
+
+def test_pieces_of_a_page_escape_what_they_are_given():
+    bad = '<b>&"'
+    made = [
+        markup.table([bad], [[bad, bad], [bad]], bad),
+        markup.facts([(bad, bad)]),
+        markup.tiles([(bad, bad, bad, bad)]),
+        markup.figures([("<svg></svg>", bad)]),
+        markup.wide("<svg></svg>", bad),
+        markup.section(bad, bad),
+        markup.paragraph(bad),
+    ]
+    for piece in made:
+        assert "<b>" not in piece and "&lt;b&gt;&amp;&quot;" in piece and Checker(piece).wrong == []
+    assert markup.percent(0.0512) == "5.1\N{NO-BREAK SPACE}%" and markup.percent(0.94) == "94\N{NO-BREAK SPACE}%"
+    assert markup.spread({"mean": 2.834, "sd": 0.4567}) == "2.83 ± 0.46"
