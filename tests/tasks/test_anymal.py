@@ -155,9 +155,12 @@ def test_motors_give_less_the_faster_they_turn() -> None:
     assert fastest > 2.5
 
 
-def test_the_mirror_is_nearly_the_simulators() -> None:
+@pytest.mark.parametrize(
+    "task, options", [("anymal", {}), ("anymal-step", {"observe_ground": True, "step_start": 0.8})]
+)
+def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
     """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
-    info = find_task("anymal", {"base": "menagerie"})
+    info = find_task(task, {"base": "menagerie"} | options)
     mirror = find_mirror(info)
     assert mirror is not None
     one, other = (make_env(info).unwrapped for _ in range(2))

@@ -50,7 +50,7 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
         if known and info.options.get("exclude_current_positions_from_observation", True):
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     if info.id in _ANYMAL_TASKS and info.options.get("facing") != "backward":
-        return _anymal()
+        return _anymal(info.observation_size // info.history - 35)
     return None
 
 
@@ -110,15 +110,15 @@ _ANYMAL_LEG = [-1, 1, 1]
 _ANYMAL_JOINTS = np.r_[3:6, 0:3, 9:12, 6:9]  # legs LF, RF, LH, RH
 
 
-def _anymal() -> Mirror:
+def _anymal(ground: int) -> Mirror:
     """ANYmal goes along x, so its mirror is the plane of x and z, as the ant's.
 
     The robot is only nearly its own image: cables and computers shift its centre of mass by 0.2 mm.
 
     The observation (`tasks.anymal`): height 0, quaternion w x y z 1 to 4, joints 5 to 16; velocity 17 to 19, turning
-    rate 20 to 22, of the joints 23 to 34. Seen backwards it has no mirror: at w = 0 the quaternion's sign would jump.
+    rate 20 to 22, of the joints 23 to 34, and maybe heights of the ground straight in front. Seen backwards it has no mirror: at w = 0 the quaternion's sign would jump.
     """
     polar, axial, joints = [1, -1, 1], [-1, 1, -1], _ANYMAL_LEG * 4
-    index = np.r_[0:5, 5 + _ANYMAL_JOINTS, 17:23, 23 + _ANYMAL_JOINTS]
-    sign = np.array([1, 1, *axial, *joints, *polar, *axial, *joints], np.float32)
-    return Mirror(index, sign, np.zeros(35, np.float32), _ANYMAL_JOINTS, np.array(joints, np.float32))
+    index = np.r_[0:5, 5 + _ANYMAL_JOINTS, 17:23, 23 + _ANYMAL_JOINTS, 35 : 35 + ground]
+    sign = np.array([1, 1, *axial, *joints, *polar, *axial, *joints, *[1] * ground], np.float32)
+    return Mirror(index, sign, np.zeros(len(index), np.float32), _ANYMAL_JOINTS, np.array(joints, np.float32))
