@@ -67,11 +67,11 @@ class PhysicsEnv(gymnasium.Env):
         self.task.begun(self._rows, self._only)
         if self.render_mode == "human":
             self.render()
-        return self._read(np.zeros((1, *self.action_space.shape))).observation[0].astype(np.float32), {}
+        return self._read(np.zeros((1, *self.task.action_space.shape))).observation[0].astype(np.float32), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
-        space = self.action_space
+        space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
         self.task.command(self._rows, action)
         for _ in range(self.task.frame_skip):

@@ -116,7 +116,8 @@ def _anymal(ground: int) -> Mirror:
     The robot is only nearly its own image: cables and computers shift its centre of mass by 0.2 mm.
 
     The observation (`tasks.anymal`): height 0, quaternion w x y z 1 to 4, joints 5 to 16; velocity 17 to 19, turning
-    rate 20 to 22, of the joints 23 to 34, and maybe heights of the ground straight in front. Seen backwards it has no mirror: at w = 0 the quaternion's sign would jump.
+    rate 20 to 22, of the joints 23 to 34, and maybe heights of the ground straight in front. Seen backwards it has no
+    mirror: at w = 0 the quaternion's sign would jump.
     """
     polar, axial, joints = [1, -1, 1], [-1, 1, -1], _ANYMAL_LEG * 4
     index = np.r_[0:5, 5 + _ANYMAL_JOINTS, 17:23, 23 + _ANYMAL_JOINTS, 35 : 35 + ground]
