@@ -23,6 +23,7 @@ from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.anymal import AnymalCStep
 from surefoot.tasks.catalogue import find_task
 
+_OWN = ("step_height", "step_start", "step_length", "lowest_step")
 HEIGHTS_M = (0.05, 0.10, 0.15, 0.175, 0.20, 0.225, 0.25, 0.275, 0.30)
 
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 def cross(policy: Policy, height_m: float, episodes: int) -> dict:
     """Let copies of the policy walk into a step, one episode each."""
-    options = {name: value for name, value in (policy.task_options or {}).items() if not name.startswith("step_")}
+    options = {name: value for name, value in (policy.task_options or {}).items() if name not in _OWN}
     info = find_task("anymal-step", options | {"step_height": height_m})
     engine = BatchEngine(info, episodes)
     task = engine.task
