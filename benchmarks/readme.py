@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # File, algorithm, what to call it; in the order in which they are shown.
 LEARNING = (
+    ("anymal-ppo-6036", "PPO", "ANYmal C until 6,036 and 1 fall of 100, motors limited"),
+    ("anymal-ppo", "PPO", "ANYmal C, motors limited"),
+    ("anymal-servo-ppo", "PPO", "ANYmal C, motors as in the experiment"),
     ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
     ("bipedal-walker-ppo-processes", "PPO", "BipedalWalker-v3, embedded default, until 304"),
     ("bipedal-walker-td3", "TD3", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
@@ -52,9 +55,9 @@ def walk() -> str:
     result = json.loads(_path("make-walk").read_text())[0]
     minutes, mean = result["training_seconds"] / 60, result["return"]["mean"]
     return (
-        f"`make walk` made this one, with TD3, on two cores in {minutes:.1f} minutes of training. "
-        f"Its policy\ncomes to {mean:.0f} points over {result['episodes']} fresh episodes and falls in "
-        f"{result['falls']} of them\n([figures](results/make-walk.json)); 300 is called solved.\n"
+        f"`make walk` made this one, with PPO, on two cores in {minutes:.1f} minutes of training. Its policy\n"
+        f"comes to {mean:,.0f} points over {result['episodes']} fresh episodes and falls in {result['falls']} of them\n"
+        "([figures](results/make-walk.json)); the experiment of 2023 that it repeats came to 6,036 in 20 hours.\n"
     )
 
 
