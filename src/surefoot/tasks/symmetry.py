@@ -4,6 +4,7 @@ import numpy as np
 
 from surefoot.policies.mirror import Mirror
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.walk_mirror import walk_mirror
 
 # Options of Ant-v5 that may give it another body, another observation, or a reward that favours a side.
 _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
@@ -25,7 +26,7 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     if info.id in ("surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0") and info.options.get("facing") != "backward":
         return _anymal()
-    return None
+    return walk_mirror(info) if info.id == "surefoot/Walk-v0" else None
 
 
 def _of_each(mirror: Mirror, history: int) -> Mirror:
