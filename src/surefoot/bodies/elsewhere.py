@@ -5,6 +5,7 @@ files it names, and nothing of it is run.
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
-from surefoot.bodies.mirrored import find_foot_pairs, find_joint_pairs, joint_sign, standing
+from surefoot.bodies.mirrored import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
 from surefoot.bodies.scene import add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.stated import Stated, model_beside, read_stated
@@ -43,7 +44,7 @@ class Loaded(NamedTuple):
     """A body in its scene.
 
     Attributes:
-        spec: the model, which has a floor, light, a free trunk, and a servo for each of the body's joints, called as it.
+        spec: the model, which has a floor, light, a free trunk, and for each of the joints a servo of the same name.
         body: the names of its parts.
         pose: how it stands.
     """
@@ -82,7 +83,8 @@ def _find_files(source: str) -> tuple[Path, Stated]:
     path = Path(source).expanduser()
     if path.suffix.lower() not in (*_MODELS, ".toml"):
         raise InputError(
-            f"body '{source}' is neither menagerie:NAME nor a file that ends with .xml, .mjcf, .urdf or .toml"
+            f"body '{source}' is neither anymal-c nor menagerie:NAME nor a file that ends with .xml, .mjcf, .urdf "
+            "or .toml"
         )
     _check_file(path, source)
     if path.suffix.lower() != ".toml":
@@ -137,18 +139,24 @@ def _complete(spec: mujoco.MjSpec, stated: Stated) -> Loaded:
     trunk = _free_trunk(spec, given, stated)
     joints = _known_joints(given, trunk, stated)
     angles, quat = _find_angles(given, stated), _find_quat(given, trunk, stated)
+    complete = parts.is_free(given, trunk)
     if parts.find_floor(given) is None:
         add_scenery(spec, contype=_ALL_BITS, conaffinity=_ALL_BITS)
+        complete = False
     actuated = [given.joint(j).name for j in dict.fromkeys(parts.driven_joints(given))]
     servos = {joint: _servo(given, joint, stated) for joint in dict.fromkeys((*joints, *actuated))}
     for key in list(spec.keys):  # of another size, once the trunk is free
         spec.delete(key)
-    model = spec.compile()
+    model = given if complete else spec.compile()
     _, height_m = _stand(model, trunk, angles, quat)
     add_servos(spec, model, servos, height_m)
     model = spec.compile()
     qpos, height_m = _stand(model, trunk, angles, quat)
-    ctrl = np.array([_held(model, i, angles) for i in range(model.nu)])
+    place = model.joint(model.body(trunk).jntadr[0]).qposadr[0]
+    facing = find_facing(standing(model, qpos), joints)
+    if facing is not None:
+        mujoco.mju_mulQuat(qpos[place + 3 : place + 7], facing, qpos[place + 3 : place + 7].copy())
+    ctrl = np.array([angles.get(model.actuator(i).name, 0.0) for i in range(model.nu)])
     body = _name_body(model, qpos, height_m, trunk, joints, stated, spec.modelname)
     return Loaded(spec, body, Pose(qpos, ctrl, height_m))
 
@@ -158,28 +166,27 @@ def _name_parts(spec: mujoco.MjSpec) -> None:
     for group, word in ((spec.bodies, "body"), (spec.joints, "joint"), (spec.geoms, "geom"), (spec.actuators, "drive")):
         names = {one.name for one in group}
         for number, one in enumerate(group):
-            if one.name:
-                continue
-            stem = f"{one.parent.name} geom" if word == "geom" and one.parent.name else word
-            one.name = next(
-                name for name in (f"{stem} {number + i}" for i in range(len(names) + 1)) if name not in names
-            )
-            names.add(one.name)
+            if not one.name:
+                stem = f"{one.parent.name} geom" if word == "geom" and one.parent.name else word
+                one.name = next(name for i in itertools.count(number) if (name := f"{stem} {i}") not in names)
+                names.add(one.name)
 
 
 def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: Stated) -> str:
     """Return the trunk, and free it if it is fixed."""
-    found, free = parts.find_trunk(model)
-    trunk = stated.trunk or found
-    if trunk not in [model.body(i).name for i in range(1, model.nbody)]:
-        raise InputError(
-            f"it has no body '{trunk}'" + suggestion(trunk, [model.body(i).name for i in range(1, model.nbody)])
-        )
+    trunk = stated.trunk or parts.find_trunk(model)
+    known = [model.body(i).name for i in range(1, model.nbody)]
+    if trunk not in known:
+        raise InputError(f"it has no body '{trunk}'" + suggestion(trunk, known))
     if model.body(trunk).parentid[0] != 0:
-        raise InputError(f"the trunk '{trunk}' hangs on another body; '{found}' is the one that hangs on none")
-    if not (free if trunk == found else model.body(trunk).dofnum[0] == 6):
+        raise InputError(f"the trunk '{trunk}' hangs on '{model.body(model.body(trunk).parentid[0]).name}'")
+    if not parts.is_free(model, trunk):
         if model.body(trunk).jntnum[0]:
-            raise InputError(f"the trunk '{trunk}' is tied to the world by a joint")
+            tie = model.joint(model.body(trunk).jntadr[0]).name
+            raise InputError(
+                f"the trunk '{trunk}' is tied to the world by the joint '{tie}'; a walker's moves freely, "
+                "by a free joint or by none"
+            )
         spec.body(trunk).add_freejoint(name=f"{trunk} free")
     return trunk
 
@@ -225,7 +232,7 @@ def _find_angles(model: mujoco.MjModel, stated: Stated) -> dict[str, float]:
 
 def _find_quat(model: mujoco.MjModel, trunk: str, stated: Stated) -> np.ndarray | None:
     """Return how a keyframe turns the trunk, or None where the model's own frame counts."""
-    if stated.pose is not None or not model.nkey or model.body(trunk).dofnum[0] != 6:
+    if stated.pose is not None or not model.nkey or not parts.is_free(model, trunk):
         return None
     place = model.jnt_qposadr[model.body(trunk).jntadr[0]]
     return model.key_qpos[_home(model), place + 3 : place + 7]
@@ -260,12 +267,6 @@ def _stand(model: mujoco.MjModel, trunk: str, angles: dict[str, float], quat: np
         raise InputError("nothing below its trunk can touch the ground")
     qpos[place + 2] -= above
     return qpos, float(qpos[place + 2] - data.geom_xpos[floor, 2])
-
-
-def _held(model: mujoco.MjModel, actuator: int, angles: dict[str, float]) -> float:
-    """Return what an actuator is told as the body stands: a servo its joint's angle, any other nothing."""
-    name = model.actuator(actuator).name
-    return angles.get(name, 0.0)
 
 
 def _name_body(

@@ -14,6 +14,7 @@ from surefoot.bodies.body import Body
 _POLAR, _AXIAL = np.array([1, -1, 1]), np.array([-1, 1, -1])
 _TOLERANCE = 0.02  # of the trunk's height
 _ALIGNED = 0.99  # cosine
+_LEAST_WIDTH_M, _LEAST_TURN = 0.01, 0.1  # rad
 
 
 def standing(model: mujoco.MjModel, qpos: np.ndarray) -> mujoco.MjData:
@@ -34,6 +35,21 @@ def is_swap(left: str, right: str) -> bool:
     ]
 
 
+def find_facing(data: mujoco.MjData, joints: Sequence[str]) -> np.ndarray | None:
+    """Return the rotation, a quaternion about the vertical, after which a body faces along x; None if it does already.
+
+    Where its left is, the names of its joints say.
+    """
+    pairs = [(one, other) for one in joints for other in joints if is_swap(one, other)]
+    if not pairs:
+        return None
+    left = np.mean([data.joint(one).xanchor - data.joint(other).xanchor for one, other in pairs], axis=0)
+    angle = np.arctan2(left[0], left[1])  # from y, where left should be
+    if np.hypot(*left[:2]) < _LEAST_WIDTH_M or abs(angle) < _LEAST_TURN:
+        return None
+    return np.array([np.cos(angle / 2), 0, 0, np.sin(angle / 2)])
+
+
 def joint_sign(data: mujoco.MjData, trunk: str, joint: str, image: str) -> float | None:
     """Return 1 or -1: how a joint's change becomes that of its mirror image; None if it is not its image."""
     model = data.model
@@ -41,8 +57,10 @@ def joint_sign(data: mujoco.MjData, trunk: str, joint: str, image: str) -> float
     if one.type[0] != other.type[0]:
         return None
     centre = data.body(trunk).xpos
-    place = (data.joint(joint).xanchor - centre) * _POLAR + centre
-    if np.linalg.norm(place - data.joint(image).xanchor) > _TOLERANCE * centre[2]:
+    beside = (data.joint(joint).xanchor - centre) * _POLAR + centre - data.joint(image).xanchor
+    if joint == image:  # where along its axis a hinge is said to be makes no difference
+        beside -= beside @ data.joint(image).xaxis * data.joint(image).xaxis
+    if np.linalg.norm(beside) > _TOLERANCE * centre[2]:
         return None
     turned = (_POLAR if one.type[0] == int(mujoco.mjtJoint.mjJNT_SLIDE) else _AXIAL) * data.joint(joint).xaxis
     cosine = float(turned @ data.joint(image).xaxis)

@@ -21,27 +21,25 @@ _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
 BY_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 
 
-def find_trunk(model: mujoco.MjModel) -> tuple[str, bool]:
-    """Return the trunk and whether it moves freely: a free body, else a child of the world, with most joints below.
+def find_trunk(model: mujoco.MjModel) -> str:
+    """Return the body that hangs on none, is free if one is, and has most joints below.
 
     Raises:
-        InputError: nothing has joints, or the trunk moves, but not freely.
+        InputError: nothing has joints.
     """
-    hinges = [j for j in range(model.njnt) if model.jnt_type[j] in HINGES]
-    below: Counter[int] = Counter()
-    free = {int(model.jnt_bodyid[j]) for j in range(model.njnt) if model.jnt_type[j] == _FREE}
-    for joint in hinges:
-        below[int(model.body_rootid[model.jnt_bodyid[joint]])] += 1
+    below = Counter(
+        int(model.body_rootid[model.jnt_bodyid[j]]) for j in range(model.njnt) if model.jnt_type[j] in HINGES
+    )
     if not below:
         raise InputError("it has no joints")
-    root = max(below, key=lambda body: (body in free, below[body]))
-    if root not in free and model.body_jntnum[root]:
-        joint = model.joint(model.body_jntadr[root]).name
-        raise InputError(
-            f"its trunk '{model.body(root).name}' is tied to the world by the joint '{joint}'; a walker needs a trunk "
-            "that moves freely, by a free joint or by none"
-        )
-    return model.body(root).name, root in free
+    root = max(below, key=lambda body: (is_free(model, model.body(body).name), below[body]))
+    return model.body(root).name
+
+
+def is_free(model: mujoco.MjModel, body: str) -> bool:
+    """Tell whether a MuJoCo body moves by a free joint."""
+    part = model.body(body)
+    return bool(part.jntnum[0] and model.jnt_type[part.jntadr[0]] == _FREE)
 
 
 def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
@@ -151,7 +149,8 @@ def last_joint(model: mujoco.MjModel, geom: str, joints: tuple[str, ...]) -> str
 
 
 def _collides(model: mujoco.MjModel, geom: int) -> bool:
-    return bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+    paired = geom in model.pair_geom1 or geom in model.pair_geom2
+    return bool(model.geom_contype[geom] or model.geom_conaffinity[geom] or paired)
 
 
 def _last_links(model: mujoco.MjModel, trunk: str) -> list[int]:

@@ -9,6 +9,7 @@ from surefoot.errors import InputError
 from surefoot.settings import Settings, validate
 
 _LARGEST_FILE = 1_000_000  # bytes; a description takes a few hundred
+_MOST_GAIN = 1e6
 
 Pair = tuple[str, str]
 
@@ -51,11 +52,10 @@ def read_stated(path: Path) -> Stated:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"body '{path}' cannot be read: {error}") from None
     stated = validate(Stated, data, f"body '{path}'")
-    gains = [
-        value for gain in (stated.kp, stated.kd) for value in (gain.values() if isinstance(gain, dict) else [gain])
-    ]
-    if any(gain is not None and not 0 <= gain <= 1e6 for gain in gains):
-        raise InputError(f"body '{path}': kp and kd must be from 0 to 1e6")
+    for gain in (stated.kp, stated.kd):
+        values = gain.values() if isinstance(gain, dict) else [gain]
+        if any(value is not None and not 0 <= value <= _MOST_GAIN for value in values):
+            raise InputError(f"body '{path}': kp and kd must be from 0 to {_MOST_GAIN:g}")
     return stated
 
 
