@@ -116,6 +116,8 @@ def test_a_reward_is_the_sum_of_what_its_terms_say() -> None:
     torque = data.qfrc_actuator[6:]
     assert terms["work"] == pytest.approx(-0.1 * np.abs(torque * data.qvel[6:]).sum() / (52.13485 * 9.81 * 2), rel=1e-5)
     assert terms["torque"] == pytest.approx(-0.1 * np.mean((torque / 80) ** 2), rel=1e-5)
+    away = data.qpos[7:] - env.task.pose.qpos[7:]  # ty: ignore
+    assert terms["posture"] == pytest.approx(-0.5 * np.mean(away**2), rel=1e-5)
     assert terms["action_change"] == pytest.approx(-0.2 * np.mean(action**2))
     assert reward == pytest.approx(sum(terms.values()))
     assert not terminated and not truncated
@@ -142,11 +144,11 @@ def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) 
     env.data.qpos[place + 3 : place + 7] = [np.cos(0.54), np.sin(0.54), 0, 0]  # 62 degrees
     assert env.step(np.zeros(env.action_space.shape))[2]
     env.reset(seed=0)
-    env.data.qpos[place + 2] -= 0.55 * env.task.pose.height_m
+    env.data.qpos[place + 2] -= 0.4 * env.task.pose.height_m
     assert env._read(np.zeros((1, *env.action_space.shape))).terminated[0]
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", ["anymal-c", "biped.xml"])
 def test_many_copies_are_each_what_one_is(body: str, folder: Path) -> None:
     info = find_task("walk", options_of(body, folder) | {"max_episode_steps": 30})
     copies = 3

@@ -259,14 +259,13 @@ def _stand(model: mujoco.MjModel, trunk: str, angles: dict[str, float], quat: np
     place = model.joint(model.body(trunk).jntadr[0]).qposadr[0]
     if quat is not None:
         qpos[place + 3 : place + 7] = quat
-    floor = parts.find_floor(model)
     qpos[place + 2] += 10  # a place from which all distances are positive
     data = standing(model, qpos)
-    above = parts.clearances(model, data, floor, trunk).min()
+    above = parts.clearances(data, trunk).min()
     if not np.isfinite(above):
         raise InputError("nothing below its trunk can touch the ground")
     qpos[place + 2] -= above
-    return qpos, float(qpos[place + 2] - data.geom_xpos[floor, 2])
+    return qpos, float(qpos[place + 2] - data.geom_xpos[parts.find_floor(model), 2])
 
 
 def _name_body(
@@ -280,7 +279,7 @@ def _name_body(
 ) -> Body:
     """Find feet and pairs of the finished model as it stands."""
     data = standing(model, qpos)
-    clearance = parts.clearances(model, data, parts.find_floor(model), trunk)
+    clearance = parts.clearances(data, trunk)
     if stated.feet is None:
         feet: tuple[Foot, ...] = parts.find_feet(model, clearance, trunk, height_m)
     else:

@@ -84,8 +84,15 @@ def find_floor(model: mujoco.MjModel) -> int | None:
     return None
 
 
-def clearances(model: mujoco.MjModel, data: mujoco.MjData, floor: int, trunk: str) -> np.ndarray:
-    """Return how far each geom is above the floor, (ngeom,) in metres; infinite for what is no body part or is air."""
+def clearances(data: mujoco.MjData, trunk: str) -> np.ndarray:
+    """Return how far each geom is above the floor, (ngeom,) in metres; infinite for what is no part or touches nothing.
+
+    Args:
+        data: a body in a scene with a floor.
+        trunk: its name.
+    """
+    model = data.model
+    floor = find_floor(model)
     above = np.full(model.ngeom, np.inf)
     for geom in range(model.ngeom):
         if _collides(model, geom) and is_below(model, model.geom_bodyid[geom], trunk):

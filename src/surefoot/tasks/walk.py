@@ -1,8 +1,8 @@
 """Any body walks: a quadruped or biped goes forward at a speed, by position servos told angles 50 times a second.
 
 What is rewarded, each step, by named terms: to go forward at the speed, to be upright and alive; what costs: to drift,
-to turn, work, torque, and to change one's mind. Distances and forces are measured by the body itself (its height, its
-weight, the strength of its servos), so that one set of numbers serves bodies of any size.
+to turn, work, torque, to leave the pose, and to change one's mind. Distances and forces are measured by the body itself
+(its height, its weight, the strength of its servos), so that one set of numbers serves bodies of any size.
 """
 
 import copy
@@ -36,6 +36,7 @@ _WEIGHTS = {
     "turning": -0.1,
     "work": -0.1,
     "torque": -0.1,
+    "posture": -0.5,
     "action_change": -0.2,
 }
 # How ANYmal stands: with bent knees, on servos that can hold it so.
@@ -57,7 +58,7 @@ class Walk(PhysicsTask):
         body: str = ANYMAL,
         speed_m_s: float = 1.0,
         action_scale: float = 0.5,
-        fall_height: float = 0.5,
+        fall_height: float = 0.65,
         reset_noise: float = 0.05,
     ) -> None:
         """Build the task.
@@ -209,6 +210,7 @@ class Walk(PhysicsTask):
             "turning": xp.minimum(rate[:, 2] ** 2, 10),
             "work": xp.minimum(power / (self._weight * self._speed), 5),
             "torque": ((measured["torque"] / self._strength.astype(np.float32)) ** 2).mean(1),
+            "posture": (measured["angle"] ** 2).mean(1),
             "action_change": ((measured["last"] - measured["before"]) ** 2).mean(1),
         }
         fell = (height[:, 0] < self._fall * self.pose.height_m) | (upright < _LEAST_UPRIGHT)
