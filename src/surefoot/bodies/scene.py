@@ -28,15 +28,53 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
     if contact == "elliptic":
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
         spec.option.impratio = 100
+    spec.stat.center = [0, 0, 0.4]
+    spec.stat.extent = 1.5
+    add_scenery(spec)
+    return spec
+
+
+def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> None:
+    """Add a floor without end at height zero, and light and sky where there are none.
+
+    What is called "floor", "tiles", "sky" or "sun" already keeps its name, and ours has a longer one.
+
+    Args:
+        spec: the scene.
+        contype: of the floor, as MuJoCo has it; what is to touch the ground needs one of these bits in its conaffinity,
+        conaffinity: or one of these in its contype.
+    """
     spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
     spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
     spec.visual.headlight.specular = [0.1, 0.1, 0.1]
     spec.visual.rgba.haze = [0.80, 0.85, 0.90, 1]
     spec.visual.quality.shadowsize = 2048
-    spec.stat.center = [0, 0, 0.4]
-    spec.stat.extent = 1.5
+    if all(texture.type != mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
+        _add_sky(spec)
+    tiles = _add_tiles(spec)
+    spec.worldbody.add_geom(
+        name=_free_name("floor", spec.geoms),
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0, 0, 0.05],
+        material=tiles,
+        contype=contype,
+        conaffinity=conaffinity,
+    )
+    if not spec.lights:
+        _add_sun(spec)
+
+
+def _free_name(name: str, group) -> str:
+    """Return a name that no element of a kind has."""
+    names = {one.name for one in group}
+    while name in names:
+        name += "_"
+    return name
+
+
+def _add_sky(spec: mujoco.MjSpec) -> None:
     spec.add_texture(
-        name="sky",
+        name=_free_name("sky", spec.textures),
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=_SKY_HIGH,
@@ -44,8 +82,13 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
         width=256,
         height=1536,
     )
+
+
+def _add_tiles(spec: mujoco.MjSpec) -> str:
+    """Add the floor's look; return its material's name."""
+    texture, material = _free_name("tiles", spec.textures), _free_name("tiles", spec.materials)
     spec.add_texture(
-        name="tiles",
+        name=texture,
         type=mujoco.mjtTexture.mjTEXTURE_2D,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         mark=mujoco.mjtMark.mjMARK_EDGE,
@@ -55,18 +98,14 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
         width=512,
         height=512,
     )
-    tiles = spec.add_material(name="tiles", texuniform=True, texrepeat=[1, 1], specular=0.1, shininess=0.1)
-    tiles.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "tiles"
-    spec.worldbody.add_geom(
-        name="floor",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=[0, 0, 0.05],
-        material="tiles",
-        contype=1,
-        conaffinity=0,
-    )
+    tiles = spec.add_material(name=material, texuniform=True, texrepeat=[1, 1], specular=0.1, shininess=0.1)
+    tiles.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
+    return material
+
+
+def _add_sun(spec: mujoco.MjSpec) -> None:
     spec.worldbody.add_light(
-        name="sun",
+        name=_free_name("sun", spec.lights),
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[-0.9, 1.3, 3.7],
         dir=[0.25, -0.35, -1.0],
@@ -74,7 +113,6 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
         specular=[0.1, 0.1, 0.1],
         castshadow=True,
     )
-    return spec
 
 
 def add_block(spec: mujoco.MjSpec, name: str, start: Sequence[float], stop: Sequence[float]) -> None:

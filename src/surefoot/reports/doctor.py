@@ -36,6 +36,7 @@ _NEEDED = (
 _EXTRAS = (
     ("envpool", ("envpool",), "envpool", "several times faster BipedalWalker"),
     ("opensim", ("opensim",), "opensim", "muscles and tendons in OpenSim"),
+    ("menagerie", ("mujoco-menagerie",), "mujoco_menagerie", "robots of MuJoCo Menagerie"),
     ("ray", ("ray",), "ray", "work on many machines"),
     ("wandb", ("wandb",), "wandb", "curves in Weights & Biases"),
     ("tensorboard", ("tensorboardX",), "tensorboardX", "curves in TensorBoard"),

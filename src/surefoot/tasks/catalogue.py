@@ -24,6 +24,7 @@ SHORT_NAMES = {
     "ant": "Ant-v5",
     "anymal": "surefoot/AnymalC-v0",
     "anymal-step": "surefoot/AnymalCStep-v0",
+    "walk": "surefoot/Walk-v0",
 }
 
 register()
@@ -31,7 +32,7 @@ register()
 # How a fall shows itself, where an episode's end alone does not say it. A walker that reaches the far end of its
 # terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).
 _FALL_BY_REWARD = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3")
-_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-", "surefoot/Anymal")
+_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-", "surefoot/Anymal", "surefoot/Walk")
 FALL_BELOW = -50.0  # not -100, for where actions are repeated the steps just before the fall count as well
 
 

@@ -21,6 +21,7 @@ class PhysicsEnv(gymnasium.Env):
         model: its MuJoCo model.
         data: the state of the simulation.
         observation_names: what each value of the observation is.
+        action_names: what each value of an action is.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array"]}  # noqa: RUF012
@@ -35,6 +36,7 @@ class PhysicsEnv(gymnasium.Env):
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self.observation_names = getattr(self.task, "observation_names", None)
+        self.action_names = getattr(self.task, "action_names", None)
         self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
         self.render_mode = render_mode
         sources = [(self.data, field) for field in self.task.fields]

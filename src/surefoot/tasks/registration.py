@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 PHYSICS_TASKS = {
     "surefoot/AnymalC-v0": ("surefoot.tasks.anymal:AnymalC", 800),
     "surefoot/AnymalCStep-v0": ("surefoot.tasks.anymal:AnymalCStep", 800),
+    "surefoot/Walk-v0": ("surefoot.tasks.walk:Walk", 1000),
 }
 
 

@@ -5,9 +5,10 @@ import numpy as np
 from surefoot.errors import InputError
 from surefoot.policies.mirror import Mirror
 from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo
+from surefoot.tasks.walk_mirror import walk_mirror
 
 _ANYMAL_TASKS = ("surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0")
-MIRRORED_TASKS = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3", "Ant-v5", *_ANYMAL_TASKS)
+MIRRORED_TASKS = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3", "Ant-v5", *_ANYMAL_TASKS, "surefoot/Walk-v0")
 
 # Options of Ant-v5 that may give it another body, another observation, or a reward that favours a side.
 _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
@@ -51,7 +52,7 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     if info.id in _ANYMAL_TASKS and info.options.get("facing") != "backward":
         return _anymal(info.observation_size // info.history - 35)
-    return None
+    return walk_mirror(info) if info.id == "surefoot/Walk-v0" else None
 
 
 def _of_each(mirror: Mirror, history: int) -> Mirror:

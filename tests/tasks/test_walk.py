@@ -1,0 +1,264 @@
+"""Walking of any body: against a plain loop, in the mirror, on both engines, and as a body falls."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from surefoot.errors import InputError
+from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.columns import find_names
+from surefoot.tasks.symmetry import find_mirror
+from surefoot.tasks.walk import Walk, walk_body
+
+_spec = importlib.util.spec_from_file_location("walkers", Path(__file__).parents[1] / "bodies" / "walkers.py")
+walkers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(walkers)
+
+BODIES = ["anymal-c", "biped.xml", "quadruped.xml", "biped.urdf"]
+POLAR, AXIAL = np.array([1, -1, 1]), np.array([-1, 1, -1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bodies")
+    (folder / "biped.xml").write_text(walkers.biped())
+    (folder / "biped.urdf").write_text(walkers.urdf_biped())
+    (folder / "quadruped.xml").write_text(walkers.quadruped())
+    # The same with a trunk whose own axes lie otherwise, and one that stands with its face to the left.
+    sideways = walkers.quadruped(keyframe=False, turn="1 0.5 0.5 1", back="1 -0.5 -0.5 -1")
+    (folder / "sideways.xml").write_text(sideways)
+    (folder / "turned.xml").write_text(walkers.quadruped(keyframe=False, turn="1 0 0 1"))
+    (folder / "uneven.xml").write_text(walkers.biped(shift=0.1))
+    return folder
+
+
+def options_of(body: str, folder: Path) -> dict[str, Any]:
+    return {"body": str(folder / body) if "." in body else body}
+
+
+def env_of(body: str, folder: Path, **options: Any) -> Any:
+    return make_env(find_task("walk", options_of(body, folder) | options)).unwrapped
+
+
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m.*")
+@pytest.mark.parametrize("body", BODIES)
+def test_gymnasiums_checker_is_content(body: str, folder: Path) -> None:
+    env = gymnasium.make("surefoot/Walk-v0", **options_of(body, folder))
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.spec is not None and env.spec.max_episode_steps == 1000
+    assert env.unwrapped.dt == pytest.approx(0.02)  # ty: ignore
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_an_observation_is_what_its_names_say(body: str, folder: Path) -> None:
+    """Read again from MuJoCo's own account of the trunk."""
+    env = env_of(body, folder)
+    names = find_names(find_task("walk", options_of(body, folder)))
+    assert names.action == env.task.body.joints
+    random = np.random.default_rng(0)
+    env.reset(seed=0)
+    touched = 0
+    for _ in range(60):
+        action = random.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        observation, _, terminated, _, _ = env.step(action)
+        seen = dict(zip(names.observation, observation, strict=True))
+        trunk = env.data.body(env.task.body.trunk)
+        axes = trunk.xmat.reshape(3, 3)
+        data = mujoco.MjData(env.model)
+        data.qpos[:], data.qvel[:] = env.data.qpos, env.data.qvel
+        mujoco.mj_forward(env.model, data)
+        trunk = data.body(env.task.body.trunk)
+        axes = trunk.xmat.reshape(3, 3)
+        root = env.model.joint(env.model.body(env.task.body.trunk).jntadr[0])
+        velocity = axes.T @ data.joint(root.id).qvel[:3]
+        floor = 0.5 if body == "quadruped.xml" else 0
+        assert seen["trunk height"] == pytest.approx(trunk.xpos[2] - floor, abs=1e-5)
+        for i, axis in enumerate("xyz"):
+            assert seen[f"gravity {axis}"] == pytest.approx(-axes[2, i], abs=1e-5)
+            assert seen[f"trunk velocity {axis}"] == pytest.approx(velocity[i], abs=1e-4)
+            assert seen[f"trunk turning rate {axis}"] == pytest.approx(data.joint(root.id).qvel[3 + i], abs=1e-4)
+        for joint, moved in zip(env.task.body.joints, action, strict=True):
+            rest = env.task.pose.qpos[env.model.joint(joint).qposadr[0]]
+            assert seen[f"{joint} angle"] == pytest.approx(data.joint(joint).qpos[0] - rest, abs=1e-5)
+            assert seen[f"{joint} velocity"] == pytest.approx(data.joint(joint).qvel[0], abs=1e-4)
+            assert seen[f"{joint} last action"] == moved
+        touched += sum(seen[f"{foot.name} contact"] for foot in env.task.body.feet)
+        if terminated:
+            env.reset()
+    assert 0 < touched < 60 * len(env.task.body.feet)
+
+
+def test_a_reward_is_the_sum_of_what_its_terms_say() -> None:
+    """A body that flies, with a velocity and a turning rate of its own, is paid as the terms' words have it."""
+    env = gymnasium.make("surefoot/Walk-v0", speed_m_s=2.0, reset_noise=0.0).unwrapped
+    env.reset(seed=0)
+    env.data.qpos[2] = 5  # ty: ignore
+    env.data.qvel[:6] = [1.5, 0.4, 0, 0, 0, 0.3]  # ty: ignore
+    env.step(np.zeros(12))
+    action = np.tile([0.5, -0.5, 0.0], 4)
+    _, reward, terminated, truncated, info = env.step(action)
+    terms, data = info["reward_terms"], env.data  # ty: ignore
+    yaw = 2 * np.arctan2(data.qpos[6], data.qpos[3])
+    ahead = np.array([np.cos(yaw), np.sin(yaw)]) @ data.qvel[:2]
+    aside = np.array([-np.sin(yaw), np.cos(yaw)]) @ data.qvel[:2]
+    assert terms["forward"] == pytest.approx(1 - abs(ahead - 2) / 2, abs=1e-3)
+    assert terms["drift"] == pytest.approx(-0.5 * abs(aside) / 2, abs=1e-3)
+    assert terms["turning"] == pytest.approx(-0.1 * data.qvel[5] ** 2, abs=1e-3)
+    assert terms["upright"] == pytest.approx(0.2, abs=1e-2)
+    assert terms["alive"] == 0.3
+    torque = data.qfrc_actuator[6:]
+    assert terms["work"] == pytest.approx(-0.1 * np.abs(torque * data.qvel[6:]).sum() / (52.13485 * 9.81 * 2), rel=1e-5)
+    assert terms["torque"] == pytest.approx(-0.1 * np.mean((torque / 80) ** 2), rel=1e-5)
+    away = data.qpos[7:] - env.task.pose.qpos[7:]  # ty: ignore
+    assert terms["posture"] == pytest.approx(-0.5 * np.mean(away**2), rel=1e-5)
+    assert terms["action_change"] == pytest.approx(-0.2 * np.mean(action**2))
+    assert reward == pytest.approx(sum(terms.values()))
+    assert not terminated and not truncated
+
+
+def test_actions_move_targets_about_the_pose_and_stay_in_range(folder: Path) -> None:
+    env = env_of("quadruped.xml", folder, action_scale=1.0)
+    env.reset(seed=0)
+    env.step(np.tile([0.5, 1.0, -1.0], 4))
+    np.testing.assert_allclose(env.data.ctrl, [0.5, 1.8, -2.5] * 4, rtol=1e-6)
+    env.step(np.tile([1.0, 1.0, 1.0], 4))
+    np.testing.assert_allclose(env.data.ctrl, [np.radians(40), 1.8, np.radians(-30)] * 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) -> None:
+    env = env_of(body, folder)
+    info = find_task("walk", options_of(body, folder))
+    assert info.falls(np.array([True, False]), np.zeros(2)).tolist() == [True, False]  # ty: ignore
+    for seed in range(5):
+        env.reset(seed=seed)
+        assert not env.step(np.zeros(env.action_space.shape))[2]
+    place = env.model.joint(env.model.body(env.task.body.trunk).jntadr[0]).qposadr[0]
+    env.data.qpos[place + 3 : place + 7] = [np.cos(0.54), np.sin(0.54), 0, 0]  # 62 degrees
+    assert env.step(np.zeros(env.action_space.shape))[2]
+    env.reset(seed=0)
+    env.data.qpos[place + 2] -= 0.4 * env.task.pose.height_m
+    assert env._read(np.zeros((1, *env.action_space.shape))).terminated[0]
+
+
+@pytest.mark.parametrize("body", ["anymal-c", "biped.xml"])
+def test_many_copies_are_each_what_one_is(body: str, folder: Path) -> None:
+    info = find_task("walk", options_of(body, folder) | {"max_episode_steps": 30})
+    copies = 3
+    engine = BatchEngine(info, copies)
+    envs = [make_env(info) for _ in range(copies)]
+    found, _ = engine.reset(seed=4)
+    np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], rtol=1e-5, atol=1e-6)
+    random = np.random.default_rng(0)
+    ended = np.zeros(copies, bool)
+    ends = 0
+    for _ in range(70):
+        action = random.uniform(-1, 1, (copies, info.action_size)).astype(np.float32)
+        found = engine.step(action)
+        for i, env in enumerate(envs):
+            if ended[i]:
+                observation, _ = env.reset()
+                wanted = observation, 0.0, False, False
+            else:
+                wanted = env.step(action[i])[:4]
+            np.testing.assert_allclose(found[0][i], wanted[0], rtol=1e-4, atol=1e-5)
+            assert found[1][i] == pytest.approx(wanted[1], rel=1e-4, abs=1e-5)
+            assert (found[2][i], found[3][i]) == wanted[2:]
+            ended[i] = wanted[2] or wanted[3]
+            ends += ended[i]
+    assert ends >= 3
+
+
+def test_the_engine_keeps_and_restores_everything() -> None:
+    info = find_task("walk")
+    one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
+    one.reset(seed=0)
+    random = np.random.default_rng(0)
+    actions = random.uniform(-1, 1, (30, 4, 12)).astype(np.float32)
+    for action in actions[:15]:
+        one.step(action)
+    other.set_state(one.get_state())
+    for action in actions[15:]:
+        for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_make_vec_gives_the_fast_engine(folder: Path) -> None:
+    options = options_of("biped.xml", folder)
+    envs = gymnasium.make_vec("surefoot/Walk-v0", num_envs=3, vectorization_mode="vector_entry_point", **options)
+    assert isinstance(envs, BatchEngine)
+    assert envs.reset(seed=0)[0].shape == (3, 10 + 3 * 7 + 2)
+
+
+@pytest.mark.parametrize("body", [*BODIES, "sideways.xml", "turned.xml"])
+def test_the_mirror_is_that_of_the_simulator(body: str, folder: Path) -> None:
+    """The image of a step is the step of the image; ANYmal's own halves are only nearly alike."""
+    info = find_task("walk", options_of(body, folder) | {"reset_noise": 0.0})
+    mirror = find_mirror(info)
+    assert mirror is not None
+    one, other = (make_env(info).unwrapped for _ in range(2))
+    task: Walk = one.task
+    joints = np.array([one.model.joint(joint).qposadr[0] for joint in task.body.joints])
+    rest = task.pose.qpos[joints]
+    root = one.model.joint(one.model.body(task.body.trunk).jntadr[0])
+    q, v = root.qposadr[0], root.dofadr[0]
+    stood, moved = task._to_standing, np.zeros(4)
+    random = np.random.default_rng(0)
+    for seed in range(4):
+        one.reset(seed=seed)
+        other.reset(seed=seed)
+        turn = np.array([0.99, *random.uniform(-0.1, 0.1, 3)])
+        turn /= np.linalg.norm(turn)
+        for env, one_turn in ((one, turn), (other, turn * [1, *AXIAL])):
+            mujoco.mju_mulQuat(moved, one_turn, task.pose.qpos[q + 3 : q + 7])
+            env.data.qpos[q + 3 : q + 7] = moved
+        change = random.uniform(-0.2, 0.2, len(joints))
+        one.data.qpos[joints] = rest + change
+        other.data.qpos[joints] = rest + mirror.action(change)
+        velocity, rate = random.uniform(-0.5, 0.5, (2, 3))
+        one.data.qvel[v : v + 6] = np.r_[velocity, stood.T @ rate]
+        other.data.qvel[v : v + 6] = np.r_[velocity * POLAR, stood.T @ (rate * AXIAL)]
+        for _ in range(6):
+            action = random.uniform(-1, 1, info.action_size).astype(np.float32)
+            observation, reward, *_ = one.step(action)
+            image, image_reward, *_ = other.step(mirror.action(action))
+            unlike = np.abs(observation - image).max()
+            assert unlike > 0.05
+            assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
+            assert reward == pytest.approx(image_reward, abs=0.01)
+
+
+def test_a_body_whose_halves_differ_has_no_mirror(folder: Path) -> None:
+    assert find_mirror(find_task("walk", options_of("uneven.xml", folder))) is None
+
+
+def test_the_body_can_be_asked_for(folder: Path) -> None:
+    assert walk_body({}).name == "ANYmal C"
+    options = options_of("biped.xml", folder)
+    assert walk_body(options) == env_of("biped.xml", folder).task.body
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"body": "nowhere.xml"}, "body 'nowhere.xml': there is no such file"),
+        ({"body": "cat"}, "body 'cat' is neither anymal-c nor menagerie:NAME nor a file"),
+        ({"body": 3}, "body is 3; it must be a text"),
+        ({"speed_m_s": 0}, "speed_m_s is 0; it must be a number from 0.05 to 20"),
+        ({"action_scale": "much"}, "action_scale is 'much'"),
+        ({"fall_height": 1}, "fall_height is 1"),
+        ({"reset_noise": float("nan")}, "reset_noise is nan"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        find_task("walk", options)
+    assert "\n" not in str(caught.value)
