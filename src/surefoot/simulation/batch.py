@@ -28,8 +28,7 @@ def make_physics_task(info: TaskInfo) -> PhysicsTask:
     """Return the physics of a task that this engine `supports`."""
     if info.id in MUJOCO_TASKS:
         return MUJOCO_TASKS[info.id](info)
-    options = {name: value for name, value in info.env_options.items() if name != "max_episode_steps"}
-    return make_task(info.id, options)
+    return make_task(info.id, info.env_options)
 
 
 class BatchEngine(Engine):

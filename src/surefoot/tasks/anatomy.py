@@ -9,6 +9,7 @@ import re
 
 from surefoot.bodies.body import Body, Foot
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.registration import make_task
 
 # Options of Gymnasium's tasks that put another body in the place of their own.
 _OTHER_BODY = ("xml_file", "main_body")
@@ -116,6 +117,8 @@ def find_body(info: TaskInfo) -> Body | None:
     if any(name in info.options for name in _OTHER_BODY):
         return None
     stem = info.id.rpartition(":")[2].rpartition("-v")[0]
+    if stem == "surefoot/Walk":  # whichever it was given
+        return make_task(info.id, info.env_options).body
     body = _BODIES.get(stem)
     if isinstance(body, str):
         return importlib.import_module(body).BODY if importlib.util.find_spec(body) else None

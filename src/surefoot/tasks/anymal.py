@@ -36,6 +36,7 @@ _FRAME_SKIP = 5
 class AnymalC(PhysicsTask):
     """The task on the flat; see the module."""
 
+    body = anymal_c.BODY
     fields = ("qpos", "qvel", "ctrl")
     frame_skip = _FRAME_SKIP
     watches = True

@@ -16,6 +16,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from surefoot.bodies.body import Body
+
 Rows = dict[str, np.ndarray]
 
 
@@ -41,6 +43,7 @@ class PhysicsTask(abc.ABC):
 
     Attributes:
         model: the MuJoCo model.
+        body: the names of the body's parts, if the task knows them.
         frame_skip: physics steps per action.
         observation_space: of one copy.
         action_space: of one copy.
@@ -52,6 +55,7 @@ class PhysicsTask(abc.ABC):
     """
 
     model: mujoco.MjModel
+    body: Body | None = None
     frame_skip: int
     observation_space: gymnasium.spaces.Box
     action_space: gymnasium.spaces.Box

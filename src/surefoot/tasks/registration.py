@@ -17,13 +17,14 @@ PHYSICS_TASKS = {
 
 
 def make_task(id: str, options: dict[str, Any]) -> "PhysicsTask":
-    """Return one of our own tasks.
+    """Return one of our own tasks; Gymnasium's own option `max_episode_steps` is left out.
 
     Raises:
         ValueError, TypeError: it has no such option, or the option no such value.
     """
     module, name = PHYSICS_TASKS[id][0].split(":")
-    return getattr(importlib.import_module(module), name)(**options)
+    own = {option: value for option, value in options.items() if option != "max_episode_steps"}
+    return getattr(importlib.import_module(module), name)(**own)
 
 
 def register() -> None:
