@@ -5,9 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# What `make walk` teaches: the arguments of the surefoot command. TD3 needs the fewest steps, and a simulator without extras
-# makes few of them a second. 100 episodes confirm it, half as many as the recipe asks for.
-WALK ?= train bipedal-walker --algorithm td3 --video --training.confirm_episodes 100
+# What `make walk` teaches: the arguments of the surefoot command.
+WALK ?= train anymal --video
 # What `make bench` runs, in turn.
 BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py
 # Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.
