@@ -47,6 +47,7 @@ class PhysicsTask(abc.ABC):
         fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
         expanded: the arrays of the model (`MjModel`) that differ from copy to copy.
         watches: whether `watch` is called after each physics step; else only `measure` looks, after the last.
+        rederives: whether `begin` changes masses, inertias and the like, so that what follows from them must, too.
         needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
         columns: name and width of everything `measure` gives, in order.
     """
@@ -58,6 +59,7 @@ class PhysicsTask(abc.ABC):
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     expanded: tuple[str, ...] = ()
     watches: bool = False
+    rederives: bool = False
     needs_contact_forces: bool = False
     columns: dict[str, int]
 
@@ -70,6 +72,10 @@ class PhysicsTask(abc.ABC):
         """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
         del count
         return {}
+
+    def restart(self, rows: Rows) -> None:
+        """Forget what outlasts episodes, for all copies; called before the first ones after seeding."""
+        del rows
 
     @abc.abstractmethod
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
@@ -110,3 +116,8 @@ class PhysicsTask(abc.ABC):
             action: what was done.
             xp: `numpy` or `jax.numpy`, whichever the arrays are of.
         """
+
+    def describe(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Return what a single copy's `info` shows besides the terms of the reward, (N, ...) each."""
+        del rows
+        return {}

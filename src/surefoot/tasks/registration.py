@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 PHYSICS_TASKS = {
     "surefoot/AnymalC-v0": ("surefoot.tasks.anymal:AnymalC", 800),
     "surefoot/AnymalCStep-v0": ("surefoot.tasks.anymal:AnymalCStep", 800),
+    "surefoot/AnymalCVelocity-v0": ("surefoot.tasks.velocity:AnymalCVelocity", 1000),
 }
 
 
