@@ -171,7 +171,7 @@ def test_the_engine_keeps_and_restores_everything() -> None:
     for action in actions[20:]:
         for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
             np.testing.assert_array_equal(a, b)
-        commands.append(one._rows["command"].copy())
+        commands.append(one.rows["command"].copy())
     assert len(np.unique(np.array(commands)[:, 0], axis=0)) > 5
 
 
@@ -190,7 +190,7 @@ def test_randomisation_has_the_ranges_it_is_given() -> None:
     options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.begin(0)
-    rows, model = engine._rows, engine.task.model
+    rows, model = engine.rows, engine.task.model
     feet = [model.geom(f"{leg}_FOOT").id for leg in LEGS]
     friction = rows["geom_friction"][:, feet, 0]
     assert (friction == friction[:, :1]).all()
@@ -245,8 +245,8 @@ def test_commands_are_drawn_held_and_drawn_again() -> None:
     drawn = []
     for step in range(30):
         if step % 10 == 0:
-            drawn.append(engine._rows["command"].copy())
-        np.testing.assert_array_equal(engine._rows["command"], drawn[-1])
+            drawn.append(engine.rows["command"].copy())
+        np.testing.assert_array_equal(engine.rows["command"], drawn[-1])
         engine.advance(np.zeros((300, 12), np.float32), np.zeros(300, bool))
     command = np.concatenate(drawn)
     standing = (command == 0).all(1)
@@ -266,14 +266,14 @@ def test_pushes_come_when_and_as_hard_as_told() -> None:
     pushed = np.zeros((30, 200), bool)
     blows = []
     for step in range(30):
-        before = engine._rows["qvel"].copy()
-        engine.task.command(engine._rows, np.zeros((200, 12), np.float32))
-        blow = engine._rows["qvel"] - before
+        before = engine.rows["qvel"].copy()
+        engine.task.command(engine.rows, np.zeros((200, 12), np.float32))
+        blow = engine.rows["qvel"] - before
         assert not blow[:, 2:].any()
         pushed[step] = blow[:, :2].any(1)
         blows.append(blow[pushed[step], :2])
         engine.advance(np.zeros((200, 12), np.float32), np.zeros(200, bool))
-        engine._rows["step"][:] = step + 1
+        engine.rows["step"][:] = step + 1
     spans(np.concatenate(blows), -0.7, 0.7)
     assert (pushed[:10].sum(0) == 1).all()
     np.testing.assert_array_equal(pushed[10:20], pushed[:10])
@@ -283,7 +283,7 @@ def test_an_action_arrives_as_late_as_told() -> None:
     """What a servo is told in each of the four physics steps of an action."""
     engine = BatchEngine(find_task("anymal-velocity", {}), 100)
     engine.reset(seed=0)
-    rows = engine._rows
+    rows = engine.rows
     old = rows["target"].copy()
     engine.task.command(rows, np.ones((100, 12), np.float32))
     for substep in range(4):

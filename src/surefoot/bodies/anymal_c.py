@@ -52,6 +52,7 @@ def add_anymal_c(
     armature: float = 0.0,
     touching: Touching = "feet and trunk",
     foot_contact: Literal[3, 6] = 6,
+    looks: bool = True,
 ) -> None:
     """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
 
@@ -67,6 +68,7 @@ def add_anymal_c(
         armature: inertia of the rotors behind their gears, kg m^2.
         touching: what touches the ground; knees do so as spheres called "LF_KNEE" and so on, of `knee_radius`.
         foot_contact: 3 for feet that grip, 6 if they resist turning and rolling too, which takes longer.
+        looks: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
     """
     known = figures()
     root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])
@@ -88,8 +90,11 @@ def add_anymal_c(
         )
         bodies[link["name"]] = body
     for shape in known["shapes"]:
-        _add_shape(bodies[shape["owner"]], shape, touching, foot_contact)
-    _add_looks(root)
+        touches = shape["type"] == "sphere" or (shape["owner"] == "base" and touching == "feet and trunk")
+        if touches or looks:
+            _add_shape(bodies[shape["owner"]], shape, touches, foot_contact)
+    if looks:
+        _add_looks(root)
     if touching == "feet and knees":
         for leg in LEGS:
             bodies[f"{leg}_SHANK"].add_geom(
@@ -118,9 +123,8 @@ def _axis(name: str) -> list[int]:
     return [int(name == axis) for axis in "xyz"]
 
 
-def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any], touching: Touching, foot_contact: int) -> None:
-    """Add one part; it can touch the ground if it is a foot's sphere, or the trunk's if that is asked for."""
-    touches = shape["type"] == "sphere" or (shape["owner"] == "base" and touching == "feet and trunk")
+def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any], touches: bool, foot_contact: int) -> None:
+    """Add one part, that touches the ground or does not."""
     geom = body.add_geom(
         type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape['type'].upper()}"),
         size=[*shape["size"], 0, 0][:3],

@@ -12,7 +12,7 @@ from surefoot.runs.trees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, Signals
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.gymnasium_mujoco import MUJOCO_TASKS
-from surefoot.tasks.physics import PhysicsTask
+from surefoot.tasks.physics import PhysicsTask, Rows
 from surefoot.tasks.registration import PHYSICS_TASKS, make_task
 
 # MuJoCo answers a state that blew up by resetting it in silence and counting a warning of one of these kinds.
@@ -29,7 +29,7 @@ def make_physics_task(info: TaskInfo) -> PhysicsTask:
     if info.id in MUJOCO_TASKS:
         return MUJOCO_TASKS[info.id](info)
     options = {name: value for name, value in info.env_options.items() if name != "max_episode_steps"}
-    return make_task(info.id, options)
+    return make_task(info.id, options, seen=False)
 
 
 class BatchEngine(Engine):
@@ -68,6 +68,11 @@ class BatchEngine(Engine):
             jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for width in (self._columns[-1], info.action_size)
         )
         self.term_names = tuple(jax.eval_shape(self.interpret, *shapes).terms or ())
+
+    @property
+    def rows(self) -> Rows:
+        """What the task sees of all copies, arrays of MuJoCo and its own, (N, ...) each; not to be changed."""
+        return self._rows
 
     def begin(self, seed: int | None) -> np.ndarray:
         self._randoms = [

@@ -10,6 +10,7 @@ This module must stay light: worker processes import it, and need no JAX.
 
 import abc
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -49,6 +50,7 @@ class PhysicsTask(abc.ABC):
         watches: whether `watch` is called after each physics step; else only `measure` looks, after the last.
         rederives: whether `begin` changes masses, inertias and the like, so that what follows from them must, too.
         needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
+        unseen: options with which the task moves the same but leaves out what is only there to be seen.
         columns: name and width of everything `measure` gives, in order.
     """
 
@@ -61,6 +63,7 @@ class PhysicsTask(abc.ABC):
     watches: bool = False
     rederives: bool = False
     needs_contact_forces: bool = False
+    unseen: Mapping[str, Any] = MappingProxyType({})
     columns: dict[str, int]
 
     @property

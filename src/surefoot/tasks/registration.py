@@ -16,14 +16,20 @@ PHYSICS_TASKS = {
 }
 
 
-def make_task(id: str, options: dict[str, Any]) -> "PhysicsTask":
+def make_task(id: str, options: dict[str, Any], seen: bool = True) -> "PhysicsTask":
     """Return one of our own tasks.
+
+    Args:
+        id: its Gymnasium id.
+        options: its own options.
+        seen: whether it will be looked at; if not, it may leave out what is only there for that.
 
     Raises:
         ValueError, TypeError: it has no such option, or the option no such value.
     """
     module, name = PHYSICS_TASKS[id][0].split(":")
-    return getattr(importlib.import_module(module), name)(**options)
+    kind = getattr(importlib.import_module(module), name)
+    return kind(**(options if seen else {**kind.unseen, **options}))
 
 
 def register() -> None:

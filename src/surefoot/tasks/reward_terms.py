@@ -172,7 +172,7 @@ TERMS: dict[str, Callable[[Moment, Any], Any]] = {
 WEIGHTS: dict[str, float] = {
     "tracking_lin_vel": 1.5,
     "tracking_ang_vel": 0.75,
-    "gait": 1.0,
+    "gait": 2.0,
     "lin_vel_z": -2.0,
     "ang_vel_xy": -0.05,
     "orientation": -2.0,
@@ -184,7 +184,7 @@ WEIGHTS: dict[str, float] = {
     "torque_limits": -0.01,
     "collision": -1.0,
     "feet_air_time": 0.0,
-    "feet_clearance": -0.5,
+    "feet_clearance": -0.25,
     "feet_slip": -0.1,
     "stand_still": -0.1,
     "pose": -0.25,

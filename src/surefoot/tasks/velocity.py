@@ -13,6 +13,7 @@ Feet and knees touch the ground. The trunk need not, for an episode ends as soon
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import gymnasium
@@ -63,6 +64,7 @@ class AnymalCVelocity(PhysicsTask):
     frame_skip = _FRAME_SKIP
     watches = True
     rederives = True
+    unseen = MappingProxyType({"looks": False})
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class AnymalCVelocity(PhysicsTask):
         start_spread: float = 1.0,
         weights: Mapping[str, float] | None = None,
         floor: bool = True,
+        looks: bool = True,
         **options: Any,
     ) -> None:
         """Build the task.
@@ -88,6 +91,7 @@ class AnymalCVelocity(PhysicsTask):
                 pose, and up to 0.5 m/s and 0.5 rad/s.
             weights: of terms of the reward, instead of those in `reward_terms.WEIGHTS`.
             floor: whether the sum of all terms is never less than 0, so that falling early pays nothing.
+            looks: whether the robot has parts that are only there to be seen.
             **options: those of `Commands` and `Randomisation`.
 
         Raises:
@@ -101,12 +105,13 @@ class AnymalCVelocity(PhysicsTask):
         check_number("gait_hz", gait_hz, 0.5, 5)
         check_number("start_spread", start_spread, 0, 1)
         check_flag("floor", floor)
+        check_flag("looks", looks)
         self.commands, randomisation = _sorted_options(options, Commands, Randomisation)
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
         self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
         self._limited = motor == "limited"
         self._noise = randomisation.noise
-        self.model = _make_model(base)
+        self.model = _make_model(base, looks)
         self._rest = _POSE + _holding_torque(self.model) / _STIFFNESS
         self._variation = Variation(randomisation, self.model, _FRAME_SKIP)
         self.fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
@@ -139,7 +144,7 @@ class AnymalCVelocity(PhysicsTask):
         )
 
     def remember(self, count: int) -> Rows:
-        widths = _REMEMBERED | {"target": 12, "target_before": 12, "up": 4, "delay": 1, "substep": 1}
+        widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1, "substep": 1}
         kept = {name: np.zeros((count, width)) for name, width in widths.items()}
         return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
 
@@ -158,7 +163,7 @@ class AnymalCVelocity(PhysicsTask):
         rows["qpos"][copies, 7:] = angles
         rows["qvel"][copies] = 0
         rows["qvel"][copies, :6] = 0.5 * drawn[:, 12:]
-        rows["target"][copies] = rows["target_before"][copies] = self._rest
+        rows["target"][copies] = self._rest
         rows["joint"][copies] = angles - _POSE
         rows["command"][copies] = rows["followed"][copies] = self.commands.draw(key, start)
         if self._clocked:
@@ -169,7 +174,7 @@ class AnymalCVelocity(PhysicsTask):
         rows["velocity_before"][:] = rows["qvel"][:, 6:]
         rows["action_before"][:] = rows["action"]
         rows["action"][:] = action
-        rows["target_before"][:] = rows["target"]
+        rows["ctrl"][:] = rows["target"]
         rows["target"][:] = self._rest + self._scale * rows["action"]
         rows["substep"][:] = 0
         self._variation.push(rows)
@@ -177,12 +182,12 @@ class AnymalCVelocity(PhysicsTask):
 
     def watch(self, rows: Rows) -> None:
         rows["substep"] += 1
-        self._act(rows)
+        if rows["substep"][0, 0] < _FRAME_SKIP:
+            self._act(rows)
 
     def _act(self, rows: Rows) -> None:
-        """Tell the servos what has reached them by now, and the motors what they can give."""
-        arrived = rows["substep"] >= rows["delay"]
-        rows["ctrl"][:] = np.where(arrived, rows["target"], rows["target_before"])
+        """Tell servos what reaches them just now, and motors what they can give."""
+        np.copyto(rows["ctrl"], rows["target"], where=rows["substep"] == rows["delay"])
         if self._limited:
             limit_torque(rows)
 
@@ -286,7 +291,7 @@ class AnymalCVelocity(PhysicsTask):
         return xp.concatenate([exact[:, :noisy] + noise, exact[:, noisy:]], axis=1)
 
 
-def _make_model(base: anymal_c.Base) -> mujoco.MjModel:
+def _make_model(base: anymal_c.Base, looks: bool) -> mujoco.MjModel:
     spec = new_scene(_PHYSICS_STEP_S)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     anymal_c.add_anymal_c(
@@ -299,6 +304,7 @@ def _make_model(base: anymal_c.Base) -> mujoco.MjModel:
         armature=_ARMATURE,
         touching="feet and knees",
         foot_contact=3,
+        looks=looks,
     )
     sensor, kind = mujoco.mjtSensor, mujoco.mjtObj
     for leg in anymal_c.LEGS:
