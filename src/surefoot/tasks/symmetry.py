@@ -107,7 +107,8 @@ def _velocity(options: dict[str, Any]) -> Mirror:
 
     The observation (`tasks.velocity`): velocity 0 to 2, turning rate 3 to 5, gravity 6 to 8, command 9 to 11, joints 12
     to 23, their velocities 24 to 35, the last action 36 to 47, feet LF, RF, LH, RH 48 to 51; then maybe sine and cosine
-    of the clock, whose other half it is when diagonal pairs of legs change places.
+    of the clock, whose other half it is when diagonal pairs of legs change places; and maybe the ground at nine places
+    along x, at each of them five from right to left.
     """
     polar, axial, joints = [1, -1, 1], [-1, 1, -1], _ANYMAL_LEG * 4
     feet, clock = [49, 48, 51, 50], options.get("gait", "trot") == "trot"
@@ -115,4 +116,7 @@ def _velocity(options: dict[str, Any]) -> Mirror:
     sign = np.array([*polar, *axial, *polar, 1, -1, -1, *joints * 3, 1, 1, 1, 1], np.float32)
     if clock:
         index, sign = np.r_[index, 52, 53], np.r_[sign, -1, -1].astype(np.float32)
+    if options.get("observe_heights"):
+        ground = len(index) + np.arange(45).reshape(9, 5)[:, ::-1].ravel()
+        index, sign = np.r_[index, ground], np.r_[sign, np.ones(45, np.float32)]
     return Mirror(index, sign, np.zeros(len(index), np.float32), _ANYMAL_JOINTS, np.array(joints, np.float32))

@@ -17,12 +17,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from surefoot.bodies import anymal_c
-from surefoot.bodies.scene import new_scene
 from surefoot.errors import suggestion
+from surefoot.tasks import velocity_robot as robot
 from surefoot.tasks.anymal import limit_torque
 from surefoot.tasks.chance import uniform
 from surefoot.tasks.commands import Commands
@@ -30,26 +29,20 @@ from surefoot.tasks.options import check_choice, check_flag, check_number
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 from surefoot.tasks.randomisation import Randomisation, Variation
 from surefoot.tasks.reward_terms import Moment, merged_weights, weighted_terms
+from surefoot.tasks.terrain import Curriculum, Terrain, TerrainSettings
 
-# 5 ms is stable with these servos, which 8 ms is not; Newton's iterations are not capped, for with 4 of them
-# random actions made the solver diverge, and it takes no longer (64 copies, random actions).
-_PHYSICS_STEP_S, _FRAME_SKIP = 0.005, 4
-_STIFFNESS, _DAMPING = 80.0, 2.0
-# The maker tells nothing of the rotors; the shank has 0.02 about the knee, and some keeps it from ringing.
-_ARMATURE = 0.01
-_POSE = np.array([*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2])
 _MOST_ACTION = 2.0
-_FOOT_RADIUS_M = 0.03
-# Half lengths of the box and the radius of the cylinders of which the trunk's hull is made (bodies/anymal_c.toml).
-_TRUNK_LENGTH_M, _TRUNK_WIDTH_M, _TRUNK_RADIUS_M = 0.5245, 0.07, 0.09
 _COS_MOST_TILT = float(np.cos(np.radians(70)))
-_SOFT_RANGE = 0.9
 _USE_OF_NOISE, _USE_OF_START = 0, 4  # of chance
 _LEAST_STEP_S = 1e-6
 _WEIGHTS_WITHOUT_CLOCK = {"gait": 0.0, "feet_air_time": 2.0}
 
-# What sensors measure, each of four legs: foot and its velocity, knee, in the world; and whether the foot touches.
-_FEET, _FEET_VELOCITY, _KNEES, _CONTACT = slice(0, 12), slice(12, 24), slice(24, 36), slice(36, 40)
+# legged_gym's noise of velocity, turning rate, gravity, command, joint angles and velocities; and of heights.
+_NOISE = [*[0.1] * 3, *[0.2] * 3, *[0.05] * 3, *[0.0] * 3, *[0.01] * 12, *[1.5] * 12]
+_HEIGHT_NOISE = 0.1
+# Where the ground is looked at from the trunk, m ahead and to the left: for the trunk's own sake, and to be observed.
+_UNDER = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [robot.TRUNK_LENGTH_M, robot.TRUNK_WIDTH_M]
+_SCAN = np.array([[x, y] for x in np.linspace(-0.8, 0.8, 9) for y in np.linspace(-0.5, 0.5, 5)])
 _HEIGHTS = {"height": 1, "foot_height": 4, "knee_height": 4, "foot_velocity": 12}
 # What is kept from step to step and read: name and width.
 _REMEMBERED = {
@@ -61,7 +54,7 @@ _REMEMBERED = {
 class AnymalCVelocity(PhysicsTask):
     """The task; see the module."""
 
-    frame_skip = _FRAME_SKIP
+    frame_skip = robot.FRAME_SKIP
     watches = True
     rederives = True
     unseen = MappingProxyType({"looks": False})
@@ -92,7 +85,7 @@ class AnymalCVelocity(PhysicsTask):
             weights: of terms of the reward, instead of those in `reward_terms.WEIGHTS`.
             floor: whether the sum of all terms is never less than 0, so that falling early pays nothing.
             looks: whether the robot has parts that are only there to be seen.
-            **options: those of `Commands` and `Randomisation`.
+            **options: those of `Commands`, `Randomisation` and `TerrainSettings`.
 
         Raises:
             ValueError: an option has another value.
@@ -106,25 +99,35 @@ class AnymalCVelocity(PhysicsTask):
         check_number("start_spread", start_spread, 0, 1)
         check_flag("floor", floor)
         check_flag("looks", looks)
-        self.commands, randomisation = _sorted_options(options, Commands, Randomisation)
+        self.commands, randomisation, ground = _sorted_options(options, Commands, Randomisation, TerrainSettings)
+        self._terrain = None if ground.terrain == "flat" else Terrain(ground.terrain)
+        self._curriculum = None if self._terrain is None else Curriculum(self._terrain, ground.level)
+        self._looks_down = ground.observe_heights
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
         self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
         self._limited = motor == "limited"
-        self._noise = randomisation.noise
-        self.model = _make_model(base, looks)
-        self._rest = _POSE + _holding_torque(self.model) / _STIFFNESS
-        self._variation = Variation(randomisation, self.model, _FRAME_SKIP)
+        self.model = robot.make_model(base, looks, self._terrain)
+        self._rest = robot.POSE + robot.holding_torque(self.model) / robot.STIFFNESS
+        self._variation = Variation(randomisation, self.model, robot.FRAME_SKIP)
         self.fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
         self.expanded = self._variation.expanded + (("actuator_forcerange",) if self._limited else ())
         self._command_steps = max(1, round(self.commands.command_every_s / self.timestep_s))
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
-        ranges = self.model.jnt_range[1:]
-        centre, half = ranges.mean(1), _SOFT_RANGE * np.ptp(ranges, axis=1) / 2
-        self._soft_range = (centre - half - _POSE).astype(np.float32), (centre + half - _POSE).astype(np.float32)
+        self._soft_range = robot.soft_range(self.model)
         self._torque_limit = anymal_c.figures()["torque_limit"]
-        self._noise_scale = self._noise * np.array(_noise_amplitudes(), np.float32)
+        self._lay_out(randomisation.noise)
+
+    def _lay_out(self, noise: float) -> None:
+        """Say what is measured, observed and done, and how noisy the sensors are."""
         self.columns = {"chance": 3, "quat": 4, "qvel": 18, "torque": 12, **_HEIGHTS, **_REMEMBERED}
+        if self._terrain is not None:
+            self.columns["under_trunk"] = len(_UNDER)
+        if self._looks_down:
+            self.columns["scan"] = len(_SCAN)
         size = len(self.observation_names)
+        scan = len(_SCAN) if self._looks_down else 0
+        amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[_HEIGHT_NOISE] * scan]
+        self._noise_scale = noise * np.array(amplitudes, np.float32)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (12,), np.float32)
 
@@ -141,12 +144,18 @@ class AnymalCVelocity(PhysicsTask):
             *(f"{joint} last action" for joint in anymal_c.JOINTS),
             *(f"{leg} foot contact" for leg in anymal_c.LEGS),
             *(("clock sine", "clock cosine") if self._clocked else ()),
+            *(f"ground at {x:.1f}, {y:.2f}" for x, y in (_SCAN if self._looks_down else ())),
         )
 
     def remember(self, count: int) -> Rows:
         widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1, "substep": 1}
+        widths |= {} if self._curriculum is None else self._curriculum.remembered
         kept = {name: np.zeros((count, width)) for name, width in widths.items()}
         return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
+
+    def restart(self, rows: Rows) -> None:
+        if self._curriculum is not None:
+            self._curriculum.restart(rows)
 
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         key = np.array([randoms[copy].integers(2**32, dtype=np.uint32) for copy in copies], np.uint32)
@@ -156,18 +165,31 @@ class AnymalCVelocity(PhysicsTask):
             rows[name][copies] = 0
         self._variation.begin(rows, copies, key)
         drawn = self._spread * uniform(key, _USE_OF_START, start, 18, np)
-        angles = _POSE * (1 + 0.5 * drawn[:, :12])
-        rows["qpos"][copies, :2] = 0
-        rows["qpos"][copies, 2] = _standing_height(angles)
-        rows["qpos"][copies, 3:7] = 1, 0, 0, 0
+        angles = robot.POSE * (1 + 0.5 * drawn[:, :12])
         rows["qpos"][copies, 7:] = angles
+        self._place(rows, copies, robot.standing_height(angles))
         rows["qvel"][copies] = 0
         rows["qvel"][copies, :6] = 0.5 * drawn[:, 12:]
         rows["target"][copies] = self._rest
-        rows["joint"][copies] = angles - _POSE
+        rows["joint"][copies] = angles - robot.POSE
         rows["command"][copies] = rows["followed"][copies] = self.commands.draw(key, start)
         if self._clocked:
             rows["phase"][copies, 0] = np.pi * uniform(key, _USE_OF_START, start + np.uint32(1), 1, np)[:, 0]
+
+    def _place(self, rows: Rows, copies: np.ndarray, height: np.ndarray) -> None:
+        """Put trunks so high over the ground under their feet, level, where the curriculum wants them."""
+        if self._curriculum is None or self._terrain is None:
+            rows["qpos"][copies, :7] = 0, 0, 0, 1, 0, 0, 0
+            rows["qpos"][copies, 2] = height
+            return
+        place, facing = self._curriculum.begin(rows, copies, rows["key"][copies])
+        ahead, aside = np.cos(facing)[:, None], np.sin(facing)[:, None]
+        x, y = np.array([[1, 1, -1, -1, 0], [1, -1, 1, -1, 0]]) * [[robot.STANCE_M[0]], [robot.STANCE_M[1]]]
+        ground = self._terrain.height(place[:, :1] + ahead * x - aside * y, place[:, 1:] + aside * x + ahead * y)
+        rows["qpos"][copies, :2] = place
+        rows["qpos"][copies, 2] = height + ground.max(1)
+        rows["qpos"][copies, 3:7] = 0
+        rows["qpos"][copies, 3], rows["qpos"][copies, 6] = np.cos(facing / 2), np.sin(facing / 2)
 
     def command(self, rows: Rows, action: np.ndarray) -> None:
         rows["followed"][:] = rows["command"]
@@ -182,7 +204,7 @@ class AnymalCVelocity(PhysicsTask):
 
     def watch(self, rows: Rows) -> None:
         rows["substep"] += 1
-        if rows["substep"][0, 0] < _FRAME_SKIP:
+        if rows["substep"][0, 0] < robot.FRAME_SKIP:
             self._act(rows)
 
     def _act(self, rows: Rows) -> None:
@@ -193,9 +215,9 @@ class AnymalCVelocity(PhysicsTask):
 
     def after(self, rows: Rows) -> None:
         rows["step"] += 1
-        rows["joint"][:] = rows["qpos"][:, 7:] - _POSE
+        rows["joint"][:] = rows["qpos"][:, 7:] - robot.POSE
         # As in legged_gym a foot counts as down if it was so at this step or the last: single misses are overlooked.
-        contact = rows["sensordata"][:, _CONTACT] > 0
+        contact = rows["sensordata"][:, robot.CONTACT] > 0
         down = contact | (rows["touched"] > 0)
         rows["touched"][:] = contact
         rows["up"] += self.timestep_s
@@ -204,6 +226,8 @@ class AnymalCVelocity(PhysicsTask):
         rows["up"][down] = 0
         if self._clocked:
             rows["phase"][:] = (rows["phase"] + self._turn) % (2 * np.pi)
+        if self._curriculum is not None:
+            self._curriculum.after(rows, self.timestep_s)
         due = np.flatnonzero(rows["step"] % self._command_steps == 0)
         if len(due):
             rows["command"][due] = self.commands.draw(rows["key"][due], rows["step"][due] // self._command_steps)
@@ -212,9 +236,31 @@ class AnymalCVelocity(PhysicsTask):
         key = rows["key"]
         chance = np.stack([key >> np.uint32(16), key & np.uint32(0xFFFF), rows["step"]], axis=1)
         qpos, sensed = rows["qpos"], rows["sensordata"]
-        heights = qpos[:, 2:3], sensed[:, _FEET][:, 2::3], sensed[:, _KNEES][:, 2::3], sensed[:, _FEET_VELOCITY]
+        feet, knees = sensed[:, robot.FEET], sensed[:, robot.KNEES]
+        foot_height, knee_height, ground = feet[:, 2::3], knees[:, 2::3], []
+        if self._terrain is not None:
+            foot_height = foot_height - self._terrain.height(feet[:, 0::3], feet[:, 1::3])
+            knee_height = knee_height - self._terrain.height(knees[:, 0::3], knees[:, 1::3])
+            rotation = _rotation(qpos[:, 3:7], np)
+            ground.append(self._ground_at(qpos, rotation[:, 0, :2], rotation[:, 1, :2], _UNDER))
+        if self._looks_down:
+            ground.append(qpos[:, 2:3] - self._ground_around(qpos))
+        heights = qpos[:, 2:3], foot_height, knee_height, sensed[:, robot.FEET_VELOCITY]
         remembered = (rows[name] for name in _REMEMBERED)
-        return chance, qpos[:, 3:7], rows["qvel"], rows["actuator_force"], *heights, *remembered
+        return chance, qpos[:, 3:7], rows["qvel"], rows["actuator_force"], *heights, *remembered, *ground
+
+    def _ground_around(self, qpos: np.ndarray) -> np.ndarray:
+        """Return the heights of the ground around the robot, (N, points), in a level frame that turns with it."""
+        if self._terrain is None:
+            return np.zeros((len(qpos), len(_SCAN)))
+        rotation = _rotation(qpos[:, 3:7], np)
+        ahead = rotation[:, :2, 0] / np.maximum(np.hypot(rotation[:, 0, 0], rotation[:, 1, 0]), 1e-6)[:, None]
+        return self._ground_at(qpos, ahead * [1, -1], ahead[:, ::-1], _SCAN)
+
+    def _ground_at(self, qpos: np.ndarray, x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Return heights at points ahead and to the left, whose world's x and y are those of these (N, 2) products."""
+        assert self._terrain is not None
+        return self._terrain.height(qpos[:, :1] + x @ points.T, qpos[:, 1:2] + y @ points.T)
 
     def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
         del action  # remembered, so that it is none where an episode begins
@@ -240,9 +286,10 @@ class AnymalCVelocity(PhysicsTask):
         rotation = _rotation(measured["quat"], xp)
         qvel, feet = measured["qvel"], measured["foot_velocity"]
         down = -rotation[:, 2]
-        side = xp.abs(down)
-        reach = _TRUNK_LENGTH_M * side[:, 0] + _TRUNK_WIDTH_M * side[:, 1]
-        clearance = measured["height"][:, 0] - reach - _TRUNK_RADIUS_M * xp.sqrt(1 - xp.minimum(side[:, 0] ** 2, 1))
+        # The hull's lowest point is under one of these points on the axes of its cylinders.
+        height = measured["height"] - down[:, :2] @ np.float32(_UNDER.T) - measured.get("under_trunk", 0.0)
+        round_ = robot.TRUNK_RADIUS_M * xp.sqrt(1 - xp.minimum(xp.square(down[:, 0]), 1))
+        clearance = xp.min(height, axis=1) - round_
         low, high = self._soft_range
         joint, followed = measured["joint"], measured["followed"]
         moment = Moment(
@@ -259,7 +306,7 @@ class AnymalCVelocity(PhysicsTask):
             torque_limit=self._torque_limit,
             action=measured["action"],
             action_before=measured["action_before"],
-            foot_height=measured["foot_height"] - _FOOT_RADIUS_M,
+            foot_height=measured["foot_height"] - robot.FOOT_RADIUS_M,
             foot_speed=xp.sqrt(xp.square(feet[:, 0::3]) + xp.square(feet[:, 1::3])),
             contact=xp.where(measured["touched"] > 0, 1.0, 0.0),
             air_time=measured["air_time"],
@@ -281,56 +328,14 @@ class AnymalCVelocity(PhysicsTask):
             # A clock that stands while the robot shall.
             going = xp.where(xp.any(measured["command"] != 0, axis=1), 1.0, 0.0)[:, None]
             parts += [going * xp.sin(measured["phase"]), going * xp.cos(measured["phase"])]
+        if self._looks_down:
+            parts.append(xp.clip(measured["scan"] - 0.5, -1, 1))
         exact = xp.concatenate(parts, axis=1)
-        if not self._noise:
+        if not self._noise_scale.any():
             return exact
         high, low, step = (measured["chance"][:, i].astype(xp.uint32) for i in range(3))
         key = high * np.uint32(0x10000) + low
-        noisy = len(self._noise_scale)
-        noise = self._noise_scale * uniform(key, _USE_OF_NOISE, step, noisy, xp)
-        return xp.concatenate([exact[:, :noisy] + noise, exact[:, noisy:]], axis=1)
-
-
-def _make_model(base: anymal_c.Base, looks: bool) -> mujoco.MjModel:
-    spec = new_scene(_PHYSICS_STEP_S)
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    anymal_c.add_anymal_c(
-        spec,
-        base,
-        stiffness=_STIFFNESS,
-        servo_damping=_DAMPING,
-        joint_damping=0.0,
-        joint_friction=0.0,
-        armature=_ARMATURE,
-        touching="feet and knees",
-        foot_contact=3,
-        looks=looks,
-    )
-    sensor, kind = mujoco.mjtSensor, mujoco.mjtObj
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMELINVEL, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_XBODY, objname=f"{leg}_SHANK")
-    for leg in anymal_c.LEGS:
-        contact = spec.add_sensor(type=sensor.mjSENS_CONTACT, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-        contact.intprm[:3] = 1, 0, 1  # whether there is any, in whatever order, of one contact
-    return spec.compile()
-
-
-def _holding_torque(model: mujoco.MjModel) -> np.ndarray:
-    """Return the torques, (12,), that hold the robot in its pose with a quarter of its weight on each foot."""
-    data = mujoco.MjData(model)
-    data.qpos[2], data.qpos[7:] = 1, _POSE
-    mujoco.mj_forward(model, data)
-    share = -model.body_mass.sum() * model.opt.gravity[2] / 4
-    torque = data.qfrc_bias[6:].copy()
-    for leg in anymal_c.LEGS:
-        foot, jacobian = model.geom(f"{leg}_FOOT"), np.zeros((3, model.nv))
-        mujoco.mj_jac(model, data, jacobian, None, data.geom_xpos[foot.id], foot.bodyid[0])
-        torque -= share * jacobian[2, 6:]
-    return torque
+        return exact + self._noise_scale * uniform(key, _USE_OF_NOISE, step, exact.shape[1], xp)
 
 
 def _sorted_options(options: Mapping[str, Any], *kinds: type) -> list[Any]:
@@ -343,23 +348,6 @@ def _sorted_options(options: Mapping[str, Any], *kinds: type) -> list[Any]:
         kind(**{field.name: options[field.name] for field in dataclasses.fields(kind) if field.name in options})
         for kind in kinds
     ]
-
-
-def _noise_amplitudes() -> list[float]:
-    """Return legged_gym's, of velocity, turning rate, gravity, command, joint angles, joint velocities."""
-    return [*[0.1] * 3, *[0.2] * 3, *[0.05] * 3, *[0.0] * 3, *[0.01] * 12, *[1.5] * 12]
-
-
-def _standing_height(angles: np.ndarray) -> np.ndarray:
-    """Return how high a level trunk is if the lowest foot just touches the floor, (K,), for joint angles (K, 12)."""
-    shoulder, hip, knee = (angles[:, joint::3] for joint in range(3))
-    forward = np.array([1, 1, -1, -1])
-    out = np.array([1, -1, 1, -1])
-    # In the leg's own plane, down from the hip; then the shoulder turns that plane about x.
-    whole = hip + knee
-    down = 0.285 * np.cos(hip) + 0.31547 * np.cos(whole) + 0.08795 * forward * np.sin(whole)
-    aside = out * (0.08381 + 0.1003 + 0.01305)
-    return (down * np.cos(shoulder) - aside * np.sin(shoulder) + _FOOT_RADIUS_M).max(1)
 
 
 def _rotation(quat: Any, xp: Any) -> Any:
