@@ -14,7 +14,13 @@ def moments(**changes) -> Moment:
     still |= dict.fromkeys(joints, np.zeros((2, 12)))
     still |= dict.fromkeys(("foot_height", "foot_speed", "air_time"), np.zeros((2, 4)))
     still |= {"gravity": np.tile([0.0, 0, -1], (2, 1)), "standing": np.array([True, True])}
-    still |= {"torque_limit": 80.0, "contact": np.ones((2, 4)), "knee_height": np.full((2, 4), 0.3), "stance": None}
+    still |= {
+        "torque_limit": 80.0,
+        "speed_limit": 7.5,
+        "contact": np.ones((2, 4)),
+        "knee_height": np.full((2, 4), 0.3),
+        "stance": None,
+    }
     return Moment(**{**still, **{name: np.asarray(value) for name, value in changes.items()}})
 
 
@@ -45,6 +51,7 @@ WALK = {"command": [[1.0, 0, 0.5], [0.0, 0.5, 0]], "standing": [False, False]}
         ("action_rate", {"action": twelve(0.5, 1), "action_before": twelve(-0.5, 0.5)}, [1.25, 3]),
         ("joint_limits", {"beyond": twelve(0.1, 0.2)}, [0.3, 2.4]),
         ("torque_limits", {"torque": twelve(-80, 75, 72)}, [8 + 3, 0]),
+        ("speed_limits", {"joint_velocity": twelve(-8, 7.5, 6.75)}, [1.25 + 0.75, 0]),
         ("collision", {"knee_height": [[0.05, 0.07, 0.3, 0.01], [0.1] * 4]}, [2, 0]),
         ("feet_air_time", WALK | {"air_time": [[0.7, 0.4, 0, 0], [0, 0, 0, 0]]}, [0.2 - 0.1, 0]),
         ("feet_air_time", {"air_time": [[0.7, 0.4, 0, 0], [0, 0, 0, 1]]}, [0, 0]),

@@ -16,7 +16,7 @@ _TRACKING_VARIANCE = 0.25  # (m/s)^2, (rad/s)^2
 _LONG_STEP_S = 0.5
 _CLEARANCE_M = 0.08
 _KNEE_RADIUS_M = 0.065
-_SOFT_TORQUE = 0.9  # of the limit
+_SOFT_LIMIT = 0.9  # of the whole
 
 
 class Moment(NamedTuple):
@@ -34,6 +34,7 @@ class Moment(NamedTuple):
         beyond: (N, 12), how far joints are into the last tenth of their ranges, rad.
         torque: (N, 12), N m.
         torque_limit: what a motor gives at most, N m.
+        speed_limit: at which it gives nothing, rad/s.
         action: (N, 12).
         action_before: (N, 12).
         foot_height: (N, 4), of the soles above the ground, m.
@@ -55,6 +56,7 @@ class Moment(NamedTuple):
     beyond: Any
     torque: Any
     torque_limit: float
+    speed_limit: float
     action: Any
     action_before: Any
     foot_height: Any
@@ -126,7 +128,12 @@ def joint_limits(moment: Moment, xp: Any) -> Any:
 
 def torque_limits(moment: Moment, xp: Any) -> Any:
     """How far torques are into the last tenth of what motors can give."""
-    return xp.sum(xp.maximum(xp.abs(moment.torque) - _SOFT_TORQUE * moment.torque_limit, 0), axis=1)
+    return xp.sum(xp.maximum(xp.abs(moment.torque) - _SOFT_LIMIT * moment.torque_limit, 0), axis=1)
+
+
+def speed_limits(moment: Moment, xp: Any) -> Any:
+    """How far joints' speeds are beyond nine tenths of that at which motors give nothing."""
+    return xp.sum(xp.maximum(xp.abs(moment.joint_velocity) - _SOFT_LIMIT * moment.speed_limit, 0), axis=1)
 
 
 def collision(moment: Moment, xp: Any) -> Any:
@@ -164,7 +171,7 @@ TERMS: dict[str, Callable[[Moment, Any], Any]] = {
     term.__name__: term
     for term in (
         *(tracking_lin_vel, tracking_ang_vel, gait, lin_vel_z, ang_vel_xy, orientation, torques, energy, dof_acc),
-        *(action_rate, joint_limits, torque_limits, collision, feet_air_time, feet_clearance, feet_slip),
+        *(action_rate, joint_limits, torque_limits, speed_limits, collision, feet_air_time, feet_clearance, feet_slip),
         *(stand_still, pose),
     )
 }
@@ -182,9 +189,10 @@ WEIGHTS: dict[str, float] = {
     "action_rate": -0.01,
     "joint_limits": -1.0,
     "torque_limits": -0.01,
+    "speed_limits": -0.1,
     "collision": -1.0,
     "feet_air_time": 0.0,
-    "feet_clearance": -0.25,
+    "feet_clearance": -0.5,
     "feet_slip": -0.1,
     "stand_still": -0.1,
     "pose": -0.25,

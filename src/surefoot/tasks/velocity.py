@@ -114,7 +114,8 @@ class AnymalCVelocity(PhysicsTask):
         self._command_steps = max(1, round(self.commands.command_every_s / self.timestep_s))
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
         self._soft_range = robot.soft_range(self.model)
-        self._torque_limit = anymal_c.figures()["torque_limit"]
+        known = anymal_c.figures()
+        self._limits = known["torque_limit"], known["speed_limit"]
         self._lay_out(randomisation.noise)
 
     def _lay_out(self, noise: float) -> None:
@@ -303,7 +304,8 @@ class AnymalCVelocity(PhysicsTask):
             joint_acceleration=(qvel[:, 6:] - measured["velocity_before"]) / self.timestep_s,
             beyond=xp.maximum(low - joint, 0) + xp.maximum(joint - high, 0),
             torque=measured["torque"],
-            torque_limit=self._torque_limit,
+            torque_limit=self._limits[0],
+            speed_limit=self._limits[1],
             action=measured["action"],
             action_before=measured["action_before"],
             foot_height=measured["foot_height"] - robot.FOOT_RADIUS_M,
