@@ -10,6 +10,8 @@ from surefoot.errors import InputError, nearest, suggestion
 Model = TypeVar("Model", bound="Settings")
 # What a table of free names may hold; whole numbers as far as all file formats carry them.
 Scalar = bool | Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | float | str
+# What may be given to a task as one of its options.
+Option = Scalar | list[Scalar] | dict[Annotated[str, pydantic.Field(max_length=1000)], Scalar]
 
 
 class Settings(pydantic.BaseModel):

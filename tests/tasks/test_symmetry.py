@@ -66,7 +66,7 @@ def test_a_mirror_that_is_needed_is_the_one_that_is_found(task: str) -> None:
             "half-cheetah",
             {},
             "ppo.symmetry = 'data': no mirror image of task 'half-cheetah' is known, only of bipedal-walker, "
-            "bipedal-walker-hardcore, ant, anymal, anymal-step, walk",
+            "bipedal-walker-hardcore, ant, anymal, anymal-step, anymal-velocity, walk",
         ),
         (
             "ant",

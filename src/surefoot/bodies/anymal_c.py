@@ -13,6 +13,7 @@ import mujoco
 from surefoot.bodies.body import Body, Foot
 
 Base = Literal["urdf", "menagerie"]
+Touching = Literal["feet", "feet and knees", "feet and trunk"]
 LEGS = ("LF", "RF", "LH", "RH")
 JOINTS = tuple(f"{leg}_{joint}" for leg in LEGS for joint in ("HAA", "HFE", "KFE"))
 
@@ -28,7 +29,8 @@ BODY = Body(
     speed_limit=7.5,
 )  # fmt: skip
 
-_PICTURED = 2  # the group of geoms that every viewer draws
+# The groups of geoms that every viewer draws, and that none draws unless told to.
+_PICTURED, _HIDDEN = 2, 3
 # Rotations, as quaternions, that turn what stands along z to lie along an axis.
 _UPRIGHT_TO = {"x": [0.5**0.5, 0, 0.5**0.5, 0], "y": [0.5**0.5, 0.5**0.5, 0, 0], "z": [1, 0, 0, 0]}
 _RED, _DARK, _GREY, _RUBBER = (0.74, 0.12, 0.11, 1), (0.13, 0.14, 0.16, 1), (0.46, 0.48, 0.51, 1), (0.06, 0.06, 0.07, 1)
@@ -42,17 +44,32 @@ def figures() -> dict[str, Any]:
 
 
 def add_anymal_c(
-    spec: mujoco.MjSpec, base: Base = "urdf", stiffness: float = 100.0, joint_damping: float = 1.0
+    spec: mujoco.MjSpec,
+    base: Base = "urdf",
+    stiffness: float = 100.0,
+    joint_damping: float = 1.0,
+    servo_damping: float = 0.0,
+    joint_friction: float = 0.1,
+    armature: float = 0.0,
+    touching: Touching = "feet and trunk",
+    foot_contact: Literal[3, 6] = 6,
+    looks: bool = True,
 ) -> None:
     """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
 
-    Feet and trunk touch the ground; the other parts are there to be seen.
+    Feet and trunk, or what `touching` says, touch the ground; the other parts are there to be seen.
 
     Args:
         spec: the scene.
         base: whose mass and inertia of the base: those of the maker's URDF (26.4 kg), or of MuJoCo Menagerie (19.2 kg).
         stiffness: of the servos, N m / rad.
         joint_damping: N m s / rad.
+        servo_damping: of the servos, N m s / rad; with the `implicitfast` integrator it is stable at larger time steps.
+        joint_friction: of a joint that turns, N m.
+        armature: inertia of the rotors behind their gears, kg m^2.
+        touching: what touches the ground; knees do so as spheres called "LF_KNEE" and so on, of `knee_radius`.
+        foot_contact: 3 for feet that grip, 6 if they resist turning and rolling too, which takes longer.
+        looks: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
     """
     known = figures()
     root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])
@@ -69,15 +86,29 @@ def add_anymal_c(
             range=link["range"],
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
             damping=joint_damping,
-            frictionloss=0.1,
+            frictionloss=joint_friction,
+            armature=armature,
         )
         bodies[link["name"]] = body
     for shape in known["shapes"]:
-        _add_shape(bodies[shape["owner"]], shape)
-    _add_looks(root)
+        touches = shape["type"] == "sphere" or (shape["owner"] == "base" and touching == "feet and trunk")
+        if touches or looks:
+            _add_shape(bodies[shape["owner"]], shape, touches, foot_contact)
+    if looks:
+        _add_looks(root)
+    if touching == "feet and knees":
+        for leg in LEGS:
+            bodies[f"{leg}_SHANK"].add_geom(
+                name=f"{leg}_KNEE",
+                type=mujoco.mjtGeom.mjGEOM_SPHERE,
+                size=[known["knee_radius"], 0, 0],
+                contype=0,
+                conaffinity=1,
+                group=_HIDDEN,
+            )
     for joint in JOINTS:
         servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        servo.set_to_position(kp=stiffness)
+        servo.set_to_position(kp=stiffness, kv=servo_damping)
         servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
         servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
 
@@ -93,9 +124,8 @@ def _axis(name: str) -> list[int]:
     return [int(name == axis) for axis in "xyz"]
 
 
-def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any]) -> None:
-    """Add one part; it can touch the ground if it is a foot's sphere or the trunk's."""
-    touches = shape["type"] == "sphere" or shape["owner"] == "base"
+def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any], touches: bool, foot_contact: int) -> None:
+    """Add one part, that touches the ground or does not."""
     geom = body.add_geom(
         type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape['type'].upper()}"),
         size=[*shape["size"], 0, 0][:3],
@@ -108,10 +138,10 @@ def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any]) -> None:
     if "axis" in shape:
         geom.quat = _UPRIGHT_TO[shape["axis"]]
     if shape["type"] == "sphere":
-        # Menagerie's feet: they alone decide how they slide, and resist turning and rolling too.
+        # Menagerie's feet: they alone decide how they slide, and in six dimensions resist turning and rolling too.
         geom.name = shape["part"]
         geom.priority = 1
-        geom.condim = 6
+        geom.condim = foot_contact
         geom.friction = [0.8, 0.02, 0.01]
         geom.solimp = [0.015, 1, 0.031, 0.5, 2]
 

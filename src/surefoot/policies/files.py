@@ -14,7 +14,7 @@ from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
-from surefoot.settings import Scalar, Settings, validate
+from surefoot.settings import Option, Scalar, Settings, validate
 
 FORMAT = 1
 _MOST_PARAMETERS = 200_000_000
@@ -43,7 +43,7 @@ class _Description(Settings):
     kind: Literal["surefoot policy"]
     format: int
     task: Annotated[str, Field(min_length=1, max_length=200)]
-    task_options: dict[Text, Scalar | list[Scalar]]
+    task_options: dict[Text, Option]
     observation_size: int = Field(ge=1, le=1_000_000)
     action_low: list[Bound] = Field(min_length=1, max_length=100_000)
     action_high: list[Bound] = Field(min_length=1, max_length=100_000)

@@ -9,7 +9,7 @@ from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.policies.networks import PolicySettings
-from surefoot.settings import Scalar, Settings
+from surefoot.settings import Option, Settings
 from surefoot.tasks.wrappers import WrapperSettings
 
 Algorithm = Literal["ppo", "ddpg", "td3", "sac", "ars"]
@@ -80,7 +80,7 @@ class Recipe(Settings):
     """What it is for, and where its figures come from."""
     task: str = Field(min_length=1, max_length=200)
     """A short name or a Gymnasium id."""
-    task_options: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    task_options: dict[str, Option] = Field(default_factory=dict)
     """Keyword arguments of the task."""
     algorithm: Algorithm = "ppo"
     """The learning rule; its settings are in the table of its name, and there is no other such table."""

@@ -12,7 +12,7 @@ from surefoot.runs.trees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, Signals
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.gymnasium_mujoco import MUJOCO_TASKS
-from surefoot.tasks.physics import PhysicsTask
+from surefoot.tasks.physics import PhysicsTask, Rows
 from surefoot.tasks.registration import PHYSICS_TASKS, make_task
 
 # MuJoCo answers a state that blew up by resetting it in silence and counting a warning of one of these kinds.
@@ -28,7 +28,7 @@ def make_physics_task(info: TaskInfo) -> PhysicsTask:
     """Return the physics of a task that this engine `supports`."""
     if info.id in MUJOCO_TASKS:
         return MUJOCO_TASKS[info.id](info)
-    return make_task(info.id, info.env_options)
+    return make_task(info.id, info.env_options, seen=False)
 
 
 class BatchEngine(Engine):
@@ -38,6 +38,7 @@ class BatchEngine(Engine):
     """
 
     name = "batch"
+    term_names: tuple[str, ...]
 
     def __init__(self, info: TaskInfo, num_envs: int, threads: int = 0) -> None:
         """Make `num_envs` copies on `threads` threads (0: one per CPU)."""
@@ -62,6 +63,15 @@ class BatchEngine(Engine):
         self._before_step = np.zeros_like(self._batch.state)
         self._randoms: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of how often each kind was counted
+        shapes = (
+            jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for width in (self._columns[-1], info.action_size)
+        )
+        self.term_names = tuple(jax.eval_shape(self.interpret, *shapes).terms or ())
+
+    @property
+    def rows(self) -> Rows:
+        """What the task sees of all copies, arrays of MuJoCo and its own, (N, ...) each; not to be changed."""
+        return self._rows
 
     @property
     def qpos(self) -> np.ndarray:
@@ -73,6 +83,7 @@ class BatchEngine(Engine):
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + copy)))
             for copy in range(self.num_envs)
         ]
+        self.task.restart(self._rows)
         self._reset(np.arange(self.num_envs, dtype=np.int32))
         return self._frame(np.ones(self.num_envs, bool))
 
@@ -107,6 +118,7 @@ class BatchEngine(Engine):
             jnp.where(going, reward, 0),
             reading.terminated & going,
             (truncated[:, 0] > 0.5) & going,
+            reading.reward_terms,
         )
 
     def get_state(self) -> dict[str, np.ndarray]:
@@ -122,6 +134,8 @@ class BatchEngine(Engine):
         self._batch.state[:] = state["physics"]
         for name in self._own_rows():
             self._rows[name][:] = state[name]
+        if self.task.rederives:
+            self._batch.set_const()
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
         self._begun = True
@@ -144,6 +158,8 @@ class BatchEngine(Engine):
     def _reset(self, copies: np.ndarray) -> None:
         self._batch.reset(copies, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.task.begin(self._rows, copies, self._randoms)
+        if self.task.rederives:
+            self._batch.set_const(copies)
         self._batch.forward(copies)
         self._elapsed[copies] = 0
         if self.task.needs_contact_forces:

@@ -27,12 +27,14 @@ class Signals(NamedTuple):
         reward: (N,) float32; 0 where a copy has just been reset.
         terminated: (N,) bool, the episode ended by what happened in it; False where a copy has just been reset.
         truncated: (N,) bool, the episode ended by its time limit; False where a copy has just been reset.
+        terms: (N,) float32 each, what the reward is the sum of, by name; None where the engine cannot tell.
     """
 
     observation: jax.Array
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    terms: dict[str, jax.Array] | None = None
 
 
 def pack(observation, reward, terminated, truncated) -> np.ndarray:
@@ -62,9 +64,11 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         num_envs: the number of copies, N.
         single_observation_space: `Box` of shape (D,), float32.
         single_action_space: `Box` of shape (A,), float32.
+        term_names: the names of `Signals.terms`.
     """
 
     name: str = ""
+    term_names: tuple[str, ...] = ()
 
     def __init__(
         self, num_envs: int, observation_space: gymnasium.spaces.Box, action_space: gymnasium.spaces.Box
@@ -115,7 +119,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
 
     @functools.cached_property
     def _interpret(self):
-        return jax.jit(self.interpret)
+        return jax.jit(lambda frame, action: self.interpret(frame, action)[:4])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -124,9 +128,9 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         del options
         frame = self.begin(seed)
         self._begun = True
-        signals = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32))
+        observation = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32))[0]
         self._finished = np.zeros(self.num_envs, bool)
-        return np.array(signals.observation), {}
+        return np.array(observation), {}
 
     def step(self, actions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step all copies by (N, A) actions; observation, reward, terminated, truncated and an empty info."""

@@ -10,7 +10,7 @@ the same state (`reset_noise`). The observation leaves out where in the world it
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
@@ -18,6 +18,7 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
+from surefoot.tasks.options import check_choice, check_number
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 
 # Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
@@ -63,12 +64,12 @@ class AnymalC(PhysicsTask):
         Raises:
             ValueError: an option has another value.
         """
-        _check_choice("base", base, anymal_c.Base)
-        _check_choice("contact", contact, Contact)
-        _check_choice("facing", facing, Literal["forward", "backward"])
-        _check_choice("motor", motor, Literal["servo", "limited"])
-        _check_number("fall_height", fall_height, 0, 0.6)
-        _check_number("reset_noise", reset_noise, 0, 0.5)
+        check_choice("base", base, anymal_c.Base)
+        check_choice("contact", contact, Contact)
+        check_choice("facing", facing, Literal["forward", "backward"])
+        check_choice("motor", motor, Literal["servo", "limited"])
+        check_number("fall_height", fall_height, 0, 0.6)
+        check_number("reset_noise", reset_noise, 0, 0.5)
         self._fall_height = fall_height
         self._noise = reset_noise
         self._limited = motor == "limited"
@@ -164,11 +165,11 @@ class AnymalCStep(AnymalC):
         Raises:
             ValueError: an option has another value.
         """
-        _check_number("step_height", step_height, 0.001, 1)
-        _check_number("step_start", step_start, 0.8, 100)
-        _check_number("step_length", step_length, 0.1, 100)
+        check_number("step_height", step_height, 0.001, 1)
+        check_number("step_start", step_start, 0.8, 100)
+        check_number("step_length", step_length, 0.1, 100)
         if lowest_step is not None:
-            _check_number("lowest_step", lowest_step, 0, step_height)
+            check_number("lowest_step", lowest_step, 0, step_height)
         if not isinstance(observe_ground, bool):
             raise ValueError(f"observe_ground is {observe_ground!r}; it must be true or false")
         self.step_height_m = step_height
@@ -227,17 +228,8 @@ def limit_torque(rows: Rows) -> None:
     At a speed v (rad/s), from -80 to 80 N m, but no more than 120 (1 - v / 7.5) and no less than -120 (1 + v / 7.5).
     """
     known = anymal_c.figures()
-    stall, limit = known["stall_torque"], known["torque_limit"]
+    stall, limit, bounds = known["stall_torque"], known["torque_limit"], rows["actuator_forcerange"]
     slowing = stall / known["speed_limit"] * rows["qvel"][:, 6:]
-    rows["actuator_forcerange"][:, :, 0] = -np.clip(stall + slowing, 0, limit)
-    rows["actuator_forcerange"][:, :, 1] = np.clip(stall - slowing, 0, limit)
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"{name} is {value!r}; choose {' or '.join(get_args(choices))}")
-
-
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")
+    # Minimum and maximum take half the time of `clip`, and this is called after every step of physics.
+    bounds[:, :, 0] = np.minimum(np.maximum(-stall - slowing, -limit), 0)
+    bounds[:, :, 1] = np.maximum(np.minimum(stall - slowing, limit), 0)

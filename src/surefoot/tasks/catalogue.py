@@ -24,6 +24,7 @@ SHORT_NAMES = {
     "ant": "Ant-v5",
     "anymal": "surefoot/AnymalC-v0",
     "anymal-step": "surefoot/AnymalCStep-v0",
+    "anymal-velocity": "surefoot/AnymalCVelocity-v0",
     "walk": "surefoot/Walk-v0",
 }
 

@@ -10,6 +10,7 @@ This module must stay light: worker processes import it, and need no JAX.
 
 import abc
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -50,7 +51,9 @@ class PhysicsTask(abc.ABC):
         fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
         expanded: the arrays of the model (`MjModel`) that differ from copy to copy.
         watches: whether `watch` is called after each physics step; else only `measure` looks, after the last.
+        rederives: whether `begin` changes masses, inertias and the like, so that what follows from them must, too.
         needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
+        unseen: options with which the task moves the same but leaves out what is only there to be seen.
         columns: name and width of everything `measure` gives, in order.
     """
 
@@ -62,7 +65,9 @@ class PhysicsTask(abc.ABC):
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     expanded: tuple[str, ...] = ()
     watches: bool = False
+    rederives: bool = False
     needs_contact_forces: bool = False
+    unseen: Mapping[str, Any] = MappingProxyType({})
     columns: dict[str, int]
 
     @property
@@ -74,6 +79,10 @@ class PhysicsTask(abc.ABC):
         """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
         del count
         return {}
+
+    def restart(self, rows: Rows) -> None:
+        """Forget what outlasts episodes, for all copies; called before the first ones after seeding."""
+        del rows
 
     @abc.abstractmethod
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
@@ -114,3 +123,8 @@ class PhysicsTask(abc.ABC):
             action: what was done.
             xp: `numpy` or `jax.numpy`, whichever the arrays are of.
         """
+
+    def describe(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Return what a single copy's `info` shows besides the terms of the reward, (N, ...) each."""
+        del rows
+        return {}

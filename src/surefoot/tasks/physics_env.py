@@ -14,7 +14,7 @@ _SIZE = (640, 480)
 
 
 class PhysicsEnv(gymnasium.Env):
-    """A `PhysicsTask` in one copy; `info` holds the reward's terms.
+    """A `PhysicsTask` in one copy; `info` holds the reward's terms, and what else the task tells.
 
     Attributes:
         task: the task.
@@ -33,6 +33,7 @@ class PhysicsEnv(gymnasium.Env):
         self.task: PhysicsTask = make_task(id, options)
         self.model = self.task.model
         self.data = mujoco.MjData(self.model)
+        self._scratch = mujoco.MjData(self.model) if self.task.rederives else None
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self.observation_names = getattr(self.task, "observation_names", None)
@@ -61,15 +62,20 @@ class PhysicsEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode; the observation, (D,) float32, and an empty info."""
+        """Begin an episode; the observation, (D,) float32, and what the task tells of it."""
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
+        if seed is not None:
+            self.task.restart(self._rows)
         self.task.begin(self._rows, self._only, [self.np_random])
+        if self._scratch is not None:
+            mujoco.mj_setConst(self.model, self._scratch)
         mujoco.mj_forward(self.model, self.data)
         self.task.begun(self._rows, self._only)
         if self.render_mode == "human":
             self.render()
-        return self._read(np.zeros((1, *self.task.action_space.shape))).observation[0].astype(np.float32), {}
+        observation = self._read(np.zeros((1, self.model.nu))).observation[0]
+        return observation.astype(np.float32), self._describe()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
@@ -86,7 +92,8 @@ class PhysicsEnv(gymnasium.Env):
         if self.render_mode == "human":
             self.render()
         observation = reading.observation[0].astype(np.float32)
-        return observation, sum(terms.values()), bool(reading.terminated[0]), False, {"reward_terms": terms}
+        info = {"reward_terms": terms} | self._describe()
+        return observation, sum(terms.values()), bool(reading.terminated[0]), False, info
 
     def simulate(self) -> None:
         """Make one step of the physics."""
@@ -101,6 +108,9 @@ class PhysicsEnv(gymnasium.Env):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _describe(self) -> dict[str, Any]:
+        return {name: value[0] for name, value in self.task.describe(self._rows).items()}
 
     def _read(self, action: np.ndarray) -> Reading:
         parts = [part.reshape(1, -1) for part in self.task.measure(self._rows)]

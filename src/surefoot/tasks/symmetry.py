@@ -1,5 +1,7 @@
 """The tasks whose left and right are alike, and what their mirror image is."""
 
+from typing import Any
+
 import numpy as np
 
 from surefoot.errors import InputError
@@ -8,7 +10,10 @@ from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo
 from surefoot.tasks.walk_mirror import walk_mirror
 
 _ANYMAL_TASKS = ("surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0")
-MIRRORED_TASKS = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3", "Ant-v5", *_ANYMAL_TASKS, "surefoot/Walk-v0")
+MIRRORED_TASKS = (
+    *("BipedalWalker-v3", "BipedalWalkerHardcore-v3", "Ant-v5"),
+    *(*_ANYMAL_TASKS, "surefoot/AnymalCVelocity-v0", "surefoot/Walk-v0"),
+)
 
 # Options of Ant-v5 that may give it another body, another observation, or a reward that favours a side.
 _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
@@ -52,6 +57,8 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     if info.id in _ANYMAL_TASKS and info.options.get("facing") != "backward":
         return _anymal(info.observation_size // info.history - 35)
+    if info.id == "surefoot/AnymalCVelocity-v0":
+        return _velocity(info.options)
     return walk_mirror(info) if info.id == "surefoot/Walk-v0" else None
 
 
@@ -123,4 +130,24 @@ def _anymal(ground: int) -> Mirror:
     polar, axial, joints = [1, -1, 1], [-1, 1, -1], _ANYMAL_LEG * 4
     index = np.r_[0:5, 5 + _ANYMAL_JOINTS, 17:23, 23 + _ANYMAL_JOINTS, 35 : 35 + ground]
     sign = np.array([1, 1, *axial, *joints, *polar, *axial, *joints, *[1] * ground], np.float32)
+    return Mirror(index, sign, np.zeros(len(index), np.float32), _ANYMAL_JOINTS, np.array(joints, np.float32))
+
+
+def _velocity(options: dict[str, Any]) -> Mirror:
+    """In the same mirror, commands to the left and turning left change their signs.
+
+    The observation (`tasks.velocity`): velocity 0 to 2, turning rate 3 to 5, gravity 6 to 8, command 9 to 11, joints 12
+    to 23, their velocities 24 to 35, the last action 36 to 47, feet LF, RF, LH, RH 48 to 51; then maybe sine and cosine
+    of the clock, whose other half it is when diagonal pairs of legs change places; and maybe the ground at nine places
+    along x, at each of them five from right to left.
+    """
+    polar, axial, joints = [1, -1, 1], [-1, 1, -1], _ANYMAL_LEG * 4
+    feet, clock = [49, 48, 51, 50], options.get("gait", "trot") == "trot"
+    index = np.r_[0:12, 12 + _ANYMAL_JOINTS, 24 + _ANYMAL_JOINTS, 36 + _ANYMAL_JOINTS, feet]
+    sign = np.array([*polar, *axial, *polar, 1, -1, -1, *joints * 3, 1, 1, 1, 1], np.float32)
+    if clock:
+        index, sign = np.r_[index, 52, 53], np.r_[sign, -1, -1].astype(np.float32)
+    if options.get("observe_heights"):
+        ground = len(index) + np.arange(45).reshape(9, 5)[:, ::-1].ravel()
+        index, sign = np.r_[index, ground], np.r_[sign, np.ones(45, np.float32)]
     return Mirror(index, sign, np.zeros(len(index), np.float32), _ANYMAL_JOINTS, np.array(joints, np.float32))

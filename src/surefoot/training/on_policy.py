@@ -76,7 +76,7 @@ class OnPolicyLearner:
         )
         self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
-            functools.partial(_step, engine.interpret, recipe, info, self._built_in),
+            functools.partial(_step, engine.interpret, engine.term_names, recipe, info, self._built_in),
             donate_argnums=0,
         )
         self._frame = np.zeros(0, np.float32)
@@ -107,7 +107,7 @@ class OnPolicyLearner:
             NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
         """
         began = time.perf_counter()
-        rows, simulating = self._collect()
+        rows, paid, simulating = self._collect()
         self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size)
         finite = bool(episodes["finite"])
         collected = time.perf_counter()
@@ -129,7 +129,12 @@ class OnPolicyLearner:
             "time/policy": collected - began - simulating,
             "time/update": ended - collected,
         }
-        return values
+        earned = np.asarray(paid)
+        return values | {
+            f"reward/{name}": float(sum_ / earned[-1])
+            for name, sum_ in zip(self.engine.term_names, earned, strict=False)
+            if earned[-1]
+        }
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
@@ -169,15 +174,21 @@ class OnPolicyLearner:
     def close(self) -> None:
         """Nothing is held but the engine, which is closed by who made it."""
 
-    def _collect(self) -> tuple[jax.Array, float]:
-        """Step the copies `horizon` times; return (T+1, N, D + A + 3) rows and the seconds spent in the simulator."""
+    def _collect(self) -> tuple[jax.Array, jax.Array, float]:
+        """Step the copies `horizon` times.
+
+        Returns:
+            (T+1, N, D + A + 3) rows; the sums of the reward's terms and, last, the number of steps they were earned in;
+            and the seconds spent in the simulator.
+        """
         state = self._state
         horizon, copies = self._recipe.on_policy.horizon, self.engine.num_envs
         size = (horizon + 1, copies, self.info.action_size)
         key, noise = _draw(state.key, size)
         self._state = state = state._replace(key=key)
         width = self.info.observation_size + self.info.action_size + 3
-        carry = (jnp.zeros((*size[:2], width)), jnp.zeros((), jnp.int32))
+        paid = jnp.zeros(len(self.engine.term_names) + 1)
+        carry = (jnp.zeros((*size[:2], width)), jnp.zeros((), jnp.int32), paid)
         step, advance, clock = self._step, self.engine.advance, time.perf_counter
         frame, answer = self._frame, self._answer
         simulating = 0.0
@@ -189,7 +200,7 @@ class OnPolicyLearner:
             simulating += clock() - before
             carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
         self._frame, self._answer = frame, answer
-        return carry[0], simulating
+        return carry[0], carry[2], simulating
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -198,12 +209,12 @@ def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return key, jax.random.normal(use, size)
 
 
-def _step(interpret, recipe, info, mirror, carry, parameters, normaliser, noise, frame, previous):
+def _step(interpret, term_names, recipe, info, mirror, carry, parameters, normaliser, noise, frame, previous):
     """One moment of all copies in one compiled call: read the frame, decide, note the row.
 
-    Returns the carry (rows, index) and (N, A + 1): the actions in the task's units, and whether the episode ended.
+    Returns the carry (rows, index, paid), and (N, A + 1): actions in the task's units, and whether the episode ended.
     """
-    rows, index = carry
+    rows, index, paid = carry
     signals = interpret(frame, previous[:, :-1])
     sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index], mirror)
     started = previous[:, -1] > 0.5
@@ -212,7 +223,10 @@ def _step(interpret, recipe, info, mirror, carry, parameters, normaliser, noise,
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     action = to_bounds(sample, info.action_low, info.action_high)
     answer = jnp.concatenate([action, finished[:, None]], axis=1)
-    return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1), answer
+    if term_names:
+        real = ~started & (index > 0)  # the first moment of a rollout is the last of the one before
+        paid += jnp.stack([jnp.sum(real * signals.terms[name]) for name in term_names] + [jnp.sum(real)])
+    return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1, paid), answer
 
 
 @functools.partial(jax.jit, static_argnames="observation_size")

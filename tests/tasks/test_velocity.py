@@ -1,0 +1,351 @@
+"""The velocity task: its parts by hand, one copy against many, and what chance may do."""
+
+import sys
+from subprocess import run
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from surefoot.bodies.anymal_c import LEGS
+from surefoot.errors import InputError
+from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.symmetry import find_mirror
+
+ID = "surefoot/AnymalCVelocity-v0"
+# Nothing left to chance.
+CERTAIN = {
+    **{"friction": [0.8, 0.8], "base_mass": 0.0, "motor_strength": 0.0, "latency": 0.0, "push_speed": 0.0},
+    **{"noise": 0.0, "start_spread": 0.0},
+}
+
+
+def one(**options: Any) -> Any:
+    return gymnasium.make(ID, **options).unwrapped
+
+
+def values(env: Any, observation: np.ndarray, *starts: str) -> np.ndarray:
+    """Return the values of the observation whose names start so."""
+    return np.array([x for name, x in zip(env.observation_names, observation, strict=True) if name.startswith(starts)])
+
+
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m.*", "ignore:.*symmetric and normalized.*")
+@pytest.mark.parametrize("options", [{}, {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN}])
+def test_gymnasiums_checker_is_content(options: dict) -> None:
+    env = gymnasium.make(ID, **options)
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.spec is not None and env.spec.max_episode_steps == 1000
+    assert env.unwrapped.dt == pytest.approx(0.02)  # ty: ignore
+    names = env.unwrapped.observation_names  # ty: ignore
+    assert len(set(names)) == len(names) == env.observation_space.shape[0] == (52 if options else 54)  # ty: ignore
+
+
+def test_one_copy_needs_no_jax() -> None:
+    code = f"import sys, gymnasium, surefoot; gymnasium.make('{ID}').reset(); assert 'jax' not in sys.modules"
+    run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_seen_is_the_simulators() -> None:
+    env = one(**CERTAIN | {"latency": 1.0}, command=[0.5, -0.2, 0.3])
+    observation, info = env.reset(seed=0)
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        action = random.uniform(-1, 1, 12).astype(np.float32)
+        before = env.data.qvel[6:].copy()
+        observation, _, terminated, _, info = env.step(action)
+        if terminated:
+            break
+        turned = np.zeros(9)
+        mujoco.mju_quat2Mat(turned, env.data.qpos[3:7])
+        turned = turned.reshape(3, 3)
+        velocity = turned.T @ env.data.qvel[:3]
+        np.testing.assert_allclose(values(env, observation, "base velocity"), velocity, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(values(env, observation, "base turning"), env.data.qvel[3:6], rtol=1e-5)
+        np.testing.assert_allclose(values(env, observation, "gravity"), turned.T @ [0, 0, -1], atol=1e-6)
+        np.testing.assert_allclose(values(env, observation, "command"), [0.5, -0.2, 0.3], rtol=1e-6)
+        pose = [*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2]
+        np.testing.assert_allclose(values(env, observation, *LEGS)[:12], env.data.qpos[7:] - pose, atol=1e-6)
+        np.testing.assert_allclose(values(env, observation, *LEGS)[12:24], env.data.qvel[6:], rtol=1e-5)
+        np.testing.assert_array_equal(values(env, observation, *LEGS)[24:36], action)
+        assert info["velocity_error"] == pytest.approx(np.hypot(0.5 - velocity[0], -0.2 - velocity[1]))
+        assert info["yaw_error"] == pytest.approx(abs(0.3 - env.data.qvel[5]))
+        torque = env.data.actuator_force
+        paid = {name: value / 0.02 / env.task.weights[name] for name, value in info["reward_terms"].items()
+                if name != "floor"}  # fmt: skip
+        assert paid["torques"] == pytest.approx((torque**2).sum(), rel=1e-5)
+        assert paid["dof_acc"] == pytest.approx((((env.data.qvel[6:] - before) / 0.02) ** 2).sum(), rel=1e-4)
+        assert paid["lin_vel_z"] == pytest.approx(velocity[2] ** 2, rel=1e-3)
+        assert sum(info["reward_terms"].values()) >= -1e-9
+
+
+def test_at_rest_it_stands_and_is_told_to_bear_its_weight() -> None:
+    env = one(**CERTAIN, command=[0, 0, 0])
+    env.reset(seed=0)
+    for _ in range(150):
+        _, reward, terminated, _, info = env.step(np.zeros(12))
+        assert not terminated
+    assert 0.53 < env.data.qpos[2] < 0.56
+    assert np.abs(env.data.qvel).max() < 0.05
+    assert np.abs(env.data.qpos[7:] - [*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2]).max() < 0.05
+    assert reward > 0.9 * 0.02 * (env.task.weights["tracking_lin_vel"] + env.task.weights["gait"])
+    assert info["velocity_error"] < 0.01
+
+
+def test_an_episode_begins_with_the_lowest_foot_on_the_floor() -> None:
+    env = one()
+    for seed in range(10):
+        env.reset(seed=seed)
+        lowest = min(env.data.geom(f"{leg}_FOOT").xpos[2] for leg in LEGS) - 0.03
+        assert lowest == pytest.approx(0, abs=1e-6)
+
+
+def test_a_trunk_on_the_ground_or_far_from_level_ends_the_episode() -> None:
+    env = one(**CERTAIN)
+    for angle, height, axis, ends in (
+        (0, 0.12, 0, False),
+        (0, 0.08, 0, True),
+        (65, 1.0, 0, False),
+        (75, 1.0, 0, True),
+        (75, 1.0, 1, True),
+        (30, 0.33, 1, True),  # 0.5245 sin 30 + 0.09 cos 30 = 0.34
+        (30, 0.36, 1, False),
+        (30, 0.10, 0, True),  # 0.07 sin 30 + 0.09 = 0.125
+        (30, 0.14, 0, False),
+    ):
+        env.reset(seed=0)
+        half = np.radians(angle) / 2
+        env.data.qpos[2:7] = [height, np.cos(half), 0, 0, 0]
+        env.data.qpos[4 + axis] = np.sin(half)
+        assert bool(env._read(np.zeros((1, 12))).terminated[0]) == ends, (angle, height, axis)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"command_every_s": 0.1, "push_every_s": 0.1, "floor": False, "weights": {"energy": 0, "feet_air_time": 1.0}},
+        {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN},
+    ],
+)
+def test_many_copies_are_each_what_one_is(options: dict) -> None:
+    """To the rounding of float32, in which the engine hands over what it measured."""
+    info = find_task("anymal-velocity", options | {"max_episode_steps": 40})
+    copies = 3
+    engine = BatchEngine(info, copies)
+    envs = [make_env(info) for _ in range(copies)]
+    found, _ = engine.reset(seed=4)
+    np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], rtol=1e-5, atol=1e-6)
+    random = np.random.default_rng(0)
+    ended = np.zeros(copies, bool)
+    ends = 0
+    for _ in range(100):
+        action = random.uniform(-2, 2, (copies, 12)).astype(np.float32)
+        found = engine.step(action)
+        for i, env in enumerate(envs):
+            wanted = (env.reset()[0], 0.0, False, False) if ended[i] else env.step(action[i])[:4]
+            np.testing.assert_allclose(found[0][i], wanted[0], rtol=1e-4, atol=1e-5)
+            assert found[1][i] == pytest.approx(wanted[1], rel=1e-3, abs=1e-5)
+            assert (found[2][i], found[3][i]) == wanted[2:]
+            ended[i] = wanted[2] or wanted[3]
+            ends += ended[i]
+    assert ends >= 3
+
+
+def test_the_engine_keeps_and_restores_everything() -> None:
+    """Commands, pushes, loads, and what comes after the next beginning."""
+    info = find_task("anymal-velocity", {"command_every_s": 0.2, "push_every_s": 0.2, "max_episode_steps": 30})
+    one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
+    one.reset(seed=0)
+    random = np.random.default_rng(0)
+    actions = random.uniform(-2, 2, (80, 4, 12)).astype(np.float32)
+    for action in actions[:20]:
+        one.step(action)
+    state = {name: np.array(value) for name, value in one.get_state().items()}
+    other.begin(7)
+    other.set_state(state)
+    commands = []
+    for action in actions[20:]:
+        for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        commands.append(one.rows["command"].copy())
+    assert len(np.unique(np.array(commands)[:, 0], axis=0)) > 5
+
+
+def test_copies_depend_on_no_other_and_on_no_number_of_them() -> None:
+    info = find_task("anymal-velocity", {"push_every_s": 0.1, "command_every_s": 0.1})
+    few, many = BatchEngine(info, 2), BatchEngine(info, 5, threads=1)
+    a, b = few.reset(seed=3)[0], many.reset(seed=3)[0]
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        action = random.uniform(-2, 2, (5, 12)).astype(np.float32)
+        np.testing.assert_array_equal(a, b[:2])
+        a, b = few.step(action[:2])[0], many.step(action)[0]
+
+
+def test_randomisation_has_the_ranges_it_is_given() -> None:
+    options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5}
+    engine = BatchEngine(find_task("anymal-velocity", options), 400)
+    engine.begin(0)
+    rows, model = engine.rows, engine.task.model
+    feet = [model.geom(f"{leg}_FOOT").id for leg in LEGS]
+    friction = rows["geom_friction"][:, feet, 0]
+    assert (friction == friction[:, :1]).all()
+    spans(friction[:, 0], 0.3, 0.9)
+    spans(rows["body_mass"][:, 1] - model.body_mass[1], -4, 4)
+    share = rows["body_mass"][:, 1] / model.body_mass[1]
+    np.testing.assert_allclose(rows["body_inertia"][:, 1], share[:, None] * model.body_inertia[1])
+    assert (rows["body_mass"][:, 2:] == model.body_mass[2:]).all()
+    strength = rows["actuator_gainprm"][:, :, 0] / 80
+    spans(strength, 0.8, 1.2)
+    np.testing.assert_allclose(rows["actuator_biasprm"][:, :, 1], -80 * strength)
+    np.testing.assert_allclose(rows["actuator_biasprm"][:, :, 2], -2 * strength)
+    assert set(rows["delay"].ravel()) == {0, 1, 2}
+    np.testing.assert_allclose(engine._batch.expanded("body_subtreemass")[:, 1], rows["body_mass"][:, 1:].sum(1))
+
+
+def test_a_load_is_what_the_simulator_makes_of_it() -> None:
+    """A copy with a load moves as a model that was made with it."""
+    env = one(**CERTAIN | {"base_mass": 5.0})
+    env.reset(seed=1)
+    model, data = env.model, mujoco.MjData(env.model)
+    assert abs(model.body_mass[1] - 26.37317) > 1
+    assert model.body_subtreemass[1] == pytest.approx(model.body_mass[1:].sum())
+    data.qpos[:], data.qvel[:], data.ctrl[:] = env.data.qpos, env.data.qvel, env.task._rest
+    env.step(np.zeros(12))
+    env.task._limited = False
+    for _ in range(4):
+        mujoco.mj_step(model, data)
+    np.testing.assert_allclose(env.data.qpos, data.qpos, atol=1e-9)
+
+
+def test_noise_has_its_amplitudes_and_only_that() -> None:
+    noisy, plain = (one(**CERTAIN | {"noise": noise}) for noise in (1.0, 0.0))
+    misses = []
+    for env in (noisy, plain):
+        env.reset(seed=0)
+    for _ in range(300):
+        misses.append(noisy.step(np.zeros(12))[0] - plain.step(np.zeros(12))[0])
+    misses = np.array(misses)
+    amplitudes = [*[0.1] * 3, *[0.2] * 3, *[0.05] * 3, *[0] * 3, *[0.01] * 12, *[1.5] * 12, *[0] * 18]
+    for values_, amplitude in zip(misses.T, amplitudes, strict=True):
+        assert np.abs(values_).max() <= amplitude + 1e-5
+        if amplitude:
+            assert values_.std() == pytest.approx(amplitude / np.sqrt(3), rel=0.15)
+
+
+def test_commands_are_drawn_held_and_drawn_again() -> None:
+    engine = BatchEngine(
+        find_task("anymal-velocity", {"command_every_s": 0.2, "standing": 0.25, "command_y": 0.5}), 300
+    )
+    engine.reset(seed=0)
+    drawn = []
+    for step in range(30):
+        if step % 10 == 0:
+            drawn.append(engine.rows["command"].copy())
+        np.testing.assert_array_equal(engine.rows["command"], drawn[-1])
+        engine.advance(np.zeros((300, 12), np.float32), np.zeros(300, bool))
+    command = np.concatenate(drawn)
+    standing = (command == 0).all(1)
+    # A command of all zeros may also come of small ones: 0.06 of 0.09.
+    assert 0.2 < standing.mean() < 0.32
+    going = command[~standing]
+    speed = np.hypot(going[:, 0], going[:, 1])
+    assert (speed[speed > 0] >= 0.2).all() and (np.abs(going[going[:, 2] != 0, 2]) >= 0.1).all()
+    for column, most in ((0, 1.0), (1, 0.5), (2, 1.0)):
+        assert 0.97 * most < np.abs(going[:, column]).max() <= most
+    assert (drawn[0] != drawn[1]).any(1).mean() > 0.85
+
+
+def test_pushes_come_when_and_as_hard_as_told() -> None:
+    engine = BatchEngine(find_task("anymal-velocity", {"push_every_s": 0.2, "push_speed": 0.7}), 200)
+    engine.reset(seed=0)
+    pushed = np.zeros((30, 200), bool)
+    blows = []
+    for step in range(30):
+        before = engine.rows["qvel"].copy()
+        engine.task.command(engine.rows, np.zeros((200, 12), np.float32))
+        blow = engine.rows["qvel"] - before
+        assert not blow[:, 2:].any()
+        pushed[step] = blow[:, :2].any(1)
+        blows.append(blow[pushed[step], :2])
+        engine.advance(np.zeros((200, 12), np.float32), np.zeros(200, bool))
+        engine.rows["step"][:] = step + 1
+    spans(np.concatenate(blows), -0.7, 0.7)
+    assert (pushed[:10].sum(0) == 1).all()
+    np.testing.assert_array_equal(pushed[10:20], pushed[:10])
+
+
+def test_an_action_arrives_as_late_as_told() -> None:
+    """What a servo is told in each of the four physics steps of an action."""
+    engine = BatchEngine(find_task("anymal-velocity", {}), 100)
+    engine.reset(seed=0)
+    rows = engine.rows
+    old = rows["target"].copy()
+    engine.task.command(rows, np.ones((100, 12), np.float32))
+    for substep in range(4):
+        new = (rows["ctrl"] != old).all(1)
+        np.testing.assert_array_equal(new, rows["delay"][:, 0] <= substep)
+        engine.task.watch(rows)
+    np.testing.assert_allclose(rows["target"] - engine.task._rest, 0.5)
+    assert set(rows["delay"].ravel()) == {0, 1, 2, 3, 4}
+
+
+def test_the_mirror_is_nearly_the_simulators() -> None:
+    """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
+    info = find_task("anymal-velocity", CERTAIN | {"base": "menagerie", "standing": 0.0})
+    mirror = find_mirror(info)
+    assert mirror is not None
+    one, other = (make_env(info).unwrapped for _ in range(2))
+    random = np.random.default_rng(0)
+    for seed in range(4):
+        one.reset(seed=seed)
+        other.reset(seed=seed)
+        w, x, y, z = one.data.qpos[3:7] = np.array([0.99, 0.05, -0.08, 0.1])  # ty: ignore
+        other.data.qpos[3:7] = [w, -x, y, -z]  # ty: ignore
+        other._rows["command"][:] = one._rows["command"] * [1, -1, -1]  # ty: ignore
+        other._rows["phase"][:] = one._rows["phase"] + np.pi  # ty: ignore
+        for _ in range(10):
+            action = random.uniform(-1, 1, 12).astype(np.float32)
+            observation, reward, *_ = one.step(action)
+            image, image_reward, *_ = other.step(mirror.action(action))
+            unlike = np.abs(observation - image).max()
+            assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
+            assert reward == pytest.approx(image_reward, abs=1e-3)
+    free = find_mirror(find_task("anymal-velocity", {"gait": "free"}))
+    assert free is not None and len(free.observation_index) == 52
+
+
+def spans(values: np.ndarray, low: float, high: float) -> None:
+    """Assert that values fill the range."""
+    margin = 0.02 * (high - low)
+    assert low <= values.min() < low + margin and high - margin < values.max() <= high
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"motor": "steam"}, "motor is 'steam'; choose limited or servo"),
+        ({"gait": "gallop"}, "gait is 'gallop'; choose trot or free"),
+        ({"action_scale": 0}, "action_scale is 0; it must be a number from 0.01 to 2"),
+        ({"floor": 1}, "floor is 1; it must be true or false"),
+        ({"weights": {"enery": 1}}, "weights has no term 'enery'; the terms are tracking_lin_vel"),
+        ({"weights": {"energy": "much"}}, "weights.energy is 'much'"),
+        ({"weights": 3}, "weights is 3; it must be a table"),
+        ({"weights": {"energy": float("nan")}}, "weights.energy is nan"),
+        ({"friction": [1, 0.5]}, "friction is .1, 0.5.; the least comes first"),
+        ({"friction": 0.8}, "friction is 0.8; it must be 2 numbers from 0 to 5"),
+        ({"command": [1, 0]}, "command is .1, 0.; it must be 3 numbers"),
+        ({"latency": 2}, "latency is 2; it must be a number from 0 to 1"),
+        ({"base_mass": -1}, "base_mass is -1"),
+        ({"push_every_s": 0}, "push_every_s is 0"),
+        ({"frictoin": [1, 1]}, "there is no option 'frictoin'; did you mean 'friction'?"),
+    ],
+)
+def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        find_task("anymal-velocity", options)
+    assert "\n" not in str(caught.value)
