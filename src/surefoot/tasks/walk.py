@@ -53,6 +53,8 @@ class Walk(PhysicsTask):
         pose: how it stands, about which actions move the joints.
     """
 
+    body: Body
+
     def __init__(
         self,
         body: str = ANYMAL,
