@@ -53,8 +53,6 @@ class Walk(PhysicsTask):
         pose: how it stands, about which actions move the joints.
     """
 
-    body: Body
-
     def __init__(
         self,
         body: str = ANYMAL,
@@ -86,11 +84,12 @@ class Walk(PhysicsTask):
         ):
             _check_number(name, value, least, most)
         self._speed, self._scale, self._fall, self._noise = speed_m_s, action_scale, fall_height, reset_noise
-        self.model, self.body, self.pose = _with_sensors(body)
+        self.model, self._parts, self.pose = _with_sensors(body)
+        self.body = self._parts
         self.frame_skip = max(1, round(_ACTION_S / self.model.opt.timestep))
         self.fields = ("qpos", "qvel", "ctrl", "sensordata", "qfrc_actuator")
         self._find_addresses()
-        count, feet = len(self.body.joints), len(self.body.feet)
+        count, feet = len(self._parts.joints), len(self._parts.feet)
         self.columns = {
             "height": 1, "turned": 4, "velocity": 3, "rate": 3, "angle": count, "joint_velocity": count,
             "torque": count, "last": count, "before": count, "contact": feet,
@@ -102,10 +101,10 @@ class Walk(PhysicsTask):
     def _find_addresses(self) -> None:
         """Look up where the body's parts stand in MuJoCo's arrays, and what it weighs and gives."""
         model = self.model
-        root = model.body(self.body.trunk).jntadr[0]
+        root = model.body(self._parts.trunk).jntadr[0]
         self._q, self._v = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
-        joints = [model.joint(name) for name in self.body.joints]
-        servos = [model.actuator(name) for name in self.body.joints]
+        joints = [model.joint(name) for name in self._parts.joints]
+        servos = [model.actuator(name) for name in self._parts.joints]
         self._joint_q = np.array([joint.qposadr[0] for joint in joints])
         self._joint_v = np.array([joint.dofadr[0] for joint in joints])
         self._ctrl = np.array([servo.id for servo in servos])
@@ -116,9 +115,9 @@ class Walk(PhysicsTask):
         strength = model.actuator_gainprm[self._ctrl, 0] * self._scale
         forces = model.actuator_forcerange[self._ctrl, 1]
         self._strength = np.maximum(np.where(model.actuator_forcelimited[self._ctrl] > 0, forces, strength), 1e-6)
-        self._weight = float(model.body_subtreemass[model.body(self.body.trunk).id] * np.linalg.norm(model.opt.gravity))
+        self._weight = float(model.body_subtreemass[model.body(self._parts.trunk).id] * np.linalg.norm(model.opt.gravity))
         self._lift = self.pose.qpos[self._q + 2] - self.pose.height_m  # the floor's own height
-        touching = [(f"touch {geom}", number) for number, foot in enumerate(self.body.feet) for geom in foot.geoms]
+        touching = [(f"touch {geom}", number) for number, foot in enumerate(self._parts.feet) for geom in foot.geoms]
         self._touch = np.array([model.sensor(name).adr[0] for name, _ in touching])
         self._touch_starts = np.flatnonzero(np.diff([-1, *(number for _, number in touching)]))
         # The trunk's own axes may lie anyhow; what counts are the world's, as the body stands, carried by the trunk.
@@ -131,7 +130,7 @@ class Walk(PhysicsTask):
     @property
     def observation_names(self) -> tuple[str, ...]:
         """What each value of the observation is, in order."""
-        axes, joints = ("x", "y", "z"), self.body.joints
+        axes, joints = ("x", "y", "z"), self._parts.joints
         return (
             "trunk height",
             *(f"gravity {axis}" for axis in axes),
@@ -140,13 +139,13 @@ class Walk(PhysicsTask):
             *(f"{joint} angle" for joint in joints),
             *(f"{joint} velocity" for joint in joints),
             *(f"{joint} last action" for joint in joints),
-            *(f"{foot.name} contact" for foot in self.body.feet),
+            *(f"{foot.name} contact" for foot in self._parts.feet),
         )
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """What each value of an action moves."""
-        return self.body.joints
+        return self._parts.joints
 
     def mirror_parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Return each joint's image (A,) and its sign (A,), and each foot's (F,); None if the body is not alike."""
@@ -155,7 +154,7 @@ class Walk(PhysicsTask):
         return None if joints is None or feet is None else (*joints, feet)
 
     def remember(self, count: int) -> Rows:
-        return {name: np.zeros((count, len(self.body.joints))) for name in ("last", "before")}
+        return {name: np.zeros((count, len(self._parts.joints))) for name in ("last", "before")}
 
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         count = len(self._joint_q)
