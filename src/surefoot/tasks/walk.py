@@ -115,7 +115,8 @@ class Walk(PhysicsTask):
         strength = model.actuator_gainprm[self._ctrl, 0] * self._scale
         forces = model.actuator_forcerange[self._ctrl, 1]
         self._strength = np.maximum(np.where(model.actuator_forcelimited[self._ctrl] > 0, forces, strength), 1e-6)
-        self._weight = float(model.body_subtreemass[model.body(self._parts.trunk).id] * np.linalg.norm(model.opt.gravity))
+        trunk = model.body(self._parts.trunk).id
+        self._weight = float(model.body_subtreemass[trunk] * np.linalg.norm(model.opt.gravity))
         self._lift = self.pose.qpos[self._q + 2] - self.pose.height_m  # the floor's own height
         touching = [(f"touch {geom}", number) for number, foot in enumerate(self._parts.feet) for geom in foot.geoms]
         self._touch = np.array([model.sensor(name).adr[0] for name, _ in touching])
@@ -150,7 +151,7 @@ class Walk(PhysicsTask):
     def mirror_parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Return each joint's image (A,) and its sign (A,), and each foot's (F,); None if the body is not alike."""
         data = standing(self.model, self.pose.qpos)
-        joints, feet = mirror_joints(data, self.body), mirror_feet(data, self.body)
+        joints, feet = mirror_joints(data, self._parts), mirror_feet(data, self._parts)
         return None if joints is None or feet is None else (*joints, feet)
 
     def remember(self, count: int) -> Rows:
