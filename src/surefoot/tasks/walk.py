@@ -9,7 +9,7 @@ import copy
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import mujoco
@@ -21,6 +21,9 @@ from surefoot.bodies.elsewhere import MENAGERIE, Loaded, Pose, load_body
 from surefoot.bodies.mirrored import mirror_feet, mirror_joints, standing
 from surefoot.bodies.scene import new_scene
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
+
+if TYPE_CHECKING:
+    from surefoot.tasks.catalogue import TaskInfo
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
@@ -228,9 +231,9 @@ class Walk(PhysicsTask):
         )
 
 
-def walk_body(options: Mapping[str, Any]) -> Body:
-    """Return the body that walks in a task of these options (`TaskInfo.options`)."""
-    return anymal_c.BODY if options.get("body", ANYMAL) == ANYMAL else _with_sensors(options["body"])[1]
+def walk_body(info: "TaskInfo") -> Body:
+    """Return the body that walks in the task `surefoot/Walk-v0` with the options of `info`."""
+    return _with_sensors(info.options.get("body", ANYMAL))[1]
 
 
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
