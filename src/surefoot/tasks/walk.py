@@ -117,7 +117,8 @@ class Walk(PhysicsTask):
         strength = model.actuator_gainprm[self._ctrl, 0] * self._scale
         forces = model.actuator_forcerange[self._ctrl, 1]
         self._strength = np.maximum(np.where(model.actuator_forcelimited[self._ctrl] > 0, forces, strength), 1e-6)
-        self._weight = float(model.body_subtreemass[model.body(self.body.trunk).id] * np.linalg.norm(model.opt.gravity))
+        weight = model.body_subtreemass[model.body(self.body.trunk).id] * np.linalg.norm(model.opt.gravity)
+        self._weight = max(float(weight), 1e-6)
         self._lift = self.pose.qpos[self._q + 2] - self.pose.height_m  # the floor's own height
         touching = [(f"touch {geom}", number) for number, foot in enumerate(self.body.feet) for geom in foot.geoms]
         self._touch = np.array([model.sensor(name).adr[0] for name, _ in touching])
