@@ -200,6 +200,7 @@ def test_wrong_statements_are_told_in_a_line(tmp_path: Path, stated: str, messag
         ("<robot/>", "it has no joints"),
         ("\x00\x01", "no model that MuJoCo can read"),
         ("<mujoco/>", "it has no joints"),
+        (walkers.biped().replace('"0.004"', '"1e-9"'), "its timestep is 1e-09 s; it must be 0.0001 or more"),
         (walkers.biped().replace('name="left_foot"', 'name="right_foot"'), "repeated name"),
         (
             walkers.biped().replace("<freejoint/>", '<joint name="rail" type="slide"/>'),
@@ -229,7 +230,7 @@ def test_wrong_sources_are_told_in_a_line(source: str, message: str) -> None:
         load_body(source)
 
 
-@pytest.mark.parametrize("model", ["../secret.xml", "/etc/passwd", "sub/../../secret.xml", "link.xml"])
+@pytest.mark.parametrize("model", ["../secret.xml", "/etc/passwd", "sub/../../secret.xml", "link.xml", "a\\u0000.xml"])
 def test_a_description_opens_nothing_outside_its_folder(tmp_path: Path, model: str) -> None:
     secret = tmp_path / "secret.xml"
     secret.write_text("my secret")

@@ -240,9 +240,9 @@ def test_a_body_whose_halves_differ_has_no_mirror(folder: Path) -> None:
 
 
 def test_the_body_can_be_asked_for(folder: Path) -> None:
-    assert walk_body({}).name == "ANYmal C"
-    options = options_of("biped.xml", folder)
-    assert walk_body(options) == env_of("biped.xml", folder).task.body
+    assert walk_body(find_task("walk")).name == "ANYmal C"
+    info = find_task("walk", options_of("biped.xml", folder))
+    assert walk_body(info) == env_of("biped.xml", folder).task.body
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ MENAGERIE = "menagerie:"
 _MODELS = (".xml", ".mjcf", ".urdf")
 _HOME = ("home", "stand", "standing", "default")
 _ALL_BITS = 2**31 - 1
+_LEAST_STEP_S = 1e-4  # 200 steps an action
 
 
 class Pose(NamedTuple):
@@ -80,7 +81,7 @@ def _find_files(source: str) -> tuple[Path, Stated]:
     """Return the model's file and what is stated of it."""
     if source.startswith(MENAGERIE):
         return _menagerie_file(source), Stated(model=source)
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.suffix.lower() not in (*_MODELS, ".toml"):
         raise InputError(
             f"body '{source}' is neither anymal-c nor menagerie:NAME nor a file that ends with .xml, .mjcf, .urdf "
@@ -136,6 +137,8 @@ def _complete(spec: mujoco.MjSpec, stated: Stated) -> Loaded:
     spec.compiler.fusestatic = False  # a foot that is fixed to its shin keeps its name
     _name_parts(spec)
     given = spec.compile()
+    if given.opt.timestep < _LEAST_STEP_S:
+        raise InputError(f"its timestep is {given.opt.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
     trunk = _free_trunk(spec, given, stated)
     joints = _known_joints(given, trunk, stated)
     angles, quat = _find_angles(given, stated), _find_quat(given, trunk, stated)
@@ -194,7 +197,8 @@ def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: Stated) -> s
 def _known_joints(model: mujoco.MjModel, trunk: str, stated: Stated) -> tuple[str, ...]:
     if stated.joints is None:
         return parts.find_joints(model, trunk)
-    known = [model.joint(j).name for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
+    hinges = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
+    known = [model.joint(j).name for j in hinges if parts.is_below(model, model.jnt_bodyid[j], trunk)]
     _check_names("joints", stated.joints, known)
     return stated.joints
 

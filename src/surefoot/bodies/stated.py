@@ -68,7 +68,10 @@ def model_beside(path: Path, model: str) -> Path:
         InputError: it lies elsewhere.
     """
     folder = path.parent.resolve()
-    found = (folder / model).resolve()
-    if not found.is_relative_to(folder):
+    try:
+        found = (folder / model).resolve()
+    except (OSError, ValueError, RuntimeError):  # a zero in its name, or links in a ring
+        found = None
+    if found is None or not found.is_relative_to(folder):
         raise InputError(f"body '{path}': the model '{model}' must lie in the same folder or below")
     return found

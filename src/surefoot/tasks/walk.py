@@ -9,7 +9,7 @@ import copy
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import mujoco
@@ -21,6 +21,9 @@ from surefoot.bodies.elsewhere import MENAGERIE, Loaded, Pose, load_body
 from surefoot.bodies.mirrored import mirror_feet, mirror_joints, standing
 from surefoot.bodies.scene import new_scene
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
+
+if TYPE_CHECKING:
+    from surefoot.tasks.catalogue import TaskInfo
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
@@ -115,8 +118,8 @@ class Walk(PhysicsTask):
         strength = model.actuator_gainprm[self._ctrl, 0] * self._scale
         forces = model.actuator_forcerange[self._ctrl, 1]
         self._strength = np.maximum(np.where(model.actuator_forcelimited[self._ctrl] > 0, forces, strength), 1e-6)
-        trunk = model.body(self._parts.trunk).id
-        self._weight = float(model.body_subtreemass[trunk] * np.linalg.norm(model.opt.gravity))
+        weight = model.body_subtreemass[model.body(self._parts.trunk).id] * np.linalg.norm(model.opt.gravity)
+        self._weight = max(float(weight), 1e-6)
         self._lift = self.pose.qpos[self._q + 2] - self.pose.height_m  # the floor's own height
         touching = [(f"touch {geom}", number) for number, foot in enumerate(self._parts.feet) for geom in foot.geoms]
         self._touch = np.array([model.sensor(name).adr[0] for name, _ in touching])
@@ -230,9 +233,9 @@ class Walk(PhysicsTask):
         )
 
 
-def walk_body(options: Mapping[str, Any]) -> Body:
-    """Return the body that walks in a task of these options (`TaskInfo.options`)."""
-    return anymal_c.BODY if options.get("body", ANYMAL) == ANYMAL else _with_sensors(options["body"])[1]
+def walk_body(info: "TaskInfo") -> Body:
+    """Return the body that walks in the task `surefoot/Walk-v0` with the options of `info`."""
+    return _with_sensors(info.options.get("body", ANYMAL))[1]
 
 
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
