@@ -41,7 +41,7 @@ def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     if first["type"].startswith("bool") and path[-1] == "bool":  # the first alternative of `Scalar`
         path.pop()
-        first["msg"] = "should be true or false, a number, a text, or a list of these"
+        first["msg"] = "should be true or false, a number, a text, or a list or table of these"
     field = _short(".".join(path))
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])

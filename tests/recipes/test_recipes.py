@@ -159,7 +159,7 @@ HOSTILE = {
     "deep option": (HEAD + f"[task_options]\nx = {'[' * 200}{']' * 200}", "task_options"),
     "deep table": (HEAD + "a" + ".a" * 5_000 + " = 1", "unknown setting"),
     "deep table of options": (HEAD + "task_options.a" + ".a" * 5_000 + " = 1", "task_options"),
-    "option with a line break": (HEAD + '[task_options]\n"a\\nb" = {}', "task_options"),
+    "option with a line break": (HEAD + '[task_options]\n"a\\nb" = {x = {}}', "task_options"),
     "network of no width": (HEAD + "[policy]\nactor = [0]", "policy.actor"),
     "enormous network": (HEAD + "[policy]\nactor = [1000000000000]", "policy.actor"),
     "too many layers": (HEAD + f"[policy]\nactor = [{'8, ' * 10_000}]", "policy.actor"),

@@ -1,0 +1,50 @@
+"""What PPO's training logs beside its losses."""
+
+import jax.numpy as jnp
+import pytest
+
+from surefoot.recipes.settings import Recipe
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.engine import Signals
+from surefoot.tasks.catalogue import find_task
+from surefoot.training.on_policy import OnPolicyLearner
+
+RECIPE = Recipe.model_validate(
+    {"task": "half-cheetah", "engine": {"copies": 3}, "ppo": {"horizon": 8, "minibatch_size": 8, "epochs": 1}}
+)
+
+
+class Telling(BatchEngine):
+    """Terms whose mean over real steps is known: a constant, and one that is there only where an episode begins."""
+
+    def interpret(self, frame, action) -> Signals:
+        started = frame[:, -1]
+        return super().interpret(frame, action)._replace(terms={"two": 2 + 5 * started, "beginning": started})
+
+
+def test_terms_of_the_reward_are_logged_over_real_steps() -> None:
+    """A copy's fifth step is the last of its episode, the sixth of the engine begins the next and is none."""
+    info = find_task("half-cheetah", {"max_episode_steps": 5})
+    learner = OnPolicyLearner(RECIPE, info, Telling(info, 3))
+    learner.start(0)
+    for _ in range(3):
+        values = learner.iterate(0.5)
+        assert {name: values[name] for name in values if name.startswith("reward/")} == {
+            "reward/beginning": 0.0,
+            "reward/two": pytest.approx(2.0),
+        }
+
+
+def test_a_tasks_own_terms_make_up_its_reward() -> None:
+    info = find_task("half-cheetah")
+    engine = BatchEngine(info, 3)
+    assert set(engine.term_names) == {"forward", "control"}
+    frame = engine.begin(0)
+    frame[:, -1] = 0
+    signals = engine.interpret(jnp.asarray(frame), jnp.ones((3, info.action_size)))
+    assert signals.terms is not None
+    assert jnp.allclose(sum(signals.terms.values()), signals.reward)
+    learner = OnPolicyLearner(RECIPE, info, engine)
+    learner.start(0)
+    values = learner.iterate(0.5)
+    assert values["reward/control"] < 0 and "reward/forward" in values
