@@ -1,0 +1,117 @@
+"""How much of MuJoCo's own speed reaches a task: `mujoco.batch` alone, the engine around it, and a whole training.
+
+    python benchmarks/physics_share.py --task anymal
+
+All three are timed in turn, several rounds, in one process, with the same number of copies. The first gets the controls
+that random actions lead to; the second is given such actions and answers with frames, and no episode ends in either;
+the third is PPO with the task's recipe, without evaluations, after its first iterations. Where a task changes the model
+on the way (`motor = "limited"`), `mujoco.batch` alone does not.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import mujoco.batch
+import numpy as np
+
+from measuring import RESULTS, busy_share, print_table, spread, told, write_results
+from surefoot.face import make_recipe
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.choose import make_engine
+from surefoot.tasks.catalogue import find_task
+from surefoot.training.on_policy import OnPolicyLearner
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="anymal")
+    parser.add_argument("--options", type=json.loads, default={}, help="the task's options, JSON")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=150, help="vector steps in each timing")
+    parser.add_argument("--output", type=Path, default=RESULTS / "physics_share.json")
+    given = parser.parse_args()
+    busy = busy_share()
+    changes = {f"task_options.{name}": value for name, value in given.options.items()}
+    recipe = make_recipe(given.task, None, changes)
+    info = find_task(recipe.task, recipe.seen_options)
+    copies = recipe.engine.copies
+    engine = BatchEngine(info, copies)
+    learner = OnPolicyLearner(recipe, info, make_engine("batch", info, copies))
+    learner.start(0)
+    for _ in range(3):  # to compile
+        learner.iterate(0.0)
+    rates: dict[str, list[float]] = {"mujoco.batch": [], "engine": [], "training": []}
+    for round in range(given.rounds):
+        rates["mujoco.batch"].append(alone(engine, given.steps, round))
+        rates["engine"].append(stepping(engine, given.steps, round))
+        rates["training"].append(training(learner, given.steps))
+    result = {
+        "task": recipe.task,
+        "task_options": recipe.task_options,
+        "copies": copies,
+        "steps_per_second": {name: spread(values) for name, values in rates.items()},
+        "of_mujoco_batch": {
+            name: spread(np.array(rates[name]) / rates["mujoco.batch"]) for name in ("engine", "training")
+        },
+    }
+    write_results(given.output, busy, result)
+    print_table(
+        f"{recipe.task}, {copies} copies",
+        ("", "steps/s", "of mujoco.batch"),
+        [
+            (name, told(values), told(result["of_mujoco_batch"][name], 2) if name != "mujoco.batch" else "")
+            for name, values in result["steps_per_second"].items()
+        ],
+    )
+
+
+def alone(engine: BatchEngine, steps: int, seed: int) -> float:
+    """Step MuJoCo's batch by itself, with the controls that random actions lead to."""
+    task = engine.task
+    random = np.random.default_rng(seed)
+    engine.begin(seed)
+    controls = []
+    for _ in range(steps):
+        engine.task.command(engine.rows, random_actions(engine, random))
+        controls.append(engine.rows["ctrl"].copy())
+    batch = mujoco.batch.Batch(task.model, engine.num_envs, 0)
+    state, ctrl = np.array(engine.get_state()["physics"]), batch.bind("ctrl")
+    batch.state[:] = state
+    began = time.perf_counter()
+    for control in controls:
+        ctrl[:] = control
+        batch.step(None, nstep=task.frame_skip)
+    return steps * engine.num_envs / (time.perf_counter() - began)
+
+
+def stepping(engine: BatchEngine, steps: int, seed: int) -> float:
+    """Step the engine with random actions; the copies do not end, as those of `alone` do not."""
+    random = np.random.default_rng(seed)
+    engine.begin(seed)
+    actions = [random_actions(engine, random) for _ in range(steps)]
+    none = np.zeros(engine.num_envs, bool)
+    began = time.perf_counter()
+    for action in actions:
+        engine.advance(action, none)
+    return steps * engine.num_envs / (time.perf_counter() - began)
+
+
+def training(learner: OnPolicyLearner, steps: int) -> float:
+    """Let PPO learn for about as many vector steps."""
+    iterations = max(1, round(steps * learner.engine.num_envs / learner.steps_per_iteration))
+    began = time.perf_counter()
+    for _ in range(iterations):
+        learner.iterate(0.0)
+    return iterations * learner.steps_per_iteration / (time.perf_counter() - began)
+
+
+def random_actions(engine: BatchEngine, random: np.random.Generator) -> np.ndarray:
+    """Draw one action for each copy, (N, A) float32."""
+    space = engine.single_action_space
+    return random.uniform(space.low, space.high, (engine.num_envs, *space.shape)).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
