@@ -119,7 +119,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
 
     @functools.cached_property
     def _interpret(self):
-        return jax.jit(lambda frame, action: self.interpret(frame, action)[:4])
+        return jax.jit(lambda frame, action: self.interpret(frame, action)._replace(terms=None))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -128,7 +128,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         del options
         frame = self.begin(seed)
         self._begun = True
-        observation = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32))[0]
+        observation = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32)).observation
         self._finished = np.zeros(self.num_envs, bool)
         return np.array(observation), {}
 
@@ -140,6 +140,6 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
         frame = self.advance(actions, self._finished)
-        observation, reward, terminated, truncated = map(np.array, self._interpret(frame, actions))
+        observation, reward, terminated, truncated = map(np.array, self._interpret(frame, actions)[:4])
         self._finished = terminated | truncated
         return observation, reward, terminated, truncated, {}
