@@ -59,7 +59,7 @@ def cross(policy: Policy, height_m: float, episodes: int) -> dict:
     while going.any():
         observation, reward, terminated, truncated, _ = engine.step(policy.predict(observation)[0])
         returns += reward * going
-        crossed |= going & task.crossed(engine.qpos)
+        crossed |= going & task.crossed(engine.rows["qpos"])
         fell |= going & terminated
         going &= ~(terminated | truncated)
     return {

@@ -77,32 +77,10 @@ def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
         ("surefoot/AnymalCStep-v0", {"lowest_step": 0.02, "step_start": 0.8, "observe_ground": True}),
     ],
 )
-def test_many_copies_are_each_what_one_is(id: str, options: dict) -> None:
+def test_many_copies_are_each_what_one_is(id: str, options: dict, assert_like_single_copies) -> None:
     """To the rounding of float32, in which the engine hands over what it measured."""
     info = find_task(id, options | {"max_episode_steps": 60})
-    copies = 3
-    engine = BatchEngine(info, copies)
-    envs = [make_env(info) for _ in range(copies)]
-    found, _ = engine.reset(seed=4)
-    np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], rtol=1e-6)
-    random = np.random.default_rng(0)
-    ended = np.zeros(copies, bool)
-    ends = 0
-    for _ in range(150):
-        action = random.uniform(-1, 1, (copies, 12)).astype(np.float32)
-        found = engine.step(action)
-        for i, env in enumerate(envs):
-            if ended[i]:
-                observation, _ = env.reset()
-                wanted = observation, 0.0, False, False
-            else:
-                wanted = env.step(action[i])[:4]
-            np.testing.assert_allclose(found[0][i], wanted[0], rtol=1e-5, atol=1e-6)
-            assert found[1][i] == pytest.approx(wanted[1], rel=1e-5, abs=1e-5)
-            assert (found[2][i], found[3][i]) == wanted[2:]
-            ended[i] = wanted[2] or wanted[3]
-            ends += ended[i]
-    assert ends >= 3
+    assert_like_single_copies(info, steps=150, first=1e-6, rtol=1e-5, atol=1e-6, reward_rtol=1e-5)
 
 
 def test_the_engine_keeps_and_restores_everything() -> None:

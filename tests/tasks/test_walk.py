@@ -149,31 +149,9 @@ def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) 
 
 
 @pytest.mark.parametrize("body", ["anymal-c", "biped.xml"])
-def test_many_copies_are_each_what_one_is(body: str, folder: Path) -> None:
+def test_many_copies_are_each_what_one_is(body: str, folder: Path, assert_like_single_copies) -> None:
     info = find_task("walk", options_of(body, folder) | {"max_episode_steps": 30})
-    copies = 3
-    engine = BatchEngine(info, copies)
-    envs = [make_env(info) for _ in range(copies)]
-    found, _ = engine.reset(seed=4)
-    np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], rtol=1e-5, atol=1e-6)
-    random = np.random.default_rng(0)
-    ended = np.zeros(copies, bool)
-    ends = 0
-    for _ in range(70):
-        action = random.uniform(-1, 1, (copies, info.action_size)).astype(np.float32)
-        found = engine.step(action)
-        for i, env in enumerate(envs):
-            if ended[i]:
-                observation, _ = env.reset()
-                wanted = observation, 0.0, False, False
-            else:
-                wanted = env.step(action[i])[:4]
-            np.testing.assert_allclose(found[0][i], wanted[0], rtol=1e-4, atol=1e-5)
-            assert found[1][i] == pytest.approx(wanted[1], rel=1e-4, abs=1e-5)
-            assert (found[2][i], found[3][i]) == wanted[2:]
-            ended[i] = wanted[2] or wanted[3]
-            ends += ended[i]
-    assert ends >= 3
+    assert_like_single_copies(info, steps=70, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-4)
 
 
 def test_the_engine_keeps_and_restores_everything() -> None:

@@ -97,20 +97,24 @@ def add_anymal_c(
     if looks:
         _add_looks(root)
     if touching == "feet and knees":
-        for leg in LEGS:
-            bodies[f"{leg}_SHANK"].add_geom(
-                name=f"{leg}_KNEE",
-                type=mujoco.mjtGeom.mjGEOM_SPHERE,
-                size=[known["knee_radius"], 0, 0],
-                contype=0,
-                conaffinity=1,
-                group=_HIDDEN,
-            )
+        _add_knees(bodies)
     for joint in JOINTS:
         servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         servo.set_to_position(kp=stiffness, kv=servo_damping)
         servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
         servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
+
+
+def _add_knees(bodies: dict[str, mujoco.MjsBody]) -> None:
+    for leg in LEGS:
+        bodies[f"{leg}_SHANK"].add_geom(
+            name=f"{leg}_KNEE",
+            type=mujoco.mjtGeom.mjGEOM_SPHERE,
+            size=[figures()["knee_radius"], 0, 0],
+            contype=0,
+            conaffinity=1,
+            group=_HIDDEN,
+        )
 
 
 def _weigh(body: mujoco.MjsBody, link: dict[str, Any]) -> None:

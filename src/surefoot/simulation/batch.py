@@ -73,11 +73,6 @@ class BatchEngine(Engine):
         """What the task sees of all copies, arrays of MuJoCo and its own, (N, ...) each; not to be changed."""
         return self._rows
 
-    @property
-    def qpos(self) -> np.ndarray:
-        """The positions of all copies, (N, nq) float64, a view that lives on."""
-        return self._rows["qpos"]
-
     def begin(self, seed: int | None) -> np.ndarray:
         self._randoms = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + copy)))

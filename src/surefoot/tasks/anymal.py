@@ -18,7 +18,7 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
-from surefoot.tasks.options import check_choice, check_number
+from surefoot.tasks.options import check_choice, check_flag, check_number
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 
 # Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
@@ -170,8 +170,7 @@ class AnymalCStep(AnymalC):
         check_number("step_length", step_length, 0.1, 100)
         if lowest_step is not None:
             check_number("lowest_step", lowest_step, 0, step_height)
-        if not isinstance(observe_ground, bool):
-            raise ValueError(f"observe_ground is {observe_ground!r}; it must be true or false")
+        check_flag("observe_ground", observe_ground)
         self.step_height_m = step_height
         self.step_start_m = step_start
         self.step_end_m = step_start + step_length
