@@ -4,8 +4,7 @@
 
 All three are timed in turn, several rounds, in one process, with the same number of copies. The first gets the controls
 that random actions lead to; the second is given such actions and answers with frames, and no episode ends in either;
-the third is PPO with the task's recipe, without evaluations, after its first iterations. Where a task changes the model
-on the way (`motor = "limited"`), `mujoco.batch` alone does not.
+the third is PPO with the task's recipe, without evaluations, after its first iterations.
 """
 
 import argparse
@@ -75,7 +74,8 @@ def alone(engine: BatchEngine, steps: int, seed: int) -> float:
     controls = []
     for _ in range(steps):
         engine.task.command(engine.rows, random_actions(engine, random))
-        controls.append(engine.rows["ctrl"].copy())
+        rows = engine.rows
+        controls.append((rows["ctrl_schedule"][:, -1] if task.scheduled else rows["ctrl"]).copy())
     batch = mujoco.batch.Batch(task.model, engine.num_envs, 0)
     state, ctrl = np.array(engine.get_state()["physics"]), batch.bind("ctrl")
     batch.state[:] = state

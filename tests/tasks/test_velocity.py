@@ -168,8 +168,9 @@ def test_copies_depend_on_no_other_and_on_no_number_of_them() -> None:
         a, b = few.step(action[:2])[0], many.step(action)[0]
 
 
-def test_randomisation_has_the_ranges_it_is_given() -> None:
-    options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5}
+@pytest.mark.parametrize("motor", ["limited", "servo"])
+def test_randomisation_has_the_ranges_it_is_given(motor: str) -> None:
+    options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5, "motor": motor}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.begin(0)
     rows, model = engine.rows, engine.task.model
@@ -181,10 +182,16 @@ def test_randomisation_has_the_ranges_it_is_given() -> None:
     share = rows["body_mass"][:, 1] / model.body_mass[1]
     np.testing.assert_allclose(rows["body_inertia"][:, 1], share[:, None] * model.body_inertia[1])
     assert (rows["body_mass"][:, 2:] == model.body_mass[2:]).all()
-    strength = rows["actuator_gainprm"][:, :, 0] / 80
+    gains, bias = rows["actuator_gainprm"], rows["actuator_biasprm"]
+    if motor == "limited":  # resistance, constant, two more, and the controller's kp, ki, kd
+        strength = gains[:, :, 4] / 80
+        np.testing.assert_allclose(gains[:, :, 6], 2 * strength)
+        assert np.ptp(gains[:, :, :4], axis=(0, 1)).max() == 0 and not bias.any()
+    else:
+        strength = gains[:, :, 0] / 80
+        np.testing.assert_allclose(bias[:, :, 1], -80 * strength)
+        np.testing.assert_allclose(bias[:, :, 2], -2 * strength)
     spans(strength, 0.8, 1.2)
-    np.testing.assert_allclose(rows["actuator_biasprm"][:, :, 1], -80 * strength)
-    np.testing.assert_allclose(rows["actuator_biasprm"][:, :, 2], -2 * strength)
     assert set(rows["delay"].ravel()) == {0, 1, 2}
     np.testing.assert_allclose(engine._batch.expanded("body_subtreemass")[:, 1], rows["body_mass"][:, 1:].sum(1))
 
@@ -267,11 +274,11 @@ def test_an_action_arrives_as_late_as_told() -> None:
     engine.reset(seed=0)
     rows = engine.rows
     old = rows["target"].copy()
-    engine.task.command(rows, np.ones((100, 12), np.float32))
+    engine.step(np.ones((100, 12), np.float32))
     for substep in range(4):
-        new = (rows["ctrl"] != old).all(1)
+        new = (rows["ctrl_schedule"][:, substep] != old).all(1)
         np.testing.assert_array_equal(new, rows["delay"][:, 0] <= substep)
-        engine.task.watch(rows)
+    np.testing.assert_array_equal(rows["ctrl"], rows["ctrl_schedule"][:, -1])
     np.testing.assert_allclose(rows["target"] - engine.task._rest, 0.5)
     assert set(rows["delay"].ravel()) == {0, 1, 2, 3, 4}
 
@@ -310,7 +317,7 @@ def spans(values: np.ndarray, low: float, high: float) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"motor": "steam"}, "motor is 'steam'; choose limited or servo"),
+        ({"motor": "steam"}, "motor is 'steam'; choose servo or limited"),
         ({"gait": "gallop"}, "gait is 'gallop'; choose trot or free"),
         ({"action_scale": 0}, "action_scale is 0; it must be a number from 0.01 to 2"),
         ({"floor": 1}, "floor is 1; it must be true or false"),

@@ -13,6 +13,7 @@ import mujoco
 from surefoot.bodies.body import Body, Foot
 
 Base = Literal["urdf", "menagerie"]
+Motor = Literal["servo", "limited"]
 Touching = Literal["feet", "feet and knees", "feet and trunk"]
 LEGS = ("LF", "RF", "LH", "RH")
 JOINTS = tuple(f"{leg}_{joint}" for leg in LEGS for joint in ("HAA", "HFE", "KFE"))
@@ -29,6 +30,8 @@ BODY = Body(
     speed_limit=7.5,
 )  # fmt: skip
 
+# Of the motors' supply; any will do, for torque and speed alone decide what it feeds.
+_VOLTAGE = 48.0
 # The groups of geoms that every viewer draws, and that none draws unless told to.
 _PICTURED, _HIDDEN = 2, 3
 # Rotations, as quaternions, that turn what stands along z to lie along an axis.
@@ -53,6 +56,7 @@ def add_anymal_c(
     armature: float = 0.0,
     touching: Touching = "feet and trunk",
     foot_contact: Literal[3, 6] = 6,
+    motor: Motor = "servo",
     looks: bool = True,
 ) -> None:
     """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
@@ -69,6 +73,8 @@ def add_anymal_c(
         armature: inertia of the rotors behind their gears, kg m^2.
         touching: what touches the ground; knees do so as spheres called "LF_KNEE" and so on, of `knee_radius`.
         foot_contact: 3 for feet that grip, 6 if they resist turning and rolling too, which takes longer.
+        motor: "servo" for up to 80 N m at any speed; "limited" for a direct-current motor behind the same limit, that
+            gives no more than 120 (1 - v / 7.5) N m at a speed v (rad/s), forwards and backwards alike.
         looks: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
     """
     known = figures()
@@ -100,9 +106,19 @@ def add_anymal_c(
         _add_knees(bodies)
     for joint in JOINTS:
         servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        servo.set_to_position(kp=stiffness, kv=servo_damping)
-        servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
-        servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
+        if motor == "limited":
+            servo.set_to_dcmotor(
+                motorconst=[0, 0],
+                resistance=0,
+                nominal=[_VOLTAGE, known["stall_torque"], known["speed_limit"]],
+                saturation=[known["torque_limit"], 0, 0],
+                controller=[stiffness, 0, servo_damping, 0, 0, _VOLTAGE],
+                ctrlspec=mujoco.mjtCtrlInput.mjINPUT_POS.value,
+            )
+        else:
+            servo.set_to_position(kp=stiffness, kv=servo_damping)
+            servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+            servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
 
 
 def _add_knees(bodies: dict[str, mujoco.MjsBody]) -> None:

@@ -56,7 +56,8 @@ class BatchEngine(Engine):
         if task.needs_contact_forces:
             self._remembered["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
         own = {field: self._batch.expand(field) for field in task.expanded}
-        self._rows = {field: self._batch.bind(field) for field in task.fields} | own | self._remembered
+        self._within = task.rows_within(num_envs)
+        self._rows = {field: self._batch.bind(field) for field in task.fields} | own | self._remembered | self._within
         self._data = mujoco.MjData(task.model)
         self._columns = np.cumsum((0, *task.columns.values(), 1, 1)).tolist()
         self._elapsed = np.zeros(num_envs, np.int64)
@@ -141,14 +142,23 @@ class BatchEngine(Engine):
         return *self._remembered, *self.task.expanded
 
     def _step(self, moving: np.ndarray | None) -> None:
-        calls, nstep = (self.task.frame_skip, 1) if self.task.watches else (1, self.task.frame_skip)
+        task = self.task
         try:
-            for _ in range(calls):
-                self._batch.step(moving, nstep=nstep)
-                if self.task.watches:
-                    self.task.watch(self._rows)
+            if not self._within:
+                self._batch.step(moving, nstep=task.frame_skip)
+                return
+            chosen = slice(None) if moving is None else moving
+            found = self._batch.rollout(
+                task.frame_skip,
+                self._rows["ctrl_schedule"][chosen] if task.scheduled else None,
+                mujoco.mjtState.mjSTATE_CTRL.value,
+                task.traced,
+                moving,
+            )
         except mujoco.batch.SimulationError as error:
             raise EngineError(f"MuJoCo stopped: {error}") from error
+        for field in task.traced:
+            self._rows[f"{field}_trace"][chosen] = found[field]
 
     def _reset(self, copies: np.ndarray) -> None:
         self._batch.reset(copies, stage=mujoco.mjtStage.mjSTAGE_NONE.value)

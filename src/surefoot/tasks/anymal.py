@@ -10,6 +10,7 @@ the same state (`reset_noise`). The observation leaves out where in the world it
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import gymnasium
@@ -40,16 +41,18 @@ class AnymalC(PhysicsTask):
     body = anymal_c.BODY
     fields = ("qpos", "qvel", "ctrl")
     frame_skip = _FRAME_SKIP
-    watches = True
+    traced = ("qpos", "qvel")
+    unseen = MappingProxyType({"looks": False})
 
     def __init__(
         self,
         base: anymal_c.Base = "urdf",
         facing: Literal["forward", "backward"] = "forward",
         contact: Contact = "pyramidal",
-        motor: Literal["servo", "limited"] = "servo",
+        motor: anymal_c.Motor = "servo",
         fall_height: float = 0.3,
         reset_noise: float = 0.05,
+        looks: bool = True,
     ) -> None:
         """Build the task.
 
@@ -57,9 +60,11 @@ class AnymalC(PhysicsTask):
             base: the base's mass and inertia, "urdf" (26.4 kg) or "menagerie" (19.2 kg).
             facing: "forward", or "backward", as in the experiment, where the robot walks with its back in front.
             contact: "pyramidal", or "elliptic" as in the experiment.
-            motor: "servo" gives up to 80 N m at any speed; "limited" ever less from 2.5 rad/s on, and nothing at 7.5.
+            motor: "servo" gives up to 80 N m at any speed; "limited" ever less from 2.5 rad/s on, nothing at 7.5, and
+                brakes beyond.
             fall_height: the base's height in metres below which it has fallen; the experiment gives 0.3 and 0.45.
             reset_noise: joint angles (rad) and velocities (m/s, rad/s) begin up to this far from rest; 0 as there.
+            looks: whether the robot has parts that are only there to be seen.
 
         Raises:
             ValueError: an option has another value.
@@ -67,15 +72,14 @@ class AnymalC(PhysicsTask):
         check_choice("base", base, anymal_c.Base)
         check_choice("contact", contact, Contact)
         check_choice("facing", facing, Literal["forward", "backward"])
-        check_choice("motor", motor, Literal["servo", "limited"])
+        check_choice("motor", motor, anymal_c.Motor)
         check_number("fall_height", fall_height, 0, 0.6)
         check_number("reset_noise", reset_noise, 0, 0.5)
+        check_flag("looks", looks)
         self._fall_height = fall_height
         self._noise = reset_noise
-        self._limited = motor == "limited"
-        self.expanded = ("actuator_forcerange",) if self._limited else ()
         spec = new_scene(_PHYSICS_STEP_S, contact)
-        anymal_c.add_anymal_c(spec, base)
+        anymal_c.add_anymal_c(spec, base, motor=motor, looks=looks)
         self._furnish(spec)
         self.model = spec.compile()
         self._start = self.model.qpos0.copy()
@@ -103,31 +107,20 @@ class AnymalC(PhysicsTask):
             *(f"{joint} velocity" for joint in anymal_c.JOINTS),
         )
 
-    def remember(self, count: int) -> Rows:
-        return {"advance": np.zeros((count, 1)), "height": np.zeros((count, 1))}
-
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         for copy in copies:
             noise = randoms[copy].uniform(-self._noise, self._noise, 30)
             rows["qpos"][copy] = self._start
             rows["qpos"][copy, 7:] += noise[:12]
             rows["qvel"][copy] = noise[12:]
-        rows["advance"][copies] = rows["height"][copies] = 0
 
     def command(self, rows: Rows, action: np.ndarray) -> None:
         rows["ctrl"][:] = action * _ACTION_SCALE + _ACTION_OFFSET
-        rows["advance"][:] = rows["height"][:] = 0
-        if self._limited:
-            limit_torque(rows)
-
-    def watch(self, rows: Rows) -> None:
-        rows["advance"] += rows["qvel"][:, :1]
-        rows["height"] += rows["qpos"][:, 2:3] - _HEIGHT_OFFSET_M
-        if self._limited:
-            limit_torque(rows)
 
     def measure(self, rows: Rows) -> Sequence[np.ndarray]:
-        return rows["qpos"][:, 2:], rows["qvel"], rows["advance"], rows["height"]
+        advance = rows["qvel_trace"][:, :, 0].sum(1, keepdims=True)
+        height = (rows["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1, keepdims=True)
+        return rows["qpos"][:, 2:], rows["qvel"], advance, height
 
     def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
         del action
@@ -219,16 +212,3 @@ class AnymalCStep(AnymalC):
 
     def _furnish(self, spec: mujoco.MjSpec) -> None:
         add_block(spec, "step", (self.step_start_m, -50, 0), (self.step_end_m, 50, self.step_height_m))
-
-
-def limit_torque(rows: Rows) -> None:
-    """Set what the motors can give at the speed they turn with: a direct-current motor's straight line, with a limit.
-
-    At a speed v (rad/s), from -80 to 80 N m, but no more than 120 (1 - v / 7.5) and no less than -120 (1 + v / 7.5).
-    """
-    known = anymal_c.figures()
-    stall, limit, bounds = known["stall_torque"], known["torque_limit"], rows["actuator_forcerange"]
-    slowing = stall / known["speed_limit"] * rows["qvel"][:, 6:]
-    # Minimum and maximum take half the time of `clip`, and this is called after every step of physics.
-    bounds[:, :, 0] = np.minimum(np.maximum(-stall - slowing, -limit), 0)
-    bounds[:, :, 1] = np.maximum(np.minimum(stall - slowing, limit), 0)

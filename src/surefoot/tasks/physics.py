@@ -1,7 +1,7 @@
 """What a task on MuJoCo is made of, for one copy or many.
 
 A task has two halves. The first runs beside the simulator, on NumPy rows, one per copy: it begins episodes, turns
-actions into controls, and keeps count of what happens between two physics steps. The second reads what was measured,
+actions into controls, and keeps count of what happened meanwhile. The second reads what was measured,
 and is pure: observation, reward by named terms, and whether a copy fell. It is given the array module to compute with,
 NumPy for a single copy (`tasks.physics_env`) or `jax.numpy`, fused with the policy, for many (`simulation.batch`).
 
@@ -40,7 +40,8 @@ class PhysicsTask(abc.ABC):
     """A task on a MuJoCo model.
 
     Its methods beside the simulator share `rows`: for N copies, the arrays of MuJoCo that `fields` and `expanded` name,
-    (N, ...) views into the simulator, and those of `remember`.
+    (N, ...) views into the simulator, those of `remember`, and for `scheduled` and `traced` tasks what happens at each
+    physics step of an action.
 
     Attributes:
         model: the MuJoCo model.
@@ -50,7 +51,10 @@ class PhysicsTask(abc.ABC):
         action_space: of one copy.
         fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
         expanded: the arrays of the model (`MjModel`) that differ from copy to copy.
-        watches: whether `watch` is called after each physics step; else only `measure` looks, after the last.
+        scheduled: whether `command` writes the controls of each physics step, rows["ctrl_schedule"],
+            (N, frame_skip, nu), and not those of all, rows["ctrl"], (N, nu).
+        traced: the fields of the state that are wanted as they were after each physics step of an action, "qpos" in
+            rows["qpos_trace"], (N, frame_skip, nq), and so on.
         rederives: whether `begin` changes masses, inertias and the like, so that what follows from them must, too.
         needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
         unseen: options with which the task moves the same but leaves out what is only there to be seen.
@@ -64,7 +68,8 @@ class PhysicsTask(abc.ABC):
     action_space: gymnasium.spaces.Box
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     expanded: tuple[str, ...] = ()
-    watches: bool = False
+    scheduled: bool = False
+    traced: tuple[str, ...] = ()
     rederives: bool = False
     needs_contact_forces: bool = False
     unseen: Mapping[str, Any] = MappingProxyType({})
@@ -74,6 +79,13 @@ class PhysicsTask(abc.ABC):
     def timestep_s(self) -> float:
         """Seconds per action."""
         return self.frame_skip * self.model.opt.timestep
+
+    def rows_within(self, count: int) -> Rows:
+        """Return room for what `count` copies do at each physics step of an action, as `scheduled` and `traced` say."""
+        widths = {"ctrl_schedule": self.model.nu} if self.scheduled else {}
+        data = mujoco.MjData(self.model)
+        widths |= {f"{field}_trace": getattr(data, field).size for field in self.traced}
+        return {name: np.zeros((count, self.frame_skip, width)) for name, width in widths.items()}
 
     def remember(self, count: int) -> Rows:
         """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
@@ -101,10 +113,6 @@ class PhysicsTask(abc.ABC):
     def command(self, rows: Rows, action: np.ndarray) -> None:
         """Turn actions (N, A), within the bounds, into controls."""
         rows["ctrl"][:] = action
-
-    def watch(self, rows: Rows) -> None:
-        """Look at all copies after a physics step; only if the task `watches`."""
-        del rows
 
     def after(self, rows: Rows) -> None:
         """Look at all copies after the last physics step of an action."""

@@ -43,6 +43,7 @@ class PhysicsEnv(gymnasium.Env):
         sources = [(self.data, field) for field in self.task.fields]
         sources += [(self.model, field) for field in self.task.expanded]
         self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.remember(1)
+        self._rows |= self.task.rows_within(1)
         self._width, self._height = _SIZE
         self._renderer: MujocoRenderer | None = None
         self._only = np.zeros(1, np.int32)
@@ -82,10 +83,12 @@ class PhysicsEnv(gymnasium.Env):
         space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
         self.task.command(self._rows, action)
-        for _ in range(self.task.frame_skip):
+        for step in range(self.task.frame_skip):
+            if self.task.scheduled:
+                self.data.ctrl[:] = self._rows["ctrl_schedule"][0, step]
             self.simulate()
-            if self.task.watches:
-                self.task.watch(self._rows)
+            for field in self.task.traced:
+                self._rows[f"{field}_trace"][0, step] = getattr(self.data, field)
         self.task.after(self._rows)
         reading = self._read(action)
         terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}

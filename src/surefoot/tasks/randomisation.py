@@ -67,7 +67,11 @@ class Variation:
         self._trunk = model.body(BODY.trunk).id
         self._mass = float(model.body_mass[self._trunk])
         self._inertia = model.body_inertia[self._trunk].copy()
-        self._gain, self._bias = model.actuator_gainprm[:, 0].copy(), model.actuator_biasprm[:, :3].copy()
+        # A servo's gain is the first of these numbers, a direct-current motor's are its controller's.
+        limited = model.actuator_gaintype[0] == int(mujoco.mjtGain.mjGAIN_DCMOTOR)
+        self._gains = slice(4, 7) if limited else slice(0, 1)
+        self._gain = model.actuator_gainprm[:, self._gains].copy()
+        self._bias = model.actuator_biasprm[:, :3].copy()
         self.expanded = (
             *("geom_friction", "body_mass", "body_inertia"),
             *("actuator_gainprm", "actuator_biasprm"),
@@ -85,7 +89,7 @@ class Variation:
         rows["body_mass"][copies, self._trunk] = self._mass * share
         rows["body_inertia"][copies, self._trunk] = self._inertia * share[:, None]
         strength = 1 + settings.motor_strength * drawn[:, 3:]
-        rows["actuator_gainprm"][copies, :, 0] = self._gain * strength
+        rows["actuator_gainprm"][copies, :, self._gains] = self._gain * strength[:, :, None]
         rows["actuator_biasprm"][copies, :, :3] = self._bias * strength[:, :, None]
         choices = int(settings.latency * self._frame_skip) + 1
         rows["delay"][copies, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)

@@ -22,7 +22,6 @@ import numpy as np
 from surefoot.bodies import anymal_c
 from surefoot.errors import suggestion
 from surefoot.tasks import velocity_robot as robot
-from surefoot.tasks.anymal import limit_torque
 from surefoot.tasks.chance import uniform
 from surefoot.tasks.commands import Commands
 from surefoot.tasks.options import check_choice, check_flag, check_number
@@ -55,14 +54,14 @@ class AnymalCVelocity(PhysicsTask):
     """The task; see the module."""
 
     frame_skip = robot.FRAME_SKIP
-    watches = True
+    scheduled = True
     rederives = True
     unseen = MappingProxyType({"looks": False})
 
     def __init__(
         self,
         base: anymal_c.Base = "urdf",
-        motor: Literal["limited", "servo"] = "limited",
+        motor: anymal_c.Motor = "limited",
         action_scale: float = 0.5,
         gait: Literal["trot", "free"] = "trot",
         gait_hz: float = 1.75,
@@ -76,7 +75,8 @@ class AnymalCVelocity(PhysicsTask):
 
         Args:
             base: the base's mass and inertia, "urdf" (26.4 kg) or "menagerie" (19.2 kg).
-            motor: "limited" gives ever less from 2.5 rad/s on, and nothing at 7.5; "servo" up to 80 N m at any speed.
+            motor: "limited" gives ever less from 2.5 rad/s on, nothing at 7.5, and brakes beyond; "servo" up to 80 N m
+                at any speed.
             action_scale: how many rad an action of 1 is.
             gait: "trot" observes a clock and rewards feet that keep to it; "free" has none.
             gait_hz: strides a second.
@@ -92,7 +92,7 @@ class AnymalCVelocity(PhysicsTask):
             TypeError: there is no such option.
         """
         check_choice("base", base, anymal_c.Base)
-        check_choice("motor", motor, Literal["limited", "servo"])
+        check_choice("motor", motor, anymal_c.Motor)
         check_number("action_scale", action_scale, 0.01, 2)
         check_choice("gait", gait, Literal["trot", "free"])
         check_number("gait_hz", gait_hz, 0.5, 5)
@@ -105,12 +105,11 @@ class AnymalCVelocity(PhysicsTask):
         self._looks_down = ground.observe_heights
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
         self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
-        self._limited = motor == "limited"
-        self.model = robot.make_model(base, looks, self._terrain)
+        self.model = robot.make_model(base, motor, looks, self._terrain)
         self._rest = robot.POSE + robot.holding_torque(self.model) / robot.STIFFNESS
         self._variation = Variation(randomisation, self.model, robot.FRAME_SKIP)
         self.fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
-        self.expanded = self._variation.expanded + (("actuator_forcerange",) if self._limited else ())
+        self.expanded = self._variation.expanded
         self._command_steps = max(1, round(self.commands.command_every_s / self.timestep_s))
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
         self._soft_range = robot.soft_range(self.model)
@@ -149,7 +148,7 @@ class AnymalCVelocity(PhysicsTask):
         )
 
     def remember(self, count: int) -> Rows:
-        widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1, "substep": 1}
+        widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1}
         widths |= {} if self._curriculum is None else self._curriculum.remembered
         kept = {name: np.zeros((count, width)) for name, width in widths.items()}
         return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
@@ -162,7 +161,7 @@ class AnymalCVelocity(PhysicsTask):
         key = np.array([randoms[copy].integers(2**32, dtype=np.uint32) for copy in copies], np.uint32)
         start = np.zeros(len(copies), np.uint32)
         rows["key"][copies], rows["step"][copies] = key, start
-        for name in (*_REMEMBERED, "up", "substep"):
+        for name in (*_REMEMBERED, "up"):
             rows[name][copies] = 0
         self._variation.begin(rows, copies, key)
         drawn = self._spread * uniform(key, _USE_OF_START, start, 18, np)
@@ -197,22 +196,11 @@ class AnymalCVelocity(PhysicsTask):
         rows["velocity_before"][:] = rows["qvel"][:, 6:]
         rows["action_before"][:] = rows["action"]
         rows["action"][:] = action
-        rows["ctrl"][:] = rows["target"]
+        before = rows["target"].copy()
         rows["target"][:] = self._rest + self._scale * rows["action"]
-        rows["substep"][:] = 0
+        arrived = np.arange(robot.FRAME_SKIP) >= rows["delay"]
+        rows["ctrl_schedule"][:] = np.where(arrived[:, :, None], rows["target"][:, None], before[:, None])
         self._variation.push(rows)
-        self._act(rows)
-
-    def watch(self, rows: Rows) -> None:
-        rows["substep"] += 1
-        if rows["substep"][0, 0] < robot.FRAME_SKIP:
-            self._act(rows)
-
-    def _act(self, rows: Rows) -> None:
-        """Tell servos what reaches them just now, and motors what they can give."""
-        np.copyto(rows["ctrl"], rows["target"], where=rows["substep"] == rows["delay"])
-        if self._limited:
-            limit_torque(rows)
 
     def after(self, rows: Rows) -> None:
         rows["step"] += 1

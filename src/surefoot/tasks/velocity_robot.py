@@ -24,13 +24,14 @@ _ARMATURE = 0.01
 _SOFT_RANGE = 0.9
 
 
-def make_model(base: anymal_c.Base, looks: bool, terrain: Terrain | None) -> mujoco.MjModel:
+def make_model(base: anymal_c.Base, motor: anymal_c.Motor, looks: bool, terrain: Terrain | None) -> mujoco.MjModel:
     """Return the robot on its ground, with the sensors that `FEET` and the others find."""
     spec = new_scene(PHYSICS_STEP_S)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     anymal_c.add_anymal_c(
         spec,
         base,
+        motor=motor,
         stiffness=STIFFNESS,
         servo_damping=DAMPING,
         joint_damping=0.0,
