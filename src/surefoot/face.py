@@ -26,6 +26,7 @@ from surefoot.training.adoption import adopted_algorithm, adopted_settings, told
 from surefoot.training.earlier import load_earlier
 from surefoot.training.loop import Outcome
 from surefoot.training.on_policy import wanted_mirror
+from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
 from surefoot.training.transfer import Transfer
 
@@ -126,6 +127,7 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     complete_info = find_task(complete.task, complete.seen_options)
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
+    practised_task(complete)  # complains of what does not fit
     wanted_mirror(complete, complete_info)
     return complete
 

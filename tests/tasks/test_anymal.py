@@ -166,7 +166,7 @@ def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
 
 def test_the_step_stands_where_it_is_told() -> None:
     env = make_env(find_task("anymal-step", {"step_height": 0.2, "step_start": 1.0, "step_length": 2.0})).unwrapped
-    block = env.model.geom("step")  # ty: ignore
+    block = env.model.geom("step 0")  # ty: ignore
     np.testing.assert_allclose(block.pos, [2.0, 0, 0.1])
     np.testing.assert_allclose(block.size[[0, 2]], [1.0, 0.1])
     flat = make_env(find_task("anymal")).unwrapped
@@ -207,6 +207,18 @@ def test_each_episode_may_have_a_step_of_its_own_and_see_it() -> None:
     assert 0.05 <= min(heights) < 0.08 and 0.12 < max(heights) <= 0.15
 
 
+def test_of_several_steps_each_is_higher_than_the_last() -> None:
+    options = {"steps": 3, "step_start": 1.0, "step_length": 2.0, "step_gap": 1.0, "lowest_step": 0.0}
+    env = make_env(find_task("anymal-step", options | {"observe_ground": True})).unwrapped
+    for seed in range(5):
+        env.reset(seed=seed)
+        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.075 for n in range(3)]  # ty: ignore
+        assert 0 <= tops[0] < tops[1] < tops[2] <= 0.15
+        env.data.qpos[:3] = 3.1, 0.0, 0.83  # ty: ignore
+        observation, *_ = env.step(np.zeros(12))
+        np.testing.assert_allclose(observation[35:], [tops[0]] * 2 + [0] * 4 + [tops[1]] * 2, rtol=1e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "task, options, message",
     [
@@ -220,6 +232,8 @@ def test_each_episode_may_have_a_step_of_its_own_and_see_it() -> None:
         ("anymal-step", {"step_height": 2}, "step_height is 2"),
         ("anymal-step", {"step_start": 0}, "step_start is 0"),
         ("anymal-step", {"lowest_step": 0.2}, "lowest_step is 0.2; it must be a number from 0 to 0.15"),
+        ("anymal-step", {"steps": 0}, "steps is 0; it must be a whole number from 1 to 20"),
+        ("anymal-step", {"step_gap": "wide"}, "step_gap is 'wide'"),
         ("anymal-step", {"observe_ground": 1}, "observe_ground is 1; it must be true or false"),
     ],
 )

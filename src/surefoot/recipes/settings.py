@@ -82,6 +82,8 @@ class Recipe(Settings):
     """A short name or a Gymnasium id."""
     task_options: dict[str, Option] = Field(default_factory=dict)
     """Keyword arguments of the task."""
+    practice_options: dict[str, Option] = Field(default_factory=dict)
+    """Further keyword arguments of the task while it is learnt; it is evaluated without them."""
     algorithm: Algorithm = "ppo"
     """The learning rule; its settings are in the table of its name, and there is no other such table."""
     seed: int = Field(0, ge=0, le=100_000)

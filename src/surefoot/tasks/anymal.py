@@ -19,7 +19,7 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
-from surefoot.tasks.options import check_choice, check_flag, check_number
+from surefoot.tasks.options import check_choice, check_flag, check_integer, check_number
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 
 # Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
@@ -134,13 +134,15 @@ class AnymalC(PhysicsTask):
 
 
 class AnymalCStep(AnymalC):
-    """The same with a step in the way, as wide as the world, to be climbed and left again."""
+    """The same with a step in the way, as wide as the world, to be climbed and left again; or with several."""
 
     def __init__(
         self,
         step_height: float = 0.15,
         step_start: float = 1.5,
         step_length: float = 4.0,
+        steps: int = 1,
+        step_gap: float = 2.0,
         lowest_step: float | None = None,
         observe_ground: bool = False,
         **options: Any,
@@ -151,7 +153,10 @@ class AnymalCStep(AnymalC):
             step_height: in metres.
             step_start: where it begins, in metres from the robot's place.
             step_length: how long it is, in metres.
-            lowest_step: if given, each episode draws its step's height between this and `step_height`.
+            steps: how many there are.
+            step_gap: from the end of one to the beginning of the next, in metres.
+            lowest_step: if given, each episode draws its steps' heights between this and `step_height`; lower ones come
+                first, so that the way becomes harder.
             observe_ground: see how high the ground is at some places in front, beyond what the experiment's robot saw.
             **options: those of `AnymalC`.
 
@@ -161,18 +166,20 @@ class AnymalCStep(AnymalC):
         check_number("step_height", step_height, 0.001, 1)
         check_number("step_start", step_start, 0.8, 100)
         check_number("step_length", step_length, 0.1, 100)
+        check_integer("steps", steps, 1, 20)
+        check_number("step_gap", step_gap, 0.1, 100)
         if lowest_step is not None:
             check_number("lowest_step", lowest_step, 0, step_height)
         check_flag("observe_ground", observe_ground)
         self.step_height_m = step_height
-        self.step_start_m = step_start
-        self.step_end_m = step_start + step_length
+        self.step_starts_m = step_start + (step_length + step_gap) * np.arange(steps)
+        self.step_ends_m = self.step_starts_m + step_length
         self._lowest_m = step_height if lowest_step is None else lowest_step
         self._sees = observe_ground
         super().__init__(**options)
-        self._block = self.model.geom("step").id
+        self._blocks = [self.model.geom(f"step {number}").id for number in range(steps)]
         if self._lowest_m < step_height:
-            self.expanded = (*self.expanded, "geom_pos")
+            self.expanded = ("geom_pos",)
         if self._sees:
             self.columns = {**self.columns, "ground": len(_LOOK_AHEAD_M)}
 
@@ -183,22 +190,23 @@ class AnymalCStep(AnymalC):
         return *super().observation_names, *seen
 
     def remember(self, count: int) -> Rows:
-        return super().remember(count) | {"step_height": np.full((count, 1), self.step_height_m)}
+        return {"step_height": np.full((count, len(self.step_starts_m)), self.step_height_m)}
 
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         super().begin(rows, copies, randoms)
         if self._lowest_m < self.step_height_m:
             for copy in copies:
-                height = randoms[copy].uniform(self._lowest_m, self.step_height_m)
-                rows["step_height"][copy] = height
-                rows["geom_pos"][copy, self._block, 2] = height - self.step_height_m / 2  # the rest is underground
+                heights = np.sort(randoms[copy].uniform(self._lowest_m, self.step_height_m, len(self._blocks)))
+                rows["step_height"][copy] = heights
+                rows["geom_pos"][copy, self._blocks, 2] = heights - self.step_height_m / 2  # the rest is underground
 
     def measure(self, rows: Rows) -> Sequence[np.ndarray]:
         measured = super().measure(rows)
         if not self._sees:
             return measured
-        places = rows["qpos"][:, :1] + _LOOK_AHEAD_M
-        return *measured, rows["step_height"] * ((self.step_start_m < places) & (places < self.step_end_m))
+        places = (rows["qpos"][:, :1] + _LOOK_AHEAD_M)[:, :, None]
+        on_step = (self.step_starts_m < places) & (places < self.step_ends_m)
+        return *measured, (rows["step_height"][:, None] * on_step).sum(2)
 
     def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
         reading = super().read(measured, action, xp)
@@ -207,8 +215,9 @@ class AnymalCStep(AnymalC):
         return reading._replace(observation=xp.concatenate([reading.observation, measured["ground"]], axis=1))
 
     def crossed(self, qpos: np.ndarray) -> np.ndarray:
-        """Tell which copies, at (N, 19) positions, have all of their trunk behind the step, (N,) bool."""
-        return qpos[:, 0] > self.step_end_m + _HALF_TRUNK_M
+        """Tell which copies, at (N, 19) positions, have all of their trunk behind the last step, (N,) bool."""
+        return qpos[:, 0] > self.step_ends_m[-1] + _HALF_TRUNK_M
 
     def _furnish(self, spec: mujoco.MjSpec) -> None:
-        add_block(spec, "step", (self.step_start_m, -50, 0), (self.step_end_m, 50, self.step_height_m))
+        for number, (start, end) in enumerate(zip(self.step_starts_m, self.step_ends_m, strict=True)):
+            add_block(spec, f"step {number}", (start, -50, 0), (end, 50, self.step_height_m))

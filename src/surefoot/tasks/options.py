@@ -17,6 +17,12 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}; it must be true or false")
 
 
+def check_integer(name: str, value: Any, least: int, most: int) -> None:
+    """Raise ValueError unless `value` is a whole number within both bounds."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+
+
 def check_number(name: str, value: Any, least: float, most: float) -> None:
     """Raise ValueError unless `value` is a number within both bounds."""
     if not _is_number(value) or not least <= value <= most:

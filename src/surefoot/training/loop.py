@@ -24,6 +24,7 @@ from surefoot.training.judge import Judge, Verdict
 from surefoot.training.keeping import Keeper
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
+from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
 from surefoot.training.search import SearchLearner
 from surefoot.training.transfer import Transfer
@@ -166,10 +167,7 @@ class _Training:
     def _make_engines(self, closing: contextlib.ExitStack) -> list[Engine]:
         """Make an engine for each sampler; each is closed with `closing`."""
         settings, samplers = self.recipe.engine, self.settings.samplers
-        info = self.info
-        if self.recipe.ars is not None and self.recipe.ars.rollout_length:
-            limit = {"max_episode_steps": self.recipe.ars.rollout_length}
-            info = find_task(self.recipe.task, self.recipe.seen_options | limit)
+        info = practised_task(self.recipe)
         threads = settings.threads or (available_cores() if samplers > 1 else 0)
         engines = []
         for number in range(samplers):
