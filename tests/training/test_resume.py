@@ -185,7 +185,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 LONG = 64 * 250
 
 
-@pytest.mark.parametrize("every_s, kills", [(0.0, 3), (0.5, 1)])
+@pytest.mark.parametrize("every_s, kills", [pytest.param(0.0, 3, marks=pytest.mark.slow), (0.5, 1)])
 def test_a_run_that_was_killed_and_resumed_ends_the_same(
     every_s, kills, uninterrupted, killed_again_and_again, tmp_path
 ):
