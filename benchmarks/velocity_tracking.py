@@ -4,7 +4,8 @@
 
 Whole episodes on fresh seeds, with everything that the task randomises, commands as the task draws them. Errors are
 means over time of absolute values, of velocity and turning rate as they are 50 times a second, the sway of the gait
-included; the first second after each new command, in which the robot gets going, and what follows a fall are left out.
+included, and of both as they are on average over a stride (0.57 s), without it; the first second after each new
+command, in which the robot gets going, and what follows a fall are left out.
 A foot's lift is the highest its sole comes over the ground between leaving it and coming down, if that takes at least
 two steps of control. Joint speeds and torques are those at the end of each step of control.
 """
@@ -25,6 +26,7 @@ from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 _SETTLING_S = 1.0
+_STRIDE_S = 4 / 7
 _PERCENTILES = (50, 90, 95, 99, 99.9, 100)
 
 
@@ -51,12 +53,14 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
     """Run one episode in each of `episodes` copies, and return what was measured as plain data."""
     engine = BatchEngine(info, episodes)
     task, rows = engine.task, engine.rows
-    settling = round(_SETTLING_S / task.timestep_s)
+    settling, stride = round(_SETTLING_S / task.timestep_s), round(_STRIDE_S / task.timestep_s)
     observation, _ = engine.reset(seed=seed)
     going, falls = np.ones(episodes, bool), np.zeros(episodes, bool)
     returns, since = np.zeros(episodes), np.zeros(episodes, int)
     command = rows["command"].copy()
     notes: dict[str, list[np.ndarray]] = {name: [] for name in ("followed", "miss", "turn", "speed", "torque", "lift")}
+    strides: list[np.ndarray] = []
+    path: list[np.ndarray] = []
     lift, up = np.zeros((episodes, 4)), np.zeros((episodes, 4), int)
     while going.any():
         observation, reward, terminated, truncated, _ = engine.step(np.asarray(policy.predict(observation)[0]))
@@ -66,6 +70,9 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
         settled = going & ~terminated & (since > settling)
         for name, value in (("followed", command), ("miss", told["velocity_error"]), ("turn", told["yaw_error"])):
             notes[name].append(value[settled].copy())
+        path.append(told["velocity"])
+        whole = going & ~terminated & (since > settling + stride)
+        strides.append((np.mean(path[-stride:], axis=0) - command)[whole])
         notes["speed"].append(np.abs(rows["qvel"][going, 6:]))
         notes["torque"].append(np.abs(rows["actuator_force"][going]))
         down = measured["touched"] > 0
@@ -77,16 +84,19 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
         falls |= going & terminated
         going &= ~(terminated | truncated)
     kept = {name: np.concatenate(values) for name, values in notes.items()}
-    return {"episodes": episodes, "falls": int(falls.sum()), "return": summarise(returns)} | _figures(kept)
+    found = {"episodes": episodes, "falls": int(falls.sum()), "return": summarise(returns)}
+    return found | _figures(kept, np.concatenate(strides))
 
 
-def _figures(kept: dict[str, np.ndarray]) -> dict[str, Any]:
+def _figures(kept: dict[str, np.ndarray], strides: np.ndarray) -> dict[str, Any]:
     known = figures()
     standing = (kept["followed"] == 0).all(1)
     return {
         "error": {
             "velocity_m_s": float(kept["miss"].mean()),
             "turning_rad_s": float(kept["turn"].mean()),
+            "velocity_over_a_stride_m_s": float(np.hypot(*strides[:, :2].T).mean()),
+            "turning_over_a_stride_rad_s": float(np.abs(strides[:, 2]).mean()),
             "velocity_when_going_m_s": float(kept["miss"][~standing].mean()),
             "turning_when_going_rad_s": float(kept["turn"][~standing].mean()),
             "velocity_when_standing_m_s": float(kept["miss"][standing].mean()) if standing.any() else None,
@@ -118,6 +128,8 @@ def _print(found: dict[str, Any]) -> None:
     rows = [
         ("velocity, mean absolute error, m/s", f"{error['velocity_m_s']:.3f}"),
         ("turning rate, mean absolute error, rad/s", f"{error['turning_rad_s']:.3f}"),
+        ("velocity, over a stride, m/s", f"{error['velocity_over_a_stride_m_s']:.3f}"),
+        ("turning rate, over a stride, rad/s", f"{error['turning_over_a_stride_rad_s']:.3f}"),
         ("falls", f"{found['falls']} of {found['episodes']}"),
         ("joint speed, 99 %, rad/s", f"{found['joint_speed_rad_s']['p99']:.2f}"),
         ("torque, 99 %, N m", f"{found['torque_n_m']['p99']:.1f}"),

@@ -226,6 +226,15 @@ def test_noise_has_its_amplitudes_and_only_that() -> None:
             assert values_.std() == pytest.approx(amplitude / np.sqrt(3), rel=0.15)
 
 
+def test_commands_may_be_told_and_follow_each_other() -> None:
+    env = one(**CERTAIN | {"command": [0.5, 0, 0, 0, 0.3, -0.2], "command_every_s": 0.1})
+    env.reset(seed=3)
+    told = [tuple(env._rows["command"][0])]
+    for _ in range(20):
+        told.append(tuple(env.step(np.zeros(12))[4]["command"]))
+    assert told == ([(0.5, 0, 0)] * 5 + [(0, 0.3, -0.2)] * 5) * 2 + [(0.5, 0, 0)]
+
+
 def test_commands_are_drawn_held_and_drawn_again() -> None:
     engine = BatchEngine(
         find_task("anymal-velocity", {"command_every_s": 0.2, "standing": 0.25, "command_y": 0.5}), 300

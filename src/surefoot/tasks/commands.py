@@ -28,19 +28,21 @@ class Commands:
     standing: float = 0.1
     """The share of commands to stand still."""
     command: Sequence[float] | None = None
-    """One command (forward, left, turn) for all time instead."""
+    """One command (forward, left, turn) for all time instead; or several, in turn, three numbers each."""
 
     def __post_init__(self) -> None:
         for name, most in (("command_x", 5), ("command_y", 5), ("command_yaw", 5), ("standing", 1)):
             check_number(name, getattr(self, name), 0, most)
         check_number("command_every_s", self.command_every_s, 0.02, 1e4)
         if self.command is not None:
-            check_numbers("command", self.command, 3, -5, 5)
+            whole = isinstance(self.command, Sequence) and len(self.command) > 3 and len(self.command) % 3 == 0
+            check_numbers("command", self.command, len(self.command) if whole else 3, -5, 5)
 
     def draw(self, key: np.ndarray, count: np.ndarray) -> np.ndarray:
         """Return the commands, (K, 3), number `count` (K,) of the episodes with these keys (K,)."""
         if self.command is not None:
-            return np.tile(np.array(self.command, float), (len(key), 1))
+            told = np.array(self.command, float).reshape(-1, 3)
+            return told[count % len(told)]
         drawn = uniform(key, _USE, count.astype(np.uint32), 4, np).astype(float)
         command = drawn[:, :3] * [self.command_x, self.command_y, self.command_yaw]
         command[np.hypot(command[:, 0], command[:, 1]) < _LEAST_SPEED, :2] = 0

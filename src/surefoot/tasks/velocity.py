@@ -263,9 +263,11 @@ class AnymalCVelocity(PhysicsTask):
     def describe(self, rows: Rows) -> dict[str, np.ndarray]:
         rotation = _rotation(rows["qpos"][:, 3:7], np)
         velocity = np.einsum("nij,ni->nj", rotation, rows["qvel"][:, :3])
-        miss = rows["followed"] - np.c_[velocity[:, :2], rows["qvel"][:, 5]]
+        achieved = np.c_[velocity[:, :2], rows["qvel"][:, 5]]
+        miss = rows["followed"] - achieved
         return {
             "command": rows["command"].copy(),
+            "velocity": achieved,
             "velocity_error": np.hypot(miss[:, 0], miss[:, 1]),
             "yaw_error": np.abs(miss[:, 2]),
         }
