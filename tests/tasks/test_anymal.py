@@ -74,6 +74,7 @@ def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
         ("surefoot/AnymalC-v0", {"contact": "elliptic", "base": "menagerie", "facing": "backward", "reset_noise": 0.2}),
         ("surefoot/AnymalC-v0", {"motor": "limited"}),
         ("surefoot/AnymalCStep-v0", {"step_height": 0.1, "step_start": 0.9}),
+        ("surefoot/AnymalCStep-v0", {"lowest_step": 0.02, "step_start": 0.8, "curriculum": True, "steps": 2}),
         ("surefoot/AnymalCStep-v0", {"lowest_step": 0.02, "step_start": 0.8, "observe_ground": True}),
     ],
 )
@@ -219,6 +220,34 @@ def test_of_several_steps_each_is_higher_than_the_last() -> None:
         np.testing.assert_allclose(observation[35:], [tops[0]] * 2 + [0] * 4 + [tops[1]] * 2, rtol=1e-5, atol=1e-9)
 
 
+def test_steps_grow_with_what_was_climbed() -> None:
+    options = {"steps": 3, "step_start": 1.0, "step_length": 2.0, "step_gap": 1.0, "lowest_step": 0.02}
+    env = make_env(find_task("anymal-step", options | {"curriculum": True, "step_height": 0.1})).unwrapped
+
+    def heights_after(x: float) -> list[float]:
+        env.data.qpos[0] = x  # ty: ignore
+        env.step(np.zeros(12))
+        env.reset()
+        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.05 for n in range(3)]  # ty: ignore
+        return np.round(tops, 6).tolist()
+
+    env.reset(seed=0)
+    assert heights_after(0.0) == [0.02, 0.03, 0.04]
+    assert heights_after(3.5) == [0.02, 0.03, 0.04], "not yet wholly behind the first"
+    assert heights_after(6.6) == [0.02, 0.03, 0.04], "behind the second"
+    assert heights_after(9.6) == [0.03, 0.04, 0.05], "behind all"
+    assert heights_after(9.6) == [0.04, 0.05, 0.06]
+    assert heights_after(3.6) == [0.03, 0.04, 0.05], "behind the first only"
+    assert heights_after(0.0) == [0.02, 0.03, 0.04], "behind none"
+    for _ in range(6):
+        last = heights_after(9.6)
+    assert last == [0.08, 0.09, 0.1]
+    first = {heights_after(9.6)[0] for _ in range(12)}
+    assert min(first) < 0.06 and max(first) <= 0.1
+    env.reset(seed=0)
+    assert heights_after(0.0) == [0.02, 0.03, 0.04], "a seed forgets the past"
+
+
 @pytest.mark.parametrize(
     "task, options, message",
     [
@@ -232,6 +261,7 @@ def test_of_several_steps_each_is_higher_than_the_last() -> None:
         ("anymal-step", {"step_height": 2}, "step_height is 2"),
         ("anymal-step", {"step_start": 0}, "step_start is 0"),
         ("anymal-step", {"lowest_step": 0.2}, "lowest_step is 0.2; it must be a number from 0 to 0.15"),
+        ("anymal-step", {"curriculum": True}, "curriculum needs a lowest_step"),
         ("anymal-step", {"steps": 0}, "steps is 0; it must be a whole number from 1 to 20"),
         ("anymal-step", {"step_gap": "wide"}, "step_gap is 'wide'"),
         ("anymal-step", {"observe_ground": 1}, "observe_ground is 1; it must be true or false"),

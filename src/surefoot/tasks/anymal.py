@@ -31,6 +31,7 @@ _SPAWN_HEIGHT_M = 0.62
 _HALF_TRUNK_M = 0.53
 # Places where the ground can be seen: from the hind feet to a good step in front of the face.
 _LOOK_AHEAD_M = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
+_RISE_M = 0.01  # from step to step of a curriculum
 _PHYSICS_STEP_S = 0.002
 _FRAME_SKIP = 5
 
@@ -144,6 +145,7 @@ class AnymalCStep(AnymalC):
         steps: int = 1,
         step_gap: float = 2.0,
         lowest_step: float | None = None,
+        curriculum: bool = False,
         observe_ground: bool = False,
         **options: Any,
     ) -> None:
@@ -157,6 +159,9 @@ class AnymalCStep(AnymalC):
             step_gap: from the end of one to the beginning of the next, in metres.
             lowest_step: if given, each episode draws its steps' heights between this and `step_height`; lower ones come
                 first, so that the way becomes harder.
+            curriculum: let each copy's steps grow from `lowest_step` on, as it learns to climb them. Each is a
+                centimetre higher than the one before; an episode begins a centimetre below the highest that the last one
+                climbed, or, if it climbed none, two centimetres lower than it; from the top, anywhere.
             observe_ground: see how high the ground is at some places in front, beyond what the experiment's robot saw.
             **options: those of `AnymalC`.
 
@@ -170,12 +175,15 @@ class AnymalCStep(AnymalC):
         check_number("step_gap", step_gap, 0.1, 100)
         if lowest_step is not None:
             check_number("lowest_step", lowest_step, 0, step_height)
+        check_flag("curriculum", curriculum)
+        if curriculum and lowest_step is None:
+            raise ValueError("curriculum needs a lowest_step to begin with")
         check_flag("observe_ground", observe_ground)
         self.step_height_m = step_height
         self.step_starts_m = step_start + (step_length + step_gap) * np.arange(steps)
         self.step_ends_m = self.step_starts_m + step_length
         self._lowest_m = step_height if lowest_step is None else lowest_step
-        self._sees = observe_ground
+        self._sees, self._grows = observe_ground, curriculum
         super().__init__(**options)
         self._blocks = [self.model.geom(f"step {number}").id for number in range(steps)]
         if self._lowest_m < step_height:
@@ -190,15 +198,37 @@ class AnymalCStep(AnymalC):
         return *super().observation_names, *seen
 
     def remember(self, count: int) -> Rows:
-        return {"step_height": np.full((count, len(self.step_starts_m)), self.step_height_m)}
+        kept = {"step_height": np.full((count, len(self.step_starts_m)), self.step_height_m)}
+        return kept | ({"farthest": np.zeros((count, 1))} if self._grows else {})
+
+    def restart(self, rows: Rows) -> None:
+        if self._grows:
+            rows["step_height"][:] = 0
+            rows["farthest"][:] = 0
 
     def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         super().begin(rows, copies, randoms)
         if self._lowest_m < self.step_height_m:
             for copy in copies:
-                heights = np.sort(randoms[copy].uniform(self._lowest_m, self.step_height_m, len(self._blocks)))
+                heights = self._draw_heights(rows, copy, randoms[copy])
                 rows["step_height"][copy] = heights
                 rows["geom_pos"][copy, self._blocks, 2] = heights - self.step_height_m / 2  # the rest is underground
+
+    def _draw_heights(self, rows: Rows, copy: int, random: np.random.Generator) -> np.ndarray:
+        count = len(self._blocks)
+        if not self._grows:
+            return np.sort(random.uniform(self._lowest_m, self.step_height_m, count))
+        before = rows["step_height"][copy]
+        climbed = before[rows["farthest"][copy, 0] > self.step_ends_m]
+        rows["farthest"][copy] = 0
+        first = climbed[-1] - _RISE_M if len(climbed) else before[0] - 2 * _RISE_M
+        if len(climbed) and climbed[-1] >= self.step_height_m:
+            first = random.uniform(self._lowest_m, self.step_height_m)
+        return np.clip(max(first, self._lowest_m) + _RISE_M * np.arange(count), None, self.step_height_m)
+
+    def after(self, rows: Rows) -> None:
+        if self._grows:
+            np.maximum(rows["farthest"], rows["qpos"][:, :1] - _HALF_TRUNK_M, out=rows["farthest"])
 
     def measure(self, rows: Rows) -> Sequence[np.ndarray]:
         measured = super().measure(rows)
