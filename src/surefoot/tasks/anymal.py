@@ -160,8 +160,8 @@ class AnymalCStep(AnymalC):
             lowest_step: if given, each episode draws its steps' heights between this and `step_height`; lower ones come
                 first, so that the way becomes harder.
             curriculum: let each copy's steps grow from `lowest_step` on, as it learns to climb them. Each is a
-                centimetre higher than the one before; an episode begins a centimetre below the highest that the last one
-                climbed, or, if it climbed none, two centimetres lower than it; from the top, anywhere.
+                centimetre higher than the one before; an episode begins a centimetre below the highest that the last
+                climbed, or, if it climbed none, two centimetres lower; from the top, anywhere.
             observe_ground: see how high the ground is at some places in front, beyond what the experiment's robot saw.
             **options: those of `AnymalC`.
 
