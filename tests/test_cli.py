@@ -277,6 +277,10 @@ def test_the_nearest_run_is_named(command, trained, capsys):
         (["evaluate", "{}", "--engine", "batsh"], "'batch'"),
         (["evaluate", "{}", "--episodes", "0"], "episodes"),
         (["evaluate", "{}", "--seed", "-1"], "seed"),
+        (["evaluate", "{}", "--task_options.healthy_rewart", "2"], "healthy_rewart"),
+        (["evaluate", "{}", "--task_options.healthy_reward"], "needs a value"),
+        (["evaluate", "{}", "--ppo.clip", "0.1"], "unexpected argument '--ppo.clip'"),
+        (["record", "{}", "--task_options.exclude_current_positions_from_observation", "false"], "has 11 numbers"),
         (["record", "{}", "--output", "new/film.avi"], ".mp4"),
         (["report", "{}", "--output", "new/curve.txt"], ".png"),
         (["resume", "{}", "--root"], "--root"),
@@ -536,6 +540,16 @@ def test_evaluate_prints_a_table_and_keeps_the_result(trained, capsys):
     out, _ = capsys.readouterr()
     assert len(out.splitlines()) == 3 and "Hopper-v5/ppo-seed0" in out
     assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 3
+
+
+def test_evaluate_with_other_options_of_the_task(trained, capsys):
+    found = []
+    for options in ([], ["--task_options.max_episode_steps", "4", "--task_options.healthy_reward=3"]):
+        assert main(["evaluate", str(trained), "--episodes", "2", "--json", *options]) == 0
+        found.append(json.loads(capsys.readouterr().out)[0])
+    assert found[0]["length"]["mean"] > 4 == found[1]["length"]["mean"]
+    assert found[1]["task_options"] == {"healthy_reward": 3, "max_episode_steps": 4}
+    assert 2.5 < found[1]["return"]["mean"] / 4 < 3.5
 
 
 def test_evaluate_as_json_equals_itself(trained, capsys):

@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"studies"}),
     frozenset({"face"}),
     frozenset({FACE}),
+    frozenset({"arguments"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

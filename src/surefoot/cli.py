@@ -7,23 +7,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from surefoot.arguments import make_parser, split_settings
 from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
-_EPILOG = """\
-any setting of a recipe can be changed on the way:
-  surefoot train half-cheetah --seed 3 --ppo.learning_rate 1e-4 --policy.actor [128,64]
-  surefoot train --settings              lists them all
-"""
 _LARGEST = 100_000_000
-
-
-class _Parser(argparse.ArgumentParser):
-    """Answers a wrong command line by one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message + f" (see '{self.prog} --help')")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    parser, commands = _make_parser()
+    parser, commands = make_parser(_COMMANDS)
     if not words:
         parser.print_help()
         return 0
@@ -69,129 +58,15 @@ def _run(words: list[str]) -> int:
     flags = [flag for action in commands[words[0]]._actions for flag in action.option_strings]
     settings: dict[str, str | None] = {}
     if words[0] == "train":
-        words, settings = _split_settings(words, flags)
+        words, settings = split_settings(words, flags)
+    elif words[0] in ("evaluate", "record"):
+        words, settings = split_settings(words, flags, "task_options.")
     given, rest = parser.parse_known_args(words)
     if rest:
         hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {words[0]} --help')"
         raise InputError(f"unexpected argument '{rest[0]}'{hint}")
     given.changes, given.flags = settings, flags
     return given.command(given)
-
-
-def _split_settings(words: list[str], flags: list[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Part the command's own arguments from the settings of a recipe, `--a.b VALUE` or `--a.b=VALUE`."""
-    own: list[str] = []
-    settings: dict[str, str | None] = {}
-    rest = words[::-1]
-    while rest:
-        word = rest.pop()
-        name, equals, value = word.partition("=")
-        if not word.startswith("--") or word == "--" or name in flags:
-            own.append(word)
-        elif equals:
-            settings[name[2:]] = value
-        else:  # None, where the value was forgotten
-            settings[name[2:]] = rest.pop() if rest and not rest[-1].startswith("--") else None
-    return own, settings
-
-
-def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(
-        prog="surefoot",
-        description="Teaches bodies with legs to walk, run and climb.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND")
-
-    def add(name: str, function, help: str, epilog: str | None = None) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=help,
-            description=help[0].upper() + help[1:] + ".",
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        command.set_defaults(command=function)
-        return command
-
-    _add_train(add("train", _train, "train a policy on a task", _EPILOG))
-    _add_resume(add("resume", _resume, "go on with a run that was stopped"))
-    _add_evaluate(add("evaluate", _evaluate, "judge policies on fresh episodes"))
-    _add_record(add("record", _record, "film a policy at work"))
-    _add_report(add("report", _report, "make a page of what runs have learnt: film, curves, gait"))
-    add("list", _list, "show tasks, recipes, engines and algorithms")
-    add("doctor", _doctor, "say what this machine has and lacks")
-    return parser, commands.choices
-
-
-def _add_train(command: argparse.ArgumentParser) -> None:
-    command.add_argument("task", nargs="?", help="a short name such as ant, or any Gymnasium id")
-    command.add_argument("--recipe", help="a recipe's name (see 'surefoot list'), or a .toml file")
-    command.add_argument("--name", help="the run's name")
-    command.add_argument(
-        "--from", dest="start_from", metavar="RUN", help="start from what a run, or a policy's file, has learnt"
-    )
-    command.add_argument("--video", action="store_true", help="record a video at the end")
-    command.add_argument("--settings", action="store_true", help="list every setting with its default and exit")
-    command.add_argument("--quiet", action="store_true", help="show only warnings")
-    _add_root(command)
-
-
-def _add_resume(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", help="a run's folder, or TASK/NAME")
-    command.add_argument("--steps", type=_whole_number, help="train until so many environment steps instead")
-    command.add_argument("--quiet", action="store_true", help="show only warnings")
-    _add_root(command)
-
-
-def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
-    command.add_argument("--episodes", type=_whole_number, default=100, help="how many (default: 100)")
-    command.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
-    command.add_argument("--engine", default="auto", help="which engine simulates (default: auto)")
-    command.add_argument("--task", help="another task of the same shape than the policy's own")
-    command.add_argument("--last", action="store_true", help="the last policy instead of the best")
-    command.add_argument("--json", action="store_true", help="print the results as JSON")
-    _add_root(command)
-
-
-def _add_record(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", help="a run's folder, TASK/NAME, or a policy file")
-    command.add_argument("--output", type=Path, help="the film, .mp4, or .webp or .gif for a short animation")
-    command.add_argument("--episodes", type=_whole_number, default=1, help="how many episodes (default: 1)")
-    command.add_argument("--seed", type=_whole_number, default=0, help="the episodes' seed (default: 0)")
-    command.add_argument("--task", help="another task of the same shape than the policy's own")
-    command.add_argument("--snapshots", action="store_true", help="film every policy kept by training.snapshot_every")
-    _add_root(command)
-
-
-def _add_report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, TASK/NAME, or a policy file")
-    command.add_argument(
-        "--output", type=Path, help="the page, .html (default: report.html in the run), or .png for curves of all runs"
-    )
-    command.add_argument("--episodes", type=_whole_number, default=50, help="how many to record (default: 50)")
-    command.add_argument("--seed", type=_whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
-    command.add_argument("--which", choices=("policy", "last"), default="policy", help="the best policy or the last")
-    command.add_argument("--no-film", action="store_true", help="make no film for the page")
-    command.add_argument("--quiet", action="store_true", help="show only the files that were written")
-    _add_root(command)
-
-
-def _add_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--root", default="runs", help="the folder of all runs (default: runs)")
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser, *_):
-        from surefoot import __version__
-
-        print(f"surefoot {__version__}")
-        parser.exit()
 
 
 def _train(given: argparse.Namespace) -> int:
@@ -265,9 +140,10 @@ def _evaluate(given: argparse.Namespace) -> int:
     from surefoot.face import evaluate
     from surefoot.reports.tables import print_evaluations
 
-    results = []
+    results, changed = [], _changed_options(given)
     for run in given.runs:
         options: dict[str, Any] = {"seed": given.seed, "engine": given.engine, "task": given.task}
+        options["task_options"] = changed
         if given.last and not os.path.isfile(run):
             options["which"] = "last"
         results.append(evaluate(run, given.episodes, root=given.root, **options))
@@ -284,7 +160,15 @@ def _record(given: argparse.Namespace) -> int:
             raise InputError(f"{name} {value}: choose {least} to {_LARGEST}")
     if given.snapshots:
         return _film_snapshots(given)
-    return _film(given.run, given.output, given.episodes, given.seed, given.root, given.task)
+    how = {"task": given.task, "options": _changed_options(given)}
+    return _film(given.run, given.output, given.episodes, given.seed, given.root, **how)
+
+
+def _changed_options(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the task that are to be other than the policy's own."""
+    from surefoot.recipes.words import parse_settings
+
+    return {name.partition(".")[2]: value for name, value in parse_settings(given.changes).items()}
 
 
 def _film_snapshots(given: argparse.Namespace) -> int:
@@ -298,11 +182,19 @@ def _film_snapshots(given: argparse.Namespace) -> int:
         raise InputError(f"'{folder.path}' has no snapshots; train with --training.snapshot_every STEPS")
     for path in policies:
         film = folder.videos / f"{path.stem}.mp4"
-        _film(str(path), film, given.episodes, given.seed, given.root, given.task)
+        _film(str(path), film, given.episodes, given.seed, given.root, given.task, _changed_options(given))
     return 0
 
 
-def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: str, task: str | None = None) -> int:
+def _film(
+    run: str | Path,
+    output: Path | None,
+    episodes: int,
+    seed: int,
+    root: str,
+    task: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> int:
     from surefoot.policies.files import load_policy
     from surefoot.reports import video
     from surefoot.runs.folder import RunFolder
@@ -319,7 +211,7 @@ def _film(run: str | Path, output: Path | None, episodes: int, seed: int, root: 
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
     path = output or default
-    info = find_policy_task(policy.task, policy.task_options, instead=task)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
     if path.suffix in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
         print(f"{path}: animation")
@@ -381,15 +273,15 @@ def _doctor(given: argparse.Namespace) -> int:
     return examine()
 
 
-def _whole_number(text: str) -> int:
-    """Read `3`, `1_000_000` or `1e6`."""
-    with contextlib.suppress(ValueError):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        if float(text).is_integer():
-            return int(float(text))
-    raise argparse.ArgumentTypeError(f"'{text[:100]}' is not a whole number")
-
+_COMMANDS = {
+    "train": _train,
+    "resume": _resume,
+    "evaluate": _evaluate,
+    "record": _record,
+    "report": _report,
+    "list": _list,
+    "doctor": _doctor,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,6 +29,7 @@ def evaluate_policy(
     engine: str = "auto",
     task: str | None = None,
     run: str = "",
+    task_options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge a policy by its mean action on episodes whose seeds no training ever used.
 
@@ -39,6 +40,7 @@ def evaluate_policy(
         engine: as in `simulation.choose.make_engine`.
         task: another task than the policy's own, of the same shape.
         run: what to call it.
+        task_options: options of the task that are to be other than the policy's own.
 
     Returns:
         Plain data: the task, the statistics of returns and lengths, falls (None where the task cannot tell), the
@@ -51,7 +53,7 @@ def evaluate_policy(
         raise InputError(f"episodes = {episodes}: choose 1 to {_MOST_EPISODES}")
     if not 0 <= seed <= 100_000_000:
         raise InputError(f"seed = {seed}: choose 0 to 100000000")
-    info = find_policy_task(policy.task, policy.task_options, instead=task)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(
             f"the policy observes {policy.observation_size} and acts by {policy.action_size} numbers; task "
@@ -79,7 +81,7 @@ def evaluate_policy(
 
 
 def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
-    """Judge the policy of a run, as `evaluate_policy`, and keep the result in its evaluation.json.
+    """Judge the policy of a run, as `evaluate_policy`; on its own task, keep the result in the run's evaluation.json.
 
     Args:
         folder: the run.
@@ -100,5 +102,6 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
         "training_steps": rows[-1]["step"] if rows else 0,
         "training_seconds": rows[-1]["seconds"] if rows else 0.0,
     }
-    atomic_write(folder.evaluation, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    if not options.get("task") and not options.get("task_options"):
+        atomic_write(folder.evaluation, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     return result

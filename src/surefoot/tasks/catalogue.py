@@ -151,25 +151,28 @@ def _find(name: str, options: str) -> TaskInfo:
         env.close()
 
 
-def find_policy_task(name: str, options: dict[str, Any], instead: str | None = None) -> TaskInfo:
+def find_policy_task(
+    name: str, options: dict[str, Any], instead: str | None = None, changes: dict[str, Any] | None = None
+) -> TaskInfo:
     """Return what is known of the task that a policy's file names, or of another, seen in the same way.
 
     Args:
         name: the task in the file.
         options: its options there.
         instead: another task, named by a person.
+        changes: options that are to be other than those.
 
     Raises:
         InputError: as `find_task`; or finding it would import a module, which nobody but a person may ask for.
     """
     if instead:
-        return find_task(instead, only_view(options))
+        return find_task(instead, only_view(options) | (changes or {}))
     module, colon, _ = name.partition(":")
     if colon and module not in sys.modules:
         raise InputError(
             f"the policy's task '{name}' would import the module '{module}'; if you trust it, name the task"
         )
-    return find_task(name, options)
+    return find_task(name, options | (changes or {}))
 
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
