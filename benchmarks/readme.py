@@ -32,6 +32,12 @@ LEARNING = (
     ("pendulum-ppo", "PPO", "Pendulum-v1, untuned"),
     ("lunar-lander-ppo", "PPO", "LunarLanderContinuous-v3, untuned"),
 )
+# Policies in front of a step: file, and how they were trained.
+CROSSING = (
+    ("anymal-flat-on-steps", "on the flat only"),
+    ("anymal-step-from-scratch", "on steps, from scratch"),
+    ("anymal-step", "on the flat, then on steps"),
+)
 
 
 def main() -> int:
@@ -71,6 +77,9 @@ def tables() -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_learning(*entry) for entry in LEARNING if _path(entry[0]).exists()]
+    lines += ["", *_crossing()]
+    if _path("anymal-velocity").exists():
+        lines += ["", *_tracking()]
     if _path("ppo_throughput").exists():
         lines += ["", *_throughput()]
     if _path("off_policy_throughput").exists():
@@ -97,6 +106,38 @@ def _learning(name: str, algorithm: str, label: str) -> str:
         f"[`{result['command']}`](results/{name}.json)",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _crossing() -> list[str]:
+    results = {label: json.loads(_path(name).read_text()) for name, label in CROSSING if _path(name).exists()}
+    heights = sorted({trial["step_height_m"] for result in results.values() for trial in result["trials"]})
+    lines = [
+        "ANYmal C with a step in its way: of 100 fresh episodes, how many cross it without a fall, and their return:",
+        "",
+        "| trained | steps, millions | " + " | ".join(f"{100 * height:g} cm" for height in heights) + " |",
+        "|---|---|" + "---|" * len(heights),
+    ]
+    for label, result in results.items():
+        trials = {trial["step_height_m"]: trial for trial in result["trials"]}
+        told = [trials.get(height) for height in heights]
+        cells = [f"{trial['crossed']} ({trial['return']['mean']:,.0f})" if trial else "" for trial in told]
+        lines.append(f"| {label} | {result['trained']['steps'] / 1e6:.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _tracking() -> list[str]:
+    result = json.loads(_path("anymal-velocity").read_text())
+    error, speed, torque = result["error"], result["joint_speed_rad_s"], result["torque_n_m"]
+    now, stride = (error[f"velocity{kind}_m_s"] for kind in ("", "_over_a_stride"))
+    turning, stride_turning = (error[f"turning{kind}_rad_s"] for kind in ("", "_over_a_stride"))
+    return [
+        f"ANYmal C follows commands of up to 1 m/s, drawn anew every 10 s, in {result['episodes']} fresh episodes of "
+        "20 s with pushes, noise, latency and changed loads, friction and motors, after "
+        f"{result['trained']['steps'] / 1e6:.1f} M steps: off by {now:.3f} m/s and {turning:.3f} rad/s from moment to "
+        f"moment, by {stride:.3f} m/s and {stride_turning:.3f} rad/s on average over a stride; {result['falls']} falls; "
+        f"99 % of joint speeds under {speed['p99']:.1f} rad/s, of torques under {torque['p99']:.0f} N m; feet lifted "
+        f"{100 * result['foot_lift_m']['p50']:.0f} cm ([`{result['command']}`](results/anymal-velocity.json)).",
+    ]
 
 
 def _throughput() -> list[str]:
