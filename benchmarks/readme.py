@@ -129,12 +129,13 @@ def _tracking() -> list[str]:
     result = json.loads(_path("anymal-velocity").read_text())
     error, speed, torque = result["error"], result["joint_speed_rad_s"], result["torque_n_m"]
     now, stride = (error[f"velocity{kind}_m_s"] for kind in ("", "_over_a_stride"))
+    falls = result["falls"]
     turning, stride_turning = (error[f"turning{kind}_rad_s"] for kind in ("", "_over_a_stride"))
     return [
         f"ANYmal C follows commands of up to 1 m/s, drawn anew every 10 s, in {result['episodes']} fresh episodes of "
         "20 s with pushes, noise, latency and changed loads, friction and motors, after "
         f"{result['trained']['steps'] / 1e6:.1f} M steps: off by {now:.3f} m/s and {turning:.3f} rad/s from moment to "
-        f"moment, by {stride:.3f} m/s and {stride_turning:.3f} rad/s on average over a stride; {result['falls']} falls; "
+        f"moment, by {stride:.3f} m/s and {stride_turning:.3f} rad/s on average over a stride; falls: {falls}; "
         f"99 % of joint speeds under {speed['p99']:.1f} rad/s, of torques under {torque['p99']:.0f} N m; feet lifted "
         f"{100 * result['foot_lift_m']['p50']:.0f} cm ([`{result['command']}`](results/anymal-velocity.json)).",
     ]
