@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # File, algorithm, what to call it; in the order in which they are shown.
 LEARNING = (
-    ("anymal-ppo-6036", "PPO", "ANYmal C until 6,036 and 1 fall of 100, motors limited"),
+    ("anymal-ppo-6036", "PPO", "ANYmal C until 6,500 and 1 fall of 100, motors limited"),
     ("anymal-ppo", "PPO", "ANYmal C, motors limited"),
     ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's first seed"),
     ("anymal-velocity-ppo", "PPO", "ANYmal C follows commands"),
