@@ -102,7 +102,7 @@ def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
     np.testing.assert_array_equal(many.action(observations[:, 0, :4]), one.action(observations[:, 0, :4]))
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
 def test_a_policy_takes_its_view_along(tmp_path: Path, algorithm: str) -> None:
     small: dict[str, object] = {
         "training.steps": 512,
