@@ -111,7 +111,11 @@ def _learning(name: str, algorithm: str, label: str) -> str:
 
 
 def _crossing() -> list[str]:
-    results = {label: json.loads(_path(name).read_text()) for name, label in CROSSING if _path(name).exists()}
+    results = {
+        f"[{label}](results/{name}.json)": json.loads(_path(name).read_text())
+        for name, label in CROSSING
+        if _path(name).exists()
+    }
     heights = sorted({trial["step_height_m"] for result in results.values() for trial in result["trials"]})
     lines = [
         "ANYmal C with a step in its way: of 100 fresh episodes, how many cross it without a fall, and their return:",
@@ -138,8 +142,9 @@ def _tracking() -> list[str]:
         "20 s with pushes, noise, latency and changed loads, friction and motors, after "
         f"{result['trained']['steps'] / 1e6:.1f} M steps: off by {now:.3f} m/s and {turning:.3f} rad/s from moment to "
         f"moment, by {stride:.3f} m/s and {stride_turning:.3f} rad/s on average over a stride; falls: {falls}; "
-        f"99 % of joint speeds under {speed['p99']:.1f} rad/s, of torques under {torque['p99']:.0f} N m; feet lifted "
-        f"{100 * result['foot_lift_m']['p50']:.0f} cm ([`{result['command']}`](results/anymal-velocity.json)).",
+        f"99 % of joint speeds under {speed['p99'] + 0.005:.2f} rad/s, of torques under {torque['p99'] + 0.5:.0f} N m; "
+        f"feet lifted {100 * result['foot_lift_m']['p50']:.0f} cm "
+        f"([`{result['command']}`](results/anymal-velocity.json)).",
     ]
 
 

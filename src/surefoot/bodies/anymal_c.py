@@ -105,20 +105,25 @@ def add_anymal_c(
     if touching == "feet and knees":
         _add_knees(bodies)
     for joint in JOINTS:
-        servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        if motor == "limited":
-            servo.set_to_dcmotor(
-                motorconst=[0, 0],
-                resistance=0,
-                nominal=[_VOLTAGE, known["stall_torque"], known["speed_limit"]],
-                saturation=[known["torque_limit"], 0, 0],
-                controller=[stiffness, 0, servo_damping, 0, 0, _VOLTAGE],
-                ctrlspec=mujoco.mjtCtrlInput.mjINPUT_POS.value,
-            )
-        else:
-            servo.set_to_position(kp=stiffness, kv=servo_damping)
-            servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
-            servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
+        _add_servo(spec, joint, stiffness, servo_damping, motor)
+
+
+def _add_servo(spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float, motor: Motor) -> None:
+    known = figures()
+    servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    if motor == "limited":
+        servo.set_to_dcmotor(
+            motorconst=[0, 0],
+            resistance=0,
+            nominal=[_VOLTAGE, known["stall_torque"], known["speed_limit"]],
+            saturation=[known["torque_limit"], 0, 0],
+            controller=[stiffness, 0, damping, 0, 0, _VOLTAGE],
+            ctrlspec=mujoco.mjtCtrlInput.mjINPUT_POS.value,
+        )
+    else:
+        servo.set_to_position(kp=stiffness, kv=damping)
+        servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
 
 
 def _add_knees(bodies: dict[str, mujoco.MjsBody]) -> None:

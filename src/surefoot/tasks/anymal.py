@@ -198,7 +198,8 @@ class AnymalCStep(AnymalC):
         return *super().observation_names, *seen
 
     def remember(self, count: int) -> Rows:
-        kept = {"step_height": np.full((count, len(self.step_starts_m)), self.step_height_m)}
+        height = np.zeros if self._grows else np.ones
+        kept = {"step_height": self.step_height_m * height((count, len(self.step_starts_m)))}
         return kept | ({"farthest": np.zeros((count, 1))} if self._grows else {})
 
     def restart(self, rows: Rows) -> None:

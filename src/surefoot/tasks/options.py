@@ -1,8 +1,11 @@
 """Checks of what a person gives as a task's options; each answers in one line."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
+
+from surefoot.errors import suggestion
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
@@ -34,6 +37,18 @@ def check_numbers(name: str, value: Any, count: int, least: float, most: float) 
     fits = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == count
     if not fits or not all(_is_number(one) and least <= one <= most for one in value):
         raise ValueError(f"{name} is {value!r}; it must be {count} numbers from {least:g} to {most:g}")
+
+
+def sorted_options(options: Mapping[str, Any], *kinds: type) -> list[Any]:
+    """Make one of each dataclass from those of the options that are its fields; TypeError for one that is of none."""
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    for name in options:
+        if name not in names:
+            raise TypeError(f"there is no option '{name}'" + suggestion(name, names))
+    return [
+        kind(**{field.name: options[field.name] for field in dataclasses.fields(kind) if field.name in options})
+        for kind in kinds
+    ]
 
 
 def _is_number(value: Any) -> bool:

@@ -11,7 +11,6 @@ By default a clock is observed whose beat a trot should follow; training then fi
 Feet and knees touch the ground. The trunk need not, for an episode ends as soon as it would.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,11 +19,10 @@ import gymnasium
 import numpy as np
 
 from surefoot.bodies import anymal_c
-from surefoot.errors import suggestion
 from surefoot.tasks import velocity_robot as robot
 from surefoot.tasks.chance import uniform
 from surefoot.tasks.commands import Commands
-from surefoot.tasks.options import check_choice, check_flag, check_number
+from surefoot.tasks.options import check_choice, check_flag, check_number, sorted_options
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 from surefoot.tasks.randomisation import Randomisation, Variation
 from surefoot.tasks.reward_terms import Moment, merged_weights, weighted_terms
@@ -99,7 +97,7 @@ class AnymalCVelocity(PhysicsTask):
         check_number("start_spread", start_spread, 0, 1)
         check_flag("floor", floor)
         check_flag("looks", looks)
-        self.commands, randomisation, ground = _sorted_options(options, Commands, Randomisation, TerrainSettings)
+        self.commands, randomisation, ground = sorted_options(options, Commands, Randomisation, TerrainSettings)
         self._terrain = None if ground.terrain == "flat" else Terrain(ground.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, ground.level)
         self._looks_down = ground.observe_heights
@@ -113,8 +111,7 @@ class AnymalCVelocity(PhysicsTask):
         self._command_steps = max(1, round(self.commands.command_every_s / self.timestep_s))
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
         self._soft_range = robot.soft_range(self.model)
-        known = anymal_c.figures()
-        self._limits = known["torque_limit"], known["speed_limit"]
+        self._limits = tuple(anymal_c.figures()[name] for name in ("torque_limit", "speed_limit"))
         self._lay_out(randomisation.noise)
 
     def _lay_out(self, noise: float) -> None:
@@ -124,8 +121,7 @@ class AnymalCVelocity(PhysicsTask):
             self.columns["under_trunk"] = len(_UNDER)
         if self._looks_down:
             self.columns["scan"] = len(_SCAN)
-        size = len(self.observation_names)
-        scan = len(_SCAN) if self._looks_down else 0
+        size, scan = len(self.observation_names), len(_SCAN) if self._looks_down else 0
         amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[_HEIGHT_NOISE] * scan]
         self._noise_scale = noise * np.array(amplitudes, np.float32)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -326,20 +322,9 @@ class AnymalCVelocity(PhysicsTask):
         if not self._noise_scale.any():
             return exact
         high, low, step = (measured["chance"][:, i].astype(xp.uint32) for i in range(3))
-        key = high * np.uint32(0x10000) + low
-        return exact + self._noise_scale * uniform(key, _USE_OF_NOISE, step, exact.shape[1], xp)
-
-
-def _sorted_options(options: Mapping[str, Any], *kinds: type) -> list[Any]:
-    """Make one of each dataclass from those of the options that are its fields."""
-    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
-    for name in options:
-        if name not in names:
-            raise TypeError(f"there is no option '{name}'" + suggestion(name, names))
-    return [
-        kind(**{field.name: options[field.name] for field in dataclasses.fields(kind) if field.name in options})
-        for kind in kinds
-    ]
+        return exact + self._noise_scale * uniform(
+            high * np.uint32(0x10000) + low, _USE_OF_NOISE, step, exact.shape[1], xp
+        )
 
 
 def _rotation(quat: Any, xp: Any) -> Any:
