@@ -227,14 +227,17 @@ EVERY = {"training__evaluate_every": ITERATION}
 
 
 def test_solved_means_confirmed(folder, tmp_path, monkeypatch):
-    # Reached thrice: once not confirmed, once missed by a hair, then confirmed.
-    counts = stub_evaluations(monkeypatch, [50, 120, 99.9, 130, 101], [80, 99.9, 100])
-    outcome = train(tmp_path, **EVERY, training__stop_at_return=100, training__confirm_episodes=7)
+    # Reached thrice: once refuted by the first quarter, once missed by a hair after the last, then confirmed.
+    confirmation = [80, 110, 95, 97, 94, 130, 80, 90, 102]
+    counts = stub_evaluations(monkeypatch, [50, 120, 99.9, 130, 101], confirmation)
+    outcome = train(tmp_path, **EVERY, training__stop_at_return=100, training__confirm_episodes=10)
     assert outcome.reason == "solved" and outcome.counters.solved
     assert outcome.counters.steps == 5 * ITERATION
-    assert counts == [2, 2, 7, 2, 2, 7, 2, 7]
+    assert counts == [2, *(2, 3), 2, *(2, 3, 3, 3, 1), *(2, 3, 3, 3, 1)]
     rows = [row for row in read_metrics(folder.metrics) if "evaluation/return" in row]
-    assert [row.get("evaluation/confirmed_return") for row in rows] == [None, 80, None, 99.9, 100]
+    means = [None, 80, None, (3 * (110 + 95 + 97) + 93) / 10, (3 * (130 + 80 + 90) + 101) / 10]
+    assert [row.get("evaluation/confirmed_return") for row in rows] == means
+    assert [row.get("evaluation/confirmed_episodes") for row in rows] == [None, 3, None, 10, 10]
     assert load_policy(folder.policy_file).origin["steps"] == 5 * ITERATION, "the one that was confirmed"
     assert loop.resume(folder, Watcher()).reason == "solved"
 
@@ -246,8 +249,9 @@ def test_never_confirmed_is_not_solved(tmp_path, monkeypatch):
 
 
 def test_who_falls_too_often_has_not_solved_it(folder, tmp_path, monkeypatch):
-    # In turn: fell while reaching it, fell while confirming it, and neither too often.
-    counts = stub_evaluations(monkeypatch, [150, 140, 130], [135, 120], falls=[1, 0, 2, 0, 1])
+    # In turn: fell while reaching it, fell too often while confirming it, and neither too often.
+    confirmation = [135, 135, 120, 120, 120, 120]
+    counts = stub_evaluations(monkeypatch, [150, 140, 130], confirmation, falls=[1, 0, 1, 1, 0, 0, 1, 0, 0])
     outcome = train(
         tmp_path,
         **EVERY,
@@ -256,7 +260,7 @@ def test_who_falls_too_often_has_not_solved_it(folder, tmp_path, monkeypatch):
         training__stop_at_falls=0.1,
     )
     assert outcome.reason == "solved"
-    assert counts == [2, 2, 10, 2, 10]
+    assert counts == [2, 2, *(3, 3), 2, *(3, 3, 3, 1)]
     rows = [row for row in read_metrics(folder.metrics) if "evaluation/return" in row]
     assert [row.get("evaluation/confirmed_falls") for row in rows] == [None, 2, 1]
     assert load_policy(folder.policy_file).origin["steps"] == 3 * ITERATION, "the one that was confirmed"

@@ -58,7 +58,7 @@ class TrainingSettings(Settings):
     stop_at_return: float | None = None
     """End once the policy is this good: when an evaluation reaches it, and `confirm_episodes` fresh episodes do too."""
     confirm_episodes: int = Field(100, ge=1, le=10_000)
-    """Episodes that must confirm `stop_at_return`."""
+    """Episodes that must confirm `stop_at_return`, in quarters: if they fall short so far, the rest is spared."""
     stop_at_falls: float = Field(1.0, ge=0, le=1)
     """The largest share of falls with which `stop_at_return` counts as reached, and as confirmed."""
     snapshot_every: int = Field(0, ge=0)

@@ -44,6 +44,16 @@ class Episodes:
     falls: np.ndarray | None
     seconds: float
 
+    def __add__(self, more: "Episodes") -> "Episodes":
+        """Return these episodes and then those."""
+        falls = None if self.falls is None or more.falls is None else np.concatenate([self.falls, more.falls])
+        parts = (np.concatenate(pair) for pair in zip(self._arrays, more._arrays, strict=True))
+        return Episodes(*parts, falls, self.seconds + more.seconds)
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.returns, self.lengths, self.terminated
+
 
 class Evaluator:
     """Copies of a task kept ready to run whole episodes.

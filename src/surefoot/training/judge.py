@@ -1,6 +1,7 @@
 """Judging the policy of a training on the way: at once, or beside the learner in a thread of its own."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -12,6 +13,9 @@ from surefoot.recipes.settings import Recipe
 from surefoot.simulation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
 from surefoot.tasks.catalogue import TaskInfo
 
+# Fewer than lie between the first seeds of two uses.
+_SEEDS_OF_A_USE = 200_000_000
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Verdict:
@@ -21,8 +25,8 @@ class Verdict:
         policy: which policy it judged.
         step: environment steps it had been trained for.
         mean: its mean return.
-        confirmed: that of the episodes that were to confirm `stop_at_return`, or None if there were none, or too many
-            of them ended in a fall.
+        confirmed: that of the episodes that were to confirm `stop_at_return`, as far as they went; None if there were
+            none, or too many of them ended in a fall.
         values: what to log.
     """
 
@@ -61,7 +65,8 @@ class Judge:
             EngineError: a simulator failed.
         """
         settings = self._recipe.training
-        episodes = self._run(policy, settings.evaluation_episodes, SELECTION_SEEDS, number)
+        count = settings.evaluation_episodes
+        episodes = self._run(policy, count, count, SELECTION_SEEDS + number * count % _SEEDS_OF_A_USE)
         if episodes is None:
             return None
         if not np.isfinite(episodes.returns).all():
@@ -69,10 +74,11 @@ class Judge:
             raise NonFiniteError("a return of an evaluation is not finite", found)
         mean, values, confirmed = float(episodes.returns.mean()), _describe(episodes), None
         if settings.stop_at_return is not None and mean >= settings.stop_at_return and self._stands(episodes):
-            more = self._run(policy, settings.confirm_episodes, CONFIRMATION_SEEDS, number)
+            more = self._confirm(policy, number, settings.stop_at_return)
             if more is None:
                 return None
             values["evaluation/confirmed_return"] = float(more.returns.mean())
+            values["evaluation/confirmed_episodes"] = len(more.returns)
             if more.falls is not None:
                 values["evaluation/confirmed_falls"] = int(np.sum(more.falls))
             confirmed = values["evaluation/confirmed_return"] if self._stands(more) else None
@@ -108,17 +114,35 @@ class Judge:
         for evaluator in self._evaluators.values():
             evaluator.close()
 
+    def _confirm(self, policy: Policy, number: int, goal: float) -> Episodes | None:
+        """Run the episodes that are to confirm, or as many quarters of them as it takes to fall short of the goal."""
+        settings = self._recipe.training
+        all_in_all = settings.confirm_episodes
+        quarter = math.ceil(all_in_all / 4)
+        so_far: Episodes | None = None
+        for first in range(0, all_in_all, quarter):
+            count = min(quarter, all_in_all - first)
+            seed = CONFIRMATION_SEEDS + number * all_in_all % _SEEDS_OF_A_USE + first
+            part = self._run(policy, quarter, count, seed)
+            if part is None:
+                return None
+            so_far = part if so_far is None else so_far + part
+            fallen = 0 if so_far.falls is None else so_far.falls.sum()
+            if so_far.returns.mean() < goal or fallen > settings.stop_at_falls * all_in_all:
+                break
+        return so_far
+
     def _stands(self, episodes: Episodes) -> bool:
         """Tell whether few enough of the episodes ended in a fall."""
         return episodes.falls is None or float(np.mean(episodes.falls)) <= self._recipe.training.stop_at_falls
 
-    def _run(self, policy: Policy, episodes: int, first_seed: int, number: int) -> Episodes | None:
-        if episodes not in self._evaluators:
-            self._evaluators[episodes] = Evaluator(
-                self._engine, self._info, episodes, policy.settings, self._recipe.engine.threads, policy.mirror
+    def _run(self, policy: Policy, prepared: int, episodes: int, seed: int) -> Episodes | None:
+        """Run `episodes` episodes on copies that were made for `prepared` of them; None if broken off."""
+        if prepared not in self._evaluators:
+            self._evaluators[prepared] = Evaluator(
+                self._engine, self._info, prepared, policy.settings, self._recipe.engine.threads, policy.mirror
             )
-        seed = first_seed + number * episodes % 200_000_000
-        return self._evaluators[episodes].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
+        return self._evaluators[prepared].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
 
 
 def _describe(episodes: Episodes) -> dict[str, float]:
