@@ -40,6 +40,8 @@ CROSSING = (
     ("anymal-step-from-scratch", "on steps, from scratch"),
     ("anymal-step", "on the flat, then on steps"),
 )
+# Joints as they are called in the body, and in the experiment.
+JOINTS = (("LF_HAA", "shoulder, opening"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
 
 
 def main() -> int:
@@ -80,6 +82,8 @@ def tables() -> str:
     ]
     lines += [_learning(*entry) for entry in LEARNING if _path(entry[0]).exists()]
     lines += ["", *_crossing()]
+    if _path("anymal-gait").exists():
+        lines += ["", *_joints()]
     if _path("anymal-velocity").exists():
         lines += ["", *_tracking()]
     if _path("ppo_throughput").exists():
@@ -128,6 +132,28 @@ def _crossing() -> list[str]:
         told = [trials.get(height) for height in heights]
         cells = [f"{trial['crossed']} ({trial['return']['mean']:,.0f})" if trial else "" for trial in told]
         lines.append(f"| {label} | {result['trained']['steps'] / 1e6:.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _joints() -> list[str]:
+    """Tell what the experiment of 2023 told: a shoulder and an elbow, before and after; and what their motors do."""
+    result = json.loads(_path("anymal-gait").read_text())
+    before, after = result["before"]["joints"], result["after"]["joints"]
+    lines = [
+        f"The left fore leg of [the ANYmal C that runs](results/anymal-ppo.safetensors) in {result['episodes']} fresh "
+        f"episodes, degrees from its stance ([`surefoot report`](results/anymal-gait.json)):",
+        "",
+        "| joint | untrained, mean ± sd | trained, mean ± sd | torque, peak | speed, peak |",
+        "|---|---|---|---|---|",
+    ]
+    for joint, name in JOINTS:
+        angles = [f"{one['mean_deg']:.1f} ± {one['sd_deg']:.1f}" for one in (before[joint], after[joint])]
+        motor = after[joint]
+        peaks = [
+            f"{motor['torque_peak_nm']:.0f} of {motor['torque_limit_nm']:g} N m",
+            f"{motor['speed_peak_rad_s']:.1f} rad/s",
+        ]
+        lines.append(f"| {name} | " + " | ".join([*angles, *peaks]) + " |")
     return lines
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from surefoot.algorithms import ars
-from surefoot.errors import InputError
+from surefoot.errors import InputError, RunError
 from surefoot.face import load, train_recipe
 from surefoot.recipes.files import default_recipe
 from surefoot.recipes.settings import Recipe, replaced
@@ -21,6 +21,7 @@ from surefoot.settings import validate
 from surefoot.simulation.choose import make_engine
 from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
 from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.loop import resume
 from surefoot.training.progress import Progress
 from surefoot.training.search import SearchLearner
@@ -168,6 +169,35 @@ def test_earlier_weights_are_taken_up(tmp_path):
     weights = [np.asarray(policy.parameters["actor"][0]["weight"]) for policy in policies]
     assert np.any(weights[0])
     np.testing.assert_allclose(*weights, atol=1e-6)
+
+
+def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
+    options = {"max_episode_steps": 20}
+    few: dict[str, Any] = {"task_options": options, "ars__top_directions": None, "training__steps": 160}
+    recipe = make_recipe("ant", **few, ars__symmetry="equivariant", engine__copies=8)
+    info = find_task("ant", options)
+    mirror = known_mirror(info, "")
+    learner = start(recipe, info)
+    state, directions = ars.draw(learner._state, recipe.search)
+    returns, *_ = learner._try(state, directions, jnp.ones(()))
+    # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
+    weights = ars.candidates(state, directions, jnp.array([3]), jnp.ones(()), recipe.search)
+    policy = learner.policy()
+    policy.parameters["actor"] = jax.tree.map(lambda x: np.asarray(x[0]), weights)
+    assert policy.mirror is not None
+    assert returns[3] == pytest.approx(run_episodes(policy, "batch", info, 8, 7).returns[3], rel=1e-4)
+    policy.mirror = None
+    assert returns[3] != pytest.approx(run_episodes(policy, "batch", info, 8, 7).returns[3], rel=1e-4)
+    learner.engine.close()
+
+    run = train_recipe(recipe, "run", tmp_path).folder
+    kept = load(run.policy / "last.safetensors")
+    x = np.random.default_rng(0).normal(size=(20, info.observation_size)).astype(np.float32)
+    action = kept.predict(x)[0]
+    assert np.abs(action).max() > 1e-3
+    np.testing.assert_allclose(kept.predict(np.asarray(mirror.observation(x)))[0], mirror.action(action), atol=1e-6)
+    with pytest.raises(RunError, match=r"its mirror image too there, no mirror image here \(ars.symmetry\)"):
+        train_recipe(make_recipe("ant", **few, training__start_from="ant/run"), "again", tmp_path)
 
 
 @pytest.mark.parametrize(

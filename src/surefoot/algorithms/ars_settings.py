@@ -34,5 +34,9 @@ class ARSSettings(Settings):
     """Each step's reward is clipped to plus and minus this while searching; 0: it is not."""
     statistics: Literal["iteration", "step"] = "iteration"
     """When what was observed enters the normaliser: after each iteration, or at once (`turing2020`)."""
+    symmetry: Literal["none", "equivariant"] = "none"
+    """What is made of left and right being alike, for tasks whose mirror image is known. equivariant: the policy
+    averages its answers to an observation and to its image, so that it is symmetric whatever the weights; of those of a
+    linear policy only half still count."""
     variance_floor: float = Field(0.0, ge=0)
     """The least variance that observations are divided by the root of."""

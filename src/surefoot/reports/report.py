@@ -27,9 +27,10 @@ from surefoot.reports.measures import (
     measure_joints,
     measure_returns,
 )
-from surefoot.reports.page import Story, write_page
+from surefoot.reports.page import write_page
 from surefoot.reports.pictures import picture_path, save_picture
 from surefoot.reports.recording import Episode, Recording, record_episodes, untrained
+from surefoot.reports.story import Story
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import versions

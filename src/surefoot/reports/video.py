@@ -97,11 +97,9 @@ def record(
         with write_mp4(path, fps) as send:
             for moment in _play(policy, scene.env, seed):
                 if moment.step % every == 0:
+                    label = info.name if episodes == 1 else f"{info.name}, episode {moment.episode + 1}"
                     picture = scene.picture()
-                    if caption:
-                        label = info.name if episodes == 1 else f"{info.name}, episode {moment.episode + 1}"
-                        picture = _captioned(picture, label, moment, scene.fps)
-                    send(np.asarray(picture))
+                    send(np.asarray(_captioned(picture, label, moment, scene.fps) if caption else picture))
                     frames += 1
                     if progress is not None:
                         progress(frames)
@@ -109,15 +107,7 @@ def record(
                     whole.append(moment)
                 if frames >= wanted or (seconds is None and len(whole) == episodes):
                     break
-    shown = whole or [moment]
-    return {
-        "return": float(np.mean([one.total for one in shown])),
-        "length": float(np.mean([one.length for one in shown])),
-        "episodes": len(whole),
-        "path": str(path),
-        "frames": frames,
-        "fps": fps,
-    }
+    return _means(whole or [moment]) | {"episodes": len(whole), "path": str(path), "frames": frames, "fps": fps}
 
 
 def still(
@@ -272,6 +262,13 @@ def _play(policy: Actor, env: gymnasium.Env, seed: int) -> Iterator[_Moment]:
             yield moment
             step += 1
         episode += 1
+
+
+def _means(ends: Sequence[_Moment]) -> dict[str, Any]:
+    return {
+        "return": float(np.mean([one.total for one in ends])),
+        "length": float(np.mean([one.length for one in ends])),
+    }
 
 
 def _captioned(picture: Image.Image, label: str, moment: _Moment, fps: float) -> Image.Image:

@@ -47,12 +47,13 @@ class Episodes:
     def __add__(self, more: "Episodes") -> "Episodes":
         """Return these episodes and then those."""
         falls = None if self.falls is None or more.falls is None else np.concatenate([self.falls, more.falls])
-        parts = (np.concatenate(pair) for pair in zip(self._arrays, more._arrays, strict=True))
-        return Episodes(*parts, falls, self.seconds + more.seconds)
-
-    @property
-    def _arrays(self) -> tuple[np.ndarray, ...]:
-        return self.returns, self.lengths, self.terminated
+        return Episodes(
+            np.concatenate([self.returns, more.returns]),
+            np.concatenate([self.lengths, more.lengths]),
+            np.concatenate([self.terminated, more.terminated]),
+            falls,
+            self.seconds + more.seconds,
+        )
 
 
 class Evaluator:

@@ -36,8 +36,8 @@ def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) 
         if "squashed" in (policy["mean"], own.policy.mean) and policy["mean"] != "linear":
             policy["mean"] = "squashed" if own.sac is not None else "tanh"  # which act alike but for exploration
     adopted = {f"policy.{name}": value for name, value in policy.items()}
-    if own.ppo is not None and earlier.equivariant != is_equivariant(own):
-        adopted["ppo.symmetry"] = "equivariant" if earlier.equivariant else "none"
+    if (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
+        adopted[f"{own.algorithm}.symmetry"] = "equivariant" if earlier.equivariant else "none"
     repeat, history = read_view(earlier.options)
     adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{HISTORY}": history}
     return {name: value for name, value in adopted.items() if name not in changes}

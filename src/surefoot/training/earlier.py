@@ -39,7 +39,7 @@ class Earlier:
         policy: the shape of the networks.
         arrays: the algorithm's state, `flatten_tree`ed; of a mere policy, `parameters` and `normaliser`.
         acting: under which name the networks that act are among the arrays.
-        equivariant: whether the policy acts through its mirror image too, as `ppo.symmetry = "equivariant"` has it.
+        equivariant: whether the policy acts through its mirror image too, by `ppo.symmetry` or `ars.symmetry`.
         parameter_sigma: the scale that weight noise had come to, if there was any.
     """
 
@@ -90,7 +90,7 @@ class Earlier:
 
 def is_equivariant(recipe: Recipe) -> bool:
     """Tell whether a run's policy acts through its mirror image too."""
-    return recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
+    return any(part is not None and part.symmetry == "equivariant" for part in (recipe.ppo, recipe.ars))
 
 
 def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> Earlier:

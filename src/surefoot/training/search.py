@@ -12,6 +12,7 @@ import numpy as np
 from surefoot.algorithms import ars
 from surefoot.algorithms.schedules import scheduled
 from surefoot.errors import NonFiniteError
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Layer, Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy, act
@@ -19,6 +20,7 @@ from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.symmetry import known_mirror
 from surefoot.tasks.wrappers import wrapped_reward
 from surefoot.training.snapshot import snapshot
 from surefoot.training.transfer import Transfer, with_stored_count
@@ -50,7 +52,10 @@ class SearchLearner:
         self.steps_per_iteration = 0
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
-        self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info))
+        self._mirror = None
+        if recipe.search.symmetry != "none":
+            self._mirror = known_mirror(info, f"ars.symmetry = '{recipe.search.symmetry}'")
+        self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info, self._mirror))
         self._fresh: np.ndarray | None = None  # the first frame of episodes that have just begun
         self._kept: dict[str, Any] = {}
 
@@ -108,7 +113,7 @@ class SearchLearner:
     def policy(self) -> Policy:
         """Return the policy as it is now."""
         normaliser = ars.effective(self._state.normaliser, self._settings)
-        return snapshot(self._recipe, self.info, self._state.parameters, normaliser)
+        return snapshot(self._recipe, self.info, self._state.parameters, normaliser, self._mirror)
 
     @property
     def restores_episodes(self) -> bool:
@@ -199,7 +204,17 @@ class SearchLearner:
 
 
 def _step(
-    interpret, recipe: Recipe, info: TaskInfo, weights, normaliser, seen, frame, previous, going, resting
+    interpret,
+    recipe: Recipe,
+    info: TaskInfo,
+    mirror: Mirror | None,
+    weights,
+    normaliser,
+    seen,
+    frame,
+    previous,
+    going,
+    resting,
 ) -> tuple[Normaliser, jax.Array]:
     """One moment of all copies in one compiled call: read the frame, note it, decide.
 
@@ -213,7 +228,7 @@ def _step(
     if policy.normalise_observations:
         seen = merge(seen, signals.observation, (~resting & ~finished).astype(jnp.float32))
     used = ars.effective(seen if settings.statistics == "step" else normaliser, settings)
-    decide = jax.vmap(functools.partial(_decide, policy, info, used))
+    decide = jax.vmap(functools.partial(_decide, policy, info, mirror, used))
     action = decide(weights, signals.observation)
     reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, ~going, previous[:, :-3])
     if settings.reward_clip:
@@ -222,7 +237,9 @@ def _step(
     return seen, jnp.concatenate([action, flags], axis=1)
 
 
-def _decide(policy: PolicySettings, info: TaskInfo, normaliser: Normaliser, actor, observation) -> jax.Array:
+def _decide(
+    policy: PolicySettings, info: TaskInfo, mirror: Mirror | None, normaliser: Normaliser, actor, observation
+) -> jax.Array:
     """Answer one observation (D,) by one candidate's actor with an action (A,) in the task's units."""
     parameters = Parameters(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size))
-    return act(policy, info.action_low, info.action_high, parameters, normaliser, observation, None)
+    return act(policy, info.action_low, info.action_high, parameters, normaliser, observation, None, mirror)

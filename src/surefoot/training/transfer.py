@@ -21,20 +21,17 @@ from surefoot.algorithms.ddpg import DDPGState
 from surefoot.algorithms.ppo import PPOState
 from surefoot.errors import RunError
 from surefoot.files import atomic_write
-from surefoot.policies.columns import Columns
 from surefoot.policies.networks import Parameters
 from surefoot.policies.normaliser import Normaliser
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import flatten_tree, unflatten_tree
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.columns import Names, find_names
-from surefoot.training.earlier import Earlier, is_equivariant
+from surefoot.tasks.columns import find_names
+from surefoot.training.earlier import Earlier
+from surefoot.training.fitting import check_actions, check_networks, listed, match_columns, names_there, shown
 
 # PPO's statistics of returns count for no more than so many steps, that a task that pays more is soon followed.
 _MOST_RETURNS = 100_000.0
-# Settings of the networks in which two runs may differ and yet have the same actor.
-_FREE = ("critic", "observation_clip", "mean", "std", "initial_std", "final_std", "std_schedule", "minimum_std")
-_MOST_NAMED = 4
 _ORDER = ("policy", "normaliser", "optimiser", "critic", "noise scale", "replay")
 
 
@@ -72,9 +69,9 @@ class Transfer:
         self._recipe = recipe
         self._whole = earlier.recipe is not None and earlier.algorithm == recipe.algorithm
         check_networks(earlier, recipe)
-        here, there = find_names(info), _names_there(earlier, info)
-        self._notes = list(_check_actions(earlier, info, there, here))
-        self.columns, self._by, self._new, self._dropped = _match(earlier, info, there, here)
+        here, there = find_names(info), names_there(earlier, info)
+        self._notes = list(check_actions(earlier, info, there, here))
+        self.columns, self._by, self._new, self._dropped = match_columns(earlier, info, there, here)
         self.parts: dict[str, Part] = {}
         self.parameter_sigma: float | None = None
 
@@ -222,7 +219,7 @@ class Transfer:
             for name in ("policy.critic", "wrappers.reward_scale", *names):
                 there, here = _setting(self.earlier.recipe, name), _setting(self._recipe, name)
                 if there != here:
-                    reason = f"{name} is {_shown(there)} there, {_shown(here)} here"
+                    reason = f"{name} is {shown(there)} there, {shown(here)} here"
         taken = not reason
         self.parts["critic"] = Part(taken, reason or "with its targets" * (self._recipe.ppo is None))
         if self._whole:
@@ -257,39 +254,10 @@ class Transfer:
     def _note_policy(self) -> None:
         kept = int((~self.columns.new).sum())
         how = "by their names" if self._by == "name" else "in their order"
-        new = f"; {len(self._new)} new: {_listed(self._new)}" if self._new else ""
-        dropped = f"; {len(self._dropped)} no more: {_listed(self._dropped)}" if self._dropped else ""
+        new = f"; {len(self._new)} new: {listed(self._new)}" if self._new else ""
+        dropped = f"; {len(self._dropped)} no more: {listed(self._dropped)}" if self._dropped else ""
         text = f"sees {kept} values as before ({how}){new}{dropped}"
         self.parts["policy"] = Part(True, text)
-
-
-def check_networks(earlier: Earlier, recipe: Recipe) -> None:
-    """Make sure that the new actor has the form of the earlier one, and acts alike.
-
-    Raises:
-        RunError: it has not; names both.
-    """
-    there, here = earlier.policy, recipe.policy
-    different = [
-        name for name in type(here).model_fields if name not in _FREE and getattr(there, name) != getattr(here, name)
-    ]
-    # Without exploration, what is squashed is what is brought within bounds by tanh.
-    if (there.mean == "linear") != (here.mean == "linear"):
-        different.append("mean")
-    if (there.std == "network") != (here.std == "network"):
-        different.append("std")
-    if earlier.equivariant != is_equivariant(recipe):
-        forms = ("its mirror image too", "no mirror image")
-        there, here = forms if earlier.equivariant else forms[::-1]
-        raise RunError(
-            f"cannot start from '{earlier.source}': it acts through {there} there, {here} here (ppo.symmetry)"
-        )
-    if different:
-        name = different[0]
-        raise RunError(
-            f"cannot start from '{earlier.source}': policy.{name} is {_shown(getattr(there, name))} there, "
-            f"{_shown(getattr(here, name))} here; the networks must be of one form"
-        )
 
 
 def with_stored_count(state: Any, arrays: Any, prefix: str) -> Any:
@@ -300,44 +268,6 @@ def with_stored_count(state: Any, arrays: Any, prefix: str) -> Any:
     return state._replace(normaliser=state.normaliser._replace(count=jnp.zeros(count.shape)))
 
 
-def _names_there(earlier: Earlier, info: TaskInfo) -> Names:
-    """Find the names of what the earlier policy saw and did."""
-    task = earlier.find_task()
-    if task is None or (task.observation_size, task.action_size) != (earlier.observation_size, earlier.action_size):
-        return Names(None, None)
-    return find_names(task)
-
-
-def _check_actions(earlier: Earlier, info: TaskInfo, there: Names, here: Names) -> Iterator[str]:
-    """Make sure that there are as many actions as before, and yield what else is to be said of them."""
-    if earlier.action_size != info.action_size:
-        raise RunError(
-            f"cannot start from '{earlier.source}': it acts by {earlier.action_size} values, '{info.name}' by "
-            f"{info.action_size}"
-        )
-    if there.action and here.action and there.action != here.action:
-        yield f"note: actions are taken in their order: {_listed(there.action)} are now {_listed(here.action)}"
-
-
-def _match(earlier: Earlier, info: TaskInfo, there: Names, here: Names) -> tuple[Columns, str, list[str], list[str]]:
-    """Find each observation value among the earlier ones; also by what, and the names of new ones and of lost ones."""
-    if there.observation and here.observation:
-        columns = Columns.by_name(there.observation, here.observation)
-        if columns.new.all():
-            raise RunError(
-                f"cannot start from '{earlier.source}': nothing that it sees is among what '{info.name}' shows"
-            )
-        new = [here.observation[place] for place in np.flatnonzero(columns.new)]
-        return columns, "name", new, [there.observation[place] for place in columns.dropped]
-    if earlier.observation_size != info.observation_size:
-        nameless = info.name if not here.observation else earlier.task
-        raise RunError(
-            f"cannot start from '{earlier.source}': it sees {earlier.observation_size} values, '{info.name}' shows "
-            f"{info.observation_size}, and '{nameless}' does not name its own"
-        )
-    return Columns.by_position(info.observation_size), "position", [], []
-
-
 def _setting(recipe: Recipe, dotted: str) -> Any:
     value: Any = recipe
     for name in dotted.split("."):
@@ -345,14 +275,5 @@ def _setting(recipe: Recipe, dotted: str) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
-    return repr(list(value) if isinstance(value, tuple) else value)
-
-
 def _said(part: Part) -> str:
     return ("taken over" if part.taken else "not taken over") + (f": {part.detail}" if part.detail else "")
-
-
-def _listed(names: Any) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
