@@ -56,9 +56,11 @@ class TrainingSettings(Settings):
     evaluation_episodes: int = Field(20, ge=1, le=10_000)
     """Episodes of each such evaluation, with seeds of their own."""
     stop_at_return: float | None = None
-    """End once the policy is this good: when an evaluation reaches it, and `confirm_episodes` fresh episodes do too."""
+    """End once the policy is this good: when an evaluation comes to it or within its own standard error of it, and
+    `confirm_episodes` fresh episodes come to it."""
     confirm_episodes: int = Field(100, ge=1, le=10_000)
-    """Episodes that must confirm `stop_at_return`, in quarters: if they fall short so far, the rest is spared."""
+    """Episodes that must confirm `stop_at_return`, in quarters: if they fall short so far, by more than their standard
+    error, the rest is spared."""
     stop_at_falls: float = Field(1.0, ge=0, le=1)
     """The largest share of falls with which `stop_at_return` counts as reached, and as confirmed."""
     snapshot_every: int = Field(0, ge=0)

@@ -73,8 +73,9 @@ class Judge:
             found = {"returns": episodes.returns, "lengths": episodes.lengths}
             raise NonFiniteError("a return of an evaluation is not finite", found)
         mean, values, confirmed = float(episodes.returns.mean()), _describe(episodes), None
-        if settings.stop_at_return is not None and mean >= settings.stop_at_return and self._stands(episodes):
-            more = self._confirm(policy, number, settings.stop_at_return)
+        goal = settings.stop_at_return
+        if goal is not None and _may_reach(episodes, goal) and self._stands(episodes):
+            more = self._confirm(policy, number, goal)
             if more is None:
                 return None
             values["evaluation/confirmed_return"] = float(more.returns.mean())
@@ -128,7 +129,7 @@ class Judge:
                 return None
             so_far = part if so_far is None else so_far + part
             fallen = 0 if so_far.falls is None else so_far.falls.sum()
-            if so_far.returns.mean() < goal or fallen > settings.stop_at_falls * all_in_all:
+            if not _may_reach(so_far, goal) or fallen > settings.stop_at_falls * all_in_all:
                 break
         return so_far
 
@@ -143,6 +144,12 @@ class Judge:
                 self._engine, self._info, prepared, policy.settings, self._recipe.engine.threads, policy.mirror
             )
         return self._evaluators[prepared].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
+
+
+def _may_reach(episodes: Episodes, goal: float) -> bool:
+    """Tell whether a mean return of `goal` is within a standard error of what was found, or below."""
+    error = episodes.returns.std() / math.sqrt(len(episodes.returns))
+    return episodes.returns.mean() + error >= goal
 
 
 def _describe(episodes: Episodes) -> dict[str, float]:
