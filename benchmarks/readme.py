@@ -141,7 +141,7 @@ def _joints() -> list[str]:
     before, after = result["before"]["joints"], result["after"]["joints"]
     lines = [
         f"The left fore leg of [the ANYmal C that runs](results/anymal-ppo.safetensors) in {result['episodes']} fresh "
-        f"episodes, degrees from its stance ([`surefoot report`](results/anymal-gait.json)):",
+        f"episodes, degrees ([`{result['command']}`](results/anymal-gait.json)):",
         "",
         "| joint | untrained, mean ± sd | trained, mean ± sd | torque, peak | speed, peak |",
         "|---|---|---|---|---|",
@@ -151,7 +151,7 @@ def _joints() -> list[str]:
         motor = after[joint]
         peaks = [
             f"{motor['torque_peak_nm']:.0f} of {motor['torque_limit_nm']:g} N m",
-            f"{motor['speed_peak_rad_s']:.1f} rad/s",
+            f"{motor['speed_peak_rad_s']:.1f} of {motor['speed_limit_rad_s']:g} rad/s",
         ]
         lines.append(f"| {name} | " + " | ".join([*angles, *peaks]) + " |")
     return lines
