@@ -28,6 +28,8 @@ LEARNING = (
     ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
+    ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
+    ("bipedal-walker-hardcore-ppo", "PPO", "BipedalWalkerHardcore-v3, `envpool`, 8 M steps, one busy core"),
     ("ant-td3", "TD3", "Ant-v5, 1 M steps, one core"),
     ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
     ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
