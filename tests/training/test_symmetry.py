@@ -65,7 +65,7 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
 
 
 def test_without_a_symmetry_nothing_is_said_of_it(tmp_path: Path) -> None:
-    folder = train_recipe(make_recipe(), "run", tmp_path).folder
+    folder = train_recipe(make_recipe(ppo__symmetry="none"), "run", tmp_path).folder
     updates = [row for row in read_metrics(folder.metrics) if "loss/policy" in row]
     assert all(set(METRICS) <= row.keys() and "loss/symmetry" not in row for row in updates)
     assert load_policy(folder.policy / "last.safetensors").mirror is None
