@@ -18,6 +18,13 @@ from measuring import RESULTS, busy_share, print_table, run_child, spread, told,
 
 TASK = "half-cheetah"
 PARTS = ("simulation", "policy", "update")
+_SETTINGS: dict[str, Any] = {
+    "engine__name": "batch",
+    # One short evaluation comes after the last step, and is not timed.
+    "training__evaluate_every": 10**12,
+    "training__evaluation_episodes": 1,
+    "training__stop_at_return": None,
+}
 
 
 def main() -> None:
@@ -55,14 +62,7 @@ def _alternate(steps: int) -> dict[str, Any]:
 
     recipe = default_recipe(TASK)
     info, copies, horizon = find_task(TASK), recipe.engine.copies, recipe.ppo.horizon
-    settings = {
-        "engine__name": "batch",
-        "training__steps": steps,
-        # One short evaluation comes after the last step, and is not timed.
-        "training__evaluate_every": 10**12,
-        "training__evaluation_episodes": 1,
-        "training__stop_at_return": None,
-    }
+    settings = _SETTINGS | {"training__steps": steps}
     engine = make_engine("batch", info, copies, recipe.engine.threads)
     engine.begin(0)
     shape = (horizon, copies, info.action_size)

@@ -61,8 +61,7 @@ def record(
 ) -> dict[str, Any]:
     """Film the deterministic policy into an MP4 file (H.264, yuv420p), at the speed of the simulated clock.
 
-    The file appears under its name only when it is whole. Episode i starts from seed + i, as in an
-    evaluation.
+    The file appears under its name only when it is whole. Episode i starts from seed + i, as in an evaluation.
 
     Args:
         policy: what acts.
