@@ -132,6 +132,7 @@ class Paper:
         self.settings = settings
         self.actor = jax.tree.map(np.asarray, state.actor)
         self.target_actor = jax.tree.map(np.asarray, state.target_actor)
+        self.average = self.actor
         self.critics, self.target_critics = (
             [jax.tree.map(lambda x, one=one: np.asarray(x[one]), critics) for one in range(settings.critics)]
             for critics in (state.critics, state.target_critics)
@@ -207,6 +208,8 @@ class Paper:
         tau = settings.polyak
         follow = lambda old, new: (1 - tau) * old + tau * new  # noqa: E731
         self.target_actor = jax.tree.map(follow, self.target_actor, self.actor)
+        kept = self.settings.average_decay
+        self.average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, self.average, self.actor)
         self.target_critics = jax.tree.map(follow, self.target_critics, self.critics)
         return float(loss)
 
@@ -228,6 +231,8 @@ CASES = [
     ("sac", 2, DECAY | {"gradient_clip": 0.2}),
     ("ddpg", 1, {"learning_rate_schedule": "linear", "final_learning_rate_share": 0.2}),
     ("sac", 1, {"learning_rate_schedule": "cosine", "final_learning_rate_share": 0.2}),
+    ("ddpg", 3, {"average_decay": 0.7}),
+    ("td3", 4, {"average_decay": 0.7}),
 ]
 
 
@@ -254,6 +259,7 @@ def test_updates_are_those_of_the_papers(algorithm: str, updates: int, changes: 
     assert_near(found.actor, paper.actor, 1e-5)
     assert_near(found.target_critics, side_by_side(paper.target_critics))
     assert_near(found.target_actor, paper.target_actor)
+    assert_near(found.average, paper.average)
     assert_near(found.critic_moments.mu, side_by_side(paper.critic_adam.m), 1e-6)
     assert_near(found.actor_moments.mu, paper.actor_adam.m, 1e-6)
     assert float(found.log_temperature) == pytest.approx(paper.log_alpha, rel=1e-4, abs=1e-6)

@@ -10,6 +10,7 @@ from surefoot.errors import InputError
 from surefoot.face import make_recipe, train_recipe
 from surefoot.policies.files import load_policy
 from surefoot.reports.evaluation import evaluate_policy
+from surefoot.simulation import envpool
 from surefoot.simulation.choose import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import find_mirror
@@ -44,7 +45,7 @@ class ByHand:
 def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) -> None:
     own = {} if limit is None else {"max_episode_steps": limit}  # 20 steps end within the seventh action
     info = find_task(task, OPTIONS | own)
-    engine = make_engine("auto", info, 2, 2)
+    engine = make_engine("processes", info, 2, 2)
     copies = [ByHand(task, **own) for _ in range(2)]
     random = np.random.default_rng(0)
     try:
@@ -84,13 +85,50 @@ def test_a_wrong_number_is_one_line(value) -> None:
         find_task("ant", {"action_repeat": value})
 
 
-def test_engines_without_it_are_refused_and_not_chosen() -> None:
-    for task, engine in (("half-cheetah", "batch"), ("bipedal-walker", "envpool")):
-        info = find_task(task, {"history": 2})
-        assert choose_engine("auto", info) == "processes"
-        with pytest.raises(InputError, match=f"engine '{engine}' has no action_repeat and no history"):
-            choose_engine(engine, info)
-    with pytest.raises(InputError, match="use 'processes'"):
+@pytest.mark.skipif(not envpool.installed(), reason=f"EnvPool is not installed; {envpool.INSTALL}")
+def test_envpool_does_what_the_definition_says() -> None:
+    """Beside it a pool without either, of the same seeds, is stepped and stacked copy by copy."""
+    copies, limit = 3, {"max_episode_steps": 70}
+    info = find_task("BipedalWalker-v3", OPTIONS | limit)
+    assert choose_engine("auto", info) == "envpool" and info.max_episode_steps == 24
+    engine = make_engine("envpool", info, copies, 2, seed=5)
+    plain = make_engine("envpool", find_task("BipedalWalker-v3", limit), copies, 2, seed=5)
+    random = np.random.default_rng(0)
+    try:
+        seen = engine.begin(5)
+        frame = plain.begin(5)
+        stacks = [[one] * HISTORY for one in frame[:, :24]]
+        finished, ends = np.zeros(copies, bool), np.zeros(2, int)
+        resting = np.zeros(copies, bool)
+        for _ in range(150):
+            np.testing.assert_array_equal(seen[~resting, :-3], np.reshape(stacks, (copies, -1))[~resting])
+            resting = random.random(copies) < 0.2
+            action = random.uniform(-1, 1, (copies, 4)).astype(np.float32)
+            seen = engine.advance(action, finished, resting if resting.any() else None)
+            wanted, begun = np.zeros((copies, 27), np.float32), finished.copy()
+            for copy in np.flatnonzero(~resting):
+                only = np.arange(copies) != copy
+                for _ in range(1 if begun[copy] else REPEAT):
+                    one = plain.advance(action, finished, only)[copy]
+                    wanted[copy] = [*one[:24], wanted[copy, 24] + one[24], *one[25:]]
+                    finished[copy] = one[25:].any()
+                    if finished[copy]:
+                        break
+                stacks[copy] = [one[:24]] * HISTORY if begun[copy] else [*stacks[copy][1:], one[:24]]
+            np.testing.assert_allclose(seen[~resting, -3:], wanted[~resting, -3:], rtol=1e-5, atol=1e-5)
+            ends += wanted[:, 25:].astype(int).sum(0)
+        assert ends.all(), "falls and time limits"
+    finally:
+        engine.close()
+        plain.close()
+
+
+def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
+    info = find_task("half-cheetah", {"history": 2})
+    assert choose_engine("auto", info) == "processes"
+    with pytest.raises(InputError, match="engine 'batch' has no action_repeat and no history"):
+        choose_engine("batch", info)
+    with pytest.raises(InputError, match="use 'auto'"):
         make_recipe("ant", None, {"wrappers.history": 2, "engine.name": "batch"})
 
 

@@ -158,7 +158,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
     if recipe.ars is not None:
         return snapshot(recipe, info, state.parameters, ars.effective(state.normaliser, recipe.search))
-    return snapshot(recipe, info, state.actor, state.normaliser)
+    return snapshot(recipe, info, state.average, state.normaliser)
 
 
 def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple[Recipe, Any, Transfer]:

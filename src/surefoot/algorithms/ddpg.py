@@ -51,6 +51,7 @@ class DDPGState(NamedTuple):
 
     Attributes:
         actor: the policy's network.
+        average: its moving average over updates, the policy to evaluate and save.
         critics: the critics, side by side.
         target_actor: follows the actor slowly; SAC does not use it.
         target_critics: follow the critics slowly.
@@ -64,6 +65,7 @@ class DDPGState(NamedTuple):
     """
 
     actor: Parameters
+    average: Parameters
     critics: Critic
     target_actor: Parameters
     target_critics: Critic
@@ -100,6 +102,7 @@ def init(
     log_temperature = jnp.log(jnp.float32(temperature))
     return DDPGState(
         actor=actor,
+        average=jax.tree.map(jnp.copy, actor),
         critics=critics,
         target_actor=jax.tree.map(jnp.copy, actor),
         target_critics=jax.tree.map(jnp.copy, critics),
@@ -153,6 +156,8 @@ def update(
         batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), mirror, policy)
         key, use = jax.random.split(state.key)
         state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, policy, settings)
+        if settings.average_decay:
+            state = state._replace(average=_toward(state.average, state.actor, 1 - settings.average_decay))
         state = state._replace(
             target_actor=_toward(state.target_actor, state.actor, settings.polyak),
             target_critics=_toward(state.target_critics, state.critics, settings.polyak),
@@ -161,6 +166,8 @@ def update(
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     state, metrics = jax.lax.scan(group, state, groups)
+    if not settings.average_decay:
+        state = state._replace(average=state.actor)
     means = jax.tree.map(jnp.mean, metrics) | {"learning_rate": share * settings.actor_learning_rate}
     return state, jnp.stack([means[name] for name in METRICS])
 

@@ -60,6 +60,9 @@ class DDPGSettings(Settings):
     """Pull of the critics'."""
     gradient_clip: float = Field(0.0, ge=0)
     """The largest norm of either gradient; 0: no limit."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """The policy that is evaluated and saved is a moving average of the actor over its updates, in which the past keeps
+    this share each time (Polyak and Juditsky 1992); 0: the newest actor."""
 
     exploration: ExplorationSettings = ExplorationSettings()
 

@@ -19,8 +19,8 @@ def choose_engine(name: str, info: TaskInfo) -> str:
     """
     if name not in ENGINES:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
-    if name in ("batch", "envpool") and info.sees_otherwise:
-        raise InputError(f"engine '{name}' has no action_repeat and no history; use 'processes'")
+    if name == "batch" and info.sees_otherwise:
+        raise InputError("engine 'batch' has no action_repeat and no history; use 'auto'")
     if name == "auto":
         if batch.supports(info):
             return "batch"

@@ -14,7 +14,7 @@ import numpy as np
 
 from surefoot.errors import EngineError, InputError
 from surefoot.simulation.engine import Engine, pack
-from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.catalogue import TaskInfo, find_task
 
 INSTALL = 'pip install "surefoot[envpool]"'
 
@@ -42,7 +42,7 @@ def installed() -> bool:
 
 def would_help(info: TaskInfo) -> bool:
     """Tell whether installing EnvPool would bring an engine for this task."""
-    return not installed() and info.id in _HELD and not info.options
+    return not installed() and info.id in _HELD and not info.env_options
 
 
 def available(info: TaskInfo) -> bool:
@@ -51,7 +51,10 @@ def available(info: TaskInfo) -> bool:
 
 
 class EnvPoolEngine(Engine):
-    """Copies of a Gymnasium task in an EnvPool, each with its own random numbers at any number of threads."""
+    """Copies of a Gymnasium task in an EnvPool, each with its own random numbers at any number of threads.
+
+    EnvPool knows no repeated actions and no histories (`tasks.view`); both are made here, of all copies at once.
+    """
 
     name = "envpool"
 
@@ -76,6 +79,8 @@ class EnvPoolEngine(Engine):
         )
         self._info = info
         self._threads = min(threads, num_envs)
+        self._size = info.observation_size // info.history
+        self._seen = np.zeros((num_envs, info.history, self._size), np.float32)
         self._ended = np.zeros(num_envs, bool)
         self._seed = seed
         self._pool = self._build(seed)
@@ -91,7 +96,8 @@ class EnvPoolEngine(Engine):
         self._untouched = False
         self._ended = np.zeros(self.num_envs, bool)
         observation, _ = self._pool.reset()
-        return pack(observation, 0.0, False, False)
+        everywhere = np.ones(self.num_envs, bool)
+        return self._look(pack(observation, 0.0, False, False), everywhere, everywhere)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
@@ -100,23 +106,42 @@ class EnvPoolEngine(Engine):
                 "engine 'envpool' resets exactly the copies whose episode has ended; pass the last frame's "
                 "terminated | truncated as finished, or use engine 'processes'"
             )
-        if resting is not None:
-            return self._advance_some(action, finished, np.flatnonzero(~resting).astype(np.int32))
-        observation, reward, terminated, truncated, _ = self._pool.step(action)
-        self._ended = terminated | truncated
-        frame = pack(observation, reward, terminated, truncated)
-        frame[finished, observation.shape[1]] = 0.0
-        return frame
+        moving = np.ones(self.num_envs, bool) if resting is None else ~resting
+        frame = self._step(action, moving)
+        frame[finished, self._size] = 0.0
+        for _ in range(1, self._info.action_repeat):
+            going = moving & ~finished & ~self._ended
+            if not going.any():
+                break
+            more = self._step(action, going)
+            more[:, self._size] += frame[:, self._size]
+            frame[going] = more[going]
+        return self._look(frame, moving, finished)
 
-    def _advance_some(self, action: np.ndarray, finished: np.ndarray, copies: np.ndarray) -> np.ndarray:
-        """Step some copies and leave the others as they are."""
+    def _step(self, action: np.ndarray, moving: np.ndarray) -> np.ndarray:
+        """Make one step of the copies in `moving`, (N,) bool, and leave the others as they are; their rows are 0."""
+        if moving.all():
+            observation, reward, terminated, truncated, _ = self._pool.step(action)
+            self._ended = terminated | truncated
+            return pack(observation, reward, terminated, truncated)
+        copies = np.flatnonzero(moving).astype(np.int32)
         observation, reward, terminated, truncated, info = self._pool.step(action[copies], copies)
         copies = info["env_id"]  # they come in any order
         self._ended[copies] = terminated | truncated
-        frame = np.zeros((self.num_envs, observation.shape[1] + 3), np.float32)
+        frame = np.zeros((self.num_envs, self._size + 3), np.float32)
         frame[copies] = pack(observation, reward, terminated, truncated)
-        frame[finished, observation.shape[1]] = 0.0
         return frame
+
+    def _look(self, frame: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """Put the last observations, oldest first, in the place of the newest; where episodes begin, it is all of them."""
+        if self._info.history == 1:
+            return frame
+        newest, seen = frame[:, : self._size], self._seen
+        going, begun = moving & ~begun, moving & begun
+        seen[going, :-1] = seen[going, 1:]
+        seen[going, -1] = newest[going]
+        seen[begun] = newest[begun, None]
+        return np.concatenate([seen.reshape(self.num_envs, -1), frame[:, self._size :]], axis=1)
 
     def close_extras(self, **kwargs) -> None:
         """End the pool's threads."""
@@ -134,7 +159,7 @@ class EnvPoolEngine(Engine):
                 num_envs=self.num_envs,
                 num_threads=self._threads,
                 seed=[(seed + copy) % _SEEDS for copy in range(self.num_envs)],
-                max_episode_steps=self._info.max_episode_steps or _NO_TIME_LIMIT,
+                max_episode_steps=find_task(self._info.name, self._info.env_options).max_episode_steps or _NO_TIME_LIMIT,
                 **_task_options(self._info),
             )
             _ = pool.observation_space  # makes it now, so that its first use doesn't warn
@@ -153,8 +178,6 @@ def _obstacle(info: TaskInfo) -> str:
         import envpool
     except (ImportError, OSError) as error:
         return f"EnvPool cannot be imported: {' '.join(str(error).split())}"
-    if info.sees_otherwise:
-        return "EnvPool has no action_repeat and no history; use engine 'processes'"
     if info.id in _DIFFERENT:
         return "EnvPool's moves differently from Gymnasium's; use engine 'processes'"
     if info.id not in envpool.list_all_envs():
@@ -177,7 +200,7 @@ def _obstacle(info: TaskInfo) -> str:
     except (TypeError, ValueError, AssertionError) as error:
         return f"EnvPool refuses its options: {str(error).splitlines()[0]}"
     if (
-        observation.shape != (info.observation_size,)
+        (observation.shape[0] * info.history,) != (info.observation_size,)
         or action.shape != (info.action_size,)
         or not np.allclose(action.low, info.action_low)
         or not np.allclose(action.high, info.action_high)
@@ -187,4 +210,4 @@ def _obstacle(info: TaskInfo) -> str:
 
 
 def _task_options(info: TaskInfo) -> dict[str, Any]:
-    return {key: value for key, value in info.options.items() if key != "max_episode_steps"}
+    return {key: value for key, value in info.env_options.items() if key != "max_episode_steps"}

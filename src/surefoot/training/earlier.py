@@ -20,7 +20,7 @@ from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 # Where a checkpoint keeps the algorithm's state, and in it the networks that act; DDPG's is the family's.
 _STATES = {"ppo": ("ppo", "average"), "ars": ("ars", "parameters")}
-_FAMILY = ("ddpg", "actor")
+_FAMILY = ("ddpg", "average")
 _PARAMETER_SIGMA = "learner/samplers/0/exploration/parameter_sigma"
 _NEVER_NEGATIVE = ("variance", "count")
 

@@ -139,7 +139,7 @@ class OffPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return snapshot(self._recipe, self.info, self._state.actor, self._state.normaliser)
+        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser)
 
     @property
     def restores_episodes(self) -> bool:

@@ -109,9 +109,13 @@ class Transfer:
         """Return the state with which DDPG, TD3 or SAC starts."""
         name, policy = self._recipe.algorithm, self._recipe.policy
         own = not self._whole and policy.std != "network"  # nothing acts by its deviation
-        actor = self._tree(state.actor, self.earlier.acting, lambda name: own and name.endswith("/log_std"))
+        source = "actor" if self._whole else self.earlier.acting
+        actor = self._tree(state.actor, source, lambda name: own and name.endswith("/log_std"))
         state = state._replace(
-            actor=actor, target_actor=jax.tree.map(jnp.copy, actor), normaliser=self._normaliser(state.normaliser)
+            actor=actor,
+            average=jax.tree.map(jnp.copy, actor),
+            target_actor=jax.tree.map(jnp.copy, actor),
+            normaliser=self._normaliser(state.normaliser),
         )
         self._note_policy()
         critic = self._judge_critic(f"{name}.critics", f"{name}.action_enters")
@@ -119,7 +123,7 @@ class Transfer:
         self.parts["replay"] = Part(False, "begins empty; the policy fills it, no warm-up at random")
         if not self._whole:
             return state
-        names = ["target_actor", "actor_moments"]
+        names = ["average", "target_actor", "actor_moments"]
         names += ["critics", "target_critics", "critic_moments"] if critic else []
         if self._recipe.sac is not None and self._recipe.sac.temperature_learning_rate:
             names += ["log_temperature", "temperature_moments"]
