@@ -52,7 +52,7 @@ def start(policy: PolicySettings, settings: DDPGSettings, seed: int = 0) -> DDPG
             return np.float32(random.uniform(0.5, 2, array.shape))
         return np.float32(random.normal(scale=0.4, size=array.shape))
 
-    parts = ("actor", "critics", "target_actor", "target_critics")
+    parts = ("actor", "average", "critics", "target_actor", "target_critics")
     moved = {name: jax.tree_util.tree_map_with_path(drawn, getattr(shapes, name)) for name in parts}
     temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
@@ -132,7 +132,7 @@ class Paper:
         self.settings = settings
         self.actor = jax.tree.map(np.asarray, state.actor)
         self.target_actor = jax.tree.map(np.asarray, state.target_actor)
-        self.average = self.actor
+        self.average = jax.tree.map(np.asarray, state.average)
         self.critics, self.target_critics = (
             [jax.tree.map(lambda x, one=one: np.asarray(x[one]), critics) for one in range(settings.critics)]
             for critics in (state.critics, state.target_critics)
