@@ -1,6 +1,6 @@
 """Draw the learning curves of trainings from the files that `seeds.py` wrote, one colour for each file.
 
-    python benchmarks/curves.py results/bipedal-walker-{ppo,td3,ddpg}.json --output docs/pictures/bipedal-walker-curves.png
+    python benchmarks/curves.py results/bipedal-walker-{ppo,td3,ddpg}.json --output curves.png
 
 A point is an evaluation on the way: episodes without noise, seeds apart from those that learning used. Thin lines are
 seeds, the thick one is their mean, the band goes from the lowest to the highest of them; mean and band end where the

@@ -133,7 +133,7 @@ class EnvPoolEngine(Engine):
         return frame
 
     def _look(self, frame: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """Put the last observations, oldest first, in the place of the newest; where episodes begin, it is all of them."""
+        """Put the last observations, oldest first, in the place of the newest; where episodes begin, that is all."""
         if self._info.history == 1:
             return frame
         newest, seen = frame[:, : self._size], self._seen
@@ -151,6 +151,7 @@ class EnvPoolEngine(Engine):
     def _build(self, seed: int) -> Any:
         import envpool
 
+        limit = find_task(self._info.name, self._info.env_options).max_episode_steps  # in steps, not in actions
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the precision of its own bounds
             pool = envpool.make(
@@ -159,7 +160,7 @@ class EnvPoolEngine(Engine):
                 num_envs=self.num_envs,
                 num_threads=self._threads,
                 seed=[(seed + copy) % _SEEDS for copy in range(self.num_envs)],
-                max_episode_steps=find_task(self._info.name, self._info.env_options).max_episode_steps or _NO_TIME_LIMIT,
+                max_episode_steps=limit or _NO_TIME_LIMIT,
                 **_task_options(self._info),
             )
             _ = pool.observation_space  # makes it now, so that its first use doesn't warn
