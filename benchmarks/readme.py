@@ -184,7 +184,8 @@ def _ablation() -> list[str]:
     lines = [
         "What mirrored batches and weight noise are worth to DDPG on BipedalWalker-v3, all else as in the recipe: the "
         "last policy of each training in 100 fresh episodes, and the mean of all evaluations on the way, which tells "
-        f"how soon it learnt; in brackets 95 % intervals over seeds ([`{result['command']}`](results/ddpg-ablation.json)):",
+        "how soon it learnt; in brackets 95 % intervals over seeds "
+        f"([`{result['command']}`](results/ddpg-ablation.json)):",
         "",
         "| | last policy | each seed | on the way | minutes |",
         "|---|---|---|---|---|",
