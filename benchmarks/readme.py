@@ -182,9 +182,9 @@ def _tracking() -> list[str]:
 def _ablation() -> list[str]:
     result = json.loads(_path("ddpg-ablation").read_text())
     lines = [
-        "What mirrored batches and weight noise are worth to DDPG on BipedalWalker-v3, all else as in the recipe: the "
-        "last policy of each training in 100 fresh episodes, and the mean of all evaluations on the way, which tells "
-        "how soon it learnt; in brackets 95 % intervals over seeds "
+        "What mirrored batches and parameter noise are worth to DDPG on BipedalWalker-v3, all else as in the recipe: "
+        "the last policy of each training in 100 fresh episodes, and the mean of all evaluations on the way, which "
+        "tells how soon it learnt; in brackets 95 % intervals over seeds "
         f"([`{result['command']}`](results/ddpg-ablation.json)):",
         "",
         "| | last policy | each seed | on the way | minutes |",
