@@ -30,8 +30,6 @@ LEARNING = (
     ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
     ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
     ("bipedal-walker-hardcore-ppo", "PPO", "BipedalWalkerHardcore-v3, `envpool`, 8 M steps, one busy core"),
-    ("ant-sac", "SAC", "Ant-v5, contact forces not observed, one core"),
-    ("ant-ddpg", "DDPG", "Ant-v5, contact forces not observed, one core"),
     ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
     ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
     ("pendulum-ppo", "PPO", "Pendulum-v1, untuned"),

@@ -19,6 +19,7 @@ from surefoot.algorithms.replay import Replay
 from surefoot.errors import EngineError, InputError, NonFiniteError
 from surefoot.face import train_recipe
 from surefoot.files import load_arrays
+from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe
 from surefoot.recipes.settings import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
@@ -284,6 +285,19 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     assert not np.isfinite(found[array]).all() and header["step"] == 2 * ITERATION
     assert read_metrics(folder.metrics)[-1]["event"] == "failure"
     assert not folder.policy.exists(), "no policy of such numbers is kept"
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_policy_saved_is_the_average_and_what_acts_is_the_newest_actor(tmp_path: Path, decay: float) -> None:
+    recipe = make_recipe("ddpg", table={"average_decay": decay}, training__steps=ITERATION)
+    folder = train(tmp_path, recipe).folder
+    arrays, policy = newest(folder), load_policy(folder.policy / "last.safetensors")
+    names = ("actor/0/weight", "actor/2/bias")
+    average, actor = ([arrays[f"learner/ddpg/{part}/{name}"] for name in names] for part in ("average", "actor"))
+    saved = [policy.parameters["actor"][0]["weight"], policy.parameters["actor"][2]["bias"]]
+    for one, other, newest_one in zip(saved, average, actor, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert (one == newest_one).all() == (decay == 0)
 
 
 # --- acting, learning and judging side by side ------------------------------------------------------------------------

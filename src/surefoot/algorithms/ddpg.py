@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from surefoot.algorithms.adam import ADAM, adam_step
 from surefoot.algorithms.critics import Critic, action_values, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
 from surefoot.algorithms.replay import Transitions
@@ -43,7 +44,6 @@ from surefoot.policies.policy import prepare
 _STATISTICS_RATE = 0.1
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
-_NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
 
 
 class DDPGState(NamedTuple):
@@ -106,10 +106,10 @@ def init(
         critics=critics,
         target_actor=jax.tree.map(jnp.copy, actor),
         target_critics=jax.tree.map(jnp.copy, critics),
-        actor_moments=_ADAM.init(actor),
-        critic_moments=_ADAM.init(critics),
+        actor_moments=ADAM.init(actor),
+        critic_moments=ADAM.init(critics),
         log_temperature=log_temperature,
-        temperature_moments=_ADAM.init(log_temperature),
+        temperature_moments=ADAM.init(log_temperature),
         normaliser=init_normaliser(observation_size),
         updates=jnp.zeros((), jnp.int32),
         key=key,
@@ -196,7 +196,7 @@ def act(
 
 
 def _scan(step: Any, state: DDPGState, batches: Batch) -> tuple[DDPGState, Any]:
-    """`jax.lax.scan`, but a single step is taken as it is: XLA's loop around it would cost a sixth of its time."""
+    """`jax.lax.scan`, but a single step is taken as it is, for XLA's loop around it costs time."""
     if len(batches.reward) > 1:
         return jax.lax.scan(step, state, batches)
     state, metrics = step(state, jax.tree.map(lambda x: x[0], batches))
@@ -237,7 +237,7 @@ def _update_critics(
         return jnp.square(values - target).mean(1).sum(), (values, statistics)
 
     (error, (values, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
-    critics, moments = _step(
+    critics, moments = adam_step(
         state.critics,
         state.critic_moments,
         slope,
@@ -285,7 +285,7 @@ def _update_actor(
         return total, (log_probability.mean(), statistics)
 
     (error, (log_probability, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.actor)
-    actor, moments = _step(
+    actor, moments = adam_step(
         state.actor,
         state.actor_moments,
         slope,
@@ -306,35 +306,10 @@ def _update_temperature(
     """Raise the temperature where the entropy is below its target, lower it where it is above."""
     wanted = (-1.0 if settings.target_entropy is None else settings.target_entropy) * action_size
     slope = -(log_probability + wanted)
-    step, moments = _ADAM.update(slope, state.temperature_moments)
+    step, moments = ADAM.update(slope, state.temperature_moments)
     return state._replace(
         log_temperature=state.log_temperature - settings.temperature_learning_rate * step, temperature_moments=moments
     )
-
-
-_ADAM: Any = optax.scale_by_adam()
-
-
-def _step(parameters: Any, moments: Any, slope: Any, rate: jax.Array, decay: float, settings: DDPGSettings) -> Any:
-    """One step of Adam, with weight decay of either kind."""
-    if settings.gradient_clip:
-        factor = jnp.minimum(1, settings.gradient_clip / (optax.tree.norm(slope) + 1e-12))
-        slope = jax.tree.map(lambda g: factor * g, slope)
-    if decay and settings.optimizer == "adam":
-        slope = _with_decay(slope, parameters, decay)
-    step, moments = _ADAM.update(slope, moments)
-    if decay and settings.optimizer == "adamw":
-        step = _with_decay(step, parameters, decay)
-    return jax.tree.map(lambda p, s: p - rate * s, parameters, step), moments
-
-
-def _with_decay(change: Any, parameters: Any, decay: float) -> Any:
-    """Add the pull towards zero, but not to what no gradient holds in place."""
-
-    def add(path: tuple, step: jax.Array, parameter: jax.Array) -> jax.Array:
-        return step if path[-1].key in _NOT_DECAYED else step + decay * parameter
-
-    return jax.tree_util.tree_map_with_path(add, change, parameters)
 
 
 def _toward(target: Any, source: Any, share: float) -> Any:

@@ -201,7 +201,7 @@ def _obstacle(info: TaskInfo) -> str:
     except (TypeError, ValueError, AssertionError) as error:
         return f"EnvPool refuses its options: {str(error).splitlines()[0]}"
     if (
-        (observation.shape[0] * info.history,) != (info.observation_size,)
+        observation.shape != (info.observation_size // info.history,)
         or action.shape != (info.action_size,)
         or not np.allclose(action.low, info.action_low)
         or not np.allclose(action.high, info.action_high)
