@@ -118,11 +118,17 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     np.testing.assert_array_equal(rows["column"], column)
     assert (np.floor(place / TILE_M) == np.c_[rows["level"], column]).all()
     assert not rows["walked"].any()
-    rows |= {"qpos": np.zeros((6, 3)), "followed": np.tile([0.6, 0.8, 9], (6, 1))}
+    rows |= {"qpos": np.zeros((6, 3)), "followed": np.tile([0.6, 0.8, 25 * np.pi], (6, 1))}
     rows["qpos"][:, :2] = rows["start"] + [3, 4]
     curriculum.after(rows, 0.02)
     np.testing.assert_allclose(rows["walked"], 5)
-    np.testing.assert_allclose(rows["asked"], 0.02)
+    np.testing.assert_allclose(rows["asked"], np.tile([0.012, 0.016, np.pi / 2], (6, 1)))
+    # Having turned by a right angle, what is ahead is to the left of where it began; a circle leads nowhere.
+    curriculum.after(rows, 0.02)
+    np.testing.assert_allclose(rows["asked"], np.tile([-0.004, 0.028, np.pi], (6, 1)))
+    for _ in range(2):
+        curriculum.after(rows, 0.02)
+    np.testing.assert_allclose(rows["asked"][:, :2], 0, atol=1e-12)
 
 
 def test_a_seed_gives_the_same_level_again() -> None:

@@ -156,16 +156,17 @@ class TerrainSettings:
 class Curriculum:
     """Which level each copy is on: up once it leaves its tile's half behind, down if it hardly goes where it is told.
 
-    As in legged_gym: after an episode in which the robot came more than half a tile away, the next is a level higher;
-    after one in which it came less than half as far as the commands would have taken it, a level lower; past the last
-    level, at any. A copy keeps to one kind of terrain.
+    Much as in legged_gym: after an episode in which the robot came more than half a tile away, the next is a level
+    higher; after one in which it came less than half as far from its start as the commands would have taken it, a level
+    lower; past the last level, at any. A copy keeps to one kind of terrain. (legged_gym counts the length of the way;
+    but its robots are told where to face, while ours may be told to go in circles.)
 
     Args:
         terrain: the world.
         level: a level to stay on, or None.
     """
 
-    remembered: ClassVar[dict[str, int]] = {"level": 1, "column": 1, "start": 2, "walked": 1, "asked": 1}
+    remembered: ClassVar[dict[str, int]] = {"level": 1, "column": 1, "start": 2, "walked": 1, "asked": 3}
 
     def __init__(self, terrain: Terrain, level: int | None) -> None:
         self._terrain = terrain
@@ -179,7 +180,8 @@ class Curriculum:
         """Place some copies (K,) whose episodes have these keys; return the places, (K, 2), and directions, (K,)."""
         drawn = uniform(key, _USE, np.zeros(len(key), np.uint32), 6, np).astype(float)
         chance = (drawn[:, :2] + 1) / 2
-        level, walked, asked = (rows[name][copies, 0] for name in ("level", "walked", "asked"))
+        level, walked = rows["level"][copies, 0], rows["walked"][copies, 0]
+        asked = np.hypot(*rows["asked"][copies, :2].T)
         new = level < 0
         rows["column"][copies, 0] = np.where(
             new, np.floor(chance[:, 0] * len(self._terrain.kinds)), rows["column"][copies, 0]
@@ -196,6 +198,10 @@ class Curriculum:
         return place, facing
 
     def after(self, rows: Rows, timestep_s: float) -> None:
-        """Note how far the copies have come, and how far they were asked to go."""
+        """Note how far the copies have come, and where (m, m, rad) one would be that did as it was told."""
         rows["walked"][:, 0] = np.hypot(*(rows["qpos"][:, :2] - rows["start"]).T)
-        rows["asked"][:, 0] += np.hypot(*rows["followed"][:, :2].T) * timestep_s
+        asked, step = rows["asked"], rows["followed"] * timestep_s
+        ahead, aside = np.cos(asked[:, 2]), np.sin(asked[:, 2])
+        asked[:, 0] += ahead * step[:, 0] - aside * step[:, 1]
+        asked[:, 1] += aside * step[:, 0] + ahead * step[:, 1]
+        asked[:, 2] += step[:, 2]
