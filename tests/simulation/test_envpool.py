@@ -261,11 +261,31 @@ def test_is_a_gymnasium_vector_env_with_next_step_autoreset() -> None:
 
 
 @needs_envpool
-def test_a_reset_in_the_middle_of_an_episode_is_refused() -> None:
-    with engine_of(CAR, 2, 1) as engine:
+@pytest.mark.parametrize("given_up", [[True, False, False], [True, True, True]])
+def test_an_episode_can_be_given_up_in_the_middle(given_up: list[bool]) -> None:
+    with engine_of(CAR, 3, 1) as engine, engine_of(CAR, 3, 1) as other:
+        some, none = np.array(given_up), np.zeros(3, bool)
+        push = np.ones((3, 1), np.float32)
+        for each in (engine, other):
+            each.begin(0)
+            for _ in range(5):
+                before = each.advance(push, none)
+        frame, plain = engine.advance(push, some), other.advance(push, none)
+        np.testing.assert_array_equal(frame[~some], plain[~some])
+        # Where a car begins it stands in the valley, and nothing has been earned.
+        assert (np.abs(frame[some, 0] + 0.5) <= 0.1).all() and (frame[some, 1:] == 0).all()
+        assert not np.isclose(frame[some, 0], before[some, 0]).any()
+        assert (engine.advance(push, none)[:, 1] != 0).all()
+
+
+@needs_envpool
+def test_an_episode_that_has_ended_cannot_go_on() -> None:
+    with engine_of(find_task(CAR, {"max_episode_steps": 1}), 2, 1) as engine:
         engine.begin(0)
+        still, none = np.zeros((2, 1), np.float32), np.zeros(2, bool)
+        assert (engine.advance(still, none)[:, -1] == 1).all()
         with pytest.raises(EngineError, match="finished"):
-            engine.advance(np.zeros((2, 1), np.float32), np.array([True, False]))
+            engine.advance(still, none)
 
 
 @needs_envpool

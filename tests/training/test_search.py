@@ -51,7 +51,7 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
     state, directions = ars.draw(learner._state, recipe.search)
-    tried = learner._try(state, directions, jnp.ones(()))
+    tried = learner._try(state, directions, jnp.ones(()), 200)
     assert tried is not None
     returns, learnt, lengths, seen, _ = tried
     weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.ones(()), recipe.search)[0]["weight"])
@@ -161,6 +161,39 @@ def test_episodes_are_broken_off_while_searching_but_not_when_judged(engine, tmp
     assert [row["evaluation/length"] for row in rows if "evaluation/length" in row] == [1000.0]
 
 
+@pytest.mark.parametrize("engine", ["processes", "envpool"])
+def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
+    if engine == "envpool":
+        pytest.importorskip("envpool")
+    recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.copies": 3})
+    learner = start(recipe, find_task("BipedalWalker-v3"), engine)
+    for _ in range(2):  # some fall, others stand
+        state, directions = ars.draw(learner._state, recipe.search)
+        tried = learner._try(state, directions, jnp.ones(()), 70)
+        assert tried is not None
+        returns, _, lengths, *_ = tried
+        assert lengths.max() == 70 and 20 < lengths.min() < 70
+        assert ((lengths < 70) == (returns < -80)).all()
+        learner._state = state
+    learner.engine.close()
+
+
+@pytest.mark.parametrize("last, expected", [(None, [5, 5, 5, 5]), (20, [10, 15, 20]), (0, [28, 50])])
+def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, expected, tmp_path):
+    few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5, "ars.final_rollout_length": last}
+    few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.copies": 4, "training.evaluation_episodes": 1}
+    recipe = make_recipe("HalfCheetah-v5", **few)
+    learner = start(recipe, find_task("HalfCheetah-v5", recipe.task_options))
+    lengths = []
+    for number in range(len(expected)):
+        values = learner.iterate((number + 1) / len(expected))
+        assert values is not None
+        lengths.append(values["train/length"])
+        assert learner.steps_per_iteration == 4 * lengths[-1]
+    assert lengths == expected
+    learner.engine.close()
+
+
 def test_earlier_weights_are_taken_up(tmp_path):
     first = train_recipe(make_recipe("Hopper-v5", **{"training.steps": 400}), "first", tmp_path)
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
@@ -179,7 +212,7 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
     state, directions = ars.draw(learner._state, recipe.search)
-    returns, *_ = learner._try(state, directions, jnp.ones(()))
+    returns, *_ = learner._try(state, directions, jnp.ones(()), 20)
     # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
     weights = ars.candidates(state, directions, jnp.array([3]), jnp.ones(()), recipe.search)
     policy = learner.policy()

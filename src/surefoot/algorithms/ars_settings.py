@@ -20,6 +20,8 @@ class ARSSettings(Settings):
     rollout_length: int = Field(0, ge=0, le=10**9)
     """H, steps after which an episode is broken off while searching; 0: the task's own limit. Evaluations keep to the
     task's own."""
+    final_rollout_length: int | None = Field(None, ge=0, le=10**9)
+    """H at the end of the training; it grows evenly until then. 0: the task's own limit; none: H stays as it is."""
     step_size: float = Field(0.02, gt=0, le=100)
     """Alpha."""
     noise: float = Field(0.03, gt=0, le=100)

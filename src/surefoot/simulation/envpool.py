@@ -101,13 +101,17 @@ class EnvPoolEngine(Engine):
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
-        if not np.array_equal(finished, self._ended):
-            raise EngineError(
-                "engine 'envpool' resets exactly the copies whose episode has ended; pass the last frame's "
-                "terminated | truncated as finished, or use engine 'processes'"
-            )
         moving = np.ones(self.num_envs, bool) if resting is None else ~resting
-        frame = self._step(action, moving)
+        if (self._ended & moving & ~finished).any():
+            raise EngineError(
+                "engine 'envpool' cannot go on with an episode that has ended; pass the last frame's "
+                "terminated | truncated as finished"
+            )
+        # EnvPool begins anew by itself where an episode has ended, but has to be told where one is given up.
+        given_up = moving & finished & ~self._ended
+        frame = self._step(action, moving & ~given_up)
+        if given_up.any():
+            self._begin_some(frame, given_up)
         frame[finished, self._size] = 0.0
         for _ in range(1, self._info.action_repeat):
             going = moving & ~finished & ~self._ended
@@ -124,13 +128,19 @@ class EnvPoolEngine(Engine):
             observation, reward, terminated, truncated, _ = self._pool.step(action)
             self._ended = terminated | truncated
             return pack(observation, reward, terminated, truncated)
-        copies = np.flatnonzero(moving).astype(np.int32)
-        observation, reward, terminated, truncated, info = self._pool.step(action[copies], copies)
-        copies = info["env_id"]  # they come in any order
-        self._ended[copies] = terminated | truncated
         frame = np.zeros((self.num_envs, self._size + 3), np.float32)
-        frame[copies] = pack(observation, reward, terminated, truncated)
+        copies = np.flatnonzero(moving).astype(np.int32)
+        if len(copies):
+            observation, reward, terminated, truncated, info = self._pool.step(action[copies], copies)
+            copies = info["env_id"]  # they come in any order
+            self._ended[copies] = terminated | truncated
+            frame[copies] = pack(observation, reward, terminated, truncated)
         return frame
+
+    def _begin_some(self, frame: np.ndarray, some: np.ndarray) -> None:
+        """Begin new episodes in some copies, (N,) bool, and put what they observe first into the frame."""
+        observation, info = self._pool.reset(options={"reset_mask": some})
+        frame[info["env_id"]] = pack(observation, 0.0, False, False)
 
     def _look(self, frame: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """Put the last observations, oldest first, in the place of the newest; where episodes begin, that is all."""

@@ -6,18 +6,15 @@ from surefoot.tasks.catalogue import TaskInfo, find_task
 
 
 def practised_task(recipe: Recipe) -> TaskInfo:
-    """Return the task with the recipe's `practice_options`, and for random search with its shorter episodes.
+    """Return the task with the recipe's `practice_options`.
 
     Raises:
         InputError: there is no such option, or it changes what is observed or done.
     """
     judged = find_task(recipe.task, recipe.seen_options)
-    options = dict(recipe.practice_options)
-    if recipe.ars is not None and recipe.ars.rollout_length:
-        options["max_episode_steps"] = recipe.ars.rollout_length
-    if not options:
+    if not recipe.practice_options:
         return judged
-    info = find_task(recipe.task, recipe.seen_options | options)
+    info = find_task(recipe.task, recipe.seen_options | recipe.practice_options)
     if (info.observation_size, info.action_size) != (judged.observation_size, judged.action_size):
         raise InputError("practice_options change what is observed or done; such options belong to task_options")
     return info

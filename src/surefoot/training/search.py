@@ -88,7 +88,7 @@ class SearchLearner:
         if settings.step_size_schedule != "constant":
             share = scheduled(settings.step_size_schedule, 1.0, settings.final_share, jnp.float32(progress))
         state, directions = ars.draw(self._state, settings)
-        tried = self._try(state, directions, share)
+        tried = self._try(state, directions, share, self._longest(progress))
         if tried is None:
             return None
         returns, learnt, lengths, normaliser, simulating = tried
@@ -158,10 +158,18 @@ class SearchLearner:
         copies = self.engine.num_envs
         return self.engine.advance(np.zeros((copies, self.info.action_size), np.float32), np.ones(copies, bool))
 
+    def _longest(self, progress: float) -> int:
+        """Return after how many steps an episode is broken off, if it has not ended before."""
+        own = self.info.max_episode_steps or 10**9
+        first = self._settings.rollout_length or own
+        last = self._settings.final_rollout_length
+        last = first if last is None else last or own
+        return round(first + progress * (last - first))
+
     def _try(
-        self, state: ars.ARSState, directions: list[Layer], share: jax.Array
+        self, state: ars.ARSState, directions: list[Layer], share: jax.Array, longest: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Normaliser, float] | None:
-        """Run an episode of every candidate; None if broken off.
+        """Run an episode of every candidate, of at most so many steps; None if broken off.
 
         Returns:
             (2 N,) true returns, (2 N,) returns to learn from, (2 N,) lengths, the statistics after it, and the seconds
@@ -174,12 +182,16 @@ class SearchLearner:
         handed_out = copies
         weights = ars.candidates(state, directions, number, share, settings)
         seen = state.normaliser
-        resting, going = np.zeros((2, copies), bool)
+        # Which copies are in an episode, which rest, and which are about to be broken off.
+        flags = going, resting, last = np.zeros((3, copies), bool)
+        age = np.zeros(copies, np.int64)
         answer = jnp.zeros((copies, self.info.action_size + 3))
         clock, simulating = time.perf_counter, 0.0
         frame = self._begin_episodes()
         while not self._stop():
-            seen, answer = self._step(weights, state.normaliser, seen, frame, answer, going, resting)
+            age[going] += 1
+            last[:] = age >= longest
+            seen, answer = self._step(weights, state.normaliser, seen, frame, answer, flags)
             host = np.asarray(answer)
             if not np.isfinite(host).all():
                 raise NonFiniteError("an observation or a reward is not finite", {"frame": frame, "answer": host})
@@ -188,6 +200,7 @@ class SearchLearner:
             learnt[at] += host[going, -1]
             lengths[at] += 1
             finished = resting | (host[:, -3] > 0.5)
+            age[finished] = 0
             ended = np.flatnonzero(finished & going)
             for copy in ended:
                 number[copy], resting[copy] = handed_out, handed_out >= len(returns)
@@ -199,7 +212,7 @@ class SearchLearner:
             before = clock()
             frame = self.engine.advance(host[:, :-3], finished, resting if resting.any() else None)
             simulating += clock() - before
-            going = ~finished  # what is just reset has earned nothing yet
+            going[:] = ~finished  # what is just reset has earned nothing yet
         return None
 
 
@@ -213,18 +226,21 @@ def _step(
     seen,
     frame,
     previous,
-    going,
-    resting,
+    flags,
 ) -> tuple[Normaliser, jax.Array]:
     """One moment of all copies in one compiled call: read the frame, note it, decide.
+
+    Args:
+        flags: (3, N) bool, as `SearchLearner._try` has them.
 
     Returns:
         The statistics of what was seen; and (N, A + 3): the actions in the task's units, whether the episode ended, the
         true reward, the reward to learn from.
     """
     settings, policy = recipe.search, recipe.policy
+    going, resting, last = flags
     signals = interpret(frame, previous[:, :-3])
-    finished = (signals.terminated | signals.truncated) & going
+    finished = (signals.terminated | signals.truncated | last) & going
     if policy.normalise_observations:
         seen = merge(seen, signals.observation, (~resting & ~finished).astype(jnp.float32))
     used = ars.effective(seen if settings.statistics == "step" else normaliser, settings)
