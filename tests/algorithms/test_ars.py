@@ -90,6 +90,19 @@ def test_directions_are_standard_normal_and_leave_biases_alone_unless_asked():
     assert abs(np.corrcoef(weights.ravel(), np.asarray(again[0]["weight"]).ravel())[0, 1]) < 0.02
 
 
+def test_what_is_judged_is_the_average_of_the_weights():
+    settings = ARSSettings(directions=8, average_decay=0.75)
+    state, directions = start(settings)
+    expected = np.zeros((OBSERVATION, ACTION))
+    for returns in (RETURNS, RETURNS[::-1], 2 * RETURNS):
+        state, _ = ars.update(state, directions, jnp.asarray(returns.ravel()), ONE, settings)
+        expected = 0.75 * expected + 0.25 * np.asarray(state.parameters["actor"][0]["weight"])
+        np.testing.assert_allclose(state.average["actor"][0]["weight"], expected, rtol=1e-5)
+    # Without, it is the newest.
+    state, _ = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), ONE, ARSSettings(directions=8))
+    np.testing.assert_array_equal(state.average["actor"][0]["weight"], state.parameters["actor"][0]["weight"])
+
+
 def test_equal_returns_teach_nothing():
     settings = ARSSettings(directions=8)
     state, directions = start(settings)

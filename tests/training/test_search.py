@@ -194,6 +194,22 @@ def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, expected, tmp_p
     learner.engine.close()
 
 
+def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
+    few = {"ars.average_decay": 0.8, "training.steps": 400}
+    first = train_recipe(make_recipe("Hopper-v5", **few), "first", tmp_path)
+    arrays = Checkpoints(first.folder.checkpoints).latest()[1]
+    newest, average = (arrays[f"learner/ars/{part}/actor/0/weight"] for part in ("parameters", "average"))
+    assert not np.allclose(newest, average)
+    saved = load(first.folder.policy / "last.safetensors").parameters["actor"][0]["weight"]
+    np.testing.assert_array_equal(saved, average)
+    changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
+    second = train_recipe(make_recipe("Hopper-v5", **few | changes), "second", tmp_path)
+    arrays = Checkpoints(second.folder.checkpoints).latest()[1]
+    np.testing.assert_allclose(arrays["learner/ars/parameters/actor/0/weight"], newest, atol=1e-6)
+    expected = 0.8 * average + 0.2 * newest
+    np.testing.assert_allclose(arrays["learner/ars/average/actor/0/weight"], expected, atol=1e-6)
+
+
 def test_earlier_weights_are_taken_up(tmp_path):
     first = train_recipe(make_recipe("Hopper-v5", **{"training.steps": 400}), "first", tmp_path)
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}

@@ -157,7 +157,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
         mirror = find_mirror(info) if recipe.ppo.symmetry == "equivariant" else None
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
     if recipe.ars is not None:
-        return snapshot(recipe, info, state.parameters, ars.effective(state.normaliser, recipe.search))
+        return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.search))
     return snapshot(recipe, info, state.average, state.normaliser)
 
 
@@ -202,7 +202,7 @@ def test_the_same_task_starts_with_all_that_was_learnt(algorithm):
     seen = as_seen(observations(()), BEFORE)
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
     # Schedules, episodes and random numbers start anew, and what is not used stays as it is made.
-    anew = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "parameters/log_std"]}
+    anew = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "log_std"]}
     anew |= {"td3": ["key", "updates", "temperature"], "ddpg": ["key", "updates", "temperature", "normaliser"]}
     anew |= {"sac": ["key", "updates", "normaliser"]}
     was, now, own = (flatten_tree(one, "") for one in (state, found, initial(recipe)))

@@ -26,12 +26,14 @@ class ARSState(NamedTuple):
     """All that one iteration carries to the next.
 
     Attributes:
-        parameters: the policy.
+        parameters: where the search is.
+        average: their moving average over iterations, the policy to evaluate and save.
         normaliser: the statistics of all observations.
         key: a JAX random key.
     """
 
     parameters: Parameters
+    average: Parameters
     normaliser: Normaliser
     key: jax.Array
 
@@ -45,7 +47,7 @@ def init(key: jax.Array, observation_size: int, action_size: int, policy: Policy
     parameters = init_actor(use, observation_size, action_size, policy)
     if not policy.actor:
         parameters["actor"] = jax.tree.map(jnp.zeros_like, parameters["actor"])
-    return ARSState(parameters, init_normaliser(observation_size), key)
+    return ARSState(parameters, jax.tree.map(jnp.copy, parameters), init_normaliser(observation_size), key)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -109,10 +111,12 @@ def update(
     gain = size * (pairs[best, 0] - pairs[best, 1])
     steps = jax.tree.map(lambda direction: jnp.tensordot(gain, direction[best], 1), directions)
     actor = jax.tree.map(jnp.add, state.parameters["actor"], steps)
-    parameters = state.parameters.copy()
+    parameters, average = state.parameters.copy(), state.average.copy()
     parameters["actor"] = actor
+    decay = settings.average_decay
+    average["actor"] = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["actor"], actor)
     metrics = [deviation, returns.max(), _norm(steps), _norm(actor), share * settings.step_size]
-    return state._replace(parameters=parameters), jnp.stack(metrics)
+    return state._replace(parameters=parameters, average=average), jnp.stack(metrics)
 
 
 def effective(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:

@@ -41,7 +41,7 @@ class Terrain:
         self.kinds: tuple[str, ...] = get_args(Kind)[1:-1] if kind == "mixed" else (kind,)
         # Heights of the corners of all cells, (columns, along y, along x); 0 where stairs stand.
         self._grid = np.stack([_grid(column, one) for column, one in enumerate(self.kinds)])
-        self._riser_m = np.array([[_riser_m(one, level) for level in range(LEVELS)] for one in self.kinds])
+        self._riser_m = np.array([[riser_m(one, level) for level in range(LEVELS)] for one in self.kinds])
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Add the world to a scene."""
@@ -116,7 +116,8 @@ class Terrain:
         return place, facing
 
 
-def _riser_m(kind: str, level: int) -> float:
+def riser_m(kind: str, level: int) -> float:
+    """Return how high each step of the stairs of a level is, m; 0 where there are none."""
     return 0.03 + 0.017 * level if kind.startswith("stairs") else 0.0
 
 

@@ -19,7 +19,7 @@ from surefoot.runs.trees import flatten_tree
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 # Where a checkpoint keeps the algorithm's state, and in it the networks that act; DDPG's is the family's.
-_STATES = {"ppo": ("ppo", "average"), "ars": ("ars", "parameters")}
+_STATES = {"ppo": ("ppo", "average"), "ars": ("ars", "average")}
 _FAMILY = ("ddpg", "average")
 _PARAMETER_SIGMA = "learner/samplers/0/exploration/parameter_sigma"
 _NEVER_NEGATIVE = ("variance", "count")

@@ -113,7 +113,7 @@ class SearchLearner:
     def policy(self) -> Policy:
         """Return the policy as it is now."""
         normaliser = ars.effective(self._state.normaliser, self._settings)
-        return snapshot(self._recipe, self.info, self._state.parameters, normaliser, self._mirror)
+        return snapshot(self._recipe, self.info, self._state.average, normaliser, self._mirror)
 
     @property
     def restores_episodes(self) -> bool:

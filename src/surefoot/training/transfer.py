@@ -137,9 +137,15 @@ class Transfer:
 
     def into_ars(self, state: ARSState) -> ARSState:
         """Return the state with which random search starts."""
-        parameters = self._tree(state.parameters, self.earlier.acting, lambda name: name.endswith("/log_std"))
+
+        def fresh(name: str) -> bool:
+            return name.endswith("/log_std")
+
+        acting = self.earlier.acting
+        parameters = self._tree(state.parameters, "parameters" if self._whole else acting, fresh)
+        average = self._tree(state.average, acting, fresh)
         self._note_policy()
-        return state._replace(parameters=parameters, normaliser=self._normaliser(state.normaliser))
+        return state._replace(parameters=parameters, average=average, normaliser=self._normaliser(state.normaliser))
 
     def lines(self) -> Iterator[str]:
         """Say what was taken over and what was not, for people."""
