@@ -31,8 +31,8 @@ class ARSSettings(Settings):
     final_share: float = Field(0.1, ge=0, le=1)
     """What is left of both at the end of a schedule."""
     average_decay: float = Field(0.0, ge=0, lt=1)
-    """The policy that is evaluated and saved is a moving average of the weights over iterations, in which the past keeps
-    this share each time (Polyak and Juditsky 1992): steps go astray, and less so on average. 0: the newest weights."""
+    """The policy that is evaluated and saved is a moving average of the weights over iterations, in which the past
+    keeps this share each time (Polyak and Juditsky 1992): single steps go astray. 0: the newest weights."""
     biases: bool = False
     """Search for the biases too; without, they stay zero."""
     reward_clip: float = Field(0.0, ge=0)
