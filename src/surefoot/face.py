@@ -65,9 +65,11 @@ def train_recipe(
         return loop.train(recipe, folder, progress)
 
 
-def resume(run: str | Path, root: Path | str = "runs", progress: Progress | None = None) -> Outcome:
-    """Go on with a run from its newest checkpoint."""
-    return loop.resume(RunFolder.open(str(run), root), progress)
+def resume(
+    run: str | Path, root: Path | str = "runs", progress: Progress | None = None, steps: int | None = None
+) -> Outcome:
+    """Go on with a run from its newest checkpoint, until so many environment steps if that is given."""
+    return loop.resume(RunFolder.open(str(run), root), progress, steps)
 
 
 def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **options: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from surefoot.errors import EngineError, NonFiniteError, RunError
 from surefoot.face import train_recipe
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
-from surefoot.recipes.files import default_recipe
+from surefoot.recipes.files import default_recipe, read_recipe
 from surefoot.recipes.settings import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
@@ -242,6 +243,25 @@ def test_solved_means_confirmed(folder, tmp_path, monkeypatch):
     assert loop.resume(folder, Watcher()).reason == "solved"
 
 
+def test_another_number_of_steps_is_kept_and_goes_on_beyond_what_was_solved(folder, tmp_path, monkeypatch):
+    stub_evaluations(monkeypatch, [150, 50, 60], [150] * 4)
+    assert train(tmp_path, **EVERY, training__stop_at_return=100).reason == "solved"
+    assert loop.resume(folder, Watcher(), steps=ITERATION).reason == "solved", "there are none left"
+    watcher = Watcher(lambda iteration: signal.raise_signal(signal.SIGTERM) if iteration == 1 else None)
+    outcome = loop.resume(folder, watcher, steps=3 * ITERATION)
+    assert (outcome.reason, outcome.counters.steps) == ("interrupted", 2 * ITERATION)
+    assert read_recipe(folder.recipe).training.steps == 3 * ITERATION
+    outcome = loop.resume(folder, Watcher())
+    assert (outcome.reason, outcome.counters.steps) == ("finished", 3 * ITERATION)
+
+
+def test_who_may_not_train_a_run_does_not_touch_its_trackers(folder, tmp_path, monkeypatch):
+    train(tmp_path, training__steps=ITERATION)
+    monkeypatch.setattr(loop, "make_trackers", lambda *_: pytest.fail("started"))
+    with folder.lock(), pytest.raises(RunError, match="in use"):
+        loop.resume(folder, Watcher())
+
+
 def test_never_confirmed_is_not_solved(tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [200] * 6, [99] * 6)
     outcome = train(tmp_path, **EVERY, training__stop_at_return=100)
@@ -272,6 +292,15 @@ def test_the_best_policy_is_kept(folder, tmp_path, monkeypatch):
     assert outcome.counters.best_return == 5 and outcome.counters.last_return == 4
     assert load_policy(folder.policy_file).origin["steps"] == 2 * ITERATION
     assert load_policy(folder.policy / "last.safetensors").origin["steps"] == 6 * ITERATION
+
+
+def test_policies_are_compared_by_as_many_episodes_as_they_had(folder, tmp_path, monkeypatch):
+    # The first and the third reach the goal by luck, and are worth what the confirming episodes say.
+    stub_evaluations(monkeypatch, [99.5, 97, 99.5, 98, 96, 90], [95, 96])
+    outcome = train(tmp_path, **EVERY, training__stop_at_return=100, training__confirm_episodes=8)
+    assert outcome.reason == "finished"
+    assert outcome.counters.best_return == 99.5 and outcome.counters.best_score == 98
+    assert load_policy(folder.policy_file).origin["steps"] == 4 * ITERATION
 
 
 def test_a_negative_return_can_be_the_best(folder, tmp_path, monkeypatch):

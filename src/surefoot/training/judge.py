@@ -26,7 +26,8 @@ class Verdict:
         step: environment steps it had been trained for.
         mean: its mean return.
         confirmed: that of the episodes that were to confirm `stop_at_return`, as far as they went; None if there were
-            none, or too many of them ended in a fall.
+            none.
+        solved: whether they did confirm it, and few enough of them ended in a fall.
         values: what to log.
     """
 
@@ -34,7 +35,13 @@ class Verdict:
     step: int
     mean: float
     confirmed: float | None
+    solved: bool
     values: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """By what it is compared with others: the mean of more episodes, where there are more."""
+        return self.mean if self.confirmed is None else self.confirmed
 
 
 class Judge:
@@ -72,18 +79,18 @@ class Judge:
         if not np.isfinite(episodes.returns).all():
             found = {"returns": episodes.returns, "lengths": episodes.lengths}
             raise NonFiniteError("a return of an evaluation is not finite", found)
-        mean, values, confirmed = float(episodes.returns.mean()), _describe(episodes), None
+        mean, values, confirmed, solved = float(episodes.returns.mean()), _describe(episodes), None, False
         goal = settings.stop_at_return
         if goal is not None and _may_reach(episodes, goal) and self._stands(episodes):
             more = self._confirm(policy, number, goal)
             if more is None:
                 return None
-            values["evaluation/confirmed_return"] = float(more.returns.mean())
+            values["evaluation/confirmed_return"] = confirmed = float(more.returns.mean())
             values["evaluation/confirmed_episodes"] = len(more.returns)
             if more.falls is not None:
                 values["evaluation/confirmed_falls"] = int(np.sum(more.falls))
-            confirmed = values["evaluation/confirmed_return"] if self._stands(more) else None
-        return Verdict(policy, step, mean, confirmed, values)
+            solved = confirmed >= goal and self._stands(more)
+        return Verdict(policy, step, mean, confirmed, solved, values)
 
     def begin(self, policy: Policy, step: int, number: int) -> None:
         """Begin to judge beside the caller; `verdict` tells what was found."""

@@ -1,9 +1,10 @@
 """What a training leaves in its run folder besides metrics and checkpoints: policies, and what went wrong."""
 
 from surefoot.errors import NonFiniteError
-from surefoot.files import save_arrays
+from surefoot.files import atomic_write, save_arrays
 from surefoot.policies.files import save_policy
 from surefoot.policies.policy import Policy
+from surefoot.recipes.files import dump_recipe
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.versions import versions
@@ -38,6 +39,13 @@ class Keeper:
             save_policy(policy, self._folder.policy / f"{name}.safetensors")
         except OSError as error:
             self._progress.warn(f"the policy could not be saved: {error.strerror or error}")
+
+    def keep_recipe(self) -> None:
+        """Write the recipe again, where it is no longer what the run was begun by."""
+        try:
+            atomic_write(self._folder.recipe, dump_recipe(self._recipe).encode())
+        except OSError as error:
+            self._progress.warn(f"the changed recipe could not be saved: {error.strerror or error}")
 
     def keep_failure(self, error: NonFiniteError, steps: int) -> str:
         """Write what was not finite where the user can look at it; return the end of a sentence that says where."""

@@ -12,7 +12,7 @@ from surefoot.recipes.settings import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
-from surefoot.runs.trackers import make_trackers
+from surefoot.runs.trackers import Tracker, make_trackers
 from surefoot.runs.trees import flatten_tree
 from surefoot.runs.versions import versions
 from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
@@ -48,7 +48,7 @@ class Counters:
         next_evaluation: the step at which the next is due.
         next_snapshot: the step at which the next policy is kept, if any are.
         best_return: the best mean return of an evaluation.
-        best_confirmed: the best of those that were confirmed by more episodes; the policy kept is of that one.
+        best_score: that of the policy kept, by as many episodes as it had (`Verdict.score`).
         last_return: that of the last one.
         solved: whether `stop_at_return` was reached and confirmed.
     """
@@ -61,7 +61,7 @@ class Counters:
     next_evaluation: int = 0
     next_snapshot: int = 0
     best_return: float | None = None
-    best_confirmed: float | None = None
+    best_score: float | None = None
     last_return: float | None = None
     solved: bool = False
 
@@ -96,7 +96,8 @@ def resume(folder: RunFolder, progress: Progress | None = None, steps: int | Non
     Args:
         folder: the run's folder.
         progress: where to show how it goes.
-        steps: train until so many environment steps instead of what the recipe says.
+        steps: train until so many environment steps instead of what the recipe says, which is changed; a run that
+            had solved its task before goes on, too.
 
     Raises:
         SurefootError: the run cannot be continued, or as `train`.
@@ -104,7 +105,7 @@ def resume(folder: RunFolder, progress: Progress | None = None, steps: int | Non
     recipe = read_recipe(folder.recipe)
     if steps is not None:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
-    return _Training(recipe, folder, progress or Progress(quiet=True)).run(resumed=True)
+    return _Training(recipe, folder, progress or Progress(quiet=True)).run(resumed=True, other_steps=steps is not None)
 
 
 class _Training:
@@ -119,9 +120,7 @@ class _Training:
         self.counters = Counters()
         self.info: TaskInfo = find_task(recipe.task, recipe.seen_options)
         self.engine_name = choose_engine(recipe.engine.name, self.info)
-        self.trackers = make_trackers(
-            list(self.settings.trackers), folder.path, recipe.model_dump(mode="json"), progress.warn
-        )
+        self.trackers: list[Tracker] = []
         self._keeper = Keeper(recipe, folder, self.progress)
         self.checkpoints = Checkpoints(folder.checkpoints, self.settings.keep_checkpoints, progress.warn)
         self._interruption = Interruption()
@@ -132,10 +131,8 @@ class _Training:
         self._saved_at = time.perf_counter()
         self._saving = 0.0
 
-    def run(self, resumed: bool) -> Outcome:
+    def run(self, resumed: bool, other_steps: bool = False) -> Outcome:
         with contextlib.ExitStack() as closing:
-            for tracker in self.trackers:
-                closing.callback(tracker.close)
             engines = self._make_engines(closing)
             if self.recipe.algorithm == "ppo":
                 self.learner = OnPolicyLearner(self.recipe, self.info, engines[0])
@@ -146,11 +143,15 @@ class _Training:
             closing.callback(self.learner.close)
             closing.callback(self._end)
             closing.enter_context(self.folder.lock())
+            self._start_trackers(closing)
             self.metrics = closing.enter_context(MetricsLog(self.folder.metrics, self.progress.warn))
             closing.enter_context(self._interruption)
             closing.enter_context(warnings.catch_warnings())
             warnings.showwarning = lambda message, *_, **__: self.progress.warn(str(message))
             self._start(resumed)
+            if other_steps:
+                self.counters.solved &= self.counters.steps >= self.settings.steps
+                self._keeper.keep_recipe()
             try:
                 reason = self._loop()
             except NonFiniteError as error:
@@ -177,6 +178,13 @@ class _Training:
             closing.callback(engine.close)
             engines.append(engine)
         return engines
+
+    def _start_trackers(self, closing: contextlib.ExitStack) -> None:
+        """Start the trackers, once nobody else can train this run: they go on where they were."""
+        shown = self.recipe.model_dump(mode="json")
+        self.trackers = make_trackers(list(self.settings.trackers), self.folder.path, shown, self.progress.warn)
+        for tracker in self.trackers:
+            closing.callback(tracker.close)
 
     def _end(self) -> None:
         """Break off what is judged beside the training."""
@@ -289,26 +297,18 @@ class _Training:
         if verdict is None:
             return
         counters, settings = self.counters, self.settings
-        if verdict.confirmed is not None:
-            counters.solved = verdict.confirmed >= (settings.stop_at_return or 0.0)
+        counters.solved = verdict.solved
         counters.evaluations += 1
         counters.evaluated_at = verdict.step
         counters.next_evaluation = (verdict.step // settings.evaluate_every + 1) * settings.evaluate_every
         counters.last_return = verdict.mean
-        if self._is_best(verdict.mean, verdict.confirmed):
+        best = counters.best_return
+        counters.best_return = verdict.mean if best is None else max(best, verdict.mean)
+        if verdict.solved or counters.best_score is None or verdict.score > counters.best_score:
+            counters.best_score = verdict.score
             self._keeper.keep_policy("policy", verdict.policy, verdict.step)
         self._log(verdict.values, verdict.step)
         self.progress.evaluated(verdict.step, verdict.mean, verdict.confirmed)
-
-    def _is_best(self, mean: float, confirmed: float | None) -> bool:
-        """Tell whether the policy just evaluated is the one to keep; one that many episodes confirmed goes first."""
-        counters = self.counters
-        best, rival = counters.best_return, counters.best_confirmed
-        counters.best_return = mean if best is None else max(best, mean)
-        if confirmed is not None:
-            counters.best_confirmed = confirmed if rival is None else max(rival, confirmed)
-            return rival is None or confirmed > rival
-        return rival is None and (best is None or mean > best)
 
     def _log(self, values: dict[str, Any], step: int) -> None:
         self.counters.seconds = self._seconds()
