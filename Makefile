@@ -8,7 +8,8 @@ SHELL := /bin/bash
 # What `make walk` teaches: the arguments of the surefoot command.
 WALK ?= train anymal --video
 # What `make bench` runs, in turn.
-BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py
+BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py \
+         benchmarks/off_policy_throughput.py
 # Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.
 PYTEST ?= pytest -n 2 --dist loadfile
 

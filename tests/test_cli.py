@@ -155,6 +155,7 @@ WRONG = {
     "no task": ("train", "which task?"),
     "task": ("train half-cheeta", "unknown task 'half-cheeta'", "'half-cheetah'"),
     "task like nothing": ("train qqqqqqqqqqqq", "unknown task", "surefoot list"),
+    "task without an end": ("train Hopper-v5 --task_options.max_episode_steps -1", "no time limit", "_steps 1000"),
     "task's module": ("train nothing_of_this_name:Foo-v0", "cannot be imported"),
     "task's empty module": ("train :Foo-v0", "cannot be imported"),
     "task gone from Gymnasium": ("train Ant-v3", "cannot be made"),
@@ -256,6 +257,11 @@ def test_wrong_input_leaves_an_existing_root_as_it_is(capsys, empty_folder):
     assert main(["train", "Hopper-v5", "--training.trackers", "wandb,tensorbord"]) == 2
     assert_one_line(capsys, "tensorboard")
     assert list((empty_folder / "runs").iterdir()) == []
+
+
+def test_a_task_that_can_be_learnt_only_with_its_options():
+    recipe = surefoot.face.make_recipe("LunarLander-v3", None, {"task_options.continuous": True})
+    assert recipe.task_options == {"continuous": True}
 
 
 def test_a_name_that_is_taken(trained, capsys):
@@ -542,6 +548,12 @@ def test_evaluate_prints_a_table_and_keeps_the_result(trained, capsys):
     assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 3
 
 
+def test_nothing_is_evaluated_if_one_of_the_runs_is_not_there(trained, capsys, monkeypatch):
+    monkeypatch.setattr(surefoot.face, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    assert main(["evaluate", str(trained), "typo"]) == 2
+    assert_one_line(capsys, "no run 'typo'")
+
+
 def test_evaluate_with_other_options_of_the_task(trained, capsys):
     found = []
     for options in ([], ["--task_options.max_episode_steps", "4", "--task_options.healthy_reward=3"]):
@@ -630,7 +642,11 @@ def test_snapshots_of_a_run_that_kept_none(trained, capsys):
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
 def test_record_a_run(trained, capsys):
     assert main(["record", str(trained)]) == 0
-    assert b"ftyp" in (trained / "videos" / "best.mp4").read_bytes()[:16]
+    film = (trained / "videos" / "best.mp4").read_bytes()
+    assert b"ftyp" in film[:16]
+    assert main(["record", str(trained), "--task_options.max_episode_steps", "4"]) == 0
+    assert (trained / "videos" / "best-changed.mp4").exists()
+    assert (trained / "videos" / "best.mp4").read_bytes() == film, "the run's own film stays"
 
 
 def test_a_film_that_fails_does_not_undo_the_training(trained, monkeypatch, capsys):

@@ -138,9 +138,13 @@ def _evaluate(given: argparse.Namespace) -> int:
     import json
 
     from surefoot.face import evaluate
+    from surefoot.policies.files import load_policy
     from surefoot.reports.tables import print_evaluations
+    from surefoot.runs.folder import RunFolder
 
     results, changed = [], _changed_options(given)
+    for run in given.runs:  # nothing is judged in vain because another is not there
+        _ = load_policy(run) if os.path.isfile(run) else RunFolder.open(run, given.root)
     for run in given.runs:
         options: dict[str, Any] = {"seed": given.seed, "engine": given.engine, "task": given.task}
         options["task_options"] = changed
@@ -210,6 +214,8 @@ def _film(
             policy, default = load_policy(best), folder.videos / "best.mp4"
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
+    if task or options:  # the run's own film stays
+        default = default.with_stem(f"{default.stem}-changed")
     path = output or default
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
     if path.suffix in (".webp", ".gif"):

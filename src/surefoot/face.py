@@ -19,7 +19,7 @@ from surefoot.reports.evaluation import evaluate_policy, evaluate_run
 from surefoot.runs.folder import RunFolder
 from surefoot.settings import validate
 from surefoot.simulation.choose import choose_engine, make_engine
-from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.catalogue import canonical_name, find_task
 from surefoot.tasks.wrappers import check_wrappers
 from surefoot.training import loop
 from surefoot.training.adoption import adopted_algorithm, adopted_settings, told
@@ -119,14 +119,14 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
     Raises:
         InputError: a wrong name or value.
     """
-    info = find_task(task)
+    name = canonical_name(task)
     algorithm = changes.get("algorithm", "ppo")
-    base = load_recipe(recipe) if recipe else default_recipe(info.name, algorithm)
-    base_info = find_task(base.task, base.task_options)
-    if base_info.id != info.id:
+    base = load_recipe(recipe) if recipe else default_recipe(name, algorithm)
+    if canonical_name(base.task) != name:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
     complete_info = find_task(complete.task, complete.seen_options)
+    complete_info.check_ends()
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
     practised_task(complete)  # complains of what does not fit

@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 
 from surefoot.errors import InputError
+from surefoot.recipes.files import default_recipe, dump_recipe
+from surefoot.recipes.settings import Recipe, replaced
 from surefoot.reports import curves
 from surefoot.reports.curves import plot_curves, plot_losses
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
+from surefoot.settings import validate
 
 
 def make_rows(count=40, height=100.0, evaluate_every=8):
@@ -99,19 +102,33 @@ def test_a_lone_point_can_be_seen(tmp_path, drawn):
     assert drawn[0].axes[0].lines[0].get_marker() == "o"
 
 
-def test_a_run_folder_is_read_and_named(tmp_path, drawn):
-    for name in ("first", "second"):
-        folder = RunFolder(tmp_path / name)
-        folder.path.mkdir()
-        log = MetricsLog(folder.metrics)
+def make_run(path, seed=0, **changes) -> RunFolder:
+    folder = RunFolder(path)
+    folder.path.mkdir(parents=True)
+    recipe = replaced(default_recipe("Hopper-v5"), {"seed": seed} | changes)
+    folder.recipe.write_text(dump_recipe(validate(Recipe, recipe, "test")))
+    with MetricsLog(folder.metrics) as log:
         for row in make_rows():
             log.append(**row)
         log.mark("resume", step=40_000)
-        log.close()
-    runs = [RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")]
+    return folder
+
+
+def test_a_run_folder_is_read_and_named(tmp_path, drawn):
+    runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", **{"ppo.clip": 0.1})]
     read(plot_curves(runs, tmp_path / "new" / "curve.png"))
     read(plot_losses(runs, tmp_path / "losses.png"))
     assert labels_of(drawn[0]) == labels_of(drawn[1]) == ["first", "second"]
+
+
+def test_runs_that_differ_in_their_seed_only_are_one_experiment(tmp_path, drawn):
+    root = tmp_path / "Hopper-v5"
+    runs = [make_run(root / "ppo-seed0"), make_run(root / "ppo-seed1", seed=1), make_run(root / "again")]
+    plot_curves(runs, tmp_path / "curve.png")
+    assert labels_of(drawn[0]) == ["ppo-seed0 (2 seeds)", "again"]
+    # Equal names mean nothing where the tasks are others.
+    plot_curves([runs[0], make_run(tmp_path / "Ant-v5" / "ppo-seed0", task="Ant-v5")], tmp_path / "curve.png")
+    assert labels_of(drawn[1]) == ["Hopper-v5/ppo-seed0", "Ant-v5/ppo-seed0"]
 
 
 def test_losses_have_a_panel_each_and_unknown_ones_follow(tmp_path, drawn):

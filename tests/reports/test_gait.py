@@ -128,6 +128,7 @@ def test_work_and_cost_of_transport():
 
 
 DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("LF", "RF", "LH", "RH")))
+FOREIGN_DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("FL", "FR", "RL", "RR")))
 BIPED = anatomy._WALKER2D
 CHEETAH = anatomy._HALF_CHEETAH
 HOPPER = anatomy._HOPPER
@@ -137,6 +138,8 @@ HOPPER = anatomy._HOPPER
     "body, lags, duty, flight, name",
     [
         (DOG, (0, 0.5, 0.5, 0), 0.4, 0.1, "trot"),
+        (FOREIGN_DOG, (0, 0.5, 0.5, 0), 0.4, 0.1, "trot"),
+        (FOREIGN_DOG, (0, 0.5, 0.05, 0.55), 0.4, 0.1, "pace"),
         (DOG, (0, 0.5, 0.05, 0.55), 0.4, 0.1, "pace"),
         (DOG, (0, 0.95, 0.5, 0.52), 0.4, 0.1, "bound"),
         (DOG, (0, 0.05, 0.02, 0.97), 0.4, 0.5, "pronk"),

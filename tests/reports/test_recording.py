@@ -4,17 +4,21 @@ import types
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 
 from surefoot.bodies.body import Body, Foot
 from surefoot.errors import SurefootError
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.policy import new_policy
 from surefoot.reports import recording
 from surefoot.reports.measures import find_cycles, find_walks, measure_gait, measure_joints, measure_returns
 from surefoot.reports.probes import find_probe
-from surefoot.reports.recording import record_episodes
+from surefoot.reports.recording import record_episodes, untrained
 from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.symmetry import find_mirror
 
 STEPS = 60
 TASKS = ("half-cheetah", "ant", "Hopper-v5", "bipedal-walker")
@@ -38,6 +42,23 @@ def short(name, **options):
 def recorded(info, episodes=1, body=None):
     policy: Any = Stub(info)
     return record_episodes(policy, info, body or find_body(info), episodes, 7)
+
+
+def test_what_there_was_before_training_was_as_symmetric_or_still():
+    info = find_task("ant")
+    few = PolicySettings(actor=(8,), critic=(8,))
+    trained = new_policy(jax.random.key(1), "ant", info.observation_size, info.action_low, info.action_high, few)
+    trained.mirror = mirror = find_mirror(info)
+    seen = np.random.default_rng(0).normal(size=(5, info.observation_size)).astype(np.float32)
+    before = untrained(trained)
+    assert not np.array_equal(before.predict(seen)[0], trained.predict(seen)[0])
+    answers = before.predict(np.asarray(mirror.observation(seen)))[0]
+    np.testing.assert_allclose(answers, mirror.action(before.predict(seen)[0]), atol=1e-6)
+    linear = PolicySettings(actor=(), critic=())
+    searched = new_policy(jax.random.key(1), "ant", info.observation_size, info.action_low, info.action_high, linear)
+    assert untrained(searched).predict(seen)[0].any()
+    searched.origin = {"algorithm": "ars"}
+    assert not untrained(searched).predict(seen)[0].any()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -106,6 +106,18 @@ def test_a_resume_supersedes_what_came_later(path):
     assert rows == [(100, 1), (200, 1), (200, "resume"), (300, 2), (300, "resume"), (400, 3)]
 
 
+def test_an_evaluation_that_a_resume_repeats_is_read_once(path):
+    with MetricsLog(path) as log:
+        log.append(100, **{"evaluation/return": 1.0})
+        log.append(200, value=1.0)
+        log.append(200, **{"evaluation/return": 2.0})  # after the checkpoint of 200, before the crash
+        log.mark("resume", 200, evaluated_at=100)
+        log.append(200, **{"evaluation/return": 2.0})
+        log.append(300, value=3.0)
+    rows = [(row["step"], row.get("evaluation/return"), row.get("value")) for row in read_metrics(path)]
+    assert rows == [(100, 1, None), (200, None, 1), (200, None, None), (200, 2, None), (300, None, 3)]
+
+
 def test_a_resume_before_an_earlier_resume_supersedes_that_too(path):
     with MetricsLog(path) as log:
         log.append(100)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.columns import find_columns, find_names
+from surefoot.tasks.columns import find_names
 
 MUJOCO = ["half-cheetah", "ant", "Hopper-v5", "Walker2d-v5", "Swimmer-v5"]
 FREE = ("x", "y", "z", "quaternion w", "quaternion x", "quaternion y", "quaternion z")
@@ -15,7 +15,7 @@ SPEED = ("x speed", "y speed", "z speed", "x turning rate", "y turning rate", "z
 
 
 def columns_of(task: str, options: dict | None = None) -> tuple[str, ...]:
-    names = find_columns(find_task(task, options))
+    names = find_names(find_task(task, options)).observation
     assert names is not None
     return names
 
@@ -116,7 +116,7 @@ def test_a_tasks_own_names_count():
 
 @pytest.mark.parametrize("own", [["one", "one"], ["one"], "ab", [1, 2], 3])
 def test_names_that_name_nothing_are_none(own):
-    assert find_columns(find_task("Named-v0", {"names": own})) is None
+    assert find_names(find_task("Named-v0", {"names": own})).observation is None
 
 
 def test_other_tasks_have_no_known_names():

@@ -141,6 +141,15 @@ def test_a_seed_gives_the_same_level_again() -> None:
     np.testing.assert_array_equal(*firsts)
 
 
+def test_the_ground_is_drawn_even_without_a_seed() -> None:
+    columns = set()
+    for _ in range(12):
+        env = make_env(find_task("anymal-velocity", {"terrain": "mixed"})).unwrapped
+        env.reset()
+        columns.add(int(env._rows["column"][0, 0]))
+    assert len(columns) > 1
+
+
 def test_the_mirror_knows_the_ground() -> None:
     info = find_task("anymal-velocity", {"observe_heights": True})
     mirror = find_mirror(info)

@@ -12,10 +12,11 @@ from gymnasium.utils.env_checker import check_env
 
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.columns import find_names
 from surefoot.tasks.symmetry import find_mirror
-from surefoot.tasks.walk import Walk, walk_body
+from surefoot.tasks.walk import Walk
 
 _spec = importlib.util.spec_from_file_location("walkers", Path(__file__).parents[1] / "bodies" / "walkers.py")
 walkers = importlib.util.module_from_spec(_spec)
@@ -218,9 +219,10 @@ def test_a_body_whose_halves_differ_has_no_mirror(folder: Path) -> None:
 
 
 def test_the_body_can_be_asked_for(folder: Path) -> None:
-    assert walk_body(find_task("walk")).name == "ANYmal C"
+    found = find_body(find_task("walk"))
+    assert found is not None and found.name == "ANYmal C"
     info = find_task("walk", options_of("biped.xml", folder))
-    assert walk_body(info) == env_of("biped.xml", folder).task.body
+    assert find_body(info) == env_of("biped.xml", folder).task.body
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The loop of off-policy algorithms: it resumes bit for bit, counts right, and learns what can be known beforehand."""
 
 import contextlib
+import dataclasses
 import random
 import signal
 import threading
@@ -16,7 +17,7 @@ from gymnasium.spaces import Box
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.replay import Replay
-from surefoot.errors import EngineError, InputError, NonFiniteError
+from surefoot.errors import EngineError, InputError, NonFiniteError, RunError
 from surefoot.face import train_recipe
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
@@ -360,7 +361,7 @@ def test_a_cost_of_action_is_charged_when_rewards_are_drawn(monkeypatch):
             sample = learner._replay.sample
 
             def noting(*words, sample=sample, learner=learner, cost=cost):
-                charged.append((cost, learner._steps, words[-1]))
+                charged.append((cost, learner._steps, words[-2]))
                 return sample(*words)
 
             monkeypatch.setattr(learner._replay, "sample", noting)
@@ -373,6 +374,33 @@ def test_a_cost_of_action_is_charged_when_rewards_are_drawn(monkeypatch):
         np.testing.assert_allclose(found, [share * 0.5 * 0.1 * 2], rtol=1e-6)
     moments = [steps for cost, steps, _ in charged if cost]
     assert min(moments) < 200 and max(moments) > 600, "before, while and after it grows"
+
+
+def test_an_idle_action_costs_nothing_wherever_it_lies_in_its_range():
+    pendulum = find_task("Pendulum-v1")
+    info = dataclasses.replace(pendulum, action_low=np.zeros(1, np.float32), action_high=np.full(1, 4, np.float32))
+    recipe = make_recipe("td3", "Pendulum-v1", wrappers__action_cost=0.5)
+    with contextlib.closing(ProcessesEngine(pendulum, 1, 1)) as engine:
+        learner = OffPolicyLearner(recipe, info, [engine])
+        replay = Replay(10, 1, info.observation_size, 1)
+        for action in (-1, -0.5, 1, 0):  # 0, 1 and 4 in the task's units; the last row only ends the one before
+            row = np.zeros((1, info.observation_size + 4), np.float32)
+            row[0, info.observation_size] = action
+            replay.add(row)
+        cost = 0.5 * learner._cost_of_action
+        drawn = replay.sample(np.random.default_rng(0), 1, 100, 1, 0.99, cost, learner._idle)
+        found = dict(zip(drawn.action[0, :, 0].tolist(), drawn.reward[0].tolist(), strict=True))
+        assert found == pytest.approx({-1.0: 0.0, -0.5: -0.5, 1.0: -2.0})
+        learner.close()
+
+
+def test_a_replay_that_became_smaller_is_told_in_a_line(tmp_path):
+    outcome = train(tmp_path, make_recipe("ddpg"))
+    text = outcome.folder.recipe.read_text()
+    outcome.folder.recipe.write_text(text.replace("replay_size = 2500", "replay_size = 100"))
+    with pytest.raises(RunError, match="replay_size") as error:
+        loop.resume(outcome.folder)
+    assert "\n" not in str(error.value)
 
 
 def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monkeypatch):

@@ -78,6 +78,7 @@ class Replay:
         steps: int,
         discount: float,
         action_cost: np.ndarray | float = 0.0,
+        idle: np.ndarray | float = 0.0,
     ) -> Transitions:
         """Draw `batches` x `size` transitions, each with equal chance.
 
@@ -88,7 +89,8 @@ class Replay:
             steps: n, rewards summed up before a value is asked for (Sutton 1988); fewer where an episode or the
                 replay ends earlier.
             discount: gamma.
-            action_cost: (A,), taken from each reward, times the absolute values of the action that earned it.
+            action_cost: (A,), taken from each reward, times how far the action that earned it was from `idle`.
+            idle: (A,), the action that costs nothing.
 
         Raises:
             ValueError: the replay holds no transition yet.
@@ -103,7 +105,7 @@ class Replay:
         for _ in range(steps):
             cost = 0.0
             if costs:
-                cost = np.abs(self._rows[self._at(last), copy, self._ends[0] : self._ends[1]]) @ action_cost
+                cost = np.abs(self._rows[self._at(last), copy, self._ends[0] : self._ends[1]] - idle) @ action_cost
             last = last + going
             flags = self._rows[self._at(last), copy, self._ends[1] :]
             reward += going * factor * (flags[:, 0] - cost)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
 from surefoot.errors import InputError
+from surefoot.recipes.files import read_recipe
 from surefoot.reports.drawing import COLOURS, FAINT, INK, new_figure
 from surefoot.reports.pictures import picture_path, save_picture
 from surefoot.runs.folder import RunFolder
@@ -50,7 +51,8 @@ def plot_curves(
     lowest to the highest seed; the mean ends where the shortest seed does.
 
     Args:
-        runs: run folders, labelled by their names, or `{"label": str, "rows": list of metric rows}`.
+        runs: run folders, of which those count as seeds of one experiment whose recipes are the same but for the seed,
+            labelled by the first one's name; or `{"label": str, "rows": list of metric rows}`.
         path: the file to write, `.png`.
         threshold: the return at which the task counts as solved, drawn as a dashed line.
         title: written above.
@@ -217,13 +219,30 @@ def _grouped(runs: Sequence[Run]) -> dict[str, list[list[dict]]]:
     if not runs:
         raise InputError("no run was given to draw; name at least one")
     groups: dict[str, list[list[dict]]] = {}
+    labels = iter(_labels([run for run in runs if isinstance(run, RunFolder)]))
     for run in runs:
         label, rows = (
-            (run["label"], run["rows"]) if isinstance(run, dict) else (run.path.name, read_metrics(run.metrics))
+            (run["label"], run["rows"]) if isinstance(run, dict) else (next(labels), read_metrics(run.metrics))
         )
         rows = [row for row in rows if "step" in row and "event" not in row]
         groups.setdefault(str(label), []).append(sorted(rows, key=lambda row: row["step"]))
     return groups
+
+
+def _labels(folders: Sequence[RunFolder]) -> list[str]:
+    """Name the experiment of each run: as its first run is called, with the task where there are several."""
+    tasks = {folder.path.parent.name for folder in folders}
+    experiments: dict[str, tuple[str, set[int]]] = {}
+    labels = []
+    for folder in folders:
+        own = folder.path.name if len(tasks) == 1 else f"{folder.path.parent.name}/{folder.path.name}"
+        recipe = read_recipe(folder.recipe)
+        same = recipe.model_copy(update={"seed": 0}).model_dump_json()
+        label, seeds = experiments.setdefault(same, (own, set()))
+        # The same seed twice is no other seed: somebody compares machines, or versions.
+        labels.append(own if recipe.seed in seeds else label)
+        seeds.add(recipe.seed)
+    return labels
 
 
 def _series(rows: list[dict], key: str, clock: str = "step") -> tuple[np.ndarray, np.ndarray]:

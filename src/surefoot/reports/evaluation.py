@@ -59,6 +59,7 @@ def evaluate_policy(
             f"the policy observes {policy.observation_size} and acts by {policy.action_size} numbers; task "
             f"'{info.name}' has {info.observation_size} and {info.action_size}"
         )
+    info.check_ends()
     first = EVALUATION_SEEDS + seed
     result = run_episodes(policy, engine, info, episodes, first)
     return {
@@ -96,6 +97,7 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
     result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]
     result |= {
+        "which": which,
         "algorithm": recipe.algorithm,
         "recipe": recipe.name,
         "training_seed": recipe.seed,

@@ -9,6 +9,8 @@ UNCLEAR = "unclear"
 
 # In cycles. Feet closer than the first are together; feet at least so far apart as the second alternate.
 _TOGETHER, _APART = 0.1, 0.4
+# How others call left and right, fore and hind.
+_FEET = {"FL": "LF", "FR": "RF", "RL": "LH", "RR": "RH", "HL": "LH", "HR": "RH"}
 
 
 def name_gait(body: Body, lags: Mapping[str, float | None], duty: float, flight: float) -> str:
@@ -23,7 +25,7 @@ def name_gait(body: Body, lags: Mapping[str, float | None], duty: float, flight:
     Returns:
         A name, or "unclear".
     """
-    phases = {name: lag for name, lag in lags.items() if lag is not None}
+    phases = {_FEET.get(name.upper(), name): lag for name, lag in lags.items() if lag is not None}
     if len(phases) < len(body.feet):
         return UNCLEAR
     if len(body.feet) == 1:

@@ -95,8 +95,11 @@ def record_episodes(
 
 
 def untrained(policy: Policy, seed: int = 0) -> Policy:
-    """Return what the policy was before any training: networks of its shape, freshly drawn, and nothing normalised."""
-    return new_policy(
+    """Return what the policy was before any training: networks of its shape, freshly drawn, and nothing normalised.
+
+    Those that are symmetric by their making are so from the start, and random search starts a linear one at zero.
+    """
+    before = new_policy(
         jax.random.key(seed),
         policy.task,
         policy.observation_size,
@@ -105,6 +108,10 @@ def untrained(policy: Policy, seed: int = 0) -> Policy:
         policy.settings,
         policy.task_options,
     )
+    before.mirror = policy.mirror
+    if policy.origin.get("algorithm") == "ars" and not policy.settings.actor:
+        before.parameters["actor"] = jax.tree.map(np.zeros_like, before.parameters["actor"])
+    return before
 
 
 def _record(policy: Policy, info: TaskInfo, env: Any, probe: Probe | None, seed: int, keep: bool) -> Episode:

@@ -125,12 +125,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _without_superseded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = []
-    resumed = math.inf
+    resumed = evaluated = math.inf
     for row in reversed(rows):
-        if row["step"] > resumed:
+        # What was trained since the checkpoint was done again; so were evaluations that it knew nothing of.
+        if row["step"] > (evaluated if "evaluation/return" in row else resumed):
             continue
         if row.get("event") == "resume":
             resumed = row["step"]
+            evaluated = row.get("evaluated_at", resumed)
         kept.append(row)
     return kept[::-1]
 

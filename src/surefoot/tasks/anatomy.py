@@ -98,7 +98,7 @@ _BODIES: dict[str, Body | str] = {
     "surefoot/AnymalCVelocity": "surefoot.bodies.anymal_c",
 }
 
-_SIDE = re.compile(r"^(LF|RF|LH|RH|left|right)_|_(left|right)(?=_|$)|_\d+$|_joint$")
+_SIDE = re.compile(r"^(LF|RF|LH|RH|FL|FR|RL|RR|HL|HR|left|right)_|_(left|right)(?=_|$)|_\d+$|_joint$")
 _KINDS = {"HAA": "shoulder, open and close (HAA)", "HFE": "shoulder, rotation (HFE)", "KFE": "elbow (KFE)"}
 
 

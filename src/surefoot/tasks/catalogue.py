@@ -88,6 +88,17 @@ class TaskInfo:
         """The number of action values, A."""
         return len(self.action_low)
 
+    def check_ends(self) -> None:
+        """Make sure that episodes end, which those of a policy that never falls may not.
+
+        Raises:
+            InputError: there is no time limit.
+        """
+        if self.max_episode_steps is None:
+            raise InputError(
+                f"task '{self.name}' has no time limit; give it one: --task_options.max_episode_steps 1000"
+            )
+
     def falls(self, terminated: np.ndarray, last_reward: np.ndarray) -> np.ndarray | None:
         """Tell which episodes ended in a fall, (E,) bool, or None where the task cannot say."""
         if self.fall == "none":
@@ -111,11 +122,20 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
         raise InputError(f"task options {options!r}: only numbers, texts and lists can be given") from None
 
 
+def canonical_name(name: str) -> str:
+    """Return how recipes call the task called `name`: its short name, if it has one; nothing is made.
+
+    Raises:
+        InputError: no such task.
+    """
+    id = SHORT_NAMES.get(name, name)
+    _check_registered(name, id)
+    return next((short for short, full in SHORT_NAMES.items() if full == id), id)
+
+
 @functools.lru_cache
 def _find(name: str, options: str) -> TaskInfo:
-    id = SHORT_NAMES.get(name, name)
-    canonical = next((short for short, full in SHORT_NAMES.items() if full == id), id)
-    _check_registered(name, id)
+    id, canonical = SHORT_NAMES.get(name, name), canonical_name(name)
     given = json.loads(options)
     env = _make(name, id, without_view(given))
     try:

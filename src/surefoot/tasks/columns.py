@@ -35,11 +35,6 @@ class Names(NamedTuple):
     action: tuple[str, ...] | None
 
 
-def find_columns(info: TaskInfo) -> tuple[str, ...] | None:
-    """Return what the D values that a policy sees are called, or None where it is not known; see `find_names`."""
-    return find_names(info).observation
-
-
 def find_names(info: TaskInfo) -> Names:
     """Return what a task's values are called.
 

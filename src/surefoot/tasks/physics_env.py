@@ -44,6 +44,7 @@ class PhysicsEnv(gymnasium.Env):
         sources += [(self.model, field) for field in self.task.expanded]
         self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.remember(1)
         self._rows |= self.task.rows_within(1)
+        self.task.restart(self._rows)
         self._width, self._height = _SIZE
         self._renderer: MujocoRenderer | None = None
         self._only = np.zeros(1, np.int32)

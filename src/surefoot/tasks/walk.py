@@ -7,9 +7,8 @@ to turn, work, torque, to leave the pose, and to change one's mind. Distances an
 
 import copy
 import functools
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -20,10 +19,8 @@ from surefoot.bodies.body import Body
 from surefoot.bodies.elsewhere import MENAGERIE, Loaded, Pose, load_body
 from surefoot.bodies.mirrored import mirror_feet, mirror_joints, standing
 from surefoot.bodies.scene import new_scene
+from surefoot.tasks.options import check_number
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
-
-if TYPE_CHECKING:
-    from surefoot.tasks.catalogue import TaskInfo
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
@@ -85,7 +82,7 @@ class Walk(PhysicsTask):
             ("fall_height", fall_height, 0, 0.95),
             ("reset_noise", reset_noise, 0, 0.5),
         ):
-            _check_number(name, value, least, most)
+            check_number(name, value, least, most)
         self._speed, self._scale, self._fall, self._noise = speed_m_s, action_scale, fall_height, reset_noise
         self.model, self._parts, self.pose = _with_sensors(body)
         self.body = self._parts
@@ -233,11 +230,6 @@ class Walk(PhysicsTask):
         )
 
 
-def walk_body(info: "TaskInfo") -> Body:
-    """Return the body that walks in the task `surefoot/Walk-v0` with the options of `info`."""
-    return _with_sensors(info.options.get("body", ANYMAL))[1]
-
-
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
     """Return a body's model, with a sensor for each part of a foot, whether it touches anything."""
     # What is downloaded, or our own, stays as it is; a file may change between two calls.
@@ -283,9 +275,3 @@ def _seen_from(turned: Any, vector: Any, xp: Any) -> Any:
     real, imaginary = turned[:, :1], -turned[:, 1:]
     twice = 2 * xp.cross(imaginary, vector)
     return vector + real * twice + xp.cross(imaginary, twice)
-
-
-def _check_number(name: str, value: Any, least: float, most: float) -> None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}; it must be a number from {least:g} to {most:g}")

@@ -218,7 +218,8 @@ class _Training:
         self._greet()
         if not self.learner.restores_episodes:
             self.progress.warn(f"engine '{self.engine_name}' cannot give its inner state; episodes begin anew")
-        self.metrics.mark("resume", self.counters.steps, versions=versions(), engine=self.engine_name)
+        told = {"evaluated_at": self.counters.evaluated_at, "versions": versions(), "engine": self.engine_name}
+        self.metrics.mark("resume", self.counters.steps, **told)
 
     def _take_over(self) -> None:
         """Begin with what an earlier run learnt, and say and write down what that was."""

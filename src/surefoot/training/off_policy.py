@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.replay import Replay
-from surefoot.errors import NonFiniteError
+from surefoot.errors import NonFiniteError, RunError
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy
 from surefoot.recipes.settings import Recipe
@@ -62,9 +62,12 @@ class OffPolicyLearner:
         self._replay = Replay(settings.replay_size, self._copies, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         self._mirror = find_mirror(info) if settings.mirror else None
-        # Actions are remembered in units of half the task's range.
-        spans = np.float32(info.action_high) - np.float32(info.action_low)
-        self._cost_of_action = recipe.wrappers.reward_scale * np.where(np.isfinite(spans), spans / 2, 1)
+        # Actions are remembered in units of half the task's range, from its middle on.
+        low, high = np.float32(info.action_low), np.float32(info.action_high)
+        bounded = np.isfinite(high - low)
+        half = np.where(bounded, (high - low) / 2, 1)
+        self._cost_of_action = recipe.wrappers.reward_scale * half
+        self._idle = -np.where(bounded, (low + high) / 2, 0) / half
         self._samplers = [Sampler(recipe, info, engine, number) for number, engine in enumerate(engines)]
         self._pool = None
         if recipe.training.mode == "asynchronous":
@@ -171,7 +174,10 @@ class OffPolicyLearner:
             template["replay"] = {"rows": arrays[rows]}
         tree = unflatten_tree(template, arrays, prefix)
         self._state = tree["ddpg"]
-        self._replay.restore(tree["replay"])
+        try:
+            self._replay.restore(tree["replay"])
+        except ValueError as error:
+            raise RunError(f"the checkpoint is of other settings (replay_size): {error}") from None
         self._random = random_from_words(tree["random"])
         self._steps = int(tree["steps"])
         exact = True
@@ -229,6 +235,7 @@ class OffPolicyLearner:
             settings.n_step,
             settings.discount,
             self._recipe.wrappers.action_cost_at(self._steps) * self._cost_of_action,
+            self._idle,
         )
         self._state, metrics = ddpg.update(
             self._state, transitions, np.float32(progress), self._mirror, self._recipe.policy, settings

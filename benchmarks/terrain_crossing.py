@@ -1,0 +1,71 @@
+"""Over what ground a policy that follows commanded velocities gets.
+
+    python benchmarks/terrain_crossing.py runs/anymal-velocity/NAME/policy/policy.safetensors --output results/NAME.json
+
+For each kind of terrain and each level, copies begin where training has them begin, at the foot of a hill or on its
+top, on seeds that training never used, and are told to go ahead at 0.7 m/s, with everything that the task randomises.
+One crosses if it comes 4 m away, half a tile, within 8 s, and does not fall before or after.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from measuring import busy_share, print_table, write_results
+from surefoot.policies.files import load_policy
+from surefoot.policies.policy import Policy
+from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.episodes import EVALUATION_SEEDS
+from surefoot.tasks.catalogue import find_policy_task
+from surefoot.tasks.terrain import LEVELS, TILE_M, Terrain, riser_m
+
+SPEED, SECONDS = 0.7, 8.0
+
+
+def main() -> None:
+    """Run the trials, print a table of those that cross, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("--kinds", type=json.loads, default=list(Terrain("mixed").kinds), help="a JSON list")
+    parser.add_argument("--levels", type=json.loads, default=list(range(LEVELS)), help="a JSON list, from 0 to 9")
+    parser.add_argument("--episodes", type=int, default=50, help="for each kind and level (default: 50)")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    busy = busy_share()
+    policy = load_policy(given.policy)
+    trials = [cross(policy, kind, level, given.episodes) for kind in given.kinds for level in given.levels]
+    share = {(trial["terrain"], trial["level"]): f"{trial['crossed']}" for trial in trials}
+    rows = [[kind, *(share[kind, level] for level in given.levels)] for kind in given.kinds]
+    print_table(f"of {given.episodes} cross, by level", ("terrain", *map(str, given.levels)), rows)
+    told = {"trained": policy.origin, "speed_m_s": SPEED, "seconds": SECONDS, "episodes": given.episodes}
+    write_results(given.output, busy, told | {"trials": trials})
+
+
+def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any]:
+    """Let copies of the policy walk ahead on one kind of ground, one episode each."""
+    options = {"terrain": kind, "level": level, "command": [SPEED, 0, 0]}
+    info = find_policy_task(policy.task, dict(policy.task_options) | options)
+    engine = BatchEngine(info, episodes)
+    observation, _ = engine.reset(seed=EVALUATION_SEEDS)
+    fell, furthest = np.zeros(episodes, bool), np.zeros(episodes)
+    for _ in range(round(SECONDS / engine.task.timestep_s)):
+        observation, _, terminated, _, _ = engine.step(policy.predict(observation)[0])
+        fell |= terminated
+        furthest = np.where(fell, furthest, np.maximum(furthest, engine.rows["walked"][:, 0]))
+    engine.close()
+    crossed = (furthest > TILE_M / 2) & ~fell
+    return {
+        "terrain": kind,
+        "level": level,
+        "riser_m": riser_m(kind, level),
+        "crossed": int(crossed.sum()),
+        "falls": int(fell.sum()),
+        "way_m": round(float(furthest.mean()), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
