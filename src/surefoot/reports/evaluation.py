@@ -14,6 +14,7 @@ from surefoot.recipes.files import read_recipe
 from surefoot.reports.statistics import summarise
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
+from surefoot.runs.versions import revision
 from surefoot.simulation.choose import choose_engine
 from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
 from surefoot.tasks.catalogue import find_policy_task
@@ -76,6 +77,7 @@ def evaluate_policy(
         "seeds": [first, first + min(episodes, 100) - 1],
         "seconds": round(result.seconds, 3),
         "trained": policy.origin,
+        "revision": revision(),
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         "returns": [round(float(x), 4) for x in result.returns],
     }

@@ -33,7 +33,7 @@ from surefoot.reports.recording import Episode, Recording, record_episodes, untr
 from surefoot.reports.story import Story
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
-from surefoot.runs.versions import versions
+from surefoot.runs.versions import revision, versions
 from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
@@ -139,6 +139,7 @@ class _Maker:
             "seeds": [self.first, self.first + episodes - 1],
             "reward_threshold": self.info.reward_threshold,
             "versions": versions(),
+            "revision": revision(),
         }
 
     def write(

@@ -1,8 +1,11 @@
 """The versions that decide what numbers come out."""
 
+import functools
 import platform
+import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 _PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d")
 
@@ -16,3 +19,16 @@ def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@functools.cache
+def revision() -> str | None:
+    """Return the git revision of Surefoot's own source, ending in "-dirty" if it was changed since; else None."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():  # installed, maybe inside somebody else's repository
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -14,7 +14,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.runs.trackers import Tracker, make_trackers
 from surefoot.runs.trees import flatten_tree
-from surefoot.runs.versions import versions
+from surefoot.runs.versions import revision, versions
 from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.tasks.catalogue import TaskInfo, find_task
@@ -203,7 +203,7 @@ class _Training:
                 self._take_over()
             self.learner.start(seed)
             self._greet()
-            self.metrics.mark("start", 0, versions=versions(), engine=self.engine_name)
+            self.metrics.mark("start", 0, versions=versions(), revision=revision(), engine=self.engine_name)
             self._checkpoint()
             return
         step, arrays, header = self.checkpoints.latest()
@@ -218,8 +218,8 @@ class _Training:
         self._greet()
         if not self.learner.restores_episodes:
             self.progress.warn(f"engine '{self.engine_name}' cannot give its inner state; episodes begin anew")
-        told = {"evaluated_at": self.counters.evaluated_at, "versions": versions(), "engine": self.engine_name}
-        self.metrics.mark("resume", self.counters.steps, **told)
+        told = {"versions": versions(), "revision": revision(), "engine": self.engine_name}
+        self.metrics.mark("resume", self.counters.steps, evaluated_at=self.counters.evaluated_at, **told)
 
     def _take_over(self) -> None:
         """Begin with what an earlier run learnt, and say and write down what that was."""
