@@ -29,7 +29,6 @@ LEARNING = (
     ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
     ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
-    ("bipedal-walker-hardcore-sac", "SAC", "BipedalWalkerHardcore-v3, `envpool`, one busy core"),
     ("bipedal-walker-hardcore-ppo", "PPO", "BipedalWalkerHardcore-v3, `envpool`, 8 M steps, one busy core"),
     ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
     ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
@@ -191,9 +190,9 @@ def _ground() -> list[str]:
     _, _, last = results[-1]
     lines = [
         f"The same on ground that is not flat, which it sees, told to go ahead at {last['speed_m_s']:g} m/s: of "
-        f"{last['episodes']} fresh episodes, how many come 4 m far within {last['seconds']:g} s and do not fall, by level. "
-        "Steps of stairs are 3 cm high at level 0 and 1.7 cm higher each level, slopes rise by 5 % and 3.5 % more, rough "
-        "ground is within 2 cm and 1.2 cm more:",
+        f"{last['episodes']} fresh episodes, how many come 4 m far within {last['seconds']:g} s and do not fall, by "
+        "level. Steps of stairs are 3 cm high at level 0 and 1.7 cm higher each level, slopes rise by 5 % and 3.5 % "
+        "more, rough ground is within 2 cm and 1.2 cm more:",
         "",
         "| ground | trained | steps, millions | " + " | ".join(str(level) for level in levels) + " |",
         "|---|---|---|" + "---|" * len(levels),
