@@ -155,7 +155,6 @@ WRONG = {
     "no task": ("train", "which task?"),
     "task": ("train half-cheeta", "unknown task 'half-cheeta'", "'half-cheetah'"),
     "task like nothing": ("train qqqqqqqqqqqq", "unknown task", "surefoot list"),
-    "task without an end": ("train Hopper-v5 --task_options.max_episode_steps -1", "no time limit", "_steps 1000"),
     "task's module": ("train nothing_of_this_name:Foo-v0", "cannot be imported"),
     "task's empty module": ("train :Foo-v0", "cannot be imported"),
     "task gone from Gymnasium": ("train Ant-v3", "cannot be made"),

@@ -126,7 +126,6 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
     complete_info = find_task(complete.task, complete.seen_options)
-    complete_info.check_ends()
     choose_engine(complete.engine.name, complete_info)
     check_wrappers(complete.wrappers, complete_info)
     practised_task(complete)  # complains of what does not fit

@@ -8,6 +8,7 @@ import pytest
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
+from surefoot.simulation import episodes
 from surefoot.simulation.episodes import (
     CONFIRMATION_SEEDS,
     EVALUATION_SEEDS,
@@ -94,6 +95,18 @@ def test_episodes_of_an_equivariant_policy_equal_a_plain_loop() -> None:
     found = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
     assert_equal(found, plain_episodes(info, policy, copies=3, each=1, seed=SEED))
     assert (np.abs(found.returns - plain.returns) > 1e-3).all()
+
+
+@pytest.mark.parametrize("engine", ["batch", "processes"])
+def test_episodes_that_need_not_end_are_broken_off(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episodes, "MOST_STEPS", 5)
+    monkeypatch.setattr(episodes, "_MOST_COPIES", 2)
+    endless, limited = (find_task("Hopper-v5", SHAKEN | {"max_episode_steps": steps}) for steps in (-1, 5))
+    assert endless.max_episode_steps is None
+    found, wanted = (run_episodes(untrained(info), engine, info, 6, SEED) for info in (endless, limited))
+    np.testing.assert_array_equal(found.lengths, [5] * 6)
+    np.testing.assert_array_equal(found.terminated, [False] * 6)
+    np.testing.assert_array_equal(found.returns, wanted.returns)
 
 
 def test_a_fall_at_some_and_a_time_limit_at_others() -> None:

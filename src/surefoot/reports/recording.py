@@ -12,10 +12,10 @@ from surefoot.bodies.body import Body
 from surefoot.errors import SurefootError
 from surefoot.policies.policy import Policy, new_policy
 from surefoot.reports.probes import Build, Motion, Probe, find_probe
+from surefoot.simulation.episodes import MOST_STEPS
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 _TERM = "reward_"  # what Gymnasium's tasks put before the names of a reward's terms
-_MOST_STEPS = 10_000  # where a task has no time limit of its own
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def _record(policy: Policy, info: TaskInfo, env: Any, probe: Probe | None, seed:
         probe.begin()
     observations, actions, rewards, extras = [], [], [], []
     terminated = truncated = False
-    while not (terminated or truncated) and len(rewards) < _MOST_STEPS:
+    while not (terminated or truncated) and len(rewards) < MOST_STEPS:
         action = policy.predict(observation)[0]
         if keep:
             observations.append(np.array(observation, np.float32))

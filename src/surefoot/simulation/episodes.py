@@ -23,6 +23,9 @@ SELECTION_SEEDS = 1_000_000_000
 CONFIRMATION_SEEDS = 1_250_000_000
 EVALUATION_SEEDS = 1_500_000_000
 
+# Where it is not known that episodes end; such a task may end them by itself.
+MOST_STEPS = 10_000
+
 _MOST_COPIES = 100
 
 
@@ -82,6 +85,7 @@ class Evaluator:
             mirror: the policies' symmetry if they are equivariant, else None.
         """
         self.info = info
+        self._most_steps = MOST_STEPS if info.max_episode_steps is None else math.inf
         self.engine = make_engine(engine, info, min(episodes, _MOST_COPIES), threads)
         self._step = jax.jit(functools.partial(_step, self.engine.interpret, settings, info, mirror))
 
@@ -93,7 +97,10 @@ class Evaluator:
         seed: int,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Episodes | None:
-        """Run `episodes` episodes from seeds `seed` on; None if `cancelled` says so on the way."""
+        """Run `episodes` episodes from seeds `seed` on; None if `cancelled` says so on the way.
+
+        Where it is not known that episodes end, they are broken off after `MOST_STEPS`.
+        """
         start = time.perf_counter()
         copies = self.engine.num_envs
         quota = math.ceil(episodes / copies)
@@ -102,6 +109,7 @@ class Evaluator:
         terminated = np.zeros((copies, quota), bool)
         last_reward = np.zeros((copies, quota))
         done = np.zeros(copies, np.int64)  # episodes that each copy has completed
+        given_up = np.zeros(copies, bool)
         frame = self.engine.begin(seed)
         answer = self._step(parameters, normaliser, frame, jnp.zeros((copies, self.info.action_size + 3)))
         rows = np.arange(copies)
@@ -109,7 +117,7 @@ class Evaluator:
             if cancelled():
                 return None
             host = np.asarray(answer)
-            finished = (host[:, -2] + host[:, -1]) > 0.5
+            finished = ((host[:, -2] + host[:, -1]) > 0.5) | given_up
             frame = self.engine.advance(host[:, :-3], finished)
             going = ~finished & (done < quota)
             answer = self._step(parameters, normaliser, frame, answer)
@@ -118,6 +126,9 @@ class Evaluator:
             returns[at] += host[going, -3]
             lengths[at] += 1
             ended = going & ((host[:, -2] + host[:, -1]) > 0.5)
+            given_up[:] = False
+            given_up[going] = (lengths[at] >= self._most_steps) & ~ended[going]
+            ended |= given_up
             at = (rows[ended], done[ended])
             terminated[at] = host[ended, -2] > 0.5
             last_reward[at] = host[ended, -3]

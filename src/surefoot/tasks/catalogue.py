@@ -88,17 +88,6 @@ class TaskInfo:
         """The number of action values, A."""
         return len(self.action_low)
 
-    def check_ends(self) -> None:
-        """Make sure that episodes end, which those of a policy that never falls may not.
-
-        Raises:
-            InputError: there is no time limit.
-        """
-        if self.max_episode_steps is None:
-            raise InputError(
-                f"task '{self.name}' has no time limit; give it one: --task_options.max_episode_steps 1000"
-            )
-
     def falls(self, terminated: np.ndarray, last_reward: np.ndarray) -> np.ndarray | None:
         """Tell which episodes ended in a fall, (E,) bool, or None where the task cannot say."""
         if self.fall == "none":

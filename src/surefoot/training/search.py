@@ -19,6 +19,7 @@ from surefoot.policies.policy import Policy, act
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import unflatten_tree
 from surefoot.simulation.engine import Engine
+from surefoot.simulation.episodes import MOST_STEPS
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import known_mirror
 from surefoot.tasks.wrappers import wrapped_reward
@@ -160,7 +161,7 @@ class SearchLearner:
 
     def _longest(self, progress: float) -> int:
         """Return after how many steps an episode is broken off, if it has not ended before."""
-        own = self.info.max_episode_steps or 10**9
+        own = self.info.max_episode_steps or MOST_STEPS
         first = self._settings.rollout_length or own
         last = self._settings.final_rollout_length
         last = first if last is None else last or own
