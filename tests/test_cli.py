@@ -330,22 +330,22 @@ def test_ctrl_c_before_the_training_leaves_nothing(monkeypatch, capsys, empty_fo
     assert list(empty_folder.iterdir()) == []
 
 
-def test_an_error_of_the_system_is_one_line(monkeypatch, capsys):
+def test_an_error_of_the_system_is_one_line(trained, monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "some/file")
 
     monkeypatch.setattr(surefoot.face, "evaluate", fail)
-    assert main(["evaluate", "x"]) == 1
+    assert main(["evaluate", str(trained)]) == 1
     assert_one_line(capsys, "'some/file': No space left on device")
 
 
-def test_a_bug_is_not_hidden(monkeypatch):
+def test_a_bug_is_not_hidden(trained, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(surefoot.face, "evaluate", fail)
     with pytest.raises(ZeroDivisionError):
-        main(["evaluate", "x"])
+        main(["evaluate", str(trained)])
 
 
 def test_a_reader_that_has_left_is_no_accident():
