@@ -189,17 +189,21 @@ def _ground() -> list[str]:
     levels = sorted({trial["level"] for *_, result in results for trial in result["trials"]})
     _, _, last = results[-1]
     lines = [
-        f"The same on ground that is not flat, which it sees, told to go ahead at {last['speed_m_s']:g} m/s: of "
-        f"{last['episodes']} fresh episodes, how many come 4 m far within {last['seconds']:g} s and do not fall, by "
-        "level. Steps of stairs are 3 cm high at level 0 and 1.7 cm higher each level, slopes rise by 5 % and 3.5 % "
-        "more, rough ground is within 2 cm and 1.2 cm more:",
+        "The same on ground that is not flat, which the second one sees, told to go straight ahead at "
+        f"{last['speed_m_s']:g} m/s: in how many per cent of fresh episodes it comes {last['way_m']:g} m ahead within "
+        f"{last['seconds']:g} s and does not fall, by level. Steps of stairs are 3 cm high at level 0, 1.7 cm higher "
+        "each level, slopes rise by 5 % and 3.5 % more, rough ground has 2 cm and 1.2 cm more:",
         "",
         "| ground | trained | steps, millions | " + " | ".join(str(level) for level in levels) + " |",
         "|---|---|---|" + "---|" * len(levels),
     ]
     for kind in dict.fromkeys(trial["terrain"] for trial in last["trials"]):
         for name, label, result in results:
-            crossed = {trial["level"]: str(trial["crossed"]) for trial in result["trials"] if trial["terrain"] == kind}
+            crossed = {
+                trial["level"]: f"{100 * trial['crossed'] / trial['episodes']:.0f}"
+                for trial in result["trials"]
+                if trial["terrain"] == kind
+            }
             cells = [
                 kind.replace("_", " "),
                 f"[{label}](results/{name}.json)",
