@@ -47,6 +47,7 @@ GROUND = (
     ("anymal-rough", "then on all of them"),
 )
 # Joints as they are called in the body, and in the experiment.
+JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"
 JOINTS = (("LF_HAA", "shoulder, opening"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
 
 
@@ -151,7 +152,7 @@ def _joints() -> list[str]:
     before, after = result["before"]["joints"], result["after"]["joints"]
     lines = [
         f"The left fore leg of [the ANYmal C that runs](results/anymal-ppo.safetensors) in {result['episodes']} fresh "
-        f"episodes, degrees ([`{result['command']}`](results/anymal-gait.json)):",
+        f"episodes, degrees ([`{JOINTS_BY}`](results/anymal-gait.json)):",
         "",
         "| joint | untrained, mean ± sd | trained, mean ± sd | torque, peak | speed, peak |",
         "|---|---|---|---|---|",
