@@ -4,7 +4,7 @@
 
 For each kind of terrain and each level, copies begin where training has them begin, at the foot of a hill or on its
 top, on seeds that training never used, and are told to go straight ahead at 0.7 m/s, with everything that the task
-randomises. One crosses if it comes 4 m ahead, half a tile, within 8 s, and does not fall before or after. Of hills only
+randomises. One crosses if it comes 4 m ahead, half a tile, within 8 s, and does not fall in that time. Of hills only
 those episodes count in which that way leads over at least half the height of the hill, for some begin askew.
 """
 
@@ -54,8 +54,10 @@ def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any
     qpos = engine.rows["qpos"]
     start, facing = qpos[:, :2].copy(), 2 * np.arctan2(qpos[:, 6], qpos[:, 3])
     ahead = np.stack([np.cos(facing), np.sin(facing)], axis=1)
-    heights = [Terrain(kind).height(*(start + way * ahead).T) for way in np.linspace(0, WAY_M, 81)]
-    counted = np.ones(episodes, bool) if kind == "rough" else np.ptp(heights, axis=0) >= hill_m(kind, level) / 2 - 1e-9
+    ground = Terrain(kind)
+    heights = [ground.height(*(start + way * ahead).T) for way in np.linspace(0, WAY_M, 81)]
+    hill_m = 0.0 if kind == "rough" else float(ground.height(np.array((level + 0.5) * TILE_M), np.array(TILE_M / 2)))
+    counted = np.ptp(heights, axis=0) >= hill_m / 2 - 1e-9
     fell, furthest = np.zeros(episodes, bool), np.zeros(episodes)
     for _ in range(round(SECONDS / engine.task.timestep_s)):
         observation, _, terminated, _, _ = engine.step(policy.predict(observation)[0])
@@ -71,12 +73,6 @@ def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any
         "falls": int((counted & fell).sum()),
         "way_m": round(float(furthest[counted].mean()), 3),
     }
-
-
-def hill_m(kind: str, level: int) -> float:
-    """Return how high the hills of a level are."""
-    middle = (level + 0.5) * TILE_M, 0.5 * TILE_M
-    return float(Terrain(kind).height(*map(np.array, middle)))
 
 
 if __name__ == "__main__":
