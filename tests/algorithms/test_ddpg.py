@@ -548,6 +548,61 @@ def test_weight_decay_leaves_running_statistics_alone(optimizer: str) -> None:
             np.testing.assert_allclose(other[1], one[1], rtol=1e-5, atol=1e-6)
 
 
+# --- without target networks -----------------------------------------------------------------------------------------
+
+
+def normalised(layers: list, x, running: bool):
+    """Values (B, O) of tanh layers whose values are normalised by the running statistics, or by the batch's."""
+    for layer in layers[:-1]:
+        x = x @ layer["weight"] + layer["bias"]
+        mean, variance = (layer["batch_mean"], layer["batch_variance"]) if running else (x.mean(0), x.var(0))
+        x = jnp.tanh((x - mean) / jnp.sqrt(variance + 1e-5) * layer["batch_gain"] + layer["batch_bias"])
+    return x @ layers[-1]["weight"] + layers[-1]["bias"]
+
+
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm: str) -> None:
+    policy = shape(algorithm, batch_norm=True)
+    changes = {"target_networks": False, "batch_norm_rate": 0.2, "adam_decay": 0.5, "policy_delay": 1}
+    settings = MODELS[algorithm](**changes, target_noise=0.0)
+    state, drawn = start(policy, settings), transitions(1)
+    found, metrics = run(state, drawn, policy, settings)
+    batch = Batch(*(x[0] for x in drawn))
+    output = normalised(state.actor["actor"], batch.next_observation, running=True)
+    bonus, following = 0.0, jnp.tanh(output)
+    if algorithm == "sac":
+        mean, log_std = jnp.split(output, 2, axis=1)
+        log_std = jnp.clip(state.actor["log_std"] + log_std, math.log(0.01), 2.0)
+        _, use = jax.random.split(state.key)
+        noise = jax.random.normal(use, (BATCH, ACTION))
+        x = mean + jnp.exp(log_std) * noise
+        following = jnp.tanh(x)
+        shrinking = 2 * (math.log(2) - jnp.logaddexp(x, -x))
+        bonus = -(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - shrinking).sum(1)
+    beside = jnp.concatenate([batch.observation, batch.action], 1)
+    after = jnp.concatenate([batch.next_observation, following], 1)
+    critics = [jax.tree.map(lambda x, one=one: x[one], state.critics["layers"]) for one in range(settings.critics)]
+
+    def loss(critics: list) -> tuple[jax.Array, jax.Array]:
+        judged = [normalised(layers, jnp.concatenate([beside, after]), running=False)[:, 0] for layers in critics]
+        least = jnp.stack([one[BATCH:] for one in judged]).min(0)
+        wanted = jax.lax.stop_gradient(batch.reward + batch.discount * (least + bonus))
+        return sum(jnp.mean((one[:BATCH] - wanted) ** 2) for one in judged), wanted
+
+    (error, wanted), gradient = jax.value_and_grad(loss, has_aux=True)(critics)
+    assert metrics["loss/value"] == pytest.approx(float(error) / settings.critics, rel=1e-4)
+    assert metrics["value/target"] == pytest.approx(float(wanted.mean()), rel=1e-4)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *gradient)
+    # After one step Adam's mean of the gradients is the share 1 - beta 1 of the first; statistics have no gradient.
+    assert_near(found.critic_moments.mu["layers"], jax.tree.map(lambda g: 0.5 * g, stacked), 1e-5)
+    first = state.critics["layers"][0]
+    seen = np.stack([jnp.concatenate([beside, after]) @ one[0]["weight"] + one[0]["bias"] for one in critics])
+    mean = 0.8 * first["batch_mean"] + 0.2 * seen.mean(1)
+    np.testing.assert_allclose(found.critics["layers"][0]["batch_mean"], mean, rtol=1e-4, atol=1e-5)
+    assert_near(found.target_critics, found.critics)
+    assert_near(found.target_actor, found.actor)
+
+
 # --- acting ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def adam_step(parameters: Any, moments: Any, slope: Any, rate: jax.Array, decay:
         slope = jax.tree.map(lambda g: factor * g, slope)
     if decay and settings.optimizer == "adam":
         slope = _with_decay(slope, parameters, decay)
-    step, moments = ADAM.update(slope, moments)
+    step, moments = optax.scale_by_adam(b1=settings.adam_decay).update(slope, moments)
     if decay and settings.optimizer == "adamw":
         step = _with_decay(step, parameters, decay)
     return jax.tree.map(lambda p, s: p - rate * s, parameters, step), moments

@@ -8,7 +8,7 @@
         critics descend   (Q_i(s, a) - y)^2
         every `policy_delay`-th time
             the actor ascends   Q_1(s, actor(s))                     (SAC: min_i Q_i - alpha log pi)
-            targets move a share tau towards their networks
+            targets move a share tau towards their networks    (CrossQ: there are none, the networks are asked)
 
 DDPG has one critic, no noise on a' and no delay (Lillicrap et al. 2016, arXiv 1509.02971); TD3 has two critics, noise
 and a delay of 2 (Fujimoto et al. 2018, arXiv 1802.09477); SAC has a stochastic actor whose entropy is rewarded
@@ -40,8 +40,6 @@ from surefoot.policies.networks import (
 from surefoot.policies.normaliser import Normaliser, init_normaliser
 from surefoot.policies.policy import prepare
 
-# PyTorch's default (torch.nn.BatchNorm1d): the share of a new batch in the running statistics.
-_STATISTICS_RATE = 0.1
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
 
@@ -158,16 +156,19 @@ def update(
         state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, policy, settings)
         if settings.average_decay:
             state = state._replace(average=_toward(state.average, state.actor, 1 - settings.average_decay))
-        state = state._replace(
-            target_actor=_toward(state.target_actor, state.actor, settings.polyak),
-            target_critics=_toward(state.target_critics, state.critics, settings.polyak),
-            updates=state.updates + settings.policy_delay,
-        )
+        if settings.target_networks:
+            state = state._replace(
+                target_actor=_toward(state.target_actor, state.actor, settings.polyak),
+                target_critics=_toward(state.target_critics, state.critics, settings.polyak),
+            )
+        state = state._replace(updates=state.updates + settings.policy_delay)
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     state, metrics = _scan(group, state, groups)
     if not settings.average_decay:
         state = state._replace(average=state.actor)
+    if not settings.target_networks:
+        state = state._replace(target_actor=state.actor, target_critics=state.critics)
     means = jax.tree.map(jnp.mean, metrics) | {"learning_rate": share * settings.actor_learning_rate}
     return state, jnp.stack([means[name] for name in METRICS])
 
@@ -227,16 +228,26 @@ def _update_critics(
     state: DDPGState, batch: Batch, key: jax.Array, share: jax.Array, policy: PolicySettings, settings: DDPGSettings
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the critics towards what the targets say."""
-    target = targets(state, batch, key, policy, settings)
+    entry = settings.action_enters
+    if settings.target_networks:
+        target = targets(state, batch, key, policy, settings)
+    else:
+        next_action, bonus = _next_action(state, batch, key, policy, settings)
+        both = jnp.concatenate([batch.observation, batch.next_observation])
+        actions = jnp.concatenate([batch.action, next_action])
 
     def loss(critics: Critic):
-        values, statistics = action_values(
-            critics, batch.observation, batch.action, policy, settings.action_enters, training=True
-        )
+        if settings.target_networks:
+            wanted = target
+            values, statistics = action_values(critics, batch.observation, batch.action, policy, entry, training=True)
+        else:
+            judged, statistics = action_values(critics, both, actions, policy, entry, training=True)
+            values, later = jnp.split(judged, 2, axis=1)
+            wanted = batch.reward + batch.discount * (jax.lax.stop_gradient(later).min(0) + bonus)
         # The sum over critics: each has its own mean squared error, as if it were alone.
-        return jnp.square(values - target).mean(1).sum(), (values, statistics)
+        return jnp.square(values - wanted).mean(1).sum(), (values, wanted, statistics)
 
-    (error, (values, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
+    (error, (values, target, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
     critics, moments = adam_step(
         state.critics,
         state.critic_moments,
@@ -245,25 +256,32 @@ def _update_critics(
         settings.critic_weight_decay,
         settings,
     )
-    critics["layers"] = _with_statistics(critics["layers"], statistics)
+    critics["layers"] = _with_statistics(critics["layers"], statistics, settings)
     metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_moments=moments), metrics
 
 
 def targets(state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings) -> jax.Array:
-    """Return what the critics' values of a batch should have been, (B,)."""
+    """Return what the critics' values of a batch should have been, (B,), by the target critics."""
+    action, bonus = _next_action(state, batch, key, policy, settings)
+    values, _ = action_values(state.target_critics, batch.next_observation, action, policy, settings.action_enters)
+    return batch.reward + batch.discount * (values.min(0) + bonus)
+
+
+def _next_action(
+    state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings
+) -> tuple[jax.Array, jax.Array]:
+    """Return the actions that targets suppose, (B, A), and what their entropy is worth, (B,)."""
     noise = jax.random.normal(key, batch.action.shape)
     if isinstance(settings, SACSettings):
         mean, log_std = action_distribution(state.actor, batch.next_observation, policy)
         action = sampled_action(mean, log_std, noise, policy)
-        bonus = -jnp.exp(state.log_temperature) * squashed_log_probability(noise, mean, log_std)
-    else:
-        mean, _ = action_distribution(state.target_actor, batch.next_observation, policy)
-        limit = settings.target_noise_clip
-        action = jnp.clip(mean + jnp.clip(settings.target_noise * noise, -limit, limit), -1, 1)
-        bonus = 0.0
-    values, _ = action_values(state.target_critics, batch.next_observation, action, policy, settings.action_enters)
-    return batch.reward + batch.discount * (values.min(0) + bonus)
+        return action, -jnp.exp(state.log_temperature) * squashed_log_probability(noise, mean, log_std)
+    actor = state.target_actor if settings.target_networks else state.actor
+    mean, _ = action_distribution(actor, batch.next_observation, policy)
+    limit = settings.target_noise_clip
+    action = jnp.clip(mean + jnp.clip(settings.target_noise * noise, -limit, limit), -1, 1)
+    return action, jnp.zeros(len(action))
 
 
 def _update_actor(
@@ -293,7 +311,7 @@ def _update_actor(
         settings.actor_weight_decay,
         settings,
     )
-    actor["actor"] = _with_statistics(actor["actor"], statistics)
+    actor["actor"] = _with_statistics(actor["actor"], statistics, settings)
     state = state._replace(actor=actor, actor_moments=moments)
     if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
         state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)
@@ -317,14 +335,14 @@ def _toward(target: Any, source: Any, share: float) -> Any:
     return jax.tree.map(lambda old, new: old + share * (new - old), target, source)
 
 
-def _with_statistics(layers: list, statistics: list[BatchStatistics]) -> list:
+def _with_statistics(layers: list, statistics: list[BatchStatistics], settings: DDPGSettings) -> list:
     """Bring the running statistics of batch-normalised layers up to date."""
-    found = iter(statistics)
+    found, rate = iter(statistics), settings.batch_norm_rate
     return [
         layer
         | {
-            "batch_mean": _toward(layer["batch_mean"], (now := next(found)).mean, _STATISTICS_RATE),
-            "batch_variance": _toward(layer["batch_variance"], now.variance, _STATISTICS_RATE),
+            "batch_mean": _toward(layer["batch_mean"], (now := next(found)).mean, rate),
+            "batch_variance": _toward(layer["batch_variance"], now.variance, rate),
         }
         if "batch_gain" in layer
         else layer

@@ -31,6 +31,11 @@ class DDPGSettings(Settings):
 
     critics: int = Field(1, ge=1, le=10)
     """Critics of one shape; the least of their targets counts (Fujimoto et al. 2018)."""
+    target_networks: bool = True
+    """false: what comes next is judged by the critics themselves, in one batch with what is judged now, so that batch
+    normalisation, without which this does not work, meets both alike (CrossQ; Bhatt et al. 2024, arXiv 1902.05605)."""
+    batch_norm_rate: float = Field(0.1, gt=0, le=1)
+    """The share of a new batch in the running statistics of batch normalisation. 0.1 is PyTorch's, 0.01 CrossQ's."""
     policy_delay: int = Field(1, ge=1, le=1000)
     """Updates of the critics for each update of actor and targets (Fujimoto et al. 2018)."""
     target_noise: float = Field(0.0, ge=0, le=10)
@@ -46,6 +51,8 @@ class DDPGSettings(Settings):
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """With adam, weight decay is added to the gradient; with adamw, to the step (Loshchilov and Hutter 2019)."""
+    adam_decay: float = Field(0.9, ge=0, lt=1)
+    """Beta 1, the share of the past in Adam's mean of the gradients. CrossQ has 0.5."""
     actor_learning_rate: float = Field(1e-3, gt=0, le=1)
     """The actor's step size at the start."""
     critic_learning_rate: float = Field(1e-3, gt=0, le=1)

@@ -217,6 +217,8 @@ def _check_off_policy(recipe: Recipe) -> None:
         raise ValueError(f"policy.mean = '{policy.mean}' is not for '{name}'")
     if policy.std == "scheduled":
         raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
+    if not settings.target_networks and not policy.batch_norm:
+        raise ValueError(f"{name}.target_networks = false needs policy.batch_norm = true")
     least = recipe.engine.copies * (settings.n_step + 1)
     if settings.replay_size < least:
         raise ValueError(f"{name}.replay_size = {settings.replay_size} is too small for {recipe.engine.copies} copies")
