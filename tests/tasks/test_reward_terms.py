@@ -20,6 +20,7 @@ def moments(**changes) -> Moment:
         "contact": np.ones((2, 4)),
         "knee_height": np.full((2, 4), 0.3),
         "stance": None,
+        "rise": 0.0,
     }
     return Moment(**{**still, **{name: np.asarray(value) for name, value in changes.items()}})
 
@@ -56,6 +57,16 @@ WALK = {"command": [[1.0, 0, 0.5], [0.0, 0.5, 0]], "standing": [False, False]}
         ("feet_air_time", WALK | {"air_time": [[0.7, 0.4, 0, 0], [0, 0, 0, 0]]}, [0.2 - 0.1, 0]),
         ("feet_air_time", {"air_time": [[0.7, 0.4, 0, 0], [0, 0, 0, 1]]}, [0, 0]),
         ("feet_clearance", {"foot_height": [[0.1, 0.05, 0, 0]] * 2, "foot_speed": [[4, 1, 0, 0], [0] * 4]}, [0.07, 0]),
+        # Over a step of 5 cm that is ahead, a foot has to be 13 cm high.
+        (
+            "feet_clearance",
+            {
+                "foot_height": [[0.1] * 4] * 2,
+                "foot_speed": [[4, 1, 0, 0], [4, 1, 0, 0]],
+                "rise": [[0.05, 0, 1, 1], [0] * 4],
+            },
+            [0.06 + 0.02, 0.04 + 0.02],
+        ),
         ("feet_slip", {"foot_speed": [[2, 1, 3, 0], [1] * 4], "contact": [[1, 1, 0, 0], [1] * 4]}, [5, 4]),
         ("stand_still", {"joint": twelve(0.1, -0.2), "standing": [True, False]}, [0.3, 0]),
         ("pose", {"joint": twelve(0.3, 9, 9, -0.1)}, [0.1, 0.04]),

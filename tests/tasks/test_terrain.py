@@ -10,7 +10,7 @@ from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.symmetry import find_mirror
-from surefoot.tasks.terrain import LEVELS, TILE_M, Curriculum, Terrain
+from surefoot.tasks.terrain import LEVELS, TILE_M, Curriculum, Terrain, riser_m
 
 KINDS = ["rough", "slope", "stairs_up", "stairs_down", "mixed"]
 STILL = {"noise": 0.0, "push_speed": 0.0, "start_spread": 0.0, "latency": 0.0}
@@ -64,6 +64,35 @@ def test_the_ground_that_is_observed_is_that_around_the_robot() -> None:
             place = x + ahead * np.cos(yaw) - left * np.sin(yaw), y + ahead * np.sin(yaw) + left * np.cos(yaw)
             wanted = z - 0.5 - terrain.height(*map(np.array, place))
             assert found[f"ground at {ahead:.1f}, {left:.2f}"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_foot_that_moves_sees_the_step_before_it() -> None:
+    task = find_task("anymal-velocity", {"terrain": "stairs_up", "level": 5, **STILL})
+    env = make_env(task).unwrapped
+    riser = riser_m("stairs_up", 5)
+    # The hill of level 5 begins 3.3 m before its middle; its steps are 30 cm deep.
+    edge = 5.5 * TILE_M - 3.3
+    feet = np.zeros((1, 12))
+    feet[0, 0::3] = edge - 0.05, edge - 0.05, edge - 0.15, edge - 0.25
+    feet[0, 1::3] = TILE_M / 2
+    velocity = np.zeros((1, 12))
+    velocity[0, 0::3] = 0.5, -0.5, 0.5, 0.5
+    ahead = env.task._ground_ahead(feet, velocity)  # ty: ignore
+    np.testing.assert_allclose(ahead, [[riser, 0, riser, 0]], atol=1e-9)
+    # On the stairs themselves it is told from what is below; going down nothing rises.
+    env.reset(seed=0)
+    reading = dict(zip(env.task.columns, env.task.measure(env._rows), strict=True))  # ty: ignore
+    assert reading["rise"].shape == (1, 4) and (reading["rise"] >= 0).all()
+
+
+def test_heights_are_as_noisy_as_wished() -> None:
+    exact, noisy = (
+        make_env(find_task("anymal-velocity", STILL | {"observe_heights": True, "noise": noise, "height_noise": 0.02}))
+        for noise in (0.0, 2.0)
+    )
+    seen = [[env.reset(seed=seed)[0] for seed in range(30)] for env in (exact, noisy)]
+    misses = np.abs(np.subtract(*seen))[:, -45:]
+    assert 0.035 < misses.max() <= 0.04 + 1e-6
 
 
 @pytest.mark.parametrize("options", [{"terrain": "mixed"}, {"terrain": "stairs_up", "observe_heights": True}])
@@ -172,6 +201,7 @@ def test_the_mirror_knows_the_ground() -> None:
         ({"level": 10}, "level is 10; it must be a whole number from 0 to 9"),
         ({"level": True}, "level is True"),
         ({"observe_heights": "yes"}, "observe_heights is 'yes'; it must be true or false"),
+        ({"height_noise": -0.1}, "height_noise is -0.1"),
     ],
 )
 def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:

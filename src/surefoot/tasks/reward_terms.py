@@ -38,6 +38,7 @@ class Moment(NamedTuple):
         action: (N, 12).
         action_before: (N, 12).
         foot_height: (N, 4), of the soles above the ground, m.
+        rise: (N, 4) or 0, how much higher than below the feet the ground is within 20 cm of where they move, m.
         foot_speed: (N, 4), along the ground, m/s.
         contact: (N, 4), 1 where a foot touches the ground, else 0.
         air_time: (N, 4), where a foot has just come down, how long it had been up, else 0, s.
@@ -60,6 +61,7 @@ class Moment(NamedTuple):
     action: Any
     action_before: Any
     foot_height: Any
+    rise: Any
     foot_speed: Any
     contact: Any
     air_time: Any
@@ -148,8 +150,9 @@ def feet_air_time(moment: Moment, xp: Any) -> Any:
 
 
 def feet_clearance(moment: Moment, xp: Any) -> Any:
-    """How far feet that move are from 8 cm over the ground, more the faster they move."""
-    return xp.sum(xp.abs(moment.foot_height - _CLEARANCE_M) * xp.sqrt(moment.foot_speed), axis=1)
+    """How far feet that move are from 8 cm over the ground, and over what rises ahead, more the faster they move."""
+    miss = moment.foot_height - moment.rise - _CLEARANCE_M
+    return xp.sum(xp.abs(miss) * xp.sqrt(moment.foot_speed), axis=1)
 
 
 def feet_slip(moment: Moment, xp: Any) -> Any:

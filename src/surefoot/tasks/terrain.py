@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from surefoot.tasks.chance import uniform
-from surefoot.tasks.options import check_choice, check_flag
+from surefoot.tasks.options import check_choice, check_flag, check_number
 from surefoot.tasks.physics import Rows
 
 Kind = Literal["flat", "rough", "slope", "stairs_up", "stairs_down", "mixed"]
@@ -146,12 +146,15 @@ class TerrainSettings:
     """A level of difficulty, 0 to 9, instead of one that rises and falls with success."""
     observe_heights: bool = False
     """Whether the heights of the ground around the robot are observed."""
+    height_noise: float = 0.1
+    """How far off each of them is at most, m, where sensor noise is 1. (legged_gym's value, which hides low stairs.)"""
 
     def __post_init__(self) -> None:
         check_choice("terrain", self.terrain, Kind)
         if self.level is not None and (isinstance(self.level, bool) or self.level not in range(LEVELS)):
             raise ValueError(f"level is {self.level!r}; it must be a whole number from 0 to {LEVELS - 1}")
         check_flag("observe_heights", self.observe_heights)
+        check_number("height_noise", self.height_noise, 0, 1)
 
 
 class Curriculum:

@@ -34,12 +34,13 @@ _USE_OF_NOISE, _USE_OF_START = 0, 4  # of chance
 _LEAST_STEP_S = 1e-6
 _WEIGHTS_WITHOUT_CLOCK = {"gait": 0.0, "feet_air_time": 2.0}
 
-# legged_gym's noise of velocity, turning rate, gravity, command, joint angles and velocities; and of heights.
+# legged_gym's noise of velocity, turning rate, gravity, command, joint angles and velocities.
 _NOISE = [*[0.1] * 3, *[0.2] * 3, *[0.05] * 3, *[0.0] * 3, *[0.01] * 12, *[1.5] * 12]
-_HEIGHT_NOISE = 0.1
 # Where the ground is looked at from the trunk, m ahead and to the left: for the trunk's own sake, and to be observed.
 _UNDER = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [robot.TRUNK_LENGTH_M, robot.TRUNK_WIDTH_M]
 _SCAN = np.array([[x, y] for x in np.linspace(-0.8, 0.8, 9) for y in np.linspace(-0.5, 0.5, 5)])
+# Where a moving foot will be next, m.
+_AHEAD_OF_FOOT_M = (0.1, 0.2)
 _HEIGHTS = {"height": 1, "foot_height": 4, "knee_height": 4, "foot_velocity": 12}
 # What is kept from step to step and read: name and width.
 _REMEMBERED = {
@@ -101,6 +102,7 @@ class AnymalCVelocity(PhysicsTask):
         self._terrain = None if ground.terrain == "flat" else Terrain(ground.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, ground.level)
         self._looks_down = ground.observe_heights
+        self._height_noise = ground.height_noise
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
         self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
         self.model = robot.make_model(base, motor, looks, self._terrain)
@@ -118,11 +120,11 @@ class AnymalCVelocity(PhysicsTask):
         """Say what is measured, observed and done, and how noisy the sensors are."""
         self.columns = {"chance": 3, "quat": 4, "qvel": 18, "torque": 12, **_HEIGHTS, **_REMEMBERED}
         if self._terrain is not None:
-            self.columns["under_trunk"] = len(_UNDER)
+            self.columns |= {"under_trunk": len(_UNDER), "rise": 4}
         if self._looks_down:
             self.columns["scan"] = len(_SCAN)
         size, scan = len(self.observation_names), len(_SCAN) if self._looks_down else 0
-        amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[_HEIGHT_NOISE] * scan]
+        amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[self._height_noise] * scan]
         self._noise_scale = noise * np.array(amplitudes, np.float32)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (12,), np.float32)
@@ -224,10 +226,12 @@ class AnymalCVelocity(PhysicsTask):
         feet, knees = sensed[:, robot.FEET], sensed[:, robot.KNEES]
         foot_height, knee_height, ground = feet[:, 2::3], knees[:, 2::3], []
         if self._terrain is not None:
-            foot_height = foot_height - self._terrain.height(feet[:, 0::3], feet[:, 1::3])
+            below = self._terrain.height(feet[:, 0::3], feet[:, 1::3])
+            foot_height = foot_height - below
             knee_height = knee_height - self._terrain.height(knees[:, 0::3], knees[:, 1::3])
             rotation = _rotation(qpos[:, 3:7], np)
             ground.append(self._ground_at(qpos, rotation[:, 0, :2], rotation[:, 1, :2], _UNDER))
+            ground.append(np.maximum(self._ground_ahead(feet, sensed[:, robot.FEET_VELOCITY]) - below, 0))
         if self._looks_down:
             ground.append(qpos[:, 2:3] - self._ground_around(qpos))
         heights = qpos[:, 2:3], foot_height, knee_height, sensed[:, robot.FEET_VELOCITY]
@@ -241,6 +245,14 @@ class AnymalCVelocity(PhysicsTask):
         rotation = _rotation(qpos[:, 3:7], np)
         ahead = rotation[:, :2, 0] / np.maximum(np.hypot(rotation[:, 0, 0], rotation[:, 1, 0]), 1e-6)[:, None]
         return self._ground_at(qpos, ahead * [1, -1], ahead[:, ::-1], _SCAN)
+
+    def _ground_ahead(self, feet: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Return how high the ground is just ahead of feet, (N, 4), by their places and velocities, (N, 12)."""
+        assert self._terrain is not None
+        vx, vy = velocity[:, 0::3], velocity[:, 1::3]
+        speed = np.maximum(np.hypot(vx, vy), 1e-6)
+        ways = np.array(_AHEAD_OF_FOOT_M)[:, None, None]
+        return self._terrain.height(feet[:, 0::3] + ways * vx / speed, feet[:, 1::3] + ways * vy / speed).max(0)
 
     def _ground_at(self, qpos: np.ndarray, x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Return heights at points ahead and to the left, whose world's x and y are those of these (N, 2) products."""
@@ -295,6 +307,7 @@ class AnymalCVelocity(PhysicsTask):
             action=measured["action"],
             action_before=measured["action_before"],
             foot_height=measured["foot_height"] - robot.FOOT_RADIUS_M,
+            rise=measured.get("rise", 0.0),
             foot_speed=xp.sqrt(xp.square(feet[:, 0::3]) + xp.square(feet[:, 1::3])),
             contact=xp.where(measured["touched"] > 0, 1.0, 0.0),
             air_time=measured["air_time"],
