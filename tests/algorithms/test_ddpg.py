@@ -603,6 +603,26 @@ def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm:
     assert_near(found.target_actor, found.actor)
 
 
+@pytest.mark.parametrize("algorithm", MODELS)
+def test_weights_into_normalised_units_are_brought_to_length_one(algorithm: str) -> None:
+    policy, drawn, ends = shape(algorithm, batch_norm=True), transitions(1), []
+    for wished in (False, True):
+        settings = MODELS[algorithm](unit_weights=wished, policy_delay=1, actor_learning_rate=0.01)
+        ends.append(run(start(policy, settings), drawn, policy, settings)[0])
+    (plain, united), actor = (end.critics["layers"] for end in ends), ends[1].actor["actor"]
+    for before, after in zip(plain[:-1], united[:-1], strict=True):
+        length = np.linalg.norm(before["weight"], axis=-2, keepdims=True)
+        assert np.abs(length - 1).max() > 0.05
+        np.testing.assert_allclose(after["weight"], before["weight"] / length, rtol=1e-4, atol=1e-6)
+        for name in ("bias", "batch_gain", "batch_mean"):
+            np.testing.assert_allclose(after[name], before[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(united[-1]["weight"], plain[-1]["weight"], rtol=1e-4, atol=1e-6)
+    # The actor climbs what those critics say, so that it is another one; its last layer is not normalised either.
+    lengths = [np.linalg.norm(layer["weight"], axis=0) for layer in actor]
+    np.testing.assert_allclose(np.concatenate(lengths[:-1]), 1, rtol=1e-5)
+    assert np.abs(lengths[-1] - 1).max() > 0.05
+
+
 # --- acting ---------------------------------------------------------------------------------------------------------
 
 

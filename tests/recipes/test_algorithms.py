@@ -129,6 +129,7 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
         ("td3", {"policy__critic": [], "td3__action_enters": "branch"}, ["td3.action_enters = 'branch'"]),
         ("ddpg", {"ddpg__replay_size": 100, "engine__copies": 64, "ddpg__n_step": 5}, ["ddpg.replay_size = 100"]),
         ("sac", {"sac__policy_delay": 0}, ["sac.policy_delay = 0"]),
+        ("td3", {"td3__unit_weights": True}, ["td3.unit_weights = true", "policy.batch_norm = true"]),
         ("sac", {"sac__target_networks": False}, ["sac.target_networks = false", "policy.batch_norm = true"]),
         ("td3", {"td3__temperature": 1.0}, ["td3.temperature"]),
         ("ddpg", {"ddpg__exploration.sigma": -1.0}, ["ddpg.exploration.sigma = -1.0"]),

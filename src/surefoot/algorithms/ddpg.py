@@ -31,6 +31,7 @@ from surefoot.policies.gaussian import squashed_log_probability
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
     BatchStatistics,
+    Layer,
     Parameters,
     PolicySettings,
     action_distribution,
@@ -256,7 +257,7 @@ def _update_critics(
         settings.critic_weight_decay,
         settings,
     )
-    critics["layers"] = _with_statistics(critics["layers"], statistics, settings)
+    critics["layers"] = _settled(critics["layers"], statistics, settings)
     metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_moments=moments), metrics
 
@@ -311,7 +312,7 @@ def _update_actor(
         settings.actor_weight_decay,
         settings,
     )
-    actor["actor"] = _with_statistics(actor["actor"], statistics, settings)
+    actor["actor"] = _settled(actor["actor"], statistics, settings)
     state = state._replace(actor=actor, actor_moments=moments)
     if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
         state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)
@@ -335,16 +336,19 @@ def _toward(target: Any, source: Any, share: float) -> Any:
     return jax.tree.map(lambda old, new: old + share * (new - old), target, source)
 
 
-def _with_statistics(layers: list, statistics: list[BatchStatistics], settings: DDPGSettings) -> list:
-    """Bring the running statistics of batch-normalised layers up to date."""
+def _settled(layers: list[Layer], statistics: list[BatchStatistics], settings: DDPGSettings) -> list[Layer]:
+    """Bring running statistics of batch-normalised layers up to date, and their weights to length 1 if so wished."""
     found, rate = iter(statistics), settings.batch_norm_rate
-    return [
-        layer
-        | {
-            "batch_mean": _toward(layer["batch_mean"], (now := next(found)).mean, rate),
-            "batch_variance": _toward(layer["batch_variance"], now.variance, rate),
-        }
-        if "batch_gain" in layer
-        else layer
-        for layer in layers
-    ]
+    settled = []
+    for layer in layers:
+        if "batch_gain" in layer:
+            now = next(found)
+            layer = layer | {
+                "batch_mean": _toward(layer["batch_mean"], now.mean, rate),
+                "batch_variance": _toward(layer["batch_variance"], now.variance, rate),
+            }
+            if settings.unit_weights:
+                weight = layer["weight"]
+                layer["weight"] = weight / (jnp.linalg.norm(weight, axis=-2, keepdims=True) + 1e-8)
+        settled.append(layer)
+    return settled

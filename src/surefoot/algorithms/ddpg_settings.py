@@ -36,6 +36,9 @@ class DDPGSettings(Settings):
     normalisation, without which this does not work, meets both alike (CrossQ; Bhatt et al. 2024, arXiv 1902.05605)."""
     batch_norm_rate: float = Field(0.1, gt=0, le=1)
     """The share of a new batch in the running statistics of batch normalisation. 0.1 is PyTorch's, 0.01 CrossQ's."""
+    unit_weights: bool = False
+    """After each update, bring the weights into each batch-normalised unit back to length 1. Their length does not
+    matter to it, but as they grow, what it learns from a step shrinks (Palenicek et al. 2025, arXiv 2502.07523)."""
     policy_delay: int = Field(1, ge=1, le=1000)
     """Updates of the critics for each update of actor and targets (Fujimoto et al. 2018)."""
     target_noise: float = Field(0.0, ge=0, le=10)

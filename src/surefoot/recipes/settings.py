@@ -217,8 +217,9 @@ def _check_off_policy(recipe: Recipe) -> None:
         raise ValueError(f"policy.mean = '{policy.mean}' is not for '{name}'")
     if policy.std == "scheduled":
         raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
-    if not settings.target_networks and not policy.batch_norm:
-        raise ValueError(f"{name}.target_networks = false needs policy.batch_norm = true")
+    if not policy.batch_norm and (settings.unit_weights or not settings.target_networks):
+        which = "unit_weights = true" if settings.unit_weights else "target_networks = false"
+        raise ValueError(f"{name}.{which} needs policy.batch_norm = true")
     least = recipe.engine.copies * (settings.n_step + 1)
     if settings.replay_size < least:
         raise ValueError(f"{name}.replay_size = {settings.replay_size} is too small for {recipe.engine.copies} copies")
