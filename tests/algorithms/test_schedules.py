@@ -13,6 +13,7 @@ from surefoot.algorithms.schedules import adapted_to_kl, scheduled
     "kind, wanted",
     [
         ("linear", [1e-3, 0.775e-3, 0.55e-3, 1e-4, 1e-4]),
+        ("exponential", [1e-3, 1e-3 * 0.1**0.25, 1e-3 * math.sqrt(0.1), 1e-4, 1e-4]),
         ("cosine", [1e-3, 1e-3 - 0.9e-3 * (1 - math.sqrt(0.5)) / 2, 0.55e-3, 1e-4, 1e-4]),
     ],
 )

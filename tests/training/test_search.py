@@ -259,6 +259,7 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
         ({"policy.std": "network"}, "policy.std = 'network' is not for 'ars'"),
         ({"policy.mean": "squashed"}, "policy.mean = 'squashed' is not for 'ars'"),
         ({"policy.batch_norm": True}, "policy.batch_norm = true is not for 'ars'"),
+        ({"ars.step_size_schedule": "exponential", "ars.final_share": 0.0}, "ars.final_share = 0 is never reached"),
         ({"training.mode": "asynchronous"}, "'asynchronous' is not for 'ars'"),
     ],
 )

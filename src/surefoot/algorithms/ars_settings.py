@@ -26,8 +26,9 @@ class ARSSettings(Settings):
     """Alpha."""
     noise: float = Field(0.03, gt=0, le=100)
     """Nu, the standard deviation of the noise on the parameters."""
-    step_size_schedule: Literal["constant", "linear"] = "constant"
-    """Whether alpha and nu stay as they are, or fall over the training to `final_share` of themselves."""
+    step_size_schedule: Literal["constant", "linear", "exponential"] = "constant"
+    """Whether alpha and nu stay as they are, or fall over the training to `final_share` of themselves: evenly, or
+    exponentially, which leaves more of the training to small ones."""
     final_share: float = Field(0.1, ge=0, le=1)
     """What is left of both at the end of a schedule."""
     average_decay: float = Field(0.0, ge=0, lt=1)

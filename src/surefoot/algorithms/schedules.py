@@ -11,8 +11,10 @@ _FACTOR = 1.5
 
 
 def scheduled(kind: str, start: float, end: float, progress: jax.Array) -> jax.Array:
-    """Return the value that a "linear" or "cosine" schedule has at `progress` in [0, 1]."""
+    """Return the value that a "linear", "cosine" or "exponential" schedule has at `progress` in [0, 1]."""
     progress = jnp.clip(progress, 0, 1)
+    if kind == "exponential":
+        return start * (end / start) ** progress
     share = 0.5 * (1 - jnp.cos(math.pi * progress)) if kind == "cosine" else progress
     return start + share * (end - start)
 

@@ -192,6 +192,8 @@ def _check_search(recipe: Recipe) -> None:
         raise ValueError(
             f"ars.top_directions = {settings.top_directions} is more than ars.directions = {settings.directions}"
         )
+    if settings.step_size_schedule == "exponential" and not settings.final_share:
+        raise ValueError("ars.final_share = 0 is never reached by ars.step_size_schedule = 'exponential'")
     if policy.trunk or policy.critic:
         which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
         raise ValueError(f"{which}: 'ars' has an actor only")
