@@ -11,6 +11,7 @@ from surefoot.algorithms import ppo
 from surefoot.algorithms.ppo import METRICS, Batch, PPOState, metric_names
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import pack_row
+from surefoot.algorithms.ties import tied
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Parameters, PolicySettings
 
@@ -73,7 +74,7 @@ def skew_parameters() -> Parameters:
 def update(
     rows, settings: PPOSettings, policy: PolicySettings = LINEAR, parameters: Parameters | None = None, mirror=MIRROR
 ) -> tuple[PPOState, dict[str, float]]:
-    state = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, rows.shape[1], policy, settings)
+    state = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, rows.shape[1], policy, settings, mirror)
     if parameters is not None:
         state = state._replace(parameters=parameters)
     mirror = None if settings.symmetry == "none" else mirror
@@ -222,21 +223,41 @@ def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new(
     assert largest_difference(mirrored.parameters, plain.parameters) > 1e-4
 
 
-@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
-def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(policy: PolicySettings) -> None:
+def test_tied_networks_learn_from_a_rollout_what_they_would_with_its_images() -> None:
     rows = rollout_rows()
-    settings = whole("equivariant")
+    (own, _), (both, _) = (update(rows, whole(one), LINEAR, symmetric_parameters()) for one in ("tied", "data"))
+    assert_near(own.parameters, both.parameters)
+    assert largest_difference(own.parameters, symmetric_parameters()) > 1e-4
+    own, _ = update(rows, whole("tied", epochs=5, gradient_clip=0.1), NORMALISED)
+    again = tied(own.parameters, MIRROR, NORMALISED)
+    assert largest_difference(own.parameters, again) == 0
+    x = jnp.asarray(rows[0, :, :OBSERVATION])
+    answers = [
+        ppo.explore(NORMALISED, own.parameters, own.normaliser, one, jnp.zeros((COPIES, ACTION)))
+        for one in (x, MIRROR.observation(x))
+    ]
+    assert_near(answers[1], MIRROR.action(answers[0]))
+
+
+@pytest.mark.parametrize("symmetry", ["equivariant", "tied"])
+@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
+def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(
+    policy: PolicySettings, symmetry: str
+) -> None:
+    rows = rollout_rows()
+    settings = whole(symmetry)
     (own, metrics), (other, other_metrics) = (update(one, settings, policy) for one in (rows, image_of(rows)))
     assert_near(own.parameters, other.parameters, rtol=1e-3, atol=1e-5)
     assert metrics == pytest.approx(other_metrics, rel=1e-3, abs=1e-5)
     plain = [update(one, whole("none"), policy)[0].parameters for one in (rows, image_of(rows))]
     assert largest_difference(*plain) > 1e-4
-    # And they stay so: the statistics are those of one side, and yet the answers are symmetric.
+    # And they stay so: the statistics are those of one side, or of both, and the answers are symmetric.
     observation = jnp.asarray(rollout_rows(1)[0, :, :OBSERVATION])
     noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
-    sample = ppo.explore(policy, own.parameters, own.normaliser, observation, noise, MIRROR)
+    built_in = MIRROR if symmetry == "equivariant" else None
+    sample = ppo.explore(policy, own.parameters, own.normaliser, observation, noise, built_in)
     image = MIRROR.observation(observation), MIRROR.action(noise)
-    assert_near(ppo.explore(policy, own.parameters, own.normaliser, *image, MIRROR), MIRROR.action(sample))
+    assert_near(ppo.explore(policy, own.parameters, own.normaliser, *image, built_in), MIRROR.action(sample))
 
 
 def test_a_mirror_loss_makes_a_policy_symmetric() -> None:

@@ -27,6 +27,7 @@ from surefoot.algorithms.critics import Critic, action_values, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
 from surefoot.algorithms.replay import Transitions
 from surefoot.algorithms.schedules import scheduled
+from surefoot.algorithms.ties import tied, tied_critics, tied_critics_start, tied_start
 from surefoot.policies.gaussian import squashed_log_probability
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
@@ -91,12 +92,21 @@ class Batch(NamedTuple):
 
 
 def init(
-    key: jax.Array, observation_size: int, action_size: int, policy: PolicySettings, settings: DDPGSettings
+    key: jax.Array,
+    observation_size: int,
+    action_size: int,
+    policy: PolicySettings,
+    settings: DDPGSettings,
+    mirror: Mirror | None = None,
 ) -> DDPGState:
-    """Make the state before any learning."""
+    """Make the state before any learning; the task's symmetry is needed for tied networks."""
     actor_key, critic_key, key = jax.random.split(key, 3)
     actor = init_actor(actor_key, observation_size, action_size, policy)
     critics = init_critics(critic_key, observation_size, action_size, policy, settings.action_enters, settings.critics)
+    if settings.tied:
+        assert mirror is not None
+        actor = tied_start(actor, mirror, policy)
+        critics = tied_critics_start(critics, mirror, settings.action_enters)
     temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
     log_temperature = jnp.log(jnp.float32(temperature))
     return DDPGState(
@@ -132,7 +142,7 @@ def update(
         state: what came out of the last ones.
         transitions: K batches, K a multiple of `settings.policy_delay`.
         progress: (), how much of the training has been done, in [0, 1].
-        mirror: the task's symmetry if batches are to be doubled by it, else None.
+        mirror: the task's symmetry, if settings make something of it.
         policy: the networks' settings.
         settings: the algorithm's.
 
@@ -142,19 +152,20 @@ def update(
     share = jnp.ones(())
     if settings.learning_rate_schedule != "constant":
         share = scheduled(settings.learning_rate_schedule, 1.0, settings.final_learning_rate_share, progress)
+    images = mirror if settings.mirror else None
     groups = Batch(*(jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]) for x in transitions))
 
     def critic_update(state: DDPGState, drawn: Batch):
-        batch = _prepare(state.normaliser, drawn, mirror, policy)
+        batch = _prepare(state.normaliser, drawn, images, policy)
         key, use = jax.random.split(state.key)
-        state, metrics = _update_critics(state._replace(key=key), batch, use, share, policy, settings)
+        state, metrics = _update_critics(state._replace(key=key), batch, use, share, mirror, policy, settings)
         return state, metrics
 
     def group(state: DDPGState, drawn: Batch):
         state, metrics = _scan(critic_update, state, drawn)
-        batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), mirror, policy)
+        batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), images, policy)
         key, use = jax.random.split(state.key)
-        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, policy, settings)
+        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, mirror, policy, settings)
         if settings.average_decay:
             state = state._replace(average=_toward(state.average, state.actor, 1 - settings.average_decay))
         if settings.target_networks:
@@ -226,7 +237,13 @@ def _prepare(normaliser: Normaliser, drawn: Batch, mirror: Mirror | None, policy
 
 
 def _update_critics(
-    state: DDPGState, batch: Batch, key: jax.Array, share: jax.Array, policy: PolicySettings, settings: DDPGSettings
+    state: DDPGState,
+    batch: Batch,
+    key: jax.Array,
+    share: jax.Array,
+    mirror: Mirror | None,
+    policy: PolicySettings,
+    settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the critics towards what the targets say."""
     entry = settings.action_enters
@@ -249,6 +266,8 @@ def _update_critics(
         return jnp.square(values - wanted).mean(1).sum(), (values, wanted, statistics)
 
     (error, (values, target, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
+    if settings.tied and mirror is not None:
+        slope = tied_critics(slope, mirror, entry)
     critics, moments = adam_step(
         state.critics,
         state.critic_moments,
@@ -258,6 +277,8 @@ def _update_critics(
         settings,
     )
     critics["layers"] = _settled(critics["layers"], statistics, settings)
+    if settings.tied and mirror is not None:
+        critics = tied_critics(critics, mirror, entry)
     metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_moments=moments), metrics
 
@@ -286,7 +307,13 @@ def _next_action(
 
 
 def _update_actor(
-    state: DDPGState, batch: Batch, key: jax.Array, share: jax.Array, policy: PolicySettings, settings: DDPGSettings
+    state: DDPGState,
+    batch: Batch,
+    key: jax.Array,
+    share: jax.Array,
+    mirror: Mirror | None,
+    policy: PolicySettings,
+    settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the actor towards actions that the critics value more."""
     soft = isinstance(settings, SACSettings)
@@ -304,6 +331,8 @@ def _update_actor(
         return total, (log_probability.mean(), statistics)
 
     (error, (log_probability, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.actor)
+    if settings.tied and mirror is not None:
+        slope = tied(slope, mirror, policy)
     actor, moments = adam_step(
         state.actor,
         state.actor_moments,
@@ -313,6 +342,8 @@ def _update_actor(
         settings,
     )
     actor["actor"] = _settled(actor["actor"], statistics, settings)
+    if settings.tied and mirror is not None:
+        actor = tied(actor, mirror, policy)
     state = state._replace(actor=actor, actor_moments=moments)
     if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
         state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)

@@ -51,6 +51,10 @@ class DDPGSettings(Settings):
     linear branch of its own, added before the last non-linearity."""
     mirror: bool = False
     """Double each batch by its mirror image, if the task has one (Pavlov et al. 2017, arXiv 1711.06922)."""
+    tied: bool = False
+    """Actor and critics are exactly symmetric, as the weights of each unit are tied to those of a twin that sees the
+    mirror image; for tasks whose mirror image is known. A batch then teaches what it would together with its mirror
+    image, at the price of one (van der Pol et al. 2020, arXiv 2006.16908)."""
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """With adam, weight decay is added to the gradient; with adamw, to the step (Loshchilov and Hutter 2019)."""

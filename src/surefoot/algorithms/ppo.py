@@ -24,6 +24,7 @@ from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, uses_image
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
 from surefoot.algorithms.schedules import adapted_to_kl, scheduled
+from surefoot.algorithms.ties import merge_both, tied, tied_start
 from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.gaussian import entropy, log_probability
 from surefoot.policies.mirror import Mirror
@@ -90,10 +91,14 @@ def init(
     num_envs: int,
     policy: PolicySettings,
     settings: PPOSettings,
+    mirror: Mirror | None = None,
 ) -> PPOState:
-    """Make the state before any learning."""
+    """Make the state before any learning; the task's symmetry is needed for tied networks."""
     key, use = jax.random.split(key)
     parameters = init_actor_critic(use, observation_size, action_size, policy)
+    if settings.symmetry == "tied":
+        assert mirror is not None
+        parameters = tied_start(parameters, mirror, policy)
     return PPOState(
         parameters=parameters,
         average=jax.tree.map(jnp.copy, parameters),
@@ -150,7 +155,8 @@ def update(
     weight = (~finished[:-1]).astype(jnp.float32)
     sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
     return_statistics = merge(state.return_statistics, sums[..., None], weight)
-    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings, mirror)
+    images = None if settings.symmetry == "tied" else mirror
+    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings, images)
 
     key, use = jax.random.split(state.key)
     learning_rate = state.learning_rate
@@ -170,11 +176,15 @@ def update(
         "learning_rate": learning_rate,
     }
     decay = settings.average_decay
+    observation = rollout.observation[:-1]
+    tie = mirror if settings.symmetry == "tied" else None
     new_state = PPOState(
         parameters=parameters,
         average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),
         optimizer=optimizer,
-        normaliser=merge(state.normaliser, rollout.observation[:-1]),
+        normaliser=(
+            merge(state.normaliser, observation) if tie is None else merge_both(state.normaliser, observation, tie)
+        ),
         return_sums=sums[-1] * ~finished[-1],
         return_statistics=return_statistics,
         learning_rate=learning_rate,
@@ -237,6 +247,8 @@ def _learn(
     def take_step(learner, rows):
         parameters, moments, rate = learner
         (_, metrics), slope = gradient(parameters, minibatches.read(rows))
+        if settings.symmetry == "tied" and mirror is not None:
+            slope = tied(slope, mirror, policy)
         if settings.learning_rate_schedule == "adaptive":
             rate = adapted_to_kl(rate, metrics["policy/kl"], settings.desired_kl)
         steps, moments = optimizer.update(slope, moments, parameters)

@@ -46,12 +46,13 @@ class PPOSettings(Settings):
     """Leave the update once a minibatch's divergence exceeds this; 0: never."""
     gradient_clip: float = Field(0.5, ge=0)
     """The largest norm of the gradient; 0: no limit."""
-    symmetry: Literal["none", "data", "loss", "equivariant"] = "none"
+    symmetry: Literal["none", "data", "loss", "equivariant", "tied"] = "none"
     """What is made of left and right being alike, for tasks whose mirror image is known. data: each minibatch is learnt
     from together with its mirror image, twice as many transitions in as many gradient steps (Mittal et al. 2024, arXiv
     2403.04359, as in RSL-RL); loss: the policy is pulled towards mirrored means for mirrored observations (Yu, Turk,
     Liu 2018, arXiv 1801.08093); equivariant: actor and critic average what they make of an observation and of its
-    image, so that they are symmetric whatever they learn."""
+    image, so that they are symmetric whatever they learn; tied: they are so by their weights, those of each unit being
+    tied to those of a twin that sees the mirror image (van der Pol et al. 2020, arXiv 2006.16908), in half the time."""
     symmetry_weight: float = Field(1.0, ge=0)
     """The weight of the loss of `symmetry = "loss"`, a mean square over action values in units of half their range."""
     average_decay: float = Field(0.0, ge=0, lt=1)

@@ -177,6 +177,17 @@ def _check_on_policy(recipe: Recipe) -> None:
     if recipe.policy.batch_norm or recipe.policy.mean == "squashed":
         which = "policy.batch_norm" if recipe.policy.batch_norm else "policy.mean = 'squashed'"
         raise ValueError(f"{which} is not for PPO")
+    if settings.symmetry == "tied":
+        _check_pairs(recipe.policy)
+
+
+def _check_pairs(policy: PolicySettings) -> None:
+    for name in ("trunk", "actor", "critic"):
+        widths = getattr(policy, name)
+        if any(width % 2 for width in widths):
+            raise ValueError(
+                f"policy.{name} = {list(widths)}: tied networks have an even number of units in each layer"
+            )
 
 
 def _check_search(recipe: Recipe) -> None:
@@ -219,6 +230,10 @@ def _check_off_policy(recipe: Recipe) -> None:
         raise ValueError(f"policy.mean = '{policy.mean}' is not for '{name}'")
     if policy.std == "scheduled":
         raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
+    if settings.tied:
+        _check_pairs(policy)
+        if settings.mirror:
+            raise ValueError(f"{name}.mirror = true teaches tied networks nothing more; leave one of the two out")
     if not policy.batch_norm and (settings.unit_weights or not settings.target_networks):
         which = "unit_weights = true" if settings.unit_weights else "target_networks = false"
         raise ValueError(f"{name}.{which} needs policy.batch_norm = true")

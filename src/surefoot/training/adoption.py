@@ -5,7 +5,7 @@ from typing import Any
 
 from surefoot.recipes.settings import ALGORITHMS, Recipe
 from surefoot.tasks.view import ACTION_REPEAT, HISTORY, read_view
-from surefoot.training.earlier import Earlier, is_equivariant
+from surefoot.training.earlier import Earlier, is_equivariant, is_tied
 
 # What another algorithm has no use for: these say how the earlier one judged and explored.
 _OWN = ("critic", "initial_std", "final_std", "std_schedule", "minimum_std")
@@ -36,7 +36,9 @@ def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) 
         if "squashed" in (policy["mean"], own.policy.mean) and policy["mean"] != "linear":
             policy["mean"] = "squashed" if own.sac is not None else "tanh"  # which act alike but for exploration
     adopted = {f"policy.{name}": value for name, value in policy.items()}
-    if (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
+    if own.ppo is not None and earlier.recipe is not None and is_tied(earlier.recipe):
+        adopted["ppo.symmetry"] = "tied"
+    elif (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
         adopted[f"{own.algorithm}.symmetry"] = "equivariant" if earlier.equivariant else "none"
     repeat, history = read_view(earlier.options)
     adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{HISTORY}": history}

@@ -93,6 +93,13 @@ def is_equivariant(recipe: Recipe) -> bool:
     return any(part is not None and part.symmetry == "equivariant" for part in (recipe.ppo, recipe.ars))
 
 
+def is_tied(recipe: Recipe) -> bool:
+    """Tell whether a run's networks are symmetric by their weights."""
+    if recipe.ppo is not None:
+        return recipe.ppo.symmetry == "tied"
+    return recipe.ars is None and recipe.off_policy.tied
+
+
 def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> Earlier:
     """Read what is to be started from.
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.errors import RunError
+from surefoot.errors import InputError, RunError
 from surefoot.policies.columns import Columns
+from surefoot.policies.mirror import Mirror
 from surefoot.recipes.settings import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.columns import Names, find_names
@@ -45,6 +46,16 @@ def check_networks(earlier: Earlier, recipe: Recipe) -> None:
             f"cannot start from '{earlier.source}': policy.{name} is {shown(getattr(there, name))} there, "
             f"{shown(getattr(here, name))} here; the networks must be of one form"
         )
+
+
+def check_offsets(mirror: Mirror, recipe: Recipe, setting: str) -> None:
+    """Make sure that tied networks see observations whose mirror image has no offset.
+
+    Raises:
+        InputError: they do not; `setting` is what asks for them, as a person would write it.
+    """
+    if mirror.observation_offset.any() and not recipe.policy.normalise_observations:
+        raise InputError(f"{setting} needs policy.normalise_observations = true: left and right count from other zeros")
 
 
 def names_there(earlier: Earlier, info: TaskInfo) -> Names:

@@ -12,14 +12,17 @@ import numpy as np
 
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.replay import Replay
+from surefoot.algorithms.ties import merge_both, symmetric
 from surefoot.errors import NonFiniteError, RunError
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import random_from_words, random_words, unflatten_tree
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.symmetry import find_mirror
+from surefoot.tasks.symmetry import find_mirror, known_mirror
+from surefoot.training.fitting import check_offsets
 from surefoot.training.sampler import Collected, Order, Sampler
 from surefoot.training.snapshot import snapshot
 from surefoot.training.transfer import Transfer, with_stored_count
@@ -56,12 +59,20 @@ class OffPolicyLearner:
         self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
         self._updates_per_round = round(per_round * settings.updates_per_step)
         self.steps_per_iteration = self._rounds * per_round
+        self._mirror = find_mirror(info) if settings.mirror else None
+        if settings.tied:
+            self._mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
+            check_offsets(self._mirror, recipe, f"{recipe.algorithm}.tied = true")
         self._state = ddpg.init(
-            jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size, recipe.policy, settings
+            jax.random.PRNGKey(recipe.seed),
+            info.observation_size,
+            info.action_size,
+            recipe.policy,
+            settings,
+            self._mirror,
         )
         self._replay = Replay(settings.replay_size, self._copies, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
-        self._mirror = find_mirror(info) if settings.mirror else None
         # Actions are remembered in units of half the task's range, from its middle on.
         low, high = np.float32(info.action_low), np.float32(info.action_high)
         bounded = np.isfinite(high - low)
@@ -86,6 +97,9 @@ class OffPolicyLearner:
             RunError: it is damaged.
         """
         self._state = transfer.into_ddpg(self._state)
+        if self._settings.tied and self._mirror is not None:
+            transfer.check_ties(self._state.actor, self._mirror)
+            self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._mirror))
         for sampler in self._samplers:
             sampler.exploration.parameter_sigma = transfer.parameter_sigma or sampler.exploration.parameter_sigma
 
@@ -219,8 +233,9 @@ class OffPolicyLearner:
         for one in collected:
             episodes.extend(one.episodes)
         if self._recipe.policy.normalise_observations:
+            mirror = self._mirror if self._settings.tied else None
             self._state = self._state._replace(
-                normaliser=_merge(self._state.normaliser, rows[..., : self.info.observation_size])
+                normaliser=_merge(self._state.normaliser, rows[..., : self.info.observation_size], mirror)
             )
         self._steps += rows.shape[0] * rows.shape[1]
         return max(one.simulating for one in collected)
@@ -254,5 +269,5 @@ def _copy(tree):
 
 
 @jax.jit
-def _merge(normaliser: Normaliser, observation: jax.Array) -> Normaliser:
-    return merge(normaliser, observation)
+def _merge(normaliser: Normaliser, observation: jax.Array, mirror: Mirror | None) -> Normaliser:
+    return merge(normaliser, observation) if mirror is None else merge_both(normaliser, observation, mirror)

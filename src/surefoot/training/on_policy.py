@@ -11,6 +11,7 @@ import numpy as np
 
 from surefoot.algorithms import ppo
 from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
+from surefoot.algorithms.ties import symmetric
 from surefoot.errors import NonFiniteError
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.policy import Policy, to_bounds
@@ -20,6 +21,7 @@ from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import known_mirror
 from surefoot.tasks.wrappers import wrapped_reward
+from surefoot.training.fitting import check_offsets
 from surefoot.training.snapshot import snapshot
 from surefoot.training.transfer import Transfer, with_stored_count
 
@@ -65,6 +67,9 @@ class OnPolicyLearner:
         self._recipe = recipe
         self._mirror = wanted_mirror(recipe, info)
         self._built_in = ppo.built_in(self._mirror, recipe.on_policy)
+        self._tie = self._mirror if recipe.on_policy.symmetry == "tied" else None
+        if self._tie is not None:
+            check_offsets(self._tie, recipe, "ppo.symmetry = 'tied'")
         self.steps_per_iteration = engine.num_envs * recipe.on_policy.horizon
         self._state = ppo.init(
             jax.random.PRNGKey(recipe.seed),
@@ -73,6 +78,7 @@ class OnPolicyLearner:
             engine.num_envs,
             recipe.policy,
             recipe.on_policy,
+            self._mirror,
         )
         self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
@@ -96,6 +102,9 @@ class OnPolicyLearner:
             RunError: it is damaged.
         """
         self._state = transfer.into_ppo(self._state)
+        if self._tie is not None:
+            transfer.check_ties(self._state.parameters, self._tie)
+            self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._tie))
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Collect one rollout, learn from it, and return what to log.

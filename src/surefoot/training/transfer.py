@@ -19,8 +19,10 @@ from surefoot.algorithms import ars
 from surefoot.algorithms.ars import ARSState
 from surefoot.algorithms.ddpg import DDPGState
 from surefoot.algorithms.ppo import PPOState
+from surefoot.algorithms.ties import tied
 from surefoot.errors import RunError
 from surefoot.files import atomic_write
+from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Parameters
 from surefoot.policies.normaliser import Normaliser
 from surefoot.recipes.settings import Recipe
@@ -146,6 +148,19 @@ class Transfer:
         average = self._tree(state.average, acting, fresh)
         self._note_policy()
         return state._replace(parameters=parameters, average=average, normaliser=self._normaliser(state.normaliser))
+
+    def check_ties(self, parameters: Parameters, mirror: Mirror) -> None:
+        """Make sure that what was taken over is symmetric by its weights.
+
+        Raises:
+            RunError: it is not.
+        """
+        before = flatten_tree(parameters, "")
+        after = flatten_tree(tied(parameters, mirror, self._recipe.policy), "")
+        if not all(np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in before):
+            raise RunError(
+                f"cannot start from '{self.earlier.source}': its weights are not tied in pairs, as they are to be here"
+            )
 
     def lines(self) -> Iterator[str]:
         """Say what was taken over and what was not, for people."""
