@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.algorithms.ppo import METRICS, metric_names
 from surefoot.cli import main
-from surefoot.errors import InputError
+from surefoot.errors import InputError, RunError
 from surefoot.face import train_recipe
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe
@@ -39,7 +39,7 @@ def make_recipe(task: str = "ant", **changes: object) -> Recipe:
     return validate(Recipe, replaced(default_recipe(task), TINY | {"task_options": OPTIONS} | changes), "test")
 
 
-@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant"])
+@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant", "tied"])
 def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     recipe = make_recipe(ppo__symmetry=symmetry)
     folder = train_recipe(recipe, "run", tmp_path).folder
@@ -48,7 +48,7 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     assert len(updates) == 2
     for row in updates:
         assert set(metric_names(recipe.on_policy)) <= row.keys()
-        assert ("loss/symmetry" in row) == (symmetry != "equivariant")
+        assert ("loss/symmetry" in row) == (symmetry in ("data", "loss"))
 
     policy = load_policy(folder.policy / "last.safetensors")
     info = find_task("ant", OPTIONS)
@@ -57,7 +57,8 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     difference = np.abs(
         policy.predict(np.asarray(mirror.observation(x)))[0] - mirror.action(policy.predict(x)[0])
     ).max()
-    assert difference < 1e-5 if symmetry == "equivariant" else difference > 1e-3
+    assert difference < 1e-5 if symmetry in ("equivariant", "tied") else difference > 1e-3
+    assert (policy.mirror is not None) == (symmetry == "equivariant"), "whoever runs a tied policy needs no mirror"
     # What was judged on the way is the policy that the file holds.
     judged = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
     found = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
@@ -89,3 +90,33 @@ def test_a_symmetry_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys) 
     assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "equivarient"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "ppo.symmetry = 'equivarient'" in err and "did you mean 'equivariant'" in err
+
+
+def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:
+    first = train_recipe(make_recipe(ppo__symmetry="tied", training__steps=ITERATION), "tied", tmp_path).folder
+    kept = first.policy / "last.safetensors"
+    again = make_recipe(ppo__symmetry="tied", training__steps=ITERATION, training__start_from=str(kept))
+    policy = load_policy(train_recipe(again, "again", tmp_path).folder.policy / "last.safetensors")
+    weight = np.asarray(policy.parameters["actor"][0]["weight"])
+    mirror = known_mirror(find_task("ant", OPTIONS), "")
+    image = weight[mirror.observation_index] * mirror.observation_sign[:, None]
+    np.testing.assert_array_equal(weight[:, :4], image[:, 4:])
+    train_recipe(make_recipe(ppo__symmetry="none", training__steps=ITERATION), "plain", tmp_path)
+    plain = make_recipe(ppo__symmetry="tied", training__start_from=str(tmp_path / "ant/plain/policy/last.safetensors"))
+    with pytest.raises(RunError, match="its weights are not tied in pairs"):
+        train_recipe(plain, "never", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "task, message",
+    [
+        ("bipedal-walker", "sac.tied = true needs policy.normalise_observations = true"),
+        ("Pendulum-v1", "sac.tied = true: no mirror image of task 'Pendulum-v1' is known"),
+    ],
+)
+def test_tied_networks_need_a_mirror_that_they_can_be_tied_by(task: str, message: str, tmp_path: Path) -> None:
+    recipe = default_recipe(task, "sac")
+    changes = {"sac.tied": True, "sac.mirror": False, "engine.name": "processes", "engine.copies": 2}
+    recipe = validate(Recipe, replaced(recipe, changes), "test")
+    with pytest.raises(InputError, match=message):
+        train_recipe(recipe, "run", tmp_path)
