@@ -440,7 +440,7 @@ def test_the_gradient_is_clipped_for_all_critics_together() -> None:
 
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_a_mirrored_batch_is_a_doubled_one(algorithm: str) -> None:
-    policy, settings = shape(algorithm), MODELS[algorithm]()
+    policy, settings = shape(algorithm), MODELS[algorithm](mirror=True)
     signs, offsets = np.float32([1, 1, -1]), np.float32([0, 0, 0.5])
     mirror = Mirror(np.array([1, 0, 2]), signs, offsets, np.array([1, 0]), np.float32([-1, -1]))
     drawn = transitions(2)

@@ -152,20 +152,20 @@ def update(
     share = jnp.ones(())
     if settings.learning_rate_schedule != "constant":
         share = scheduled(settings.learning_rate_schedule, 1.0, settings.final_learning_rate_share, progress)
-    images = mirror if settings.mirror else None
+    images, tie = mirror if settings.mirror else None, mirror if settings.tied else None
     groups = Batch(*(jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]) for x in transitions))
 
     def critic_update(state: DDPGState, drawn: Batch):
         batch = _prepare(state.normaliser, drawn, images, policy)
         key, use = jax.random.split(state.key)
-        state, metrics = _update_critics(state._replace(key=key), batch, use, share, mirror, policy, settings)
+        state, metrics = _update_critics(state._replace(key=key), batch, use, share, tie, policy, settings)
         return state, metrics
 
     def group(state: DDPGState, drawn: Batch):
         state, metrics = _scan(critic_update, state, drawn)
         batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), images, policy)
         key, use = jax.random.split(state.key)
-        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, mirror, policy, settings)
+        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, tie, policy, settings)
         if settings.average_decay:
             state = state._replace(average=_toward(state.average, state.actor, 1 - settings.average_decay))
         if settings.target_networks:
@@ -241,7 +241,7 @@ def _update_critics(
     batch: Batch,
     key: jax.Array,
     share: jax.Array,
-    mirror: Mirror | None,
+    tie: Mirror | None,
     policy: PolicySettings,
     settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
@@ -266,8 +266,8 @@ def _update_critics(
         return jnp.square(values - wanted).mean(1).sum(), (values, wanted, statistics)
 
     (error, (values, target, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
-    if settings.tied and mirror is not None:
-        slope = tied_critics(slope, mirror, entry)
+    if tie is not None:
+        slope = tied_critics(slope, tie, entry)
     critics, moments = adam_step(
         state.critics,
         state.critic_moments,
@@ -277,8 +277,8 @@ def _update_critics(
         settings,
     )
     critics["layers"] = _settled(critics["layers"], statistics, settings)
-    if settings.tied and mirror is not None:
-        critics = tied_critics(critics, mirror, entry)
+    if tie is not None:
+        critics = tied_critics(critics, tie, entry)
     metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_moments=moments), metrics
 
@@ -311,7 +311,7 @@ def _update_actor(
     batch: Batch,
     key: jax.Array,
     share: jax.Array,
-    mirror: Mirror | None,
+    tie: Mirror | None,
     policy: PolicySettings,
     settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
@@ -331,8 +331,8 @@ def _update_actor(
         return total, (log_probability.mean(), statistics)
 
     (error, (log_probability, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.actor)
-    if settings.tied and mirror is not None:
-        slope = tied(slope, mirror, policy)
+    if tie is not None:
+        slope = tied(slope, tie, policy)
     actor, moments = adam_step(
         state.actor,
         state.actor_moments,
@@ -342,8 +342,8 @@ def _update_actor(
         settings,
     )
     actor["actor"] = _settled(actor["actor"], statistics, settings)
-    if settings.tied and mirror is not None:
-        actor = tied(actor, mirror, policy)
+    if tie is not None:
+        actor = tied(actor, tie, policy)
     state = state._replace(actor=actor, actor_moments=moments)
     if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
         state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)

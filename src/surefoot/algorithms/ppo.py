@@ -155,7 +155,7 @@ def update(
     weight = (~finished[:-1]).astype(jnp.float32)
     sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
     return_statistics = merge(state.return_statistics, sums[..., None], weight)
-    images = None if settings.symmetry == "tied" else mirror
+    images, tie = (None, mirror) if settings.symmetry == "tied" else (mirror, None)
     batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings, images)
 
     key, use = jax.random.split(state.key)
@@ -177,7 +177,6 @@ def update(
     }
     decay = settings.average_decay
     observation = rollout.observation[:-1]
-    tie = mirror if settings.symmetry == "tied" else None
     new_state = PPOState(
         parameters=parameters,
         average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),

@@ -100,13 +100,13 @@ def draw_curves(
     if threshold is not None:
         first.annotate(
             f"solved: {threshold:,g}",
-            (1.0, threshold),
-            (-3, 3),
+            (0.0, threshold),  # on the left, for curves begin low
+            (3, 3),
             xycoords=first.get_yaxis_transform(),
             textcoords="offset points",
             color=FAINT,
             fontsize=9,
-            ha="right",
+            ha="left",
         )
     first.set_ylabel("return of an episode")
     first.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
