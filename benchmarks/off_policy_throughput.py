@@ -165,7 +165,7 @@ def _time_updates(updates: int) -> dict[str, float]:
     import jax.numpy as jnp
     import numpy as np
 
-    from surefoot.algorithms import ddpg
+    from surefoot.algorithms import ddpg, ddpg_state
     from surefoot.algorithms.replay import Transitions
     from surefoot.recipes.files import read_recipe
 
@@ -183,7 +183,7 @@ def _time_updates(updates: int) -> dict[str, float]:
         normal(turn, BATCH, size),
         np.full((turn, BATCH), 0.99, np.float32),
     )
-    state = ddpg.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.off_policy)
+    state = ddpg_state.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.off_policy)
     products = _products(turn, size, actions)
     times: dict[str, list[float]] = {"update_ms": [], "products_ms": []}
     for _ in range(1 + max(1, updates // turn)):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from surefoot.algorithms import ddpg
+from surefoot.algorithms import ddpg, ddpg_state
 from surefoot.algorithms.critics import action_values
-from surefoot.algorithms.ddpg import METRICS, Batch, DDPGState
+from surefoot.algorithms.ddpg import METRICS
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
+from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings, action_distribution
@@ -45,7 +46,9 @@ def transitions(batches: int, seed: int = 0) -> Transitions:
 def start(policy: PolicySettings, settings: DDPGSettings, seed: int = 0) -> DDPGState:
     """A state in which targets differ from their networks, and no value is special; drawn without compiling `init`."""
     random = np.random.default_rng(seed)
-    shapes = jax.eval_shape(lambda key: ddpg.init(key, OBSERVATION, ACTION, policy, settings), jax.random.PRNGKey(0))
+    shapes = jax.eval_shape(
+        lambda key: ddpg_state.init(key, OBSERVATION, ACTION, policy, settings), jax.random.PRNGKey(0)
+    )
 
     def drawn(path, array):
         if "variance" in jax.tree_util.keystr(path):
@@ -306,7 +309,7 @@ def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> N
     # One critic whose value is the sum of its actions, so that the target tells the action taken.
     policy = shape("td3", critic=(), actor=())
     settings = TD3Settings(critics=1, target_noise=0.4, target_noise_clip=0.3)
-    state = ddpg.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
+    state = ddpg_state.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
     layer = {"weight": jnp.float32([[[0.0], [1.0]]]), "bias": jnp.zeros((1, 1))}
     actor = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
     state = state._replace(
@@ -667,7 +670,7 @@ def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[
     settings = MODELS[algorithm](**QUICK | (FIXED if algorithm == "sac" else {}))
     mean = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
     policy = PolicySettings(**PROBE | mean)
-    state = ddpg.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
+    state = ddpg_state.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
     random = np.random.default_rng(0)
     for call in range(calls):
         action = random.uniform(-1, 1, (200, 64))

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.algorithms import ddpg
+from surefoot.algorithms import ddpg, ddpg_state
 from surefoot.algorithms.critics import ActionEntry, action_values, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.replay import Transitions
-from surefoot.algorithms.ties import merge_both, symmetric, tied, tied_critics, tied_critics_start, tied_start
+from surefoot.algorithms.ties import START_SCALE, merge_seen, symmetric, tied, tied_critics
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
     PolicySettings,
@@ -55,7 +55,7 @@ def test_tied_networks_are_symmetric(changes: dict) -> None:
     policy = shape(**changes)
     plain = init_actor_critic(jax.random.PRNGKey(1), 6, 2, policy)
     plain["log_std"] = jnp.float32([-1.0, -2.0])
-    for parameters, alike in ((plain, False), (tied_start(plain, MIRROR, policy), True)):
+    for parameters, alike in ((plain, False), (tied(plain, MIRROR, policy, START_SCALE), True)):
         o = seen()
         (mean, log_std), (image_mean, image_log_std) = (
             action_distribution(parameters, features(parameters, x, policy), policy) for x in (o, MIRROR.observation(o))
@@ -74,7 +74,7 @@ def test_tied_networks_are_symmetric(changes: dict) -> None:
 def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
     policy, o, a = shape(**changes), seen(), seen(seed=1)[:, :2]
     plain = init_critics(jax.random.PRNGKey(2), 6, 2, policy, entry, 2)
-    for critics, alike in ((plain, False), (tied_critics_start(plain, MIRROR, entry), True)):
+    for critics, alike in ((plain, False), (tied_critics(plain, MIRROR, entry, START_SCALE), True)):
         value, _ = action_values(critics, o, a, policy, entry)
         image, _ = action_values(critics, MIRROR.observation(o), MIRROR.action(a), policy, entry)
         assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
@@ -84,7 +84,7 @@ def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
 def test_tying_keeps_what_is_tied_to_the_bit_and_weights_as_large() -> None:
     policy = shape(actor=(200, 100), critic=(100, 100), std="network")
     plain = init_actor_critic(jax.random.PRNGKey(0), 6, 2, policy)
-    once = tied_start(plain, MIRROR, policy)
+    once = tied(plain, MIRROR, policy, START_SCALE)
     twice = tied(once, MIRROR, policy)
     assert all((x == y).all() for x, y in zip(jax.tree.leaves(once), jax.tree.leaves(twice), strict=True))
     for name in ("actor", "critic"):
@@ -114,7 +114,7 @@ def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(alg
     ends = []
     for changes in ({"tied": True}, {"mirror": True}):
         settings = MODELS[algorithm](**common, **changes)
-        start = ddpg.init(jax.random.PRNGKey(0), 6, 2, policy, MODELS[algorithm](**common, tied=True), MIRROR)
+        start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, MODELS[algorithm](**common, tied=True), MIRROR)
         if algorithm == "sac":
             actor = start.actor["actor"]
             actor[-1] = {name: x.at[..., 2:].set(-1e3 if name == "bias" else 0.0) for name, x in actor[-1].items()}
@@ -139,7 +139,7 @@ def test_learning_keeps_the_ties_to_the_bit(algorithm: str) -> None:
         critic_weight_decay=0.01,
         actor_learning_rate=0.01,
     )
-    start = ddpg.init(jax.random.PRNGKey(0), 6, 2, policy, settings, MIRROR)
+    start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, settings, MIRROR)
     before = jax.tree.map(np.array, start.actor)
     found, _ = ddpg.update(start, transitions(6), np.float32(0), MIRROR, policy, settings)
     again = tied(found.actor, MIRROR, policy), tied_critics(found.critics, MIRROR, "first")
@@ -152,7 +152,7 @@ def test_statistics_stay_symmetric_and_count_once() -> None:
     mirror = MIRROR._replace(observation_offset=np.float32([0, 0.5, 0, 0.5, 1.0, 0]))
     assert mirror.undoes_itself()
     o = seen(40) + 3
-    found = merge_both(init_normaliser(6), o, mirror)
+    found = merge_seen(init_normaliser(6), o, mirror)
     assert float(found.count) == 40
     wanted = merge(init_normaliser(6), jnp.concatenate([o, mirror.observation(o)]))
     np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-5, atol=1e-6)

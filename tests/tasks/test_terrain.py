@@ -147,7 +147,7 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     np.testing.assert_array_equal(rows["column"], column)
     assert (np.floor(place / TILE_M) == np.c_[rows["level"], column]).all()
     assert not rows["walked"].any()
-    rows |= {"qpos": np.zeros((6, 3)), "followed": np.tile([0.6, 0.8, 25 * np.pi], (6, 1))}
+    rows |= {"qpos": np.zeros((6, 7)), "qvel": np.zeros((6, 3)), "followed": np.tile([0.6, 0.8, 25 * np.pi], (6, 1))}
     rows["qpos"][:, :2] = rows["start"] + [3, 4]
     curriculum.after(rows, 0.02)
     np.testing.assert_allclose(rows["walked"], 5)
@@ -158,6 +158,35 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     for _ in range(2):
         curriculum.after(rows, 0.02)
     np.testing.assert_allclose(rows["asked"][:, :2], 0, atol=1e-12)
+
+
+def test_progress_tells_who_goes_where_it_is_told() -> None:
+    curriculum = Curriculum(Terrain("rough"), 0)
+    rows = {name: np.zeros((4, width)) for name, width in curriculum.remembered.items()}
+    curriculum.restart(rows)
+    curriculum.begin(rows, np.arange(4), np.arange(4, dtype=np.uint32))
+    # Facing along the world's y: as told, half as fast, the other way; and one that is told to stand.
+    rows |= {
+        "qpos": np.tile([0, 0, 0.5, np.sqrt(0.5), 0, 0, np.sqrt(0.5)], (4, 1)),
+        "qvel": np.array([[-0.8, 0.6, 9], [-0.4, 0.3, 9], [0.8, -0.6, 9], [1, 1, 9]]),
+        "followed": np.array([[0.6, 0.8, 1], [0.6, 0.8, 1], [0.6, 0.8, 1], [0, 0, 0]]),
+    }
+    for _ in range(100):
+        curriculum.after(rows, 0.02)
+    left = (1 - 0.01) ** 100
+    np.testing.assert_allclose(rows["progress"][:, 0], [1, 0.5 + 0.5 * left, -1 + 2 * left, 1], atol=1e-9)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_who_is_stuck_may_give_up(ends: bool) -> None:
+    options = {"terrain": "rough", "level": 0, "command": [0.5, 0, 0], "stuck_ends": ends}
+    env = make_env(find_task("anymal-velocity", STILL | options))
+    env.reset(seed=0)
+    stand, steps, fell = np.zeros(12, np.float32), 0, False
+    while not fell and steps < 200:
+        _, _, fell, _, _ = env.step(stand)
+        steps += 1
+    assert fell == ends and (not ends or 150 < steps < 175)
 
 
 def test_a_seed_gives_the_same_level_again() -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.algorithms import ars, ddpg, ppo
+from surefoot.algorithms import ars, ddpg_state, ppo
 from surefoot.algorithms.critics import action_values
 from surefoot.cli import main
 from surefoot.errors import InputError, RunError
@@ -109,7 +109,7 @@ def initial(recipe: Recipe) -> Any:
         return ppo.init(*arguments, recipe.engine.copies, recipe.policy, recipe.on_policy)
     if recipe.ars is not None:
         return ars.init(*arguments, recipe.policy)
-    return ddpg.init(*arguments, recipe.policy, recipe.off_policy)
+    return ddpg_state.init(*arguments, recipe.policy, recipe.off_policy)
 
 
 def scrambled(state: Any) -> Any:
@@ -455,6 +455,13 @@ def test_who_acts_through_a_mirror_goes_on_to_do_so():
         assert recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
         with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
             start("anymal-step", "ppo", place, ppo__symmetry="data")
+
+
+@pytest.mark.parametrize("symmetry, wanted", [("data", "none"), ("tied", "tied")])
+def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
+    make_run("anymal", "ppo", ppo__symmetry=symmetry)
+    recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
+    assert recipe.ppo is not None and recipe.ppo.symmetry == wanted
 
 
 def test_a_recipe_that_names_its_start_itself_adopts_nothing():

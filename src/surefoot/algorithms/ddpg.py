@@ -16,18 +16,18 @@ and a delay of 2 (Fujimoto et al. 2018, arXiv 1802.09477); SAC has a stochastic 
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from surefoot.algorithms.adam import ADAM, adam_step
-from surefoot.algorithms.critics import Critic, action_values, init_critics
+from surefoot.algorithms.critics import Critic, action_values
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
+from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
 from surefoot.algorithms.schedules import scheduled
-from surefoot.algorithms.ties import tied, tied_critics, tied_critics_start, tied_start
+from surefoot.algorithms.ties import tied, tied_critics
 from surefoot.policies.gaussian import squashed_log_probability
 from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
@@ -36,93 +36,16 @@ from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
     action_distribution,
-    init_actor,
     sampled_action,
 )
-from surefoot.policies.normaliser import Normaliser, init_normaliser
+from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import prepare
 
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
 
 
-class DDPGState(NamedTuple):
-    """All that an update carries to the next.
-
-    Attributes:
-        actor: the policy's network.
-        average: its moving average over updates, the policy to evaluate and save.
-        critics: the critics, side by side.
-        target_actor: follows the actor slowly; SAC does not use it.
-        target_critics: follow the critics slowly.
-        actor_moments: Adam's moments of the actor.
-        critic_moments: those of the critics.
-        log_temperature: (), SAC's log alpha.
-        temperature_moments: Adam's moments of it.
-        normaliser: the statistics of all observations.
-        updates: () int32, how many updates were made.
-        key: a JAX random key.
-    """
-
-    actor: Parameters
-    average: Parameters
-    critics: Critic
-    target_actor: Parameters
-    target_critics: Critic
-    actor_moments: optax.OptState
-    critic_moments: optax.OptState
-    log_temperature: jax.Array
-    temperature_moments: optax.OptState
-    normaliser: Normaliser
-    updates: jax.Array
-    key: jax.Array
-
-
 METRICS = ("loss/value", "loss/policy", "value/mean", "value/target", "temperature", "policy/entropy", "learning_rate")
-
-
-class Batch(NamedTuple):
-    """One or more batches on the device; fields as in `Transitions`."""
-
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    next_observation: jax.Array
-    discount: jax.Array
-
-
-def init(
-    key: jax.Array,
-    observation_size: int,
-    action_size: int,
-    policy: PolicySettings,
-    settings: DDPGSettings,
-    mirror: Mirror | None = None,
-) -> DDPGState:
-    """Make the state before any learning; the task's symmetry is needed for tied networks."""
-    actor_key, critic_key, key = jax.random.split(key, 3)
-    actor = init_actor(actor_key, observation_size, action_size, policy)
-    critics = init_critics(critic_key, observation_size, action_size, policy, settings.action_enters, settings.critics)
-    if settings.tied:
-        assert mirror is not None
-        actor = tied_start(actor, mirror, policy)
-        critics = tied_critics_start(critics, mirror, settings.action_enters)
-    temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
-    log_temperature = jnp.log(jnp.float32(temperature))
-    return DDPGState(
-        actor=actor,
-        average=jax.tree.map(jnp.copy, actor),
-        critics=critics,
-        target_actor=jax.tree.map(jnp.copy, actor),
-        target_critics=jax.tree.map(jnp.copy, critics),
-        actor_moments=ADAM.init(actor),
-        critic_moments=ADAM.init(critics),
-        log_temperature=log_temperature,
-        temperature_moments=ADAM.init(log_temperature),
-        normaliser=init_normaliser(observation_size),
-        updates=jnp.zeros((), jnp.int32),
-        key=key,
-    )
 
 
 @functools.partial(

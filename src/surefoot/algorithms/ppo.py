@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import optax
 
 from surefoot.algorithms.minibatches import Minibatches
-from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, uses_images, with_images
+from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, image_metrics, uses_images, with_images
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
 from surefoot.algorithms.schedules import adapted_to_kl, scheduled
-from surefoot.algorithms.ties import merge_both, tied, tied_start
+from surefoot.algorithms.ties import START_SCALE, merge_seen, tied
 from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.gaussian import entropy, log_probability
 from surefoot.policies.mirror import Mirror
@@ -81,7 +81,7 @@ METRICS = (
 
 def metric_names(settings: PPOSettings) -> tuple[str, ...]:
     """Return what `update` tells: `METRICS` and, where mirror images are looked at, how far the policy is from its."""
-    return (*METRICS, *_image_metrics(settings))
+    return (*METRICS, *image_metrics(settings))
 
 
 def init(
@@ -98,7 +98,7 @@ def init(
     parameters = init_actor_critic(use, observation_size, action_size, policy)
     if settings.symmetry == "tied":
         assert mirror is not None
-        parameters = tied_start(parameters, mirror, policy)
+        parameters = tied(parameters, mirror, policy, START_SCALE)
     return PPOState(
         parameters=parameters,
         average=jax.tree.map(jnp.copy, parameters),
@@ -176,14 +176,11 @@ def update(
         "learning_rate": learning_rate,
     }
     decay = settings.average_decay
-    observation = rollout.observation[:-1]
     new_state = PPOState(
         parameters=parameters,
         average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),
         optimizer=optimizer,
-        normaliser=(
-            merge(state.normaliser, observation) if tie is None else merge_both(state.normaliser, observation, tie)
-        ),
+        normaliser=merge_seen(state.normaliser, rollout.observation[:-1], tie),
         return_sums=sums[-1] * ~finished[-1],
         return_statistics=return_statistics,
         learning_rate=learning_rate,
@@ -241,7 +238,7 @@ def _learn(
     optimizer = _optimizer(settings)
     given = {"policy": policy, "settings": settings, "mirror": mirror}
     gradient = jax.value_and_grad(functools.partial(loss, **given), has_aux=True)
-    names = (*_STEP_METRICS, *_image_metrics(settings))
+    names = (*_STEP_METRICS, *image_metrics(settings))
 
     def take_step(learner, rows):
         parameters, moments, rate = learner
@@ -284,10 +281,6 @@ _STEP_METRICS = (
     "gradient_norm",
     "updates",
 )
-
-
-def _image_metrics(settings: PPOSettings) -> tuple[str, ...]:
-    return ("loss/symmetry",) if uses_images(settings) else ()
 
 
 def loss(

@@ -35,6 +35,11 @@ def uses_images(settings: PPOSettings) -> bool:
     return settings.symmetry in ("data", "loss")
 
 
+def image_metrics(settings: PPOSettings) -> tuple[str, ...]:
+    """Name what is told of mirror images, where the loss asks for them."""
+    return ("loss/symmetry",) if uses_images(settings) else ()
+
+
 def with_images(batch: Batch, mirror: Mirror, settings: PPOSettings) -> Batch:
     """Return M transitions and, after them, their M mirror images.
 

@@ -51,8 +51,8 @@ class PPOSettings(Settings):
     from together with its mirror image, twice as many transitions in as many gradient steps (Mittal et al. 2024, arXiv
     2403.04359, as in RSL-RL); loss: the policy is pulled towards mirrored means for mirrored observations (Yu, Turk,
     Liu 2018, arXiv 1801.08093); equivariant: actor and critic average what they make of an observation and of its
-    image, so that they are symmetric whatever they learn; tied: they are so by their weights, those of each unit being
-    tied to those of a twin that sees the mirror image (van der Pol et al. 2020, arXiv 2006.16908), in half the time."""
+    image, so that they are symmetric whatever they learn; tied: by their weights, for half the work, those of each
+    unit being tied to those of a twin that sees the mirror image (van der Pol et al. 2020, arXiv 2006.16908)."""
     symmetry_weight: float = Field(1.0, ge=0)
     """The weight of the loss of `symmetry = "loss"`, a mean square over action values in units of half their range."""
     average_decay: float = Field(0.0, ge=0, lt=1)

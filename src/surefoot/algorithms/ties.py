@@ -23,8 +23,8 @@ from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Layer, Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
 
-# Averaging two independent draws takes half of their variance.
-_RESTORED = math.sqrt(2)
+# What weights drawn at random are multiplied by when they are tied, for averaging two draws takes half their variance.
+START_SCALE = math.sqrt(2)
 
 
 class Exchange(NamedTuple):
@@ -76,20 +76,12 @@ def tied_critics(critics: Critic, mirror: Mirror, entry: ActionEntry, scale: flo
     return {"layers": layers, "branch": branch}
 
 
-def tied_start(parameters: Parameters, mirror: Mirror, settings: PolicySettings) -> Parameters:
-    """Tie networks that were drawn at random; their weights stay as large as they were."""
-    return tied(parameters, mirror, settings, _RESTORED)
-
-
-def tied_critics_start(critics: Critic, mirror: Mirror, entry: ActionEntry) -> Critic:
-    """Do the same for critics."""
-    return tied_critics(critics, mirror, entry, _RESTORED)
-
-
-def merge_both(statistics: Normaliser, observation: jax.Array, mirror: Mirror) -> Normaliser:
-    """Add observations (..., D) and their mirror images to the statistics, together once, and keep these symmetric."""
-    both = mirror.both(observation)
-    return symmetric(merge(statistics, both, jnp.full(both.shape[:-1], 0.5)), mirror)
+def merge_seen(statistics: Normaliser, observation: jax.Array, tie: Mirror | None) -> Normaliser:
+    """Add observations (..., D) to the statistics; for tied networks, they and their images, together once."""
+    if tie is None:
+        return merge(statistics, observation)
+    both = tie.both(observation)
+    return symmetric(merge(statistics, both, jnp.full(both.shape[:-1], 0.5)), tie)
 
 
 def symmetric(statistics: Normaliser, mirror: Mirror) -> Normaliser:

@@ -26,6 +26,10 @@ _CELLS = round(TILE_M / _CELL_M)
 _BASE_M = 0.1  # how deep a height field reaches below the floor
 _HIGHEST_START = 5  # the level on which a copy's first episode may begin
 _USE, _USE_OF_GROUND = 5, 6  # of chance
+# A copy's progress is a moving average, over this time, of how fast it goes where it is told, as a share of how fast it
+# should. Below `STUCK` it is stuck: so is one that has stood still for 3.2 s.
+_PROGRESS_S = 2.0
+STUCK = 0.2
 _COLOUR = [0.80, 0.74, 0.64, 1]
 
 
@@ -148,6 +152,9 @@ class TerrainSettings:
     """Whether the heights of the ground around the robot are observed."""
     height_noise: float = 0.1
     """How far off each of them is at most, m, where sensor noise is 1. (legged_gym's value, which hides low stairs.)"""
+    stuck_ends: bool = False
+    """Whether an episode ends, as by a fall, once the robot has hardly gone where it was told for some 3 s. For
+    practice: waiting before stairs is safe, and pays a little."""
 
     def __post_init__(self) -> None:
         check_choice("terrain", self.terrain, Kind)
@@ -155,6 +162,7 @@ class TerrainSettings:
             raise ValueError(f"level is {self.level!r}; it must be a whole number from 0 to {LEVELS - 1}")
         check_flag("observe_heights", self.observe_heights)
         check_number("height_noise", self.height_noise, 0, 1)
+        check_flag("stuck_ends", self.stuck_ends)
 
 
 class Curriculum:
@@ -170,7 +178,10 @@ class Curriculum:
         level: a level to stay on, or None.
     """
 
-    remembered: ClassVar[dict[str, int]] = {"level": 1, "column": 1, "start": 2, "walked": 1, "asked": 3}
+    remembered: ClassVar[dict[str, int]] = {
+        **{"level": 1, "column": 1, "start": 2, "walked": 1},
+        **{"asked": 3, "progress": 1},
+    }
 
     def __init__(self, terrain: Terrain, level: int | None) -> None:
         self._terrain = terrain
@@ -199,6 +210,7 @@ class Curriculum:
         )
         rows["start"][copies] = place
         rows["walked"][copies] = rows["asked"][copies] = 0
+        rows["progress"][copies] = 1
         return place, facing
 
     def after(self, rows: Rows, timestep_s: float) -> None:
@@ -209,3 +221,16 @@ class Curriculum:
         asked[:, 0] += ahead * step[:, 0] - aside * step[:, 1]
         asked[:, 1] += aside * step[:, 0] + ahead * step[:, 1]
         asked[:, 2] += step[:, 2]
+        obedience = _obedience(rows["qpos"], rows["qvel"], rows["followed"])
+        rows["progress"][:, 0] += timestep_s / _PROGRESS_S * (obedience - rows["progress"][:, 0])
+
+
+def _obedience(qpos: np.ndarray, qvel: np.ndarray, followed: np.ndarray) -> np.ndarray:
+    """Return how fast copies go where they are told, as a share of how fast they should, from -1 to 1, (N,)."""
+    w, x, y, z = qpos[:, 3:7].T
+    heading = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    ahead, aside = np.cos(heading), np.sin(heading)
+    velocity = np.stack([ahead * qvel[:, 0] + aside * qvel[:, 1], ahead * qvel[:, 1] - aside * qvel[:, 0]], axis=1)
+    told = followed[:, :2]
+    squared = np.square(told).sum(1)
+    return np.where(squared > 0, np.clip((velocity * told).sum(1) / np.maximum(squared, 1e-9), -1, 1), 1.0)

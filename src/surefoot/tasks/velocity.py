@@ -26,7 +26,7 @@ from surefoot.tasks.options import check_choice, check_flag, check_number, sorte
 from surefoot.tasks.physics import PhysicsTask, Reading, Rows
 from surefoot.tasks.randomisation import Randomisation, Variation
 from surefoot.tasks.reward_terms import Moment, merged_weights, weighted_terms
-from surefoot.tasks.terrain import Curriculum, Terrain, TerrainSettings
+from surefoot.tasks.terrain import STUCK, Curriculum, Terrain, TerrainSettings
 
 _MOST_ACTION = 2.0
 _COS_MOST_TILT = float(np.cos(np.radians(70)))
@@ -101,8 +101,8 @@ class AnymalCVelocity(PhysicsTask):
         self.commands, randomisation, ground = sorted_options(options, Commands, Randomisation, TerrainSettings)
         self._terrain = None if ground.terrain == "flat" else Terrain(ground.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, ground.level)
+        self._stuck_ends = ground.stuck_ends and self._terrain is not None
         self._looks_down = ground.observe_heights
-        self._height_noise = ground.height_noise
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
         self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
         self.model = robot.make_model(base, motor, looks, self._terrain)
@@ -114,17 +114,17 @@ class AnymalCVelocity(PhysicsTask):
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
         self._soft_range = robot.soft_range(self.model)
         self._limits = tuple(anymal_c.figures()[name] for name in ("torque_limit", "speed_limit"))
-        self._lay_out(randomisation.noise)
+        self._lay_out(randomisation.noise, ground.height_noise)
 
-    def _lay_out(self, noise: float) -> None:
+    def _lay_out(self, noise: float, height_noise: float) -> None:
         """Say what is measured, observed and done, and how noisy the sensors are."""
         self.columns = {"chance": 3, "quat": 4, "qvel": 18, "torque": 12, **_HEIGHTS, **_REMEMBERED}
         if self._terrain is not None:
-            self.columns |= {"under_trunk": len(_UNDER), "rise": 4}
+            self.columns |= {"under_trunk": len(_UNDER), "rise": 4, "progress": 1}
         if self._looks_down:
             self.columns["scan"] = len(_SCAN)
         size, scan = len(self.observation_names), len(_SCAN) if self._looks_down else 0
-        amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[self._height_noise] * scan]
+        amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[height_noise] * scan]
         self._noise_scale = noise * np.array(amplitudes, np.float32)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (12,), np.float32)
@@ -229,9 +229,10 @@ class AnymalCVelocity(PhysicsTask):
             below = self._terrain.height(feet[:, 0::3], feet[:, 1::3])
             foot_height = foot_height - below
             knee_height = knee_height - self._terrain.height(knees[:, 0::3], knees[:, 1::3])
-            rotation = _rotation(qpos[:, 3:7], np)
+            rotation = robot.rotation(qpos[:, 3:7], np)
             ground.append(self._ground_at(qpos, rotation[:, 0, :2], rotation[:, 1, :2], _UNDER))
             ground.append(np.maximum(self._ground_ahead(feet, sensed[:, robot.FEET_VELOCITY]) - below, 0))
+            ground.append(rows["progress"])
         if self._looks_down:
             ground.append(qpos[:, 2:3] - self._ground_around(qpos))
         heights = qpos[:, 2:3], foot_height, knee_height, sensed[:, robot.FEET_VELOCITY]
@@ -242,7 +243,7 @@ class AnymalCVelocity(PhysicsTask):
         """Return the heights of the ground around the robot, (N, points), in a level frame that turns with it."""
         if self._terrain is None:
             return np.zeros((len(qpos), len(_SCAN)))
-        rotation = _rotation(qpos[:, 3:7], np)
+        rotation = robot.rotation(qpos[:, 3:7], np)
         ahead = rotation[:, :2, 0] / np.maximum(np.hypot(rotation[:, 0, 0], rotation[:, 1, 0]), 1e-6)[:, None]
         return self._ground_at(qpos, ahead * [1, -1], ahead[:, ::-1], _SCAN)
 
@@ -266,10 +267,12 @@ class AnymalCVelocity(PhysicsTask):
         if self._floor:
             terms["floor"] = xp.maximum(-sum(terms.values(), xp.zeros_like(upright)), 0.0)
         fell = (clearance < 0) | (upright < _COS_MOST_TILT)
+        if self._stuck_ends:
+            fell |= measured["progress"][:, 0] < STUCK
         return Reading(self._observe(measured, moment, xp), terms, fell)
 
     def describe(self, rows: Rows) -> dict[str, np.ndarray]:
-        rotation = _rotation(rows["qpos"][:, 3:7], np)
+        rotation = robot.rotation(rows["qpos"][:, 3:7], np)
         velocity = np.einsum("nij,ni->nj", rotation, rows["qvel"][:, :3])
         achieved = np.c_[velocity[:, :2], rows["qvel"][:, 5]]
         miss = rows["followed"] - achieved
@@ -282,7 +285,7 @@ class AnymalCVelocity(PhysicsTask):
 
     def _moment(self, measured: Mapping[str, Any], xp: Any) -> tuple[Moment, Any, Any]:
         """Return the moment, the cosine of the tilt, and how high the trunk's lowest point is over the ground, m."""
-        rotation = _rotation(measured["quat"], xp)
+        rotation = robot.rotation(measured["quat"], xp)
         qvel, feet = measured["qvel"], measured["foot_velocity"]
         down = -rotation[:, 2]
         # The hull's lowest point is under one of these points on the axes of its cylinders.
@@ -338,14 +341,3 @@ class AnymalCVelocity(PhysicsTask):
         return exact + self._noise_scale * uniform(
             high * np.uint32(0x10000) + low, _USE_OF_NOISE, step, exact.shape[1], xp
         )
-
-
-def _rotation(quat: Any, xp: Any) -> Any:
-    """Return the matrices, (N, 3, 3), that turn the trunk's directions into the world's."""
-    w, x, y, z = (quat[:, i] for i in range(4))
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return xp.stack([xp.stack(row, axis=1) for row in rows], axis=1)

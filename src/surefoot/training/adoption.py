@@ -40,6 +40,8 @@ def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) 
         adopted["ppo.symmetry"] = "tied"
     elif (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
         adopted[f"{own.algorithm}.symmetry"] = "equivariant" if earlier.equivariant else "none"
+    elif own.ppo is not None and own.ppo.symmetry == "tied" and earlier.recipe is not None:
+        adopted["ppo.symmetry"] = "none"  # its weights are not tied, and a file alone does not tell
     repeat, history = read_view(earlier.options)
     adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{HISTORY}": history}
     return {name: value for name, value in adopted.items() if name not in changes}

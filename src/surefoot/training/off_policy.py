@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ddpg
+from surefoot.algorithms.ddpg_state import init
 from surefoot.algorithms.replay import Replay
-from surefoot.algorithms.ties import merge_both, symmetric
+from surefoot.algorithms.ties import merge_seen, symmetric
 from surefoot.errors import NonFiniteError, RunError
-from surefoot.policies.mirror import Mirror
-from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy
 from surefoot.recipes.settings import Recipe
 from surefoot.runs.trees import random_from_words, random_words, unflatten_tree
@@ -63,7 +62,7 @@ class OffPolicyLearner:
         if settings.tied:
             self._mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
             check_offsets(self._mirror, recipe, f"{recipe.algorithm}.tied = true")
-        self._state = ddpg.init(
+        self._state = init(
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
             info.action_size,
@@ -233,9 +232,9 @@ class OffPolicyLearner:
         for one in collected:
             episodes.extend(one.episodes)
         if self._recipe.policy.normalise_observations:
-            mirror = self._mirror if self._settings.tied else None
+            tie = self._mirror if self._settings.tied else None
             self._state = self._state._replace(
-                normaliser=_merge(self._state.normaliser, rows[..., : self.info.observation_size], mirror)
+                normaliser=_merge(self._state.normaliser, rows[..., : self.info.observation_size], tie)
             )
         self._steps += rows.shape[0] * rows.shape[1]
         return max(one.simulating for one in collected)
@@ -268,6 +267,4 @@ def _copy(tree):
     return jax.tree.map(jnp.copy, tree)
 
 
-@jax.jit
-def _merge(normaliser: Normaliser, observation: jax.Array, mirror: Mirror | None) -> Normaliser:
-    return merge(normaliser, observation) if mirror is None else merge_both(normaliser, observation, mirror)
+_merge = jax.jit(merge_seen)

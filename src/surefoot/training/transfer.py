@@ -17,7 +17,7 @@ import numpy as np
 
 from surefoot.algorithms import ars
 from surefoot.algorithms.ars import ARSState
-from surefoot.algorithms.ddpg import DDPGState
+from surefoot.algorithms.ddpg_state import DDPGState
 from surefoot.algorithms.ppo import PPOState
 from surefoot.algorithms.ties import tied
 from surefoot.errors import RunError
@@ -159,7 +159,8 @@ class Transfer:
         after = flatten_tree(tied(parameters, mirror, self._recipe.policy), "")
         if not all(np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in before):
             raise RunError(
-                f"cannot start from '{self.earlier.source}': its weights are not tied in pairs, as they are to be here"
+                f"cannot start from '{self.earlier.source}': its weights are not tied in pairs, as they are to be here "
+                f"({self._recipe.algorithm}.{'symmetry' if self._recipe.ppo else 'tied'})"
             )
 
     def lines(self) -> Iterator[str]:
