@@ -144,7 +144,9 @@ HOPPER = anatomy._HOPPER
         (DOG, (0, 0.95, 0.5, 0.52), 0.4, 0.1, "bound"),
         (DOG, (0, 0.05, 0.02, 0.97), 0.4, 0.5, "pronk"),
         (DOG, (0, 0.5, 0.75, 0.25), 0.7, 0.0, "walk"),
-        (DOG, (0, 0.5, 0.75, 0.25), 0.4, 0.0, UNCLEAR),  # too short on the ground for a walk
+        (DOG, (0, 0.5, 0.75, 0.25), 0.4, 0.0, "amble"),  # too short on the ground for a walk
+        (DOG, (0, 0.5, 0.69, 0.19), 0.2, 0.3, "amble"),
+        (DOG, (0, 0.5, 0.62, 0.12), 0.2, 0.3, UNCLEAR),
         (DOG, (0, 0.3, 0.5, 0.8), 0.4, 0.0, UNCLEAR),
         (DOG, (0, 0.5, None, 0), 0.4, 0.0, UNCLEAR),
         (BIPED, (0, 0.5), 0.6, 0.0, "walk"),

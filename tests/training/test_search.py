@@ -178,9 +178,13 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
     learner.engine.close()
 
 
-@pytest.mark.parametrize("last, expected", [(None, [5, 5, 5, 5]), (20, [10, 15, 20]), (0, [28, 50])])
-def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, expected, tmp_path):
+@pytest.mark.parametrize(
+    "last, share, expected",
+    [(None, 1, [5, 5, 5, 5]), (20, 1, [10, 15, 20]), (0, 1, [28, 50]), (21, 0.5, [13, 21, 21, 21])],
+)
+def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, share, expected, tmp_path):
     few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5, "ars.final_rollout_length": last}
+    few |= {"ars.schedule_share": share}
     few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.copies": 4, "training.evaluation_episodes": 1}
     recipe = make_recipe("HalfCheetah-v5", **few)
     learner = start(recipe, find_task("HalfCheetah-v5", recipe.task_options))

@@ -21,7 +21,7 @@ class ARSSettings(Settings):
     """H, steps after which an episode is broken off while searching; 0: the task's own limit. Evaluations keep to the
     task's own."""
     final_rollout_length: int | None = Field(None, ge=0, le=10**9)
-    """H at the end of the training; it grows evenly until then. 0: the task's own limit; none: H stays as it is."""
+    """H at the end of the schedule; it grows evenly until then. 0: the task's own limit; none: H stays as it is."""
     step_size: float = Field(0.02, gt=0, le=100)
     """Alpha."""
     noise: float = Field(0.03, gt=0, le=100)
@@ -31,6 +31,8 @@ class ARSSettings(Settings):
     exponentially, which leaves more of the training to small ones."""
     final_share: float = Field(0.1, ge=0, le=1)
     """What is left of both at the end of a schedule."""
+    schedule_share: float = Field(1.0, gt=0, le=1)
+    """After this share of the training alpha, nu and H are what they are to be at the end, and stay so."""
     average_decay: float = Field(0.0, ge=0, lt=1)
     """The policy that is evaluated and saved is a moving average of the weights over iterations, in which the past
     keeps this share each time (Polyak and Juditsky 1992): single steps go astray. 0: the newest weights."""

@@ -63,8 +63,10 @@ def _of_four(phase: Mapping[str, float], duty: float) -> str:
             return "trot"
         if lateral <= _TOGETHER:
             return "pace"
-        # Four beats about evenly spaced.
-        return "walk" if duty > 0.5 and abs(lateral - 0.25) <= _TOGETHER else UNCLEAR
+        # Four beats about evenly spaced; running, a horse is said to amble (rack, toelt).
+        if abs(lateral - 0.25) <= _TOGETHER:
+            return "walk" if duty > 0.5 else "amble"
+        return UNCLEAR
     if max(fore, hind) <= _TOGETHER:
         return "pronk" if lateral <= _TOGETHER else "bound" if lateral >= 2 * _TOGETHER else UNCLEAR
     return UNCLEAR

@@ -85,6 +85,7 @@ class SearchLearner:
         """
         settings = self._settings
         began = time.perf_counter()
+        progress = min(1.0, progress / settings.schedule_share)
         share = jnp.ones(())
         if settings.step_size_schedule != "constant":
             share = scheduled(settings.step_size_schedule, 1.0, settings.final_share, jnp.float32(progress))
