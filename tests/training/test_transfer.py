@@ -106,7 +106,8 @@ def initial(recipe: Recipe) -> Any:
     info = find_task(recipe.task, recipe.seen_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.ppo is not None:
-        return ppo.init(*arguments, recipe.engine.copies, recipe.policy, recipe.on_policy)
+        mirror = find_mirror(info) if recipe.ppo.symmetry == "tied" else None
+        return ppo.init(*arguments, recipe.engine.copies, recipe.policy, recipe.on_policy, mirror)
     if recipe.ars is not None:
         return ars.init(*arguments, recipe.policy)
     return ddpg_state.init(*arguments, recipe.policy, recipe.off_policy)
@@ -457,9 +458,15 @@ def test_who_acts_through_a_mirror_goes_on_to_do_so():
             start("anymal-step", "ppo", place, ppo__symmetry="data")
 
 
+def test_how_much_is_tried_at_least_is_for_each_training_to_say():
+    make_run("Before-v0", "ppo", policy__minimum_std=0.05, policy__activation="elu")
+    recipe, _, _ = start("Before-v0", "ppo", "Before-v0/first", policy__activation="elu")
+    assert recipe.policy.activation == "elu" and recipe.policy.minimum_std == 0.01
+
+
 @pytest.mark.parametrize("symmetry, wanted", [("data", "none"), ("tied", "tied")])
 def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
-    make_run("anymal", "ppo", ppo__symmetry=symmetry)
+    make_run("anymal", "ppo", ppo__symmetry=symmetry, policy__actor=[6, 4], policy__critic=[4])
     recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
     assert recipe.ppo is not None and recipe.ppo.symmetry == wanted
 

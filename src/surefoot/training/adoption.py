@@ -27,6 +27,7 @@ def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) 
     """
     policy = earlier.policy.model_dump(mode="json")
     if earlier.algorithm == own.algorithm:
+        del policy["minimum_std"]  # how much is tried at least is for each training to say
         if own.ppo is not None and earlier.policy.std == "scheduled":  # the schedule goes on from where it was
             policy["initial_std"] = min(10.0, float(f"{earlier.std.mean():.6g}"))
     else:
