@@ -15,8 +15,8 @@ README = ROOT / "README.md"
 LEARNING = (
     ("anymal-ppo-6036", "PPO", "ANYmal C until 6,500 and 1 fall of 100, motors limited"),
     ("anymal-ppo", "PPO", "ANYmal C, motors limited"),
-    ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's first seed"),
-    ("anymal-velocity-ppo", "PPO", "ANYmal C follows commands"),
+    ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's first seed, one busy core"),
+    ("anymal-velocity-ppo", "PPO", "ANYmal C follows commands, one busy core"),
     ("anymal-servo-ppo", "PPO", "ANYmal C, motors as in the experiment"),
     ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
     ("bipedal-walker-ppo-processes", "PPO", "BipedalWalker-v3, embedded default, until 304"),
