@@ -44,7 +44,7 @@ CROSSING = (
 # Policies on ground that is not flat: file, and how they were trained.
 GROUND = (
     ("anymal-flat-on-rough", "on the flat only"),
-    ("anymal-rough", "then on all of them"),
+    ("anymal-rough", "then on all of them, these after 12 M others"),
 )
 # Joints as they are called in the body, and in the experiment.
 JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"
