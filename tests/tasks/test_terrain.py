@@ -130,6 +130,17 @@ def test_a_state_that_is_restored_has_its_level() -> None:
             np.testing.assert_array_equal(a, b)
 
 
+def test_stairs_get_more_of_the_copies() -> None:
+    """A copy's kind of ground is drawn once, by legged_gym's shares; a world of one kind has but that."""
+    for kind, shares in (("mixed", [0.2, 0.2, 0.35, 0.25]), ("slope", [1.0])):
+        curriculum, count = Curriculum(Terrain(kind), None), 4000
+        rows = {name: np.zeros((count, width)) for name, width in curriculum.remembered.items()}
+        curriculum.restart(rows)
+        curriculum.begin(rows, np.arange(count), np.arange(count).astype(np.uint32))
+        found = np.bincount(rows["column"][:, 0].astype(int), minlength=len(shares)) / count
+        np.testing.assert_allclose(found, shares, atol=0.03)
+
+
 def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     curriculum = Curriculum(Terrain("mixed"), None)
     rows = {name: np.zeros((6, width)) for name, width in curriculum.remembered.items()}

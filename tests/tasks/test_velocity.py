@@ -258,6 +258,47 @@ def test_commands_are_drawn_held_and_drawn_again() -> None:
     assert (drawn[0] != drawn[1]).any(1).mean() > 0.85
 
 
+def test_a_turn_to_a_direction_slows_down_corrects_itself_and_ends() -> None:
+    """As fast as half the angle that is left, in rad/s; the robots are turned by hand here."""
+    options = {"heading": 1.0, "standing": 0.2, "push_speed": 0.0, "command_every_s": 1.0}
+    engine, rates = (
+        BatchEngine(find_task("anymal-velocity", given), 40) for given in (options, options | {"heading": 0})
+    )
+    engine.reset(seed=0)
+    rates.reset(seed=0)
+    first = engine.rows["command"].copy()
+    np.testing.assert_array_equal(first, rates.rows["command"])
+    told, standing = first[:, 2], (first == 0).all(1)
+    assert 2 < standing.sum() < 20 and np.abs(told).max() > 0.9
+    for turned in (0.3, 2.0, -3.0, 2 * np.pi):
+        engine.rows["qpos"][:, 3:7] = np.cos(turned / 2), 0, 0, np.sin(turned / 2)
+        engine.task.commands.steer(engine.rows)
+        left = np.angle(np.exp(1j * (2 * told - turned)))
+        expected = np.where(standing, 0, np.clip(left / 2, -1, 1))
+        np.testing.assert_allclose(engine.rows["command"], np.c_[first[:, :2], expected], atol=1e-9)
+    # The next command's direction counts from the one then faced.
+    quarter = np.sqrt(0.5)
+    for _ in range(50):
+        engine.rows["qpos"][:, 3:7] = quarter, 0, 0, quarter
+        engine.rows["qvel"][:] = 0
+        engine.advance(np.zeros((40, 12), np.float32), np.zeros(40, bool))
+    second, going = engine.rows["command"], (engine.rows["command"] != 0).any(1)
+    assert (second != first).any(1).sum() > 30
+    faced = np.array(2 * np.arctan2(engine.rows["qpos"][:, 6], engine.rows["qpos"][:, 3]))
+    np.testing.assert_allclose((engine.rows["goal"][:, 0] - faced)[going], 2 * second[going, 2], atol=1e-5)
+
+
+def test_only_some_turn_to_a_direction_and_single_copies_do_as_many(assert_like_single_copies) -> None:
+    options = {"heading": 0.5, "standing": 0.0, "max_episode_steps": 40, "command_every_s": 0.2}
+    engine = BatchEngine(find_task("anymal-velocity", options), 400)
+    engine.reset(seed=0)
+    assert 0.4 < engine.rows["steers"].mean() < 0.6
+    assert_like_single_copies(
+        find_task("anymal-velocity", options), steps=60, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3
+    )
+    assert "goal" not in BatchEngine(find_task("anymal-velocity", {}), 1).rows
+
+
 def test_pushes_come_when_and_as_hard_as_told() -> None:
     engine = BatchEngine(find_task("anymal-velocity", {"push_every_s": 0.2, "push_speed": 0.7}), 200)
     engine.reset(seed=0)
@@ -337,6 +378,7 @@ def spans(values: np.ndarray, low: float, high: float) -> None:
         ({"friction": [1, 0.5]}, "friction is .1, 0.5.; the least comes first"),
         ({"friction": 0.8}, "friction is 0.8; it must be 2 numbers from 0 to 5"),
         ({"command": [1, 0]}, "command is .1, 0.; it must be 3 numbers"),
+        ({"heading": 1.5}, "heading is 1.5; it must be a number from 0 to 1"),
         ({"latency": 2}, "latency is 2; it must be a number from 0 to 1"),
         ({"base_mass": -1}, "base_mass is -1"),
         ({"push_every_s": 0}, "push_every_s is 0"),

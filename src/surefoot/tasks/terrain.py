@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from surefoot.tasks.chance import uniform
+from surefoot.tasks.commands import facing
 from surefoot.tasks.options import check_choice, check_flag, check_number
 from surefoot.tasks.physics import Rows
 
@@ -24,6 +25,8 @@ _TREAD_M, _STEPS = 0.3, 8
 _CELL_M = 0.25
 _CELLS = round(TILE_M / _CELL_M)
 _BASE_M = 0.1  # how deep a height field reaches below the floor
+# Of a world of all kinds, which share of the copies is on each (legged_gym's, whose obstacles we have not).
+_SHARES = {"rough": 0.2, "slope": 0.2, "stairs_up": 0.35, "stairs_down": 0.25}
 _HIGHEST_START = 5  # the level on which a copy's first episode may begin
 _USE, _USE_OF_GROUND = 5, 6  # of chance
 # A copy's progress is a moving average, over this time, of how fast it goes where it is told, as a share of how fast it
@@ -198,9 +201,9 @@ class Curriculum:
         level, walked = rows["level"][copies, 0], rows["walked"][copies, 0]
         asked = np.hypot(*rows["asked"][copies, :2].T)
         new = level < 0
-        rows["column"][copies, 0] = np.where(
-            new, np.floor(chance[:, 0] * len(self._terrain.kinds)), rows["column"][copies, 0]
-        )
+        bounds = np.cumsum([_SHARES.get(kind, 1.0) for kind in self._terrain.kinds])
+        column = np.searchsorted(bounds[:-1] / bounds[-1], chance[:, 0], side="right")
+        rows["column"][copies, 0] = np.where(new, column, rows["column"][copies, 0])
         next_ = level + (walked > TILE_M / 2) - ((walked < asked / 2) & (walked <= TILE_M / 2))
         next_ = np.where(next_ >= LEVELS, np.floor(chance[:, 1] * LEVELS), np.maximum(next_, 0))
         next_ = np.where(new, np.floor(chance[:, 1] * (_HIGHEST_START + 1)), next_)
@@ -227,8 +230,7 @@ class Curriculum:
 
 def _obedience(qpos: np.ndarray, qvel: np.ndarray, followed: np.ndarray) -> np.ndarray:
     """Return how fast copies go where they are told, as a share of how fast they should, from -1 to 1, (N,)."""
-    w, x, y, z = qpos[:, 3:7].T
-    heading = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    heading = facing(qpos)
     ahead, aside = np.cos(heading), np.sin(heading)
     velocity = np.stack([ahead * qvel[:, 0] + aside * qvel[:, 1], ahead * qvel[:, 1] - aside * qvel[:, 0]], axis=1)
     told = followed[:, :2]

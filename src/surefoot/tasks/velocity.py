@@ -147,6 +147,7 @@ class AnymalCVelocity(PhysicsTask):
 
     def remember(self, count: int) -> Rows:
         widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1}
+        widths |= self.commands.remembered
         widths |= {} if self._curriculum is None else self._curriculum.remembered
         kept = {name: np.zeros((count, width)) for name, width in widths.items()}
         return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
@@ -170,7 +171,8 @@ class AnymalCVelocity(PhysicsTask):
         rows["qvel"][copies, :6] = 0.5 * drawn[:, 12:]
         rows["target"][copies] = self._rest
         rows["joint"][copies] = angles - robot.POSE
-        rows["command"][copies] = rows["followed"][copies] = self.commands.draw(key, start)
+        self.commands.give(rows, copies, start)
+        rows["followed"][copies] = rows["command"][copies]
         if self._clocked:
             rows["phase"][copies, 0] = np.pi * uniform(key, _USE_OF_START, start + np.uint32(1), 1, np)[:, 0]
 
@@ -217,7 +219,8 @@ class AnymalCVelocity(PhysicsTask):
             self._curriculum.after(rows, self.timestep_s)
         due = np.flatnonzero(rows["step"] % self._command_steps == 0)
         if len(due):
-            rows["command"][due] = self.commands.draw(rows["key"][due], rows["step"][due] // self._command_steps)
+            self.commands.give(rows, due, rows["step"][due] // self._command_steps)
+        self.commands.steer(rows)
 
     def measure(self, rows: Rows) -> Sequence[np.ndarray]:
         key = rows["key"]
