@@ -32,8 +32,8 @@ class Commands:
     standing: float = 0.1
     """The share of commands to stand still."""
     heading: float = 0.0
-    """The share of commands whose turn is to a direction: as fast as drawn at first, then by half the angle that is left, in
-    rad/s, so that it ends, and what leads away from there is corrected."""
+    """The share of commands whose turn is to a direction: as fast as drawn at first, then by half the angle that is
+    left, in rad/s, so that it ends, and what leads away from there is corrected."""
     command: Sequence[float] | None = None
     """One command (forward, left, turn) for all time instead; or several, in turn, three numbers each."""
 
