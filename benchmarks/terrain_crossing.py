@@ -47,7 +47,7 @@ def main() -> None:
 
 def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any]:
     """Let copies of the policy walk ahead on one kind of ground, one episode each."""
-    options = {"terrain": kind, "level": level, "command": [SPEED, 0, 0]}
+    options = {"terrain": kind, "level": level, "command": [SPEED, 0, 0], "heading": 1.0}
     info = find_policy_task(policy.task, dict(policy.task_options) | options)
     engine = BatchEngine(info, episodes)
     observation, _ = engine.reset(seed=EVALUATION_SEEDS)

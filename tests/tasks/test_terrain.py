@@ -148,10 +148,13 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     curriculum.restart(rows)
     curriculum.begin(rows, copies, key)
     assert ((rows["level"] >= 0) & (rows["level"] <= 5)).all()
-    column = rows["column"].copy()
     rows["level"][:, 0] = [3, 3, 3, 0, 9, 3]
     rows["walked"][:, 0] = [4.5, 2.0, 2.0, 0.0, 6.0, 4.5]
     rows["asked"][:, 0] = [8.0, 3.0, 5.0, 9.0, 6.0, 20.0]
+    rows["column"][:, 0] = [0, 0, 0, 2, 2, 3]
+    assert curriculum.difficulty(rows) == {"rough": 3.0, "stairs_up": 4.5, "stairs_down": 3.0}
+    assert not Curriculum(Terrain("mixed"), 3).difficulty(rows)
+    column = rows["column"].copy()
     place, _ = curriculum.begin(rows, copies, key + np.uint32(100))
     assert rows["level"][[0, 1, 2, 3, 5], 0].tolist() == [4, 3, 2, 0, 4]
     assert 0 <= rows["level"][4, 0] < LEVELS

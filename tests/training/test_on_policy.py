@@ -1,12 +1,14 @@
 """What PPO's training logs beside its losses."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from surefoot.recipes.settings import Recipe
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Signals
 from surefoot.tasks.catalogue import find_task
+from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 
 RECIPE = Recipe.model_validate(
@@ -48,3 +50,36 @@ def test_a_tasks_own_terms_make_up_its_reward() -> None:
     learner.start(0)
     values = learner.iterate(0.5)
     assert values["reward/control"] < 0 and "reward/forward" in values
+
+
+def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
+    """Of a task on hills, the mean level of the copies on each kind; of a task without a curriculum, nothing."""
+    info = find_task("anymal-velocity", {"terrain": "mixed"})
+    engine = BatchEngine(info, 16)
+    learner = OnPolicyLearner(RECIPE, info, engine)
+    learner.start(0)
+    engine.rows["column"][:, 0] = np.arange(16) % 4
+    engine.rows["level"][:, 0] = np.arange(16) // 4 + np.arange(16) % 4
+    values = learner.iterate(0.5)
+    logged = {name: value for name, value in values.items() if name.startswith("curriculum/")}
+    assert logged == {
+        f"curriculum/{kind}": 1.5 + i for i, kind in enumerate(("rough", "slope", "stairs_up", "stairs_down"))
+    }
+    flat = find_task("anymal-velocity", {})
+    learner = OnPolicyLearner(RECIPE, flat, BatchEngine(flat, 2))
+    learner.start(0)
+    assert not any(name.startswith("curriculum/") for name in learner.iterate(0.5))
+
+
+def test_off_policy_learners_log_it_over_all_samplers() -> None:
+    info = find_task("anymal-step", {"curriculum": True, "lowest_step": 0.02, "steps": 2})
+    recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", "td3": {"train_every": 1}})
+    engines = [BatchEngine(info, 2) for _ in range(2)]
+    learner = OffPolicyLearner(recipe, info, engines)
+    learner.start(0)
+    for engine, lowest in zip(engines, (0.02, 0.15), strict=True):
+        engine.rows["step_height"][:, 0] = lowest
+    logged = learner.iterate(0.5)["curriculum/lowest_step_m"]
+    assert engines[0].difficulty() != engines[1].difficulty()
+    assert logged == pytest.approx(np.mean([engine.rows["step_height"][:, 0] for engine in engines]))
+    learner.close()

@@ -117,6 +117,9 @@ class BatchEngine(Engine):
             reading.reward_terms,
         )
 
+    def difficulty(self) -> dict[str, float]:
+        return self.task.difficulty(self._rows)
+
     def get_state(self) -> dict[str, np.ndarray]:
         kept = {
             "physics": self._batch.state.copy(),

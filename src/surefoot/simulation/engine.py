@@ -109,6 +109,10 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         size = frame.shape[1] - 3
         return Signals(frame[:, :size], frame[:, size], frame[:, size + 1] > 0.5, frame[:, size + 2] > 0.5)
 
+    def difficulty(self) -> dict[str, float]:
+        """Return how hard the task's curriculum has made it, over all copies, by name; empty where there is none."""
+        return {}
+
     def get_state(self) -> dict[str, np.ndarray] | None:
         """Return everything that decides what the copies do next, or None where the simulator cannot give it."""
         return None

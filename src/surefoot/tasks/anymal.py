@@ -227,6 +227,9 @@ class AnymalCStep(AnymalC):
             first = random.uniform(self._lowest_m, self.step_height_m)
         return np.clip(max(first, self._lowest_m) + _RISE_M * np.arange(count), None, self.step_height_m)
 
+    def difficulty(self, rows: Rows) -> dict[str, float]:
+        return {"lowest_step_m": float(rows["step_height"][:, 0].mean())} if self._grows else {}
+
     def after(self, rows: Rows) -> None:
         if self._grows:
             np.maximum(rows["farthest"], rows["qpos"][:, :1] - _HALF_TRUNK_M, out=rows["farthest"])

@@ -132,6 +132,11 @@ class PhysicsTask(abc.ABC):
             xp: `numpy` or `jax.numpy`, whichever the arrays are of.
         """
 
+    def difficulty(self, rows: Rows) -> dict[str, float]:
+        """Return how hard a curriculum has made it, over all copies, by name; empty without one."""
+        del rows
+        return {}
+
     def describe(self, rows: Rows) -> dict[str, np.ndarray]:
         """Return what a single copy's `info` shows besides the terms of the reward, (N, ...) each."""
         del rows

@@ -216,6 +216,12 @@ class Curriculum:
         rows["progress"][copies] = 1
         return place, facing
 
+    def difficulty(self, rows: Rows) -> dict[str, float]:
+        """Return the mean level of the copies on each kind of terrain, by its name; empty if levels never change."""
+        level, column = rows["level"][:, 0], rows["column"][:, 0]
+        kinds = [] if self._fixed is not None else [(kind, column == i) for i, kind in enumerate(self._terrain.kinds)]
+        return {kind: float(level[on].mean()) for kind, on in kinds if on.any()}
+
     def after(self, rows: Rows, timestep_s: float) -> None:
         """Note how far the copies have come, and where (m, m, rad) one would be that did as it was told."""
         rows["walked"][:, 0] = np.hypot(*(rows["qpos"][:, :2] - rows["start"]).T)

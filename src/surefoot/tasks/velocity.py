@@ -274,6 +274,9 @@ class AnymalCVelocity(PhysicsTask):
             fell |= measured["progress"][:, 0] < STUCK
         return Reading(self._observe(measured, moment, xp), terms, fell)
 
+    def difficulty(self, rows: Rows) -> dict[str, float]:
+        return {} if self._curriculum is None else self._curriculum.difficulty(rows)
+
     def describe(self, rows: Rows) -> dict[str, np.ndarray]:
         rotation = robot.rotation(rows["qpos"][:, 3:7], np)
         velocity = np.einsum("nij,ni->nj", rotation, rows["qvel"][:, :3])

@@ -147,6 +147,9 @@ class OffPolicyLearner:
             "time/update": learning,
             "time/policy": max(0.0, clock() - began - simulating - learning),
         }
+        harder = [sampler.engine.difficulty() for sampler in self._samplers]
+        for name in {name: None for one in harder for name in one}:
+            values[f"curriculum/{name}"] = float(np.mean([one[name] for one in harder if name in one]))
         exploration = self._samplers[0].exploration
         if exploration.settings.parameter_noise:
             values["exploration/parameter_sigma"] = exploration.parameter_sigma

@@ -138,6 +138,7 @@ class OnPolicyLearner:
             "time/policy": collected - began - simulating,
             "time/update": ended - collected,
         }
+        values |= {f"curriculum/{name}": value for name, value in self.engine.difficulty().items()}
         earned = np.asarray(paid)
         return values | {
             f"reward/{name}": float(sum_ / earned[-1])
