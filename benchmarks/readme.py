@@ -190,7 +190,7 @@ def _ground() -> list[str]:
     levels = sorted({trial["level"] for *_, result in results for trial in result["trials"]})
     _, _, last = results[-1]
     lines = [
-        "The same on ground that is not flat, which the second one sees, told to go straight ahead at "
+        "The same on ground that is not flat, which the second one sees, told to keep straight ahead at "
         f"{last['speed_m_s']:g} m/s: in how many per cent of fresh episodes it comes {last['way_m']:g} m ahead within "
         f"{last['seconds']:g} s and does not fall, by level. Steps of stairs are 3 cm high at level 0, 1.7 cm higher "
         "each level, slopes rise by 5 % and 3.5 % more, rough ground has 2 cm and 1.2 cm more:",

@@ -3,8 +3,8 @@
     python benchmarks/terrain_crossing.py runs/anymal-velocity/NAME/policy/policy.safetensors --output results/NAME.json
 
 For each kind of terrain and each level, copies begin where training has them begin, at the foot of a hill or on its
-top, on seeds that training never used, and are told to go straight ahead at 0.7 m/s, with everything that the task
-randomises. One crosses if it comes 4 m ahead, half a tile, within 8 s, and does not fall in that time. Of hills only
+top, on seeds that training never used, and are told to go straight ahead at 0.7 m/s and to turn back by half the angle,
+in rad/s, by which they have turned away, with everything that the task randomises. One crosses if it comes 4 m ahead, half a tile, within 8 s, and does not fall in that time. Of hills only
 those episodes count in which that way leads over at least half the height of the hill, for some begin askew.
 """
 
