@@ -21,11 +21,13 @@ LEARNING = (
     ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
     ("bipedal-walker-ppo-processes", "PPO", "BipedalWalker-v3, embedded default, until 304"),
     ("bipedal-walker-td3", "TD3", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
+    ("bipedal-walker-sac", "SAC", "BipedalWalker-v3, `envpool`, one busy core, until 301.5"),
     ("bipedal-walker-ddpg", "DDPG", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
     ("bipedal-walker-ars", "ARS", "BipedalWalker-v3, `envpool`"),
     ("half-cheetah-ppo-5734", "PPO", "HalfCheetah-v5 until 5,734"),
     ("half-cheetah-ppo", "PPO", "HalfCheetah-v5, 10 M steps"),
     ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
+    ("half-cheetah-sac", "SAC", "HalfCheetah-v5, 1 M steps, one busy core"),
     ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
     ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
@@ -44,7 +46,7 @@ CROSSING = (
 # Policies on ground that is not flat: file, and how they were trained.
 GROUND = (
     ("anymal-flat-on-rough", "on the flat only"),
-    ("anymal-rough", "then on all of them, these after 12 M others"),
+    ("anymal-rough", "then on all of them"),
 )
 # Joints as they are called in the body, and in the experiment.
 JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"

@@ -4,7 +4,8 @@
 
 Each training is a process of its own, timed from its start to its stop: imports, compilation, evaluations and
 checkpoints included. One that was begun before goes on where it stopped, and one that is done is only judged; their
-times are then those that the run itself kept. Whatever else is given goes to `surefoot train`.
+times are then those that the run itself kept. Whatever else is given goes to `surefoot train`, with the seed in the
+place of {seed}.
 """
 
 import argparse
@@ -53,7 +54,8 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
     run = f"{given.task.replace(':', '-').replace('/', '-')}/{name}"
     old = (given.root / run).is_dir()
     if not old:
-        command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *settings]
+        given_here = [setting.replace("{seed}", str(seed)) for setting in settings]
+        command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *given_here]
     else:
         command = ["resume", run, "--root", str(given.root)]
     began = time.perf_counter()
