@@ -4,8 +4,9 @@
 
 For each kind of terrain and each level, copies begin where training has them begin, at the foot of a hill or on its
 top, on seeds that training never used, and are told to go straight ahead at 0.7 m/s and to turn back by half the angle,
-in rad/s, by which they have turned away, with everything that the task randomises. One crosses if it comes 4 m ahead, half a tile, within 8 s, and does not fall in that time. Of hills only
-those episodes count in which that way leads over at least half the height of the hill, for some begin askew.
+in rad/s, by which they have turned away, with everything that the task randomises. One crosses if it comes 4 m ahead,
+half a tile, within 8 s, and does not fall in that time. Of hills only those episodes count in which that way leads over
+at least half the height of the hill, for some begin askew.
 """
 
 import argparse
