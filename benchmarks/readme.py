@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 LEARNING = (
     ("anymal-ppo-6036", "PPO", "ANYmal C until 6,500 and 1 fall of 100, motors limited"),
     ("anymal-ppo", "PPO", "ANYmal C, motors limited"),
-    ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's first seed, one busy core"),
+    ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's seeds, two of them on busy cores"),
     ("anymal-velocity-ppo", "PPO", "ANYmal C follows commands, one busy core"),
     ("anymal-servo-ppo", "PPO", "ANYmal C, motors as in the experiment"),
     ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
@@ -27,7 +27,6 @@ LEARNING = (
     ("half-cheetah-ppo-5734", "PPO", "HalfCheetah-v5 until 5,734"),
     ("half-cheetah-ppo", "PPO", "HalfCheetah-v5, 10 M steps"),
     ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
-    ("half-cheetah-sac", "SAC", "HalfCheetah-v5, 1 M steps, one busy core"),
     ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
     ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
     ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
