@@ -1,9 +1,12 @@
 """What all tests of a session share: compiled functions, for many compile the same, and a Ctrl-C that is heard."""
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,20 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # A shell that starts the tests in the background has them ignore it, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Linux gives a process 65,530 pieces of memory by default, compiled functions take several, and XLA aborts without one.
+_MANY_PIECES = 20_000
+_PIECES = Path("/proc/self/maps")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_compiled_functions() -> Iterator[None]:
+    """Forget compiled functions between files once there are very many; what is needed again is read from the disk."""
+    yield
+    if "jax" in sys.modules and _PIECES.exists() and _PIECES.read_bytes().count(b"\n") > _MANY_PIECES:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.hookimpl(trylast=True)
