@@ -148,7 +148,7 @@ class OffPolicyLearner:
             "time/policy": max(0.0, clock() - began - simulating - learning),
         }
         harder = [sampler.engine.difficulty() for sampler in self._samplers]
-        for name in {name: None for one in harder for name in one}:
+        for name in sorted(set().union(*harder)):
             values[f"curriculum/{name}"] = float(np.mean([one[name] for one in harder if name in one]))
         exploration = self._samplers[0].exploration
         if exploration.settings.parameter_noise:
