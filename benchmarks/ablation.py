@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from measuring import busy_share, print_table, write_results
+from surefoot.evaluation.statistics import summarise, summarise_seeds
 from surefoot.reports.curves import plot_curves
-from surefoot.reports.statistics import summarise, summarise_seeds
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.engine import available_cores
@@ -123,7 +123,7 @@ def _surefoot(core: int, command: list[str]) -> str:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {core})
 
-    whole = [sys.executable, "-m", "surefoot.cli", *command]
+    whole = [sys.executable, "-m", "surefoot.cli.main", *command]
     return subprocess.run(whole, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=hold).stdout
 
 

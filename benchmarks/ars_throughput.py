@@ -57,7 +57,16 @@ def _time_surefoot(directions: int, steps: int) -> float:
     from surefoot.runs.metrics import read_metrics
 
     with tempfile.TemporaryDirectory() as root:
-        command = [sys.executable, "-m", "surefoot.cli", "train", "bipedal-walker", "--algorithm", "ars", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "surefoot.cli.main",
+            "train",
+            "bipedal-walker",
+            "--algorithm",
+            "ars",
+            "--quiet",
+        ]
         settings = {
             "engine.name": "envpool",
             "engine.copies": 2 * directions,
@@ -85,7 +94,7 @@ def _random_steps(copies: int, steps: int) -> dict[str, float]:
     """Step EnvPool by random actions, for as many vector steps as it takes."""
     import numpy as np
 
-    from surefoot.simulation.choose import make_engine
+    from surefoot.simulation.factory import make_engine
     from surefoot.tasks.catalogue import find_task
 
     engine = make_engine("envpool", find_task(TASK), copies)

@@ -99,7 +99,16 @@ def _time_surefoot(engine: str, steps: int) -> float:
     from surefoot.runs.metrics import read_metrics
 
     with tempfile.TemporaryDirectory() as root:
-        command = [sys.executable, "-m", "surefoot.cli", "train", "bipedal-walker", "--quiet", "--recipe", str(RECIPE)]
+        command = [
+            sys.executable,
+            "-m",
+            "surefoot.cli.main",
+            "train",
+            "bipedal-walker",
+            "--quiet",
+            "--recipe",
+            str(RECIPE),
+        ]
         command += ["--engine.name", engine, "--training.steps", str(WARMUP + _UNTIMED + steps)]
         run_child([*command, "--root", root, "--name", "bench"])
         rows = read_metrics(Path(root) / "bipedal-walker" / "bench" / "metrics.jsonl")

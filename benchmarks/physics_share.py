@@ -16,9 +16,9 @@ import mujoco.batch
 import numpy as np
 
 from measuring import RESULTS, busy_share, print_table, spread, told, write_results
-from surefoot.face import make_recipe
+from surefoot.api import make_recipe
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.choose import make_engine
+from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import find_task
 from surefoot.training.on_policy import OnPolicyLearner
 

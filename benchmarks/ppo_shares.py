@@ -45,7 +45,7 @@ def main() -> None:
 
 def _peak_memory_mib(steps: int) -> float:
     with tempfile.TemporaryDirectory() as root:
-        command = [sys.executable, "-m", "surefoot.cli", "train", TASK, "--quiet", "--root", root]
+        command = [sys.executable, "-m", "surefoot.cli.main", "train", TASK, "--quiet", "--root", root]
         return run_child([*command, "--training.steps", str(steps)]).peak_memory_mib
 
 
@@ -56,7 +56,7 @@ def _alternate(steps: int) -> dict[str, Any]:
     import surefoot
     from surefoot.recipes.files import default_recipe, read_recipe
     from surefoot.runs.metrics import read_metrics
-    from surefoot.simulation.choose import make_engine
+    from surefoot.simulation.factory import make_engine
     from surefoot.tasks.catalogue import find_task
     from surefoot.training.progress import Progress
 

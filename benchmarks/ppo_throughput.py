@@ -118,7 +118,7 @@ def _time_surefoot(transitions: int, steps: int) -> dict[str, float]:
     }
     with tempfile.TemporaryDirectory() as root:
         recipe = str(ROOT / "benchmarks" / "sb3-defaults.toml")
-        command = [sys.executable, "-m", "surefoot.cli", "train", "half-cheetah", "--quiet", "--recipe", recipe]
+        command = [sys.executable, "-m", "surefoot.cli.main", "train", "half-cheetah", "--quiet", "--recipe", recipe]
         command += ["--root", root, "--name", "bench", *(str(word) for pair in settings.items() for word in pair)]
         ran = run_child(command)
         rows = read_metrics(Path(root) / "half-cheetah" / "bench" / "metrics.jsonl")

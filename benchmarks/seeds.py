@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from measuring import busy_share, write_results
+from surefoot.evaluation.statistics import summarise, summarise_seeds
 from surefoot.recipes.files import read_recipe
-from surefoot.reports.statistics import summarise, summarise_seeds
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 
@@ -60,12 +60,20 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
         command = ["resume", run, "--root", str(given.root)]
     began = time.perf_counter()
     if not (old and is_done(RunFolder.open(run, given.root))):
-        subprocess.run([sys.executable, "-m", "surefoot.cli", *command, "--quiet"], check=True)
+        subprocess.run([sys.executable, "-m", "surefoot.cli.main", *command, "--quiet"], check=True)
     folder = RunFolder.open(run, given.root)
     rows = progress_of(folder)
     seconds = rows[-1]["seconds"] if old else time.perf_counter() - began
     answer = subprocess.run(
-        [sys.executable, "-m", "surefoot.cli", "evaluate", str(folder.path), "--json", f"--episodes={given.episodes}"],
+        [
+            sys.executable,
+            "-m",
+            "surefoot.cli.main",
+            "evaluate",
+            str(folder.path),
+            "--json",
+            f"--episodes={given.episodes}",
+        ],
         check=True,
         capture_output=True,
         text=True,

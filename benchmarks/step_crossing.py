@@ -16,10 +16,10 @@ from rich.table import Table
 
 import surefoot
 from measuring import busy_share, write_results
+from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.evaluation.statistics import summarise
 from surefoot.policies.policy import Policy
-from surefoot.reports.statistics import summarise
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.anymal import AnymalCStep
 from surefoot.tasks.catalogue import find_task
 

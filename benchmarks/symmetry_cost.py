@@ -16,7 +16,7 @@ import numpy as np
 
 from measuring import RESULTS, busy_share, print_table, spread, told, write_results
 from surefoot.algorithms import ppo
-from surefoot.face import make_recipe
+from surefoot.api import make_recipe
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import find_mirror
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from measuring import busy_share, print_table, write_results
+from surefoot.evaluation.episodes import EVALUATION_SEEDS
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.catalogue import find_policy_task
-from surefoot.tasks.terrain import LEVELS, TILE_M, Terrain, riser_m
+from surefoot.tasks.velocity.terrain import LEVELS, TILE_M, Terrain, riser_m
 
 SPEED, SECONDS, WAY_M = 0.7, 8.0, 4.0
 

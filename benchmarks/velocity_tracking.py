@@ -18,11 +18,11 @@ import numpy as np
 
 from measuring import busy_share, print_table, write_results
 from surefoot.bodies.anymal_c import figures
+from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.evaluation.statistics import summarise
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
-from surefoot.reports.statistics import summarise
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 _SETTLING_S = 1.0

@@ -12,16 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-import surefoot.face
-from surefoot.cli import main
+import surefoot.api
+from surefoot.cli.main import main
 from surefoot.errors import EngineError, InputError, SurefootError
 from surefoot.policies.files import load_policy, save_policy
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.policy import new_policy
-from surefoot.recipes.words import setting_fields
+from surefoot.recipes.overrides import setting_fields
 from surefoot.reports.opengl import gl_available
 from surefoot.runs.folder import RunFolder
-from surefoot.simulation.choose import ENGINES
+from surefoot.simulation.factory import ENGINES
 from surefoot.training.loop import Counters, Outcome
 
 COMMANDS = ("train", "resume", "evaluate", "record", "report", "list", "doctor")
@@ -88,7 +88,7 @@ def asked(monkeypatch):
             recipes.append(recipe)
             raise SurefootError("enough")
 
-        monkeypatch.setattr(surefoot.face, "train_recipe", stop)
+        monkeypatch.setattr(surefoot.api, "train_recipe", stop)
         status = main(["train", *words])
         assert status == (1 if recipes else 2)
         return recipes[0] if recipes else None
@@ -102,7 +102,7 @@ def asked(monkeypatch):
 def test_help_imports_nothing_heavy():
     script = f"""
 import contextlib, io, sys
-from surefoot.cli import main
+from surefoot.cli.main import main
 for words in ([], ["--help"], *([name, "--help"] for name in {COMMANDS}), ["trian"]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
@@ -301,7 +301,7 @@ def test_no_room_for_the_recipe(monkeypatch, capsys, empty_folder):
     def full(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(surefoot.face, "atomic_write", full)
+    monkeypatch.setattr(surefoot.api, "atomic_write", full)
     assert main(["train", "Hopper-v5"]) == 2
     assert_one_line(capsys, "recipe.toml", "No space left")
     assert list(empty_folder.iterdir()) == []
@@ -334,7 +334,7 @@ def test_an_error_of_the_system_is_one_line(trained, monkeypatch, capsys):
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "some/file")
 
-    monkeypatch.setattr(surefoot.face, "evaluate", fail)
+    monkeypatch.setattr(surefoot.api, "evaluate", fail)
     assert main(["evaluate", str(trained)]) == 1
     assert_one_line(capsys, "'some/file': No space left on device")
 
@@ -343,13 +343,13 @@ def test_a_bug_is_not_hidden(trained, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(surefoot.face, "evaluate", fail)
+    monkeypatch.setattr(surefoot.api, "evaluate", fail)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", str(trained)])
 
 
 def test_a_reader_that_has_left_is_no_accident():
-    command = [sys.executable, "-m", "surefoot.cli", "train", "--settings"]
+    command = [sys.executable, "-m", "surefoot.cli.main", "train", "--settings"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout and process.stderr
     process.stdout.close()
@@ -507,7 +507,7 @@ def test_doctor_knows_why_pictures_are_missing(monkeypatch, capsys):
 )
 def test_doctor_sees_what_slows_training_down(name, value, monkeypatch, capsys):
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("surefoot.reports.doctor._cores", lambda: 4)
+    monkeypatch.setattr("surefoot.cli.doctor._cores", lambda: 4)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert marks(out)["environment"] == "note" and name in out
@@ -548,7 +548,7 @@ def test_evaluate_prints_a_table_and_keeps_the_result(trained, capsys):
 
 
 def test_nothing_is_evaluated_if_one_of_the_runs_is_not_there(trained, capsys, monkeypatch):
-    monkeypatch.setattr(surefoot.face, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    monkeypatch.setattr(surefoot.api, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
     assert main(["evaluate", str(trained), "typo"]) == 2
     assert_one_line(capsys, "no run 'typo'")
 
@@ -654,7 +654,7 @@ def test_a_film_that_fails_does_not_undo_the_training(trained, monkeypatch, caps
     def fail(*_, **__):
         raise InputError("this machine cannot draw")
 
-    monkeypatch.setattr(surefoot.face, "train_recipe", lambda *_: outcome)
+    monkeypatch.setattr(surefoot.api, "train_recipe", lambda *_: outcome)
     monkeypatch.setattr("surefoot.reports.video.record", fail)
     assert main(["train", "Hopper-v5", "--video"]) == 1
     out, err = capsys.readouterr()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.cli import main
+from surefoot.cli.main import main
 from surefoot.reports.opengl import gl_available
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.face import evaluate, load, make, report, resume, train
+    from surefoot.api import evaluate, load, make, report, resume, train
 
 __all__ = ["evaluate", "load", "make", "report", "resume", "train"]
 
@@ -17,9 +17,9 @@ __all__ = ["evaluate", "load", "make", "report", "resume", "train"]
 def __getattr__(name: str):
     # Nothing heavy is imported before it is asked for, so that the command line answers at once.
     if name in __all__:
-        from surefoot import face
+        from surefoot import api
 
-        return getattr(face, name)
+        return getattr(api, name)
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 
@@ -54,7 +54,7 @@ class _OnceGymnasiumIsImported(importlib.abc.MetaPathFinder):
 
 
 def _register() -> None:
-    from surefoot.tasks.registration import register
+    from surefoot.tasks.registry import register
 
     register()
 

@@ -15,9 +15,9 @@ from surefoot.algorithms.ddpg import METRICS
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings, action_distribution
 from surefoot.policies.normaliser import Normaliser
+from surefoot.policies.symmetry import Mirror
 
 OBSERVATION, ACTION, BATCH = 3, 2, 16
 MODELS = {"ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}

@@ -9,7 +9,7 @@ from gymnasium.spaces import Box
 
 from surefoot.policies.networks import features, state_value
 from surefoot.policies.policy import prepare
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine, pack
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.on_policy import OnPolicyLearner

@@ -11,9 +11,9 @@ from surefoot.algorithms import ppo
 from surefoot.algorithms.ppo import METRICS, Batch, PPOState, metric_names
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import pack_row
-from surefoot.algorithms.ties import tied
-from surefoot.policies.mirror import Mirror
+from surefoot.algorithms.symmetric_networks import tied
 from surefoot.policies.networks import Parameters, PolicySettings
+from surefoot.policies.symmetry import Mirror
 
 STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
 # (x, y, z) becomes (y, x, -z), and the actions (a, b) become (-b, -a).

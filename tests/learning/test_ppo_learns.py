@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from surefoot.face import load, train
+from surefoot.api import load, train
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, run_episodes
 from surefoot.policies.policy import Policy, new_policy
-from surefoot.simulation.episodes import EVALUATION_SEEDS, run_episodes
 from surefoot.tasks.catalogue import find_task
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.policies.gaussian import squashed_log_probability
+from surefoot.policies.distributions import squashed_log_probability
 from surefoot.policies.networks import BatchStatistics, apply_head, hidden_layer, init_mlp
 
 

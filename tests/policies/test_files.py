@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from surefoot.errors import PolicyFileError
 from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.files import FORMAT, load_policy, save_policy
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
+from surefoot.policies.symmetry import Mirror
 
 # The file is overwritten by each example, so that sharing the folder does no harm.
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -6,12 +6,12 @@ import pytest
 
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo_settings import PPOSettings
-from surefoot.cli import main
+from surefoot.api import make_recipe
+from surefoot.cli.main import main
 from surefoot.errors import InputError
-from surefoot.face import make_recipe
 from surefoot.policies.networks import PolicySettings
 from surefoot.recipes.files import default_recipe, dump_recipe, read_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
 
 MODELS = {"ppo": PPOSettings, "ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}

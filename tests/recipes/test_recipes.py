@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from surefoot.errors import InputError
 from surefoot.recipes.files import default_recipe, dump_recipe, load_recipe, read_recipe, recipe_names
-from surefoot.recipes.settings import Recipe, replaced
-from surefoot.recipes.words import parse_settings, setting_fields
+from surefoot.recipes.overrides import parse_settings, setting_fields
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
-from surefoot.simulation.choose import choose_engine
+from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_task
 
 # The file is overwritten by each example, so that sharing the folder does no harm.

@@ -8,7 +8,7 @@ from PIL import Image
 
 from surefoot.errors import InputError
 from surefoot.recipes.files import default_recipe, dump_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.reports import curves
 from surefoot.reports.curves import plot_curves, plot_losses
 from surefoot.runs.folder import RunFolder

@@ -230,7 +230,7 @@ def test_a_run_that_is_none(tmp_path):
 
 
 def test_reports_are_not_imported_for_training():
-    script = "import sys, surefoot.face; sys.exit('surefoot.reports.report' in sys.modules)"
+    script = "import sys, surefoot.api; sys.exit('surefoot.reports.report' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

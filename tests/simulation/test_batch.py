@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 
 from surefoot.errors import InputError, NonFiniteError
 from surefoot.simulation.batch import BatchEngine, supports
-from surefoot.simulation.choose import choose_engine
+from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_task, make_env
 
 COPIES, SEED = 3, 5

@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from surefoot.simulation.choose import make_engine
 from surefoot.simulation.engine import Engine
+from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import find_task
 
 COPIES, STEPS = 3, 40

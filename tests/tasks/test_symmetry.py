@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import MIRRORED_TASKS, find_mirror, known_mirror
 

@@ -14,7 +14,7 @@ from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.columns import find_names
+from surefoot.tasks.observation_names import find_names
 from surefoot.tasks.symmetry import find_mirror
 from surefoot.tasks.walk import Walk
 

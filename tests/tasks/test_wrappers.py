@@ -1,66 +1,161 @@
-"""Rewards to learn from, worked out by hand."""
+"""Repeated actions and seen histories, against plain Gymnasium environments stepped by hand."""
 
+from pathlib import Path
+
+import gymnasium
 import numpy as np
 import pytest
 
+from surefoot.api import make_recipe, train_recipe
 from surefoot.errors import InputError
-from surefoot.face import make_recipe
+from surefoot.evaluation.evaluate import evaluate_policy
+from surefoot.policies.files import load_policy
+from surefoot.simulation import envpool
+from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.wrappers import WrapperSettings, check_wrappers, wrapped_reward
+from surefoot.tasks.symmetry import find_mirror
 
-# A fall, a step, an end that is no fall where the reward tells, a reset, a step that costs as much as a fall.
-REWARD = np.array([-100, 0.5, 0.75, 0, -100], np.float32)
-TERMINATED = np.array([True, False, True, False, False])
-STARTED = np.array([False, False, False, True, False])
-ACTION = np.array([[1, -1], [0.5, -0.25], [0, 0], [1, 1], [-1, 0]], np.float32)
+REPEAT, HISTORY = 3, 4
+OPTIONS = {"action_repeat": REPEAT, "history": HISTORY}
 
 
-@pytest.mark.parametrize(
-    "settings, by_reward, by_termination",
-    [
-        ({}, [-100, 0.5, 0.75, 0, -100], None),
-        ({"reward_scale": 4}, [-400, 2, 3, 0, -400], None),
-        ({"survival_bonus": 0.25}, [-100, 0.75, 0.75, 0, -99.75], None),
-        ({"action_cost": 2}, [-104, -1, 0.75, 0, -102], None),
-        ({"action_cost": 2, "reward_scale": 0.5, "fall_reward": -8}, [-4, -0.5, 0.375, 0, -51], [-4, -0.5, -4, 0, -51]),
-        ({"fall_reward": -8}, [-8, 0.5, 0.75, 0, -100], [-8, 0.5, -8, 0, -100]),
-        ({"fall_reward": 0}, [0, 0.5, 0.75, 0, -100], [0, 0.5, 0, 0, -100]),
-        (
-            {"reward_scale": 2, "survival_bonus": 0.25, "fall_reward": -8},
-            [-16, 1.5, 1.5, 0, -199.5],
-            [-16, 1.5, -16, 0, -199.5],
-        ),
-    ],
-)
-def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list, by_termination: list | None) -> None:
-    for task, rule, wanted in (
-        ("bipedal-walker", "reward", by_reward),
-        ("ant", "terminated", by_termination or by_reward),
-    ):
-        info = find_task(task)
-        assert info.fall == rule
-        found = wrapped_reward(WrapperSettings(**settings), info, REWARD, TERMINATED, STARTED, ACTION)
-        np.testing.assert_array_equal(found, np.float32(wanted), err_msg=task)
+class ByHand:
+    """One copy stepped by the definition: the last observations at once, the same action several times."""
+
+    def __init__(self, id: str, **options) -> None:
+        self.env = gymnasium.make(id, **options)
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        first = self.env.reset(seed=seed)[0]
+        self.seen = [first] * HISTORY
+        return np.concatenate(self.seen)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        rewards = []
+        for _ in range(REPEAT):
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            rewards.append(reward)
+            if terminated or truncated:
+                break
+        self.seen = [*self.seen[1:], observation]
+        return np.concatenate(self.seen), sum(rewards), terminated, truncated
 
 
-def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:
-    changes = {"wrappers.fall_reward": -1.0}
-    with pytest.raises(InputError, match=r"wrappers\.fall_reward = -1\.0: .* 'Pendulum-v1'"):
-        make_recipe("Pendulum-v1", None, changes)
-    others = {"wrappers.survival_bonus": 1.0, "wrappers.reward_scale": 0.1}
-    assert make_recipe("Pendulum-v1", None, others).wrappers.survival_bonus == 1
-    for task in ("bipedal-walker", "ant"):
-        assert make_recipe(task, None, changes).wrappers.fall_reward == -1
-        check_wrappers(WrapperSettings(fall_reward=-1), find_task(task))
+@pytest.mark.parametrize("task, limit", [("BipedalWalker-v3", None), ("Hopper-v5", None), ("Pendulum-v1", 20)])
+def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) -> None:
+    own = {} if limit is None else {"max_episode_steps": limit}  # 20 steps end within the seventh action
+    info = find_task(task, OPTIONS | own)
+    engine = make_engine("processes", info, 2, 2)
+    copies = [ByHand(task, **own) for _ in range(2)]
+    random = np.random.default_rng(0)
+    try:
+        seen, _ = engine.reset(seed=5)
+        np.testing.assert_array_equal(seen, [np.float32(one.reset(5 + i)) for i, one in enumerate(copies)])
+        finished, ends = [False, False], 0
+        for _ in range(120):
+            action = random.uniform(-1, 1, (2, info.action_size)).astype(np.float32)
+            answer = engine.step(action)[:4]
+            for i, one in enumerate(copies):
+                wanted = (one.reset(None), 0.0, False, False) if finished[i] else one.step(action[i])
+                for found, value in zip(answer, wanted, strict=True):
+                    np.testing.assert_allclose(found[i], value, rtol=1e-6, atol=1e-6)
+                finished[i] = wanted[2] or wanted[3]
+                ends += finished[i]
+        assert ends
+    finally:
+        engine.close()
 
 
-def test_a_cost_of_action_may_come_later() -> None:
-    grown = WrapperSettings(action_cost=0.5, action_cost_from=100, action_cost_until=300)
-    assert [grown.action_cost_at(steps) for steps in (0, 99, 100, 200, 300, 10**9)] == [0, 0, 0, 0.25, 0.5, 0.5]
-    at_once = WrapperSettings(action_cost=0.5, action_cost_from=100)
-    assert [at_once.action_cost_at(steps) for steps in (0, 99, 100, 101)] == [0, 0, 0.5, 0.5]
-    assert WrapperSettings(action_cost=0.5).action_cost_at(0) == 0.5
-    for algorithm in ("ppo", "ars"):
-        with pytest.raises(InputError, match=f"action_cost_from and action_cost_until are not for '{algorithm}'"):
-            make_recipe("ant", None, {"algorithm": algorithm, "wrappers.action_cost_from": 5})
-    make_recipe("ant", None, {"algorithm": "td3", "wrappers.action_cost_from": 5})
+def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
+    plain, info = find_task("bipedal-walker"), find_task("bipedal-walker", OPTIONS)
+    assert (info.observation_size, info.max_episode_steps) == (HISTORY * 24, 534)  # 1600 / 3, rounded up
+    assert (info.action_repeat, info.history, info.sees_otherwise) == (REPEAT, HISTORY, True)
+    assert (plain.action_repeat, plain.history, plain.sees_otherwise) == (1, 1, False)
+    assert info.env_options == {} and info.options == OPTIONS
+
+
+def test_a_fall_is_told_though_the_steps_before_it_earned_something() -> None:
+    info = find_task("bipedal-walker", OPTIONS)
+    assert info.falls(np.array([True, True, False]), np.array([-99.2, 0.3, -99.2])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("value", [0, 101, 2.5, "3", True])
+def test_a_wrong_number_is_one_line(value) -> None:
+    with pytest.raises(InputError, match=r"'ant': action_repeat is .*; it must be a whole number from 1 to 100"):
+        find_task("ant", {"action_repeat": value})
+
+
+@pytest.mark.skipif(not envpool.installed(), reason=f"EnvPool is not installed; {envpool.INSTALL}")
+def test_envpool_does_what_the_definition_says() -> None:
+    """Beside it a pool without either, of the same seeds, is stepped and stacked copy by copy."""
+    copies, limit = 3, {"max_episode_steps": 70}
+    info = find_task("BipedalWalker-v3", OPTIONS | limit)
+    assert choose_engine("auto", info) == "envpool" and info.max_episode_steps == 24
+    engine = make_engine("envpool", info, copies, 2, seed=5)
+    plain = make_engine("envpool", find_task("BipedalWalker-v3", limit), copies, 2, seed=5)
+    random = np.random.default_rng(0)
+    try:
+        seen = engine.begin(5)
+        frame = plain.begin(5)
+        stacks = [[one] * HISTORY for one in frame[:, :24]]
+        finished, ends = np.zeros(copies, bool), np.zeros(2, int)
+        resting = np.zeros(copies, bool)
+        for _ in range(150):
+            np.testing.assert_array_equal(seen[~resting, :-3], np.reshape(stacks, (copies, -1))[~resting])
+            resting = random.random(copies) < 0.2
+            action = random.uniform(-1, 1, (copies, 4)).astype(np.float32)
+            seen = engine.advance(action, finished, resting if resting.any() else None)
+            wanted, begun = np.zeros((copies, 27), np.float32), finished.copy()
+            for copy in np.flatnonzero(~resting):
+                only = np.arange(copies) != copy
+                for _ in range(1 if begun[copy] else REPEAT):
+                    one = plain.advance(action, finished, only)[copy]
+                    wanted[copy] = [*one[:24], wanted[copy, 24] + one[24], *one[25:]]
+                    finished[copy] = one[25:].any()
+                    if finished[copy]:
+                        break
+                stacks[copy] = [one[:24]] * HISTORY if begun[copy] else [*stacks[copy][1:], one[:24]]
+            np.testing.assert_allclose(seen[~resting, -3:], wanted[~resting, -3:], rtol=1e-5, atol=1e-5)
+            ends += wanted[:, 25:].astype(int).sum(0)
+        assert ends.all(), "falls and time limits"
+    finally:
+        engine.close()
+        plain.close()
+
+
+def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
+    info = find_task("half-cheetah", {"history": 2})
+    assert choose_engine("auto", info) == ("envpool" if envpool.installed() else "processes")
+    with pytest.raises(InputError, match="engine 'batch' has no action_repeat and no history"):
+        choose_engine("batch", info)
+    with pytest.raises(InputError, match="use 'auto'"):
+        make_recipe("ant", None, {"wrappers.history": 2, "engine.name": "batch"})
+
+
+def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
+    one, many = (find_mirror(find_task("bipedal-walker", options)) for options in ({}, {"history": 3}))
+    observations = np.random.default_rng(0).normal(size=(7, 3, 24)).astype(np.float32)
+    found = many.observation(observations.reshape(7, 72)).reshape(7, 3, 24)
+    np.testing.assert_array_equal(found, one.observation(observations))
+    np.testing.assert_array_equal(many.action(observations[:, 0, :4]), one.action(observations[:, 0, :4]))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
+def test_a_policy_takes_its_view_along(tmp_path: Path, algorithm: str) -> None:
+    small: dict[str, object] = {
+        "training.steps": 512,
+        "training.evaluation_episodes": 1,
+        "engine.copies": 2,
+        "policy.actor": [8],
+    }
+    small |= {"ppo.horizon": 64, "ppo.minibatch_size": 64} if algorithm == "ppo" else {"sac.warmup_steps": 450}
+    view = {"wrappers.action_repeat": 2, "wrappers.history": 3}
+    recipe = make_recipe("Pendulum-v1", None, {"algorithm": algorithm} | small | view)
+    outcome = train_recipe(recipe, root=tmp_path)
+    policy = load_policy(outcome.folder.policy_file)
+    assert policy.task_options == {"action_repeat": 2, "history": 3}
+    assert policy.predict(np.zeros(9))[0].shape == (1,)
+    for task in (None, "Pendulum-v1"):
+        found = evaluate_policy(policy, episodes=2, task=task)
+        assert found["task_options"] == policy.task_options
+        assert found["length"]["mean"] == 100  # 200 steps, by twos

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from surefoot.recipes.files import dump_recipe
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
 
 
 def _start(*words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "surefoot.cli", *map(str, words), "--quiet"]
+    command = [sys.executable, "-m", "surefoot.cli.main", *map(str, words), "--quiet"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 
 from surefoot.algorithms import ppo
-from surefoot.cli import main
+from surefoot.api import train_recipe
+from surefoot.cli.main import main
 from surefoot.errors import EngineError, NonFiniteError, RunError
-from surefoot.face import train_recipe
+from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe, read_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
-from surefoot.training import keeping, loop
+from surefoot.training import artifacts as keeping
+from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 

@@ -17,12 +17,12 @@ from gymnasium.spaces import Box
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.replay import Replay
+from surefoot.api import train_recipe
 from surefoot.errors import EngineError, InputError, NonFiniteError, RunError
-from surefoot.face import train_recipe
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Signals
 from surefoot.tasks.catalogue import find_task

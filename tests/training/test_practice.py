@@ -2,9 +2,9 @@
 
 import pytest
 
-from surefoot.cli import main
+from surefoot.api import make_recipe, train_recipe
+from surefoot.cli.main import main
 from surefoot.errors import InputError
-from surefoot.face import make_recipe, train_recipe
 from surefoot.runs.metrics import read_metrics
 from surefoot.training.progress import Progress
 

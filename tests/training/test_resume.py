@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot.cli import main
-from surefoot.face import train_recipe
+from surefoot.api import train_recipe
+from surefoot.cli.main import main
+from surefoot.evaluation.episodes import Evaluator
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe, dump_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
-from surefoot.simulation.episodes import Evaluator
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress

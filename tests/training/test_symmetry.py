@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from surefoot.algorithms.ppo import METRICS, metric_names
-from surefoot.cli import main
+from surefoot.api import train_recipe
+from surefoot.cli.main import main
 from surefoot.errors import InputError, RunError
-from surefoot.face import train_recipe
+from surefoot.evaluation.episodes import SELECTION_SEEDS, run_episodes
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe
-from surefoot.recipes.settings import Recipe, replaced
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
-from surefoot.simulation.episodes import SELECTION_SEEDS, run_episodes
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import known_mirror
 

@@ -26,10 +26,8 @@ from surefoot.algorithms.critics import Critic, action_values
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
-from surefoot.algorithms.schedules import scheduled
-from surefoot.algorithms.ties import tied, tied_critics
-from surefoot.policies.gaussian import squashed_log_probability
-from surefoot.policies.mirror import Mirror
+from surefoot.algorithms.symmetric_networks import tied, tied_critics
+from surefoot.policies.distributions import squashed_log_probability
 from surefoot.policies.networks import (
     BatchStatistics,
     Layer,
@@ -40,6 +38,8 @@ from surefoot.policies.networks import (
 )
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import prepare
+from surefoot.policies.symmetry import Mirror
+from surefoot.schedules import scheduled
 
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}

@@ -9,10 +9,10 @@ import optax
 from surefoot.algorithms.adam import ADAM
 from surefoot.algorithms.critics import Critic, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
-from surefoot.algorithms.ties import START_SCALE, tied, tied_critics
-from surefoot.policies.mirror import Mirror
+from surefoot.algorithms.symmetric_networks import START_SCALE, tied, tied_critics
 from surefoot.policies.networks import Parameters, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
+from surefoot.policies.symmetry import Mirror
 
 
 class DDPGState(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from surefoot.policies.networks import Layer
-from surefoot.runs.trees import random_from_words, random_words
+from surefoot.pytrees import random_from_words, random_words
 from surefoot.settings import Settings
 
 _PLAPPERT_FACTOR = 1.01  # Plappert et al. 2018, arXiv 1706.01905, appendix C

@@ -23,11 +23,9 @@ from surefoot.algorithms.minibatches import Minibatches
 from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, image_metrics, uses_images, with_images
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
-from surefoot.algorithms.schedules import adapted_to_kl, scheduled
-from surefoot.algorithms.ties import START_SCALE, merge_seen, tied
+from surefoot.algorithms.symmetric_networks import START_SCALE, merge_seen, tied
 from surefoot.algorithms.weighted import standardise, weighted_variance
-from surefoot.policies.gaussian import entropy, log_probability
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.distributions import entropy, log_probability
 from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
@@ -39,6 +37,8 @@ from surefoot.policies.networks import (
 )
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
 from surefoot.policies.policy import prepare
+from surefoot.policies.symmetry import Mirror
+from surefoot.schedules import adapted_to_kl, scheduled
 
 
 class PPOState(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from surefoot.algorithms.ppo_settings import PPOSettings
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.symmetry import Mirror
 
 
 class Batch(NamedTuple):

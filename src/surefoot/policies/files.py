@@ -10,10 +10,10 @@ from pydantic import Field
 
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.files import load_arrays, save_arrays
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
+from surefoot.policies.symmetry import Mirror
 from surefoot.settings import Option, Scalar, Settings, validate
 
 FORMAT = 1

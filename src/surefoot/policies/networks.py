@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.symmetry import Mirror
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]

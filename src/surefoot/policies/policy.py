@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.errors import InputError
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import (
     Parameters,
     PolicySettings,
@@ -18,6 +17,7 @@ from surefoot.policies.networks import (
     sampled_action,
 )
 from surefoot.policies.normaliser import Normaliser, init_normaliser, normalise
+from surefoot.policies.symmetry import Mirror
 
 
 class Policy:

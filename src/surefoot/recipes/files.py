@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.errors import InputError, suggestion
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
 
 _LARGEST_FILE = 65_536  # a complete recipe takes 3 kB; Python reads deeply dotted names in quadratic time
@@ -79,7 +79,7 @@ def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
 
 
 def _folder():
-    return resources.files("surefoot.recipes")
+    return resources.files("surefoot.recipes") / "tuned"
 
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
 from surefoot.errors import InputError
 from surefoot.recipes.files import read_recipe
-from surefoot.reports.drawing import COLOURS, FAINT, INK, new_figure
-from surefoot.reports.pictures import picture_path, save_picture
+from surefoot.reports.figure_style import COLOURS, FAINT, INK, new_figure
+from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from surefoot.bodies.body import Body
-from surefoot.reports.drawing import COLOURS, FAINT, INK, new_figure
-from surefoot.reports.measures import Cycles, Walk
-from surefoot.reports.probes import Build
-from surefoot.reports.recording import Episode
+from surefoot.gait.measures import Cycles, Walk
+from surefoot.gait.probes import Build
+from surefoot.gait.recording import Episode
+from surefoot.reports.figure_style import COLOURS, FAINT, INK, new_figure
 
 # Inches; on a page text of 9 points in such a panel is about as large as the page's own.
 _WIDTH, _HEIGHT = 3.6, 2.4

@@ -3,8 +3,8 @@
 import base64
 from typing import Any
 
-from surefoot.reports.definitions import DEFINITIONS
-from surefoot.reports.gait_names import UNCLEAR
+from surefoot.gait.gait_names import UNCLEAR
+from surefoot.reports.glossary import DEFINITIONS
 from surefoot.reports.markup import (
     Markup,
     facts,
@@ -21,7 +21,7 @@ from surefoot.reports.markup import (
 )
 from surefoot.reports.page_joints import joints, motors
 from surefoot.reports.page_style import STYLE
-from surefoot.reports.story import Story
+from surefoot.reports.report_data import Story
 
 # Nothing is fetched and nothing is run, whatever a name or a recipe may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"

@@ -3,7 +3,7 @@
 import math
 
 from surefoot.reports.markup import Markup, figures, number, paragraph, percent, section, table
-from surefoot.reports.story import Story
+from surefoot.reports.report_data import Story
 from surefoot.tasks.anatomy import joint_kinds
 
 

@@ -11,14 +11,8 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.errors import InputError, PolicyFileError, SurefootError
-from surefoot.policies.files import load_policy
-from surefoot.policies.policy import Policy
-from surefoot.recipes.files import dump_recipe, read_recipe
-from surefoot.reports import gait_pictures as draw
-from surefoot.reports import video
-from surefoot.reports.curves import draw_curves, draw_losses, is_number
-from surefoot.reports.drawing import as_svg
-from surefoot.reports.measures import (
+from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.gait.measures import (
     Cycles,
     Walk,
     find_cycles,
@@ -27,14 +21,20 @@ from surefoot.reports.measures import (
     measure_joints,
     measure_returns,
 )
+from surefoot.gait.recording import Episode, Recording, record_episodes, untrained
+from surefoot.policies.files import load_policy
+from surefoot.policies.policy import Policy
+from surefoot.recipes.files import dump_recipe, read_recipe
+from surefoot.reports import gait_pictures as draw
+from surefoot.reports import video
+from surefoot.reports.curves import draw_curves, draw_losses, is_number
+from surefoot.reports.figure_style import as_svg
+from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.reports.page import write_page
-from surefoot.reports.pictures import picture_path, save_picture
-from surefoot.reports.recording import Episode, Recording, record_episodes, untrained
-from surefoot.reports.story import Story
+from surefoot.reports.report_data import Story
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
-from surefoot.simulation.episodes import EVALUATION_SEEDS
 from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 

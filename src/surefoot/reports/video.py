@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from surefoot.errors import InputError
 from surefoot.reports import opengl
 from surefoot.reports.encoding import encoded, write_mp4
-from surefoot.reports.pictures import picture_path, save_picture
+from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 DEFAULT_SIZE = (640, 480)
@@ -218,7 +218,7 @@ class _Scene:
                 if problem is not None:
                     raise InputError(f"task '{info.name}' " + opengl.NO_GL.format(problem))
                 # Imported only now, as mujoco reads what opengl.prepare has set.
-                from surefoot.reports.looks import dress
+                from surefoot.reports.scene_style import dress
 
                 dress(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera=_chooses_camera(info))
         except BaseException:

@@ -8,12 +8,12 @@ import mujoco.batch
 import numpy as np
 
 from surefoot.errors import EngineError, NonFiniteError
-from surefoot.runs.trees import random_from_words, random_words
+from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, Signals
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.gymnasium_mujoco import MUJOCO_TASKS
-from surefoot.tasks.physics import PhysicsTask, Rows
-from surefoot.tasks.registration import PHYSICS_TASKS, make_task
+from surefoot.tasks.gymnasium.mujoco import MUJOCO_TASKS
+from surefoot.tasks.registry import PHYSICS_TASKS, make_task
+from surefoot.tasks.task import PhysicsTask, Rows
 
 # MuJoCo answers a state that blew up by resetting it in silence and counting a warning of one of these kinds.
 _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)

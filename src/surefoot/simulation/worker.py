@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from surefoot.tasks.view import seen
+from surefoot.tasks.wrappers import seen
 
 BEGIN, STEP, CLOSE = b"b", b"s", b"c"
 DONE, FAILED = b".", b"!"

@@ -9,7 +9,7 @@ import re
 
 from surefoot.bodies.body import Body, Foot
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.registration import make_task
+from surefoot.tasks.registry import make_task
 
 # Options of Gymnasium's tasks that put another body in the place of their own.
 _OTHER_BODY = ("xml_file", "main_body")

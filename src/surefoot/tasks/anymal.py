@@ -20,7 +20,7 @@ import numpy as np
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
 from surefoot.tasks.options import check_choice, check_flag, check_integer, check_number
-from surefoot.tasks.physics import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import PhysicsTask, Reading, Rows
 
 # Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
 _ACTION_SCALE = np.tile([0.6, 1.0, 1.0], 4)

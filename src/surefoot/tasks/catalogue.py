@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 
 from surefoot.errors import InputError, suggestion
-from surefoot.tasks.registration import register
-from surefoot.tasks.view import only_view, read_view, seen, without_view
+from surefoot.tasks.registry import register
+from surefoot.tasks.wrappers import only_view, read_view, seen, without_view
 
 SHORT_NAMES = {
     "bipedal-walker": "BipedalWalker-v3",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import InputError
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo
 from surefoot.tasks.walk_mirror import walk_mirror
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.bodies.body import Body
-from surefoot.bodies.elsewhere import MENAGERIE, Loaded, Pose, load_body
-from surefoot.bodies.mirrored import mirror_feet, mirror_joints, standing
+from surefoot.bodies.loader import MENAGERIE, Loaded, Pose, load_body
 from surefoot.bodies.scene import new_scene
+from surefoot.bodies.symmetry import mirror_feet, mirror_joints, standing
 from surefoot.tasks.options import check_number
-from surefoot.tasks.physics import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import PhysicsTask, Reading, Rows
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.policies.mirror import Mirror
+from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.walk import Walk
 

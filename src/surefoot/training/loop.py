@@ -7,27 +7,27 @@ import warnings
 from typing import Any
 
 from surefoot.errors import NonFiniteError, RunError, SurefootError
+from surefoot.pytrees import flatten_tree
 from surefoot.recipes.files import read_recipe
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.runs.trackers import Tracker, make_trackers
-from surefoot.runs.trees import flatten_tree
 from surefoot.runs.versions import revision, versions
-from surefoot.simulation.choose import choose_engine, hint_faster, make_engine
 from surefoot.simulation.engine import Engine, available_cores
+from surefoot.simulation.factory import choose_engine, hint_faster, make_engine
 from surefoot.tasks.catalogue import TaskInfo, find_task
-from surefoot.training.earlier import load_earlier
+from surefoot.training.artifacts import Keeper
+from surefoot.training.evaluator import Judge, Verdict
 from surefoot.training.interruption import Interruption
-from surefoot.training.judge import Judge, Verdict
-from surefoot.training.keeping import Keeper
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
-from surefoot.training.search import SearchLearner
-from surefoot.training.transfer import Transfer
+from surefoot.training.random_search import SearchLearner
+from surefoot.training.warm_start.source import load_earlier
+from surefoot.training.warm_start.transfer import Transfer
 
 # Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
 _SEEDS_APART = 9973

@@ -13,18 +13,18 @@ import numpy as np
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.ddpg_state import init
 from surefoot.algorithms.replay import Replay
-from surefoot.algorithms.ties import merge_seen, symmetric
+from surefoot.algorithms.symmetric_networks import merge_seen, symmetric
 from surefoot.errors import NonFiniteError, RunError
 from surefoot.policies.policy import Policy
-from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import random_from_words, random_words, unflatten_tree
+from surefoot.pytrees import random_from_words, random_words, unflatten_tree
+from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import find_mirror, known_mirror
-from surefoot.training.fitting import check_offsets
 from surefoot.training.sampler import Collected, Order, Sampler
 from surefoot.training.snapshot import snapshot
-from surefoot.training.transfer import Transfer, with_stored_count
+from surefoot.training.warm_start.compatibility import check_offsets
+from surefoot.training.warm_start.transfer import Transfer, with_stored_count
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.
 _STEPS_PER_ITERATION = 1000

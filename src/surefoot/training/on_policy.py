@@ -11,19 +11,19 @@ import numpy as np
 
 from surefoot.algorithms import ppo
 from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
-from surefoot.algorithms.ties import symmetric
+from surefoot.algorithms.symmetric_networks import symmetric
 from surefoot.errors import NonFiniteError
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.policy import Policy, to_bounds
-from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import unflatten_tree
+from surefoot.policies.symmetry import Mirror
+from surefoot.pytrees import unflatten_tree
+from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.reward_shaping import wrapped_reward
 from surefoot.tasks.symmetry import known_mirror
-from surefoot.tasks.wrappers import wrapped_reward
-from surefoot.training.fitting import check_offsets
 from surefoot.training.snapshot import snapshot
-from surefoot.training.transfer import Transfer, with_stored_count
+from surefoot.training.warm_start.compatibility import check_offsets
+from surefoot.training.warm_start.transfer import Transfer, with_stored_count
 
 
 def wanted_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:

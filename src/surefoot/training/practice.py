@@ -1,7 +1,7 @@
 """The task as it is while it is learnt, which may differ from the one that is judged."""
 
 from surefoot.errors import InputError
-from surefoot.recipes.settings import Recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
 

@@ -18,11 +18,11 @@ from surefoot.errors import NonFiniteError
 from surefoot.policies.networks import Parameters
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import to_bounds
-from surefoot.recipes.settings import Recipe
-from surefoot.runs.trees import random_from_words, random_words
+from surefoot.pytrees import random_from_words, random_words
+from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.wrappers import wrapped_reward
+from surefoot.tasks.reward_shaping import wrapped_reward
 
 
 class Order(NamedTuple):

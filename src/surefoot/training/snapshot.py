@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from surefoot.policies.mirror import Mirror
 from surefoot.policies.networks import Parameters
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy
-from surefoot.recipes.settings import Recipe
+from surefoot.policies.symmetry import Mirror
+from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 
 

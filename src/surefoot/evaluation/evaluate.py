@@ -1,0 +1,110 @@
+"""How good a policy is: fresh episodes, their statistics, and everything needed to repeat them."""
+
+import json
+import platform
+from typing import Any
+
+import numpy as np
+
+from surefoot.errors import InputError, PolicyFileError
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, run_episodes
+from surefoot.evaluation.statistics import summarise
+from surefoot.files import atomic_write
+from surefoot.policies.files import load_policy
+from surefoot.policies.policy import Policy
+from surefoot.recipes.files import read_recipe
+from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.runs.versions import revision
+from surefoot.simulation.factory import choose_engine
+from surefoot.tasks.catalogue import find_policy_task
+
+_MOST_EPISODES = 1_000_000
+_WHICH = {"policy": "best policy (it was not evaluated; there may be a last one: --last)", "last": "last policy"}
+
+
+def evaluate_policy(
+    policy: Policy,
+    episodes: int = 100,
+    seed: int = 0,
+    engine: str = "auto",
+    task: str | None = None,
+    run: str = "",
+    task_options: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Judge a policy by its mean action on episodes whose seeds no training ever used.
+
+    Args:
+        policy: the policy.
+        episodes: how many.
+        seed: shifts the evaluation's seeds.
+        engine: as in `simulation.choose.make_engine`.
+        task: another task than the policy's own, of the same shape.
+        run: what to call it.
+        task_options: options of the task that are to be other than the policy's own.
+
+    Returns:
+        Plain data: the task, the statistics of returns and lengths, falls (None where the task cannot tell), the
+        seeds, and the returns themselves.
+
+    Raises:
+        InputError: a number out of range, or the policy does not fit the task.
+    """
+    if not 1 <= episodes <= _MOST_EPISODES:
+        raise InputError(f"episodes = {episodes}: choose 1 to {_MOST_EPISODES}")
+    if not 0 <= seed <= 100_000_000:
+        raise InputError(f"seed = {seed}: choose 0 to 100000000")
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
+    if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
+        raise InputError(
+            f"the policy observes {policy.observation_size} and acts by {policy.action_size} numbers; task "
+            f"'{info.name}' has {info.observation_size} and {info.action_size}"
+        )
+    first = EVALUATION_SEEDS + seed
+    result = run_episodes(policy, engine, info, episodes, first)
+    return {
+        "task": info.name,
+        "task_options": info.options,
+        "run": run,
+        "engine": choose_engine(engine, info),
+        "episodes": episodes,
+        "return": summarise(result.returns),
+        "length": summarise(result.lengths),
+        "terminated": int(result.terminated.sum()),
+        "falls": None if result.falls is None else int(np.sum(result.falls)),
+        "reward_threshold": info.reward_threshold,
+        "seeds": [first, first + min(episodes, 100) - 1],
+        "seconds": round(result.seconds, 3),
+        "trained": policy.origin,
+        "revision": revision(),
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "returns": [round(float(x), 4) for x in result.returns],
+    }
+
+
+def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
+    """Judge the policy of a run, as `evaluate_policy`; on its own task, keep the result in the run's evaluation.json.
+
+    Args:
+        folder: the run.
+        which: "policy", the best by the evaluations on the way, or "last".
+        **options: as in `evaluate_policy`.
+    """
+    recipe = read_recipe(folder.recipe)
+    path = folder.policy / f"{which}.safetensors"
+    if not path.exists():
+        raise PolicyFileError(f"run '{folder.path}' has kept no {_WHICH[which]} yet")
+    policy = load_policy(path)
+    result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
+    rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]
+    result |= {
+        "which": which,
+        "algorithm": recipe.algorithm,
+        "recipe": recipe.name,
+        "training_seed": recipe.seed,
+        "training_steps": rows[-1]["step"] if rows else 0,
+        "training_seconds": rows[-1]["seconds"] if rows else 0.0,
+    }
+    if not options.get("task") and not options.get("task_options"):
+        atomic_write(folder.evaluation, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    return result

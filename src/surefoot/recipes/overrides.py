@@ -1,0 +1,89 @@
+"""The settings of a recipe as words: their dotted names, and their values as a person types them."""
+
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from surefoot.errors import InputError, suggestion
+from surefoot.recipes.recipe import Recipe
+from surefoot.settings import Settings
+
+
+def setting_fields(model: type[Settings] = Recipe, parent: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the dotted name and the field of every setting that has a value of its own."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *typing.get_args(field.annotation)]
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
+        if table:
+            yield from setting_fields(table, f"{parent}{name}.")
+        else:
+            yield parent + name, field
+
+
+def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -> dict[str, Any]:
+    """Turn the texts of settings, by dotted name, into values that `Recipe` can judge.
+
+    A text is read as TOML writes values (`1e-3`, `true`, `[64, 64]`). Beyond that quotes may be left out,
+    `none` stands for no value, and a list of one needs no brackets.
+
+    Args:
+        texts: such as `{"ppo.clip": "0.1"}`; a "-" in a name is as good as a "_"; None: the value is missing.
+        flags: what else the person may have meant by a name that is not known, such as "--name".
+
+    Raises:
+        InputError: there is no such setting (the message names the nearest), or its value is missing.
+    """
+    fields = dict(setting_fields())
+    values = {}
+    for name, text in texts.items():
+        known = _known(name, fields, flags)
+        if text is None:
+            raise InputError(f"setting '--{known}' needs a value; 'surefoot train --settings' says which")
+        values[known] = _parse_value(text, fields[known].annotation if known in fields else None)
+    return values
+
+
+def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> str:
+    plain = name.replace("-", "_")
+    if plain in fields:
+        return plain
+    table, dot, key = plain.partition(".")
+    if dot and key and table in fields and typing.get_origin(fields[table].annotation) is dict:
+        return plain
+    inside = [known for known in fields if known.startswith(plain + ".")]
+    if inside:
+        raise InputError(f"'--{plain}' holds several settings; choose from " + ", ".join(f"--{one}" for one in inside))
+    # Whoever writes only the last part of a name means the setting of that name first.
+    same = [known for known in fields if known.rpartition(".")[2] == plain.rpartition(".")[2]]
+    options = [f"--{known}" for known in same] or [*(f"--{known}" for known in fields), *flags]
+    hint = suggestion(f"--{plain}", options)
+    if "did you mean" not in hint:
+        hint = "; 'surefoot train --settings' lists them all"
+    raise InputError(f"unknown setting '--{name[:100]}'{hint}")
+
+
+def _parse_value(text: str, kind: Any) -> Any:
+    parts = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    if type(None) in parts and text.lower() in ("none", "null"):
+        return None
+    if kind is str:
+        return _toml_value(text) if text[:1] in ('"', "'") else text
+    value = _toml_value(text)
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str):
+            words = value.strip().removeprefix("[").removesuffix("]").split(",")
+            return [_toml_value(word.strip()) for word in words if word.strip()]
+        return value if isinstance(value, list) else [value]
+    return value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return text
+    return document["value"] if len(document) == 1 else text

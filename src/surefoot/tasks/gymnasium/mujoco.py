@@ -1,0 +1,249 @@
+"""Gymnasium's own MuJoCo tasks as pure functions on a batch: HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5.
+
+Definitions, defaults and keyword options are Gymnasium's (gymnasium/envs/mujoco/*_v5.py): model and weights are read
+from the environment itself, so an option given to the task counts here too. What is written here is the formula of
+observation, reward and termination, for many copies at once.
+"""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.tasks.task import PhysicsTask, Reading, Rows
+
+
+class Physics(NamedTuple):
+    """What the simulator says of N copies after a step, float32.
+
+    Attributes:
+        qpos: (N, nq) generalised positions.
+        qvel: (N, nv) generalised velocities.
+        displacement_m: (N, 2 or 1), how far the tracked position moved in this step; subtracted in double precision,
+            as a position grows without bound.
+        contact_force: (N, nbody - 1, 6) contact wrenches, or (N, 0, 6) when the task does not ask for them.
+    """
+
+    qpos: jax.Array
+    qvel: jax.Array
+    displacement_m: jax.Array
+    contact_force: jax.Array
+
+
+class MujocoTask(PhysicsTask):
+    """One of Gymnasium's MuJoCo tasks.
+
+    Attributes:
+        tracked_size: how many coordinates of the tracked position there are.
+    """
+
+    tracked_size = 1
+
+    def __init__(self, info: TaskInfo) -> None:
+        env: Any = make_env(info).unwrapped
+        self.model = env.model
+        self.frame_skip = env.frame_skip
+        self.noise = env._reset_noise_scale
+        self.initial_qpos = env.init_qpos
+        self.initial_qvel = env.init_qvel
+        self.forward_weight = env._forward_reward_weight
+        self.control_weight = env._ctrl_cost_weight
+        # How many leading positions the observation leaves out.
+        self.skipped = env.observation_structure["skipped_qpos"]
+        self.observation_space: gymnasium.spaces.Box = env.observation_space
+        self.action_space = gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32)
+        self._read_options(env)
+        env.close()
+        self._wrenches = self.model.nbody - 1 if self.needs_contact_forces else 0
+        self.columns = {
+            "qpos": self.model.nq,
+            "qvel": self.model.nv,
+            "displacement_m": self.tracked_size,
+            "contact_force": self._wrenches * 6,
+        }
+
+    def _read_options(self, env: Any) -> None:
+        """Take over what only this task has."""
+        del env
+
+    def remember(self, count: int) -> Rows:
+        return {name: np.zeros((count, self.tracked_size)) for name in ("position", "position_before")}
+
+    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        for copy in copies:
+            rows["qpos"][copy], rows["qvel"][copy] = self.initial_state(randoms[copy])
+
+    def begun(self, rows: Rows, copies: np.ndarray) -> None:
+        rows["position"][copies] = rows["position_before"][copies] = self.tracked_position(rows)[copies]
+
+    def command(self, rows: Rows, action: np.ndarray) -> None:
+        rows["ctrl"][:] = action
+        rows["position_before"][:] = rows["position"]
+
+    def after(self, rows: Rows) -> None:
+        rows["position"][:] = self.tracked_position(rows)
+
+    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+        moved = rows["position"] - rows["position_before"]
+        force = rows["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
+        return rows["qpos"], rows["qvel"], moved, force
+
+    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+        del xp  # JAX alone: a single copy is Gymnasium's own environment
+        count = len(measured["qpos"])
+        force = measured["contact_force"].reshape(count, self._wrenches, 6)
+        physics = Physics(measured["qpos"], measured["qvel"], measured["displacement_m"], force)
+        return Reading(self.observe(physics), self.reward_terms(physics, action), self.terminated(physics))
+
+    def initial_state(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw qpos (nq,) and qvel (nv,) for a new episode, in Gymnasium's order of draws."""
+        qpos = self.initial_qpos + random.uniform(-self.noise, self.noise, self.model.nq)
+        return qpos, self.initial_qvel + self._velocity_noise(random)
+
+    def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
+        return random.uniform(-self.noise, self.noise, self.model.nv)
+
+    def tracked_position(self, rows: Rows) -> np.ndarray:
+        """Return the position, (N, tracked_size) float64, whose change per step is the forward movement."""
+        return rows["qpos"][:, :1]
+
+    @abc.abstractmethod
+    def observe(self, physics: Physics) -> jax.Array:
+        """Return observations (N, D)."""
+
+    @abc.abstractmethod
+    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+        """Return the named terms, (N,) each, whose sum is the reward."""
+
+    def terminated(self, physics: Physics) -> jax.Array:
+        """Return which copies fell, (N,) bool."""
+        return jnp.zeros(physics.qpos.shape[0], bool)
+
+    def _forward(self, physics: Physics) -> jax.Array:
+        return self.forward_weight * physics.displacement_m[:, 0] / self.timestep_s
+
+    def _control_cost(self, action: jax.Array) -> jax.Array:
+        return self.control_weight * jnp.sum(jnp.square(action), axis=-1)
+
+
+class HalfCheetah(MujocoTask):
+    """A planar cheetah that runs, and never falls by definition."""
+
+    def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
+        return self.noise * random.standard_normal(self.model.nv)
+
+    def observe(self, physics: Physics) -> jax.Array:
+        return jnp.concatenate([physics.qpos[:, self.skipped :], physics.qvel], axis=1)
+
+    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+        return {"forward": self._forward(physics), "control": -self._control_cost(action)}
+
+
+class _Upright(MujocoTask):
+    """A planar body that must stay upright: Hopper and Walker2d."""
+
+    def _read_options(self, env: Any) -> None:
+        self.healthy_reward = env._healthy_reward
+        self.ends_when_unhealthy = env._terminate_when_unhealthy
+        self.height_range_m = env._healthy_z_range
+        self.angle_range_rad = env._healthy_angle_range
+
+    def healthy(self, physics: Physics) -> jax.Array:
+        """Return which copies still stand, (N,) bool."""
+        height, angle = physics.qpos[:, 1], physics.qpos[:, 2]
+        return _within(height, self.height_range_m) & _within(angle, self.angle_range_rad)
+
+    def observe(self, physics: Physics) -> jax.Array:
+        return jnp.concatenate([physics.qpos[:, self.skipped :], jnp.clip(physics.qvel, -10, 10)], axis=1)
+
+    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+        return {
+            "forward": self._forward(physics),
+            "control": -self._control_cost(action),
+            "survive": self.healthy(physics) * self.healthy_reward,
+        }
+
+    def terminated(self, physics: Physics) -> jax.Array:
+        return ~self.healthy(physics) & self.ends_when_unhealthy
+
+
+class Walker2d(_Upright):
+    """A planar biped."""
+
+
+class Hopper(_Upright):
+    """A planar body on one leg; its state must also stay within bounds."""
+
+    def _read_options(self, env: Any) -> None:
+        super()._read_options(env)
+        self.state_range = env._healthy_state_range
+
+    def healthy(self, physics: Physics) -> jax.Array:
+        state = jnp.concatenate([physics.qpos[:, 2:], physics.qvel], axis=1)
+        return super().healthy(physics) & jnp.all(_within(state, self.state_range), axis=1)
+
+
+class Ant(MujocoTask):
+    """A four-legged body in space."""
+
+    fields = ("qpos", "qvel", "ctrl", "xpos")
+    tracked_size = 2
+    needs_contact_forces = True
+
+    def _read_options(self, env: Any) -> None:
+        self.healthy_reward = env._healthy_reward
+        self.ends_when_unhealthy = env._terminate_when_unhealthy
+        self.height_range_m = env._healthy_z_range
+        self.contact_weight = env._contact_cost_weight
+        self.contact_range = env._contact_force_range
+        self.observes_contact_forces = env._include_cfrc_ext_in_observation
+        self.main_body = env.model.body(env._main_body).id
+
+    def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
+        return self.noise * random.standard_normal(self.model.nv)
+
+    def tracked_position(self, rows: Rows) -> np.ndarray:
+        return rows["xpos"][:, self.main_body, :2]
+
+    def _contact_force(self, physics: Physics) -> jax.Array:
+        return jnp.clip(physics.contact_force, *self.contact_range).reshape(len(physics.qpos), -1)
+
+    def _healthy(self, physics: Physics) -> jax.Array:
+        height = physics.qpos[:, 2]
+        finite = jnp.isfinite(physics.qpos).all(1) & jnp.isfinite(physics.qvel).all(1)
+        low, high = self.height_range_m
+        return finite & (low <= height) & (height <= high)
+
+    def observe(self, physics: Physics) -> jax.Array:
+        parts = [physics.qpos[:, self.skipped :], physics.qvel]
+        if self.observes_contact_forces:
+            parts.append(self._contact_force(physics))
+        return jnp.concatenate(parts, axis=1)
+
+    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+        return {
+            "forward": self._forward(physics),
+            "survive": self._healthy(physics) * self.healthy_reward,
+            "control": -self._control_cost(action),
+            "contact": -self.contact_weight * jnp.sum(jnp.square(self._contact_force(physics)), axis=1),
+        }
+
+    def terminated(self, physics: Physics) -> jax.Array:
+        return ~self._healthy(physics) & self.ends_when_unhealthy
+
+
+MUJOCO_TASKS: dict[str, type[MujocoTask]] = {
+    "HalfCheetah-v5": HalfCheetah,
+    "Ant-v5": Ant,
+    "Hopper-v5": Hopper,
+    "Walker2d-v5": Walker2d,
+}
+
+
+def _within(x: jax.Array, bounds: tuple[float, float]) -> jax.Array:
+    return (bounds[0] < x) & (x < bounds[1])

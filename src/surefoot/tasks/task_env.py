@@ -1,0 +1,121 @@
+"""One copy of a physics task as an ordinary Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+from surefoot.tasks.registry import make_task
+from surefoot.tasks.task import PhysicsTask, Reading
+
+_SIZE = (640, 480)
+
+
+class PhysicsEnv(gymnasium.Env):
+    """A `PhysicsTask` in one copy; `info` holds the reward's terms, and what else the task tells.
+
+    Attributes:
+        task: the task.
+        model: its MuJoCo model.
+        data: the state of the simulation.
+        observation_names: what each value of the observation is.
+        action_names: what each value of an action is.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array"]}  # noqa: RUF012
+
+    def __init__(self, id: str, render_mode: str | None = None, **options: Any) -> None:
+        """Make the task called `id` with its own options."""
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode is {render_mode!r}; choose one of {self.metadata['render_modes']}")
+        self.task: PhysicsTask = make_task(id, options)
+        self.model = self.task.model
+        self.data = mujoco.MjData(self.model)
+        self._scratch = mujoco.MjData(self.model) if self.task.rederives else None
+        self.observation_space = self.task.observation_space
+        self.action_space = self.task.action_space
+        self.observation_names = getattr(self.task, "observation_names", None)
+        self.action_names = getattr(self.task, "action_names", None)
+        self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
+        self.render_mode = render_mode
+        sources = [(self.data, field) for field in self.task.fields]
+        sources += [(self.model, field) for field in self.task.expanded]
+        self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.remember(1)
+        self._rows |= self.task.rows_within(1)
+        self.task.restart(self._rows)
+        self._width, self._height = _SIZE
+        self._renderer: MujocoRenderer | None = None
+        self._only = np.zeros(1, np.int32)
+
+    @property
+    def dt(self) -> float:
+        """Seconds per action."""
+        return self.task.timestep_s
+
+    @property
+    def mujoco_renderer(self) -> MujocoRenderer:
+        """What draws; made when it is first wanted."""
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(self.model, self.data, width=self._width, height=self._height)
+        return self._renderer
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode; the observation, (D,) float32, and what the task tells of it."""
+        super().reset(seed=seed)
+        mujoco.mj_resetData(self.model, self.data)
+        if seed is not None:
+            self.task.restart(self._rows)
+        self.task.begin(self._rows, self._only, [self.np_random])
+        if self._scratch is not None:
+            mujoco.mj_setConst(self.model, self._scratch)
+        mujoco.mj_forward(self.model, self.data)
+        self.task.begun(self._rows, self._only)
+        if self.render_mode == "human":
+            self.render()
+        observation = self._read(np.zeros((1, self.model.nu))).observation[0]
+        return observation.astype(np.float32), self._describe()
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
+        space = self.task.action_space
+        action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
+        self.task.command(self._rows, action)
+        for step in range(self.task.frame_skip):
+            if self.task.scheduled:
+                self.data.ctrl[:] = self._rows["ctrl_schedule"][0, step]
+            self.simulate()
+            for field in self.task.traced:
+                self._rows[f"{field}_trace"][0, step] = getattr(self.data, field)
+        self.task.after(self._rows)
+        reading = self._read(action)
+        terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}
+        if self.render_mode == "human":
+            self.render()
+        observation = reading.observation[0].astype(np.float32)
+        info = {"reward_terms": terms} | self._describe()
+        return observation, sum(terms.values()), bool(reading.terminated[0]), False, info
+
+    def simulate(self) -> None:
+        """Make one step of the physics."""
+        mujoco.mj_step(self.model, self.data)
+
+    def render(self) -> Any:
+        """Draw the present state, as `render_mode` says."""
+        return self.mujoco_renderer.render(self.render_mode)
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _describe(self) -> dict[str, Any]:
+        return {name: value[0] for name, value in self.task.describe(self._rows).items()}
+
+    def _read(self, action: np.ndarray) -> Reading:
+        parts = [part.reshape(1, -1) for part in self.task.measure(self._rows)]
+        return self.task.read(dict(zip(self.task.columns, parts, strict=True)), action, np)

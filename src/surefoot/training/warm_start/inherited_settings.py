@@ -1,0 +1,66 @@
+"""Settings that a run takes from the one it starts from, because what was learnt there means nothing without them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from surefoot.recipes.recipe import ALGORITHMS, Recipe
+from surefoot.tasks.wrappers import ACTION_REPEAT, HISTORY, read_view
+from surefoot.training.warm_start.source import Earlier, is_equivariant, is_tied
+
+# What another algorithm has no use for: these say how the earlier one judged and explored.
+_OWN = ("critic", "initial_std", "final_std", "std_schedule", "minimum_std")
+
+
+def adopted_algorithm(earlier: Earlier, changes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the earlier run's algorithm as a setting, unless `changes` tell of another."""
+    told = any(name.partition(".")[0] in ("algorithm", *ALGORITHMS) for name in changes)
+    return {} if told or earlier.algorithm not in ALGORITHMS else {"algorithm": earlier.algorithm}
+
+
+def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the earlier settings of policy and view by dotted names, without those that `changes` name.
+
+    Args:
+        earlier: what is started from.
+        own: the recipe as it is without them.
+        changes: what a person asked for.
+    """
+    policy = earlier.policy.model_dump(mode="json")
+    if earlier.algorithm == own.algorithm:
+        del policy["minimum_std"]  # how much is tried at least is for each training to say
+        if own.ppo is not None and earlier.policy.std == "scheduled":  # the schedule goes on from where it was
+            policy["initial_std"] = min(10.0, float(f"{earlier.std.mean():.6g}"))
+    else:
+        policy = {name: value for name, value in policy.items() if name not in _OWN}
+        if policy["std"] != "network":
+            del policy["std"]
+        if "squashed" in (policy["mean"], own.policy.mean) and policy["mean"] != "linear":
+            policy["mean"] = "squashed" if own.sac is not None else "tanh"  # which act alike but for exploration
+    adopted = {f"policy.{name}": value for name, value in policy.items()}
+    if own.ppo is not None and earlier.recipe is not None and is_tied(earlier.recipe):
+        adopted["ppo.symmetry"] = "tied"
+    elif (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
+        adopted[f"{own.algorithm}.symmetry"] = "equivariant" if earlier.equivariant else "none"
+    elif own.ppo is not None and own.ppo.symmetry == "tied" and earlier.recipe is not None:
+        adopted["ppo.symmetry"] = "none"  # its weights are not tied, and a file alone does not tell
+    repeat, history = read_view(earlier.options)
+    adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{HISTORY}": history}
+    return {name: value for name, value in adopted.items() if name not in changes}
+
+
+def told(adopted: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Say which adopted settings are others than the run would have had by itself, "" if none is.
+
+    Args:
+        adopted: settings by their dotted names.
+        own: the recipe without them, as plain data.
+    """
+
+    def before(dotted: str) -> Any:
+        value: Any = own
+        for name in dotted.split("."):
+            value = value[name]
+        return value
+
+    different = {name: value for name, value in adopted.items() if value != before(name)}
+    return ", ".join(f"{name} = {value!r}" for name, value in different.items())

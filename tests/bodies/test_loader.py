@@ -1,0 +1,277 @@
+"""Bodies from elsewhere: what is found in a model, what a description states, and how wrong ones are met."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+from surefoot.bodies.loader import Loaded, load_body
+from surefoot.bodies.symmetry import is_swap, mirror_feet, mirror_joints, standing
+from surefoot.errors import InputError
+
+_spec = importlib.util.spec_from_file_location("walkers", Path(__file__).with_name("walkers.py"))
+walkers = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(walkers)
+
+
+def load(folder: Path, text: str, ending: str = ".xml", stated: str | None = None) -> Loaded:
+    model = folder / f"model{ending}"
+    model.write_text(text)
+    if stated is None:
+        return load_body(str(model))
+    description = folder / "body.toml"
+    description.write_text(f'model = "{model.name}"\n{stated}')
+    return load_body(str(description))
+
+
+def lowest(model: mujoco.MjModel, qpos: np.ndarray) -> float:
+    """The lowest point of a model of boxes, spheres and capsules, by corners and ends."""
+    data = standing(model, qpos)
+    found = []
+    for geom in np.flatnonzero(model.geom_bodyid):
+        size, up = model.geom_size[geom], data.geom_xmat[geom].reshape(3, 3)[2]
+        if model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_BOX):
+            reach = np.abs(up) @ size
+        else:
+            reach = size[0] + abs(up[2]) * size[1]
+        found.append(data.geom_xpos[geom, 2] - reach)
+    return min(found)
+
+
+def test_a_biped_of_torque_motors_is_given_servos_and_a_floor(tmp_path: Path) -> None:
+    spec, body, pose = load(tmp_path, walkers.biped())
+    model = spec.compile()
+    assert (body.name, body.trunk) == ("small biped", "pelvis")
+    legs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("hip_roll", "hip_pitch", "knee")]
+    assert body.joints == ("waist", *legs)
+    assert [(foot.name, foot.geoms) for foot in body.feet] == [("left", ("left_foot",)), ("right", ("right_foot",))]
+    assert body.joint_pairs == tuple(zip(legs[:3], legs[3:], strict=True))
+    assert body.foot_pairs == (("left", "right"),)
+    assert [model.actuator(i).name for i in range(model.nu)] == list(body.joints)
+    assert model.actuator_forcerange[:, 1].tolist() == [20, *[40] * 6]
+    np.testing.assert_allclose(model.actuator_gainprm[:, 0], model.actuator_forcerange[:, 1] / 0.6)
+    assert (model.actuator_biasprm[:, 2] < 0).all(), "servos are damped"
+    assert pose.height_m == pytest.approx(0.15 + 0.3 + 0.33)
+    assert lowest(model, pose.qpos) == pytest.approx(0, abs=1e-6)
+    assert model.geom("floor").type[0] == int(mujoco.mjtGeom.mjGEOM_PLANE)
+    joints, signs = mirror_joints(standing(model, pose.qpos), body)
+    assert joints.tolist() == [0, 4, 5, 6, 1, 2, 3]
+    assert signs.tolist() == [-1, *[-1, 1, 1] * 2]
+    assert mirror_feet(standing(model, pose.qpos), body).tolist() == [1, 0]
+
+
+def test_a_urdf_is_freed_and_driven_and_its_feet_keep_their_names(tmp_path: Path) -> None:
+    spec, body, pose = load(tmp_path, walkers.urdf_biped(), ".urdf")
+    model = spec.compile()
+    assert body.trunk == "base_link"
+    assert (model.nq, model.nv) == (11, 10)
+    assert body.joints == ("L_hip", "L_knee", "R_hip", "R_knee")
+    assert [foot.name for foot in body.feet] == ["L", "R"]
+    for foot in body.feet:
+        assert model.body(model.geom(foot.geoms[0]).bodyid[0]).name == f"{foot.name}_foot"
+    assert body.joint_pairs == (("L_hip", "R_hip"), ("L_knee", "R_knee"))
+    assert body.foot_pairs == (("L", "R"),)
+    assert pose.height_m == pytest.approx(0.15 + 0.28 + 0.28 + 0.02)
+    assert (model.actuator_forcerange[:, 1] == 30).all(), "the effort that the file states"
+    data = standing(model, pose.qpos)
+    for _ in range(100):
+        data.ctrl[:] = pose.ctrl
+        mujoco.mj_step(model, data)
+    assert data.qpos[2] == pytest.approx(pose.height_m, abs=0.03)
+
+
+def test_a_quadruped_keeps_its_servos_its_floor_and_its_home(tmp_path: Path) -> None:
+    spec, body, pose = load(tmp_path, walkers.quadruped())
+    model = spec.compile()
+    assert [foot.name for foot in body.feet] == ["FL", "FR", "RL", "RR"]
+    for foot in body.feet:
+        assert len(foot.geoms) == 1
+        assert model.geom(foot.geoms[0]).type[0] == int(mujoco.mjtGeom.mjGEOM_SPHERE), "not the calf above it"
+    assert body.foot_pairs == (("FL", "FR"), ("RL", "RR"))
+    assert len(body.joint_pairs) == 6
+    np.testing.assert_allclose(model.actuator_gainprm[:, 0], 60)
+    np.testing.assert_allclose(model.actuator_biasprm[:, 1:3], [[-60, -2]] * 12)
+    np.testing.assert_allclose(pose.ctrl, [0, 0.8, -1.5] * 4)
+    np.testing.assert_allclose(pose.qpos[7:], [0, 0.8, -1.5] * 4)
+    assert sum(kind == int(mujoco.mjtGeom.mjGEOM_PLANE) for kind in model.geom_type) == 1
+    assert lowest(model, pose.qpos) == pytest.approx(0.5, abs=1e-6), "the file's floor is half a metre up"
+    assert pose.qpos[2] - pose.height_m == pytest.approx(0.5)
+
+
+def test_without_a_keyframe_joints_are_at_zero_or_the_nearest_that_they_reach(tmp_path: Path) -> None:
+    _, _, pose = load(tmp_path, walkers.quadruped(keyframe=False, floor=False))
+    np.testing.assert_allclose(pose.qpos[7:], [0, 0, np.radians(-30)] * 4)
+
+
+def test_a_body_faces_along_x_whichever_way_its_file_turns_it(tmp_path: Path) -> None:
+    for turn in ("1 0 0 1", "0 0 0 1", "1 0 0 -0.5"):
+        spec, body, pose = load(tmp_path, walkers.quadruped(keyframe=False, turn=turn))
+        data = standing(spec.compile(), pose.qpos)
+        np.testing.assert_allclose(data.body("trunk").xmat, np.eye(3).ravel(), atol=1e-9)
+        assert len(body.joint_pairs) == 6
+
+
+def test_a_wheel_is_no_foot(tmp_path: Path) -> None:
+    _, body, _ = load(tmp_path, walkers.quadruped(wheels=True, keyframe=False))
+    assert [foot.name for foot in body.feet] == ["FL", "FR"]
+
+
+def test_feet_that_have_other_names_are_what_reaches_the_floor(tmp_path: Path) -> None:
+    text = walkers.biped(feet="end").replace("shin", "stick")
+    _, body, _ = load(tmp_path, text)
+    assert [foot.geoms for foot in body.feet] == [("left_end",), ("right_end",)]
+
+
+def test_names_that_are_pairs_are_none_if_the_body_says_otherwise(tmp_path: Path) -> None:
+    spec, body, pose = load(tmp_path, walkers.biped(shift=0.1))
+    assert body.joint_pairs == () == body.foot_pairs
+    assert mirror_joints(standing(spec.compile(), pose.qpos), body) is None
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [("left_hip", "right_hip"), ("l_hip", "r_hip"), ("LF_HAA", "RF_HAA"), ("RL_calf", "RR_calf"), ("HipL", "HipR")],
+)
+def test_sides_are_read_from_names(left: str, right: str) -> None:
+    assert is_swap(left, right)
+    assert not is_swap(right, left)
+    assert not is_swap(left, left)
+    assert not is_swap(left, right + "2")
+
+
+def test_what_is_stated_is_so(tmp_path: Path) -> None:
+    stated = """
+        name = "Strider"
+        joints = ["right_knee", "left_knee"]
+        feet = ["right_shin", "left_foot"]
+        joint_pairs = [["left_knee", "right_knee"]]
+        foot_pairs = []
+        kp = 70.0
+        kd = { left_knee = 3.0 }
+        pose = { left_knee = 0.3, right_knee = 0.3, waist = 0.1 }
+    """
+    spec, body, pose = load(tmp_path, walkers.biped(), stated=stated)
+    model = spec.compile()
+    assert (body.name, body.joints) == ("Strider", ("right_knee", "left_knee"))
+    assert [foot.name for foot in body.feet] == ["right_shin", "left_foot"]
+    assert [len(foot.geoms) for foot in body.feet] == [2, 1]
+    assert body.foot_pairs == ()
+    assert (model.actuator_gainprm[:, 0] == 70).all()
+    assert model.actuator("left_knee").biasprm[2] == -3
+    assert model.nu == 7, "other driven joints are held"
+    held = {model.actuator(i).name: pose.ctrl[i] for i in range(model.nu)}
+    assert (held["waist"], held["left_knee"], held["left_hip_roll"]) == (0.1, 0.3, 0)
+    assert lowest(model, pose.qpos) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stated, message",
+    [
+        ('trunk = "pelvic"', "no body 'pelvic'; did you mean 'pelvis'"),
+        ('trunk = "chest"', "the trunk 'chest' hangs on 'pelvis'"),
+        ('joints = ["left_kne"]', "joints: there is no 'left_kne'; did you mean 'left_knee'"),
+        ('joints = ["left_knee", "left_knee"]', "twice"),
+        ("joints = []", "joints"),
+        ('feet = ["hand"]', "the foot 'hand' is no geom or body"),
+        ('joint_pairs = [["left_knee", "right_hip_pitch"]]', "are not each other's image"),
+        ('joint_pairs = [["left_knee"]]', "joint_pairs"),
+        ('foot_pairs = [["a", "b"]]', "foot_pairs: there is no 'a'"),
+        ("pose = { tail = 1.0 }", "pose: there is no 'tail'"),
+        ("kp = -1", "kp and kd must be from 0"),
+        ("kp = inf", "kp"),
+        ("colour = 1", "unknown setting 'colour'"),
+        ("pose = [", "cannot be read"),
+    ],
+)
+def test_wrong_statements_are_told_in_a_line(tmp_path: Path, stated: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path, walkers.biped(), stated=stated)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "no model that MuJoCo can read"),
+        ("<mujoco><worldbody>", "no model that MuJoCo can read"),
+        ("<robot/>", "it has no joints"),
+        ("\x00\x01", "no model that MuJoCo can read"),
+        ("<mujoco/>", "it has no joints"),
+        (walkers.biped().replace('"0.004"', '"1e-9"'), "its timestep is 1e-09 s; it must be 0.0001 or more"),
+        (walkers.biped().replace('name="left_foot"', 'name="right_foot"'), "repeated name"),
+        (
+            walkers.biped().replace("<freejoint/>", '<joint name="rail" type="slide"/>'),
+            "tied to the world by .* 'rail'",
+        ),
+        (walkers.biped().replace("<geom", '<geom contype="0" conaffinity="0"'), "can touch the ground"),
+    ],
+)
+def test_wrong_models_are_told_in_a_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("nowhere.xml", "there is no such file"),
+        ("", "nor menagerie:NAME nor a file"),
+        ("robot.sdf", "nor menagerie:NAME nor a file"),
+        ("a\x00.xml", "there is no such file"),
+        ("a" * 5000 + ".xml", "there is no such file"),
+    ],
+)
+def test_wrong_sources_are_told_in_a_line(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_body(source)
+
+
+@pytest.mark.parametrize("model", ["../secret.xml", "/etc/passwd", "sub/../../secret.xml", "link.xml", "a\\u0000.xml"])
+def test_a_description_opens_nothing_outside_its_folder(tmp_path: Path, model: str) -> None:
+    secret = tmp_path / "secret.xml"
+    secret.write_text("my secret")
+    folder = tmp_path / "strange"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "link.xml").symlink_to(secret)
+    (folder / "body.toml").write_text(f'model = "{model}"')
+    with pytest.raises(InputError, match="must lie in the same folder or below") as caught:
+        load_body(str(folder / "body.toml"))
+    assert "my secret" not in str(caught.value)
+
+
+def test_without_its_package_the_menagerie_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
+    with pytest.raises(InputError, match=r"pip install \"surefoot\[menagerie\]\""):
+        load_body("menagerie:unitree_go2")
+
+
+def test_the_menagerie_is_met_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the package itself, from a folder in the place of the network."""
+    pytest.importorskip("mujoco_menagerie")
+    monkeypatch.setenv("MENAGERIE_ROOT", str(tmp_path))
+    (tmp_path / "unitree_go2").mkdir()
+    (tmp_path / "unitree_go2" / "scene.xml").write_text(walkers.quadruped())
+    (tmp_path / "unitree_go2" / "go2.xml").write_text(walkers.biped())
+    assert len(load_body("menagerie:unitree_go2").body.feet) == 4
+    assert len(load_body("menagerie:unitree_go2/go2").body.feet) == 2
+    for source, message in (
+        ("menagerie:unitree_go3", "did you mean 'unitree_go2'"),
+        ("menagerie:unitree_go2/scen", "has no entry 'scen'; did you mean 'scene'"),
+        ("menagerie:unitree_a1", "connect to the network once, or let MENAGERIE_ROOT"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_body(source)
+
+
+def test_offline_the_menagerie_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mujoco_menagerie")
+    monkeypatch.delenv("MENAGERIE_ROOT", raising=False)
+    monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MENAGERIE_BASE_URL", (tmp_path / "nothing").as_uri())
+    with pytest.raises(InputError, match=r"cannot be downloaded .* connect to the network once") as caught:
+        load_body("menagerie:unitree_go2")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,169 @@
+"""An actor with a mirror: exactly equivariant whatever its numbers, in training, in evaluation and in prediction."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surefoot.algorithms import ppo
+from surefoot.policies.networks import PolicySettings, action_distribution, features, state_value
+from surefoot.policies.normaliser import Normaliser
+from surefoot.policies.policy import Policy, act, new_policy, prepare, to_bounds
+from surefoot.policies.symmetry import Mirror
+from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.symmetry import find_mirror
+
+# (x, y, z) becomes (y + 0.5, x - 0.5, -z), and the actions (a, b) become (-b, -a).
+SMALL = Mirror(
+    np.array([1, 0, 2]),
+    np.array([1, 1, -1], np.float32),
+    np.array([0.5, -0.5, 0], np.float32),
+    np.array([1, 0]),
+    np.array([-1, -1], np.float32),
+)
+TASKS = {
+    "bipedal-walker": {},
+    "ant": {},
+    "BipedalWalkerHardcore-v3": {"history": 3},
+}
+SHAPES = [
+    {},
+    {"trunk": (8,), "activation": "elu", "layer_norm": True},
+    {"std": "network", "mean": "tanh"},
+    {"std": "scheduled", "normalise_observations": False},
+    {"observation_clip": 0.5},  # most values are clipped
+]
+CASES = [
+    *(("ant", shape) for shape in SHAPES),
+    ("bipedal-walker", {}),
+    ("bipedal-walker", {"observation_clip": 0.5}),
+    ("BipedalWalkerHardcore-v3", {}),
+]
+
+
+def make_policy(info: TaskInfo, mirror: Mirror | None, bounded: bool = True, **shape) -> Policy:
+    """A policy of random numbers, its statistics among them."""
+    settings = PolicySettings(**{"actor": (16,), "critic": (16,)} | shape)
+    low, high = (bound if bounded else np.copysign(np.inf, bound) for bound in (info.action_low, info.action_high))
+    policy = new_policy(jax.random.PRNGKey(0), info.name, info.observation_size, low, high, settings, info.options)
+    random = np.random.default_rng(0)
+    policy.parameters = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.parameters
+    )
+    mean, variance = random.normal(size=info.observation_size), random.uniform(0.1, 4, info.observation_size)
+    policy.normaliser = Normaliser(jnp.float32(mean), jnp.float32(variance), jnp.float32(1000))
+    policy.mirror = mirror
+    return policy
+
+
+def of_task(name: str) -> tuple[TaskInfo, Mirror]:
+    info = find_task(name, TASKS[name])
+    mirror = find_mirror(info)
+    assert mirror is not None
+    return info, mirror
+
+
+def observations(info: TaskInfo, count: int = 50) -> np.ndarray:
+    return np.random.default_rng(1).normal(scale=2, size=(count, info.observation_size)).astype(np.float32)
+
+
+def assert_near(found, wanted) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
+
+
+def test_both_and_agreed_by_hand() -> None:
+    seen = SMALL.both(jnp.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
+    np.testing.assert_array_equal(seen, [[[1, 2, 3], [2.5, 0.5, -3]], [[0, 0, 0], [0.5, -0.5, 0]]])
+    mean, log_std = SMALL.agreed(jnp.array([[1.0, 2.0], [3.0, 5.0]]), jnp.array([0.0, 4.0]))
+    np.testing.assert_array_equal(mean, [(1 - 5) / 2, (2 - 3) / 2])
+    np.testing.assert_array_equal(log_std, [2, 2])
+    _, log_std = SMALL.agreed(jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 5.0]]))
+    np.testing.assert_array_equal(log_std, [(1 + 5) / 2, (2 + 3) / 2])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"observation_index": np.array([1, 2, 0])},
+        {"observation_index": np.array([0, 0, 2])},
+        {"observation_sign": np.array([1, -1, 1], np.float32)},
+        {"observation_offset": np.array([0.5, 0.5, 0], np.float32)},
+        {"observation_offset": np.array([0.5, -0.5, 0.1], np.float32), "observation_sign": np.ones(3, np.float32)},
+        {"action_sign": np.array([-1, 1], np.float32)},
+    ],
+)
+def test_what_does_not_undo_itself_is_no_mirror(change: dict) -> None:
+    assert SMALL.undoes_itself()
+    assert not SMALL._replace(**change).undoes_itself()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_tasks_mirrors_undo_themselves(task: str) -> None:
+    assert of_task(task)[1].undoes_itself()
+
+
+@pytest.mark.parametrize("task, shape", CASES, ids=str)
+def test_the_mirrored_observation_is_answered_by_the_mirrored_action(task: str, shape: dict) -> None:
+    info, mirror = of_task(task)
+    policy = make_policy(info, mirror, **shape)
+    x = observations(info)
+    image = np.asarray(mirror.observation(x))
+    action = policy.predict(x)[0]
+    assert len(np.unique(action, axis=0)) > 10
+    assert_near(policy.predict(image)[0], mirror.action(action))
+    assert_near(policy.predict(image[0])[0], mirror.action(action[0]))
+    plain = make_policy(info, None, **shape)
+    assert np.abs(plain.predict(image)[0] - mirror.action(plain.predict(x)[0])).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_answer_is_the_average_of_two_plain_ones(shape: dict) -> None:
+    info, mirror = of_task("ant")
+    policy, plain = (make_policy(info, one, bounded=False, **shape) for one in (mirror, None))
+    x = observations(info)
+    own, other = plain.predict(x)[0], plain.predict(np.asarray(mirror.observation(x)))[0]
+    wanted = np.empty_like(own)
+    for i in range(info.action_size):
+        wanted[:, i] = (own[:, i] + other[:, mirror.action_index[i]] * mirror.action_sign[i]) / 2
+    assert_near(policy.predict(x)[0], wanted)
+
+
+@pytest.mark.parametrize("task, shape", CASES, ids=str)
+def test_exploration_and_value_are_symmetric_too(task: str, shape: dict) -> None:
+    info, mirror = of_task(task)
+    policy = make_policy(info, mirror, **shape)
+    x = observations(info)
+    noise = np.random.default_rng(2).normal(size=(len(x), info.action_size)).astype(np.float32)
+    explore = jax.jit(functools.partial(ppo.explore, policy.settings, mirror=mirror))
+    act_as = jax.jit(functools.partial(act, policy.settings, info.action_low, info.action_high, mirror=mirror))
+    given = policy.parameters, policy.normaliser
+    image, image_noise = mirror.observation(x), mirror.action(noise)
+    sample = explore(*given, x, noise)
+    assert_near(explore(*given, image, image_noise), mirror.action(sample))
+    assert_near(act_as(*given, x, noise), to_bounds(sample, info.action_low, info.action_high))
+
+    @jax.jit
+    def asked(x):
+        feature = features(policy.parameters, prepare(policy.settings, policy.normaliser, x, mirror), policy.settings)
+        _, log_std = action_distribution(policy.parameters, feature, policy.settings, mirror=mirror)
+        return state_value(policy.parameters, feature, policy.settings, mirror), log_std
+
+    (value, log_std), (image_value, image_log_std) = asked(x), asked(image)
+    assert value.shape == (len(x),) and np.std(value) > 0.1
+    assert_near(image_value, value)
+    assert_near(image_log_std, log_std[..., mirror.action_index])
+
+
+def test_training_evaluation_and_prediction_answer_alike() -> None:
+    info, mirror = of_task("ant")
+    policy = make_policy(info, mirror)
+    x = observations(info)
+    wanted = policy.predict(x)[0]
+
+    def in_training(parameters, normaliser, x, mirror):
+        sample = ppo.explore(policy.settings, parameters, normaliser, x, jnp.zeros((len(x), 8)), mirror)
+        return to_bounds(sample, info.action_low, info.action_high)
+
+    np.testing.assert_array_equal(jax.jit(in_training)(policy.parameters, policy.normaliser, x, mirror), wanted)

@@ -1,0 +1,645 @@
+"""What a run takes over from an earlier one: all that fits, by name, and the body acts as it did."""
+
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from surefoot.algorithms import ars, ddpg_state, ppo
+from surefoot.algorithms.critics import action_values
+from surefoot.api import make_recipe_from
+from surefoot.cli.main import main
+from surefoot.errors import InputError, RunError
+from surefoot.files import load_arrays, save_arrays
+from surefoot.policies.files import load_policy, save_policy
+from surefoot.policies.networks import PolicySettings, features, state_value
+from surefoot.policies.policy import Policy, act, prepare
+from surefoot.pytrees import flatten_tree, unflatten_tree
+from surefoot.recipes.files import dump_recipe
+from surefoot.recipes.recipe import Recipe
+from surefoot.runs.checkpoints import Checkpoints
+from surefoot.runs.folder import RunFolder
+from surefoot.simulation.factory import make_engine
+from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.symmetry import find_mirror
+from surefoot.training.off_policy import OffPolicyLearner
+from surefoot.training.on_policy import OnPolicyLearner
+from surefoot.training.progress import Progress
+from surefoot.training.random_search import SearchLearner
+from surefoot.training.snapshot import snapshot
+from surefoot.training.warm_start.source import load_earlier
+from surefoot.training.warm_start.transfer import Transfer
+
+BEFORE, AFTER = ("a", "b", "c"), ("new", "c", "b", "newer", "a")
+SHAPE = {"engine.copies": 2, "policy.actor": [6, 5], "policy.critic": [4]}
+TINY = {
+    "ppo": {"ppo.horizon": 8, "ppo.minibatch_size": 8},
+    "ddpg": {},
+    "td3": {"policy.normalise_observations": True},
+    "sac": {},
+    "ars": {"policy.critic": []},
+}
+STATES = {"ppo": "ppo", "ars": "ars"}  # the others' is "ddpg"
+ALGORITHMS = list(TINY)
+
+
+class Named(gymnasium.Env):
+    """A task of random numbers that have names."""
+
+    def __init__(self, names: tuple[str, ...] = BEFORE, actions: int = 2, nameless: bool = False) -> None:
+        if not nameless:
+            self.observation_names = tuple(names)
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (len(names),))
+        self.action_space = gymnasium.spaces.Box(-2, 2, (actions,))
+
+
+class Watcher(Progress):
+    """Notes what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    tasks = {
+        "Before-v0": {},
+        "After-v0": {"names": AFTER},
+        "Less-v0": {"names": ("c", "other")},
+        "Foreign-v0": {"names": ("x", "y", "z")},
+        "Nameless-v0": {"nameless": True},
+        "NamelessMore-v0": {"names": AFTER, "nameless": True},
+        "OtherActions-v0": {"actions": 3},
+    }
+    for name, options in tasks.items():
+        gymnasium.register(name, Named, kwargs=options)
+    # Orthogonal weights take a second to compile for each shape, and what they are is of no matter here.
+    plain = pytest.MonkeyPatch()
+    plain.setattr(
+        jax.nn.initializers, "orthogonal", lambda gain: lambda key, shape, dtype: jnp.full(shape, gain, dtype)
+    )
+    yield
+    plain.undo()
+    for name in tasks:
+        del gymnasium.registry[name]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def initial(recipe: Recipe) -> Any:
+    """The state before any learning."""
+    info = find_task(recipe.task, recipe.seen_options)
+    arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
+    if recipe.ppo is not None:
+        mirror = find_mirror(info) if recipe.ppo.symmetry == "tied" else None
+        return ppo.init(*arguments, recipe.engine.copies, recipe.policy, recipe.on_policy, mirror)
+    if recipe.ars is not None:
+        return ars.init(*arguments, recipe.policy)
+    return ddpg_state.init(*arguments, recipe.policy, recipe.off_policy)
+
+
+def scrambled(state: Any) -> Any:
+    """As if much had been learnt: every number is another."""
+    random = np.random.default_rng(5)
+    arrays = {}
+    for name, array in flatten_tree(state, "s").items():
+        arrays[name] = array
+        if array.dtype == np.float32:
+            arrays[name] = random.normal(size=array.shape).astype(np.float32)
+            if name.endswith(("log_std", "log_temperature")):
+                arrays[name] = arrays[name] / 10 - 2
+            if name.endswith("variance") or "/nu/" in name:
+                arrays[name] = np.abs(arrays[name])
+        if name.endswith("count"):
+            arrays[name] = np.asarray(3e6).astype(array.dtype)
+    return unflatten_tree(state, arrays, "s")
+
+
+def make_recipe(task: str, algorithm: str, changes: dict[str, Any], progress: Progress | None = None) -> Recipe:
+    return make_recipe_from(
+        task, None, {"algorithm": algorithm} | changes, Path("runs"), progress or Progress(quiet=True)
+    )
+
+
+def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any) -> tuple[RunFolder, Recipe, Any]:
+    """A run that has learnt something: its folder, its recipe and its state."""
+    settings = SHAPE | TINY[algorithm] | {name.replace("__", "."): value for name, value in changes.items()}
+    recipe = make_recipe(task, algorithm, settings)
+    state = scrambled(initial(recipe))
+    folder = RunFolder.create("runs", task, None, "first")
+    folder.recipe.write_text(dump_recipe(recipe))
+    arrays = flatten_tree({STATES.get(algorithm, "ddpg"): state}, "learner")
+    Checkpoints(folder.checkpoints).save(7000, arrays, {})
+    policy = policy_of(recipe, state)
+    policy.origin = {"algorithm": algorithm, "steps": 7000}
+    folder.policy.mkdir()
+    save_policy(policy, folder.policy_file)
+    return folder, recipe, state
+
+
+def policy_of(recipe: Recipe, state: Any) -> Policy:
+    info = find_task(recipe.task, recipe.seen_options)
+    if recipe.ppo is not None:
+        mirror = find_mirror(info) if recipe.ppo.symmetry == "equivariant" else None
+        return snapshot(recipe, info, state.average, state.normaliser, mirror)
+    if recipe.ars is not None:
+        return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.search))
+    return snapshot(recipe, info, state.average, state.normaliser)
+
+
+def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple[Recipe, Any, Transfer]:
+    """The recipe and the state with which a run starts from what is at `place`, and how that went."""
+    settings = {"engine.copies": 2} | {name.replace("__", "."): value for name, value in changes.items()}
+    if algorithm == "ppo":
+        settings |= TINY["ppo"]
+    recipe = make_recipe(task, algorithm, settings | {"training.start_from": str(place)})
+    transfer = Transfer(load_earlier(str(place), "runs"), recipe, find_task(recipe.task, recipe.seen_options))
+    into = {"ppo": transfer.into_ppo, "ars": transfer.into_ars}.get(algorithm, transfer.into_ddpg)
+    return recipe, into(initial(recipe)), transfer
+
+
+@functools.lru_cache
+def _acting(settings: PolicySettings) -> Any:
+    return jax.jit(functools.partial(act, settings, np.full(2, -2, np.float32), np.full(2, 2, np.float32)))
+
+
+def answer(recipe: Recipe, state: Any, seen: np.ndarray) -> np.ndarray:
+    """What its policy does; as `Policy.predict`, but compiled once for all tests."""
+    policy = policy_of(recipe, state)
+    return np.asarray(_acting(policy.settings)(policy.parameters, policy.normaliser, np.float32(seen), None))
+
+
+def observations(names: tuple[str, ...], others: float = 1.0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    return {name: random.normal(scale=1 if name in BEFORE else others, size=50) for name in (*BEFORE, *names)}
+
+
+def as_seen(values: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
+    return np.stack([values[name] for name in names], 1).astype(np.float32)
+
+
+# --- how it acts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_same_task_starts_with_all_that_was_learnt(algorithm):
+    _, earlier, state = make_run("Before-v0", algorithm)
+    recipe, found, transfer = start("Before-v0", algorithm, "Before-v0/first")
+    seen = as_seen(observations(()), BEFORE)
+    np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
+    # Schedules, episodes and random numbers start anew, and what is not used stays as it is made.
+    anew = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "log_std"]}
+    anew |= {"td3": ["key", "updates", "temperature"], "ddpg": ["key", "updates", "temperature", "normaliser"]}
+    anew |= {"sac": ["key", "updates", "normaliser"]}
+    was, now, own = (flatten_tree(one, "") for one in (state, found, initial(recipe)))
+    for name, array in was.items():
+        new = any(part in name for part in anew[algorithm])
+        if name != "/return_statistics/count":  # which has a test of its own
+            np.testing.assert_array_equal(now[name], own[name] if new else array, err_msg=name)
+    assert transfer.parts["policy"].taken and transfer.parts.get("critic", transfer.parts["policy"]).taken
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_new_values_move_nothing_at_first_whatever_they_are(algorithm):
+    _, earlier, state = make_run("Before-v0", algorithm)
+    recipe, found, transfer = start("After-v0", algorithm, "Before-v0/first")
+    values = observations(AFTER, 1e6)
+    before, after = as_seen(values, BEFORE), as_seen(values, AFTER)
+    got = answer(recipe, found, after)
+    np.testing.assert_allclose(got, answer(earlier, state, before), rtol=1e-5, atol=1e-6)
+    values["new"][:], values["newer"][:] = 0.5, -1e20
+    np.testing.assert_array_equal(answer(recipe, found, as_seen(values, AFTER)), got)
+    assert transfer.parts["policy"].detail == "sees 3 values as before (by their names); 2 new: new, newer"
+    if algorithm != "ars":
+        judged = [judge(*one) for one in ((earlier, state, before), (recipe, found, after))]
+        np.testing.assert_allclose(*judged, rtol=1e-5, atol=1e-5)
+    for name, array in flatten_tree(found, "").items():
+        first = name.endswith(("trunk/0/weight", "actor/0/weight", "layers/0/weight", "critic/0/weight"))
+        if first:
+            assert not array[..., [0, 3], :].any() and array[..., [1, 2, 4], :].all(), name
+
+
+def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
+    """What the critic thinks of some observations, and of an action in them."""
+    observation = prepare(recipe.policy, state.normaliser, jnp.asarray(seen))
+    if recipe.ppo is not None:
+        return state_value(state.parameters, features(state.parameters, observation, recipe.policy), recipe.policy)
+    action = jnp.tile(jnp.array([0.3, -0.7]), (len(seen), 1))
+    return action_values(state.critics, observation, action, recipe.policy, recipe.off_policy.action_enters)[0]
+
+
+def test_a_shared_trunk_and_layer_norms_are_taken_over():
+    _, earlier, state = make_run("Before-v0", "ppo", policy__trunk=[7], policy__layer_norm=True)
+    recipe, found, _ = start("After-v0", "ppo", "Before-v0/first")
+    assert recipe.policy.trunk == (7,)
+    values = observations(AFTER)
+    got, wanted = (
+        answer(*one) for one in ((recipe, found, as_seen(values, AFTER)), (earlier, state, as_seen(values, BEFORE)))
+    )
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_values_that_are_no_more_are_left_out_and_said():
+    _, _, state = make_run("Before-v0", "ppo")
+    _, found, transfer = start("Less-v0", "ppo", "Before-v0/first")
+    weight = state.average["actor"][0]["weight"]
+    np.testing.assert_array_equal(found.average["actor"][0]["weight"], np.stack([weight[2], 0 * weight[2]]))
+    assert "1 new: other; 2 no more: a, b" in transfer.parts["policy"].detail
+
+
+def test_a_longer_memory_starts_without_influence():
+    _, earlier, state = make_run("Nameless-v0", "ppo")
+    with pytest.raises(RunError, match="sees 3 values, 'Nameless-v0' shows 6, and 'Nameless-v0' does not name its own"):
+        start("Nameless-v0", "ppo", "Nameless-v0/first", wrappers__history=2)
+    _, earlier, state = make_run("Before-v0", "ppo")
+    recipe, found, _ = start("Before-v0", "ppo", "Before-v0/first", wrappers__history=2)
+    now, past = (np.random.default_rng(seed).normal(size=(9, 3)) for seed in (0, 1))
+    got = answer(recipe, found, np.concatenate([past, now], 1))
+    np.testing.assert_allclose(got, answer(earlier, state, now), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "earlier, later, changes",
+    [
+        ("ppo", "td3", {}),
+        ("td3", "sac", {"policy__std": "learned"}),
+        ("sac", "ppo", {}),
+        ("ars", "ppo", {}),
+        ("ppo", "ars", {}),
+        ("ppo file", "ppo", {}),
+        ("sac file", "sac", {}),
+        ("ars file", "ars", {}),
+        ("td3 file", "ddpg", {}),
+    ],
+)
+def test_another_algorithm_or_a_file_gives_its_actor_and_statistics(earlier, later, changes):
+    earlier, file = earlier.removesuffix(" file"), earlier.endswith("file")
+    folder, was, state = make_run("Before-v0", earlier)
+    place = folder.policy_file if file else folder.path
+    recipe, found, transfer = start("Before-v0", later, place, **changes)
+    seen = as_seen(observations(()), BEFORE)
+    np.testing.assert_allclose(answer(recipe, found, seen), answer(was, state, seen), rtol=1e-5, atol=1e-6)
+    if later != "ars":
+        assert not transfer.parts["critic"].taken and not transfer.parts["optimiser"].taken
+        own = flatten_tree(initial(recipe), "")
+        for name, array in flatten_tree(found, "").items():
+            if "moments" in name or "optimizer" in name or "critic" in name:
+                np.testing.assert_array_equal(array, own[name], err_msg=name)
+
+
+# --- what else is taken over ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac"])
+@pytest.mark.parametrize("change", ["training.from_critic", "policy.critic", "wrappers.reward_scale"])
+def test_a_critic_that_is_not_wanted_or_does_not_fit_starts_anew(algorithm, change):
+    _, _, state = make_run("Before-v0", algorithm)
+    value = {"training.from_critic": False, "policy.critic": [9], "wrappers.reward_scale": 0.25}[change]
+    recipe, found, transfer = start("Before-v0", algorithm, "Before-v0/first", **{change: value})
+    assert not transfer.parts["critic"].taken and change in transfer.parts["critic"].detail
+    own, was = flatten_tree(initial(recipe), ""), flatten_tree(state, "")
+    for name, array in flatten_tree(found, "").items():
+        if "critic" in name or "return_statistics" in name:
+            np.testing.assert_array_equal(array, own[name], err_msg=name)
+        elif "actor" in name:
+            np.testing.assert_array_equal(array, was[name], err_msg=name)
+
+
+def test_critics_of_another_number_do_not_fit():
+    make_run("Before-v0", "td3")
+    _, _, transfer = start("Before-v0", "td3", "Before-v0/first", td3__critics=3)
+    assert transfer.parts["critic"].detail == "td3.critics is 2 there, 3 here"
+
+
+@pytest.mark.parametrize("sigma, taken", [(0.3, True), (np.nan, False), (-1.0, False), (np.ones(2), False)])
+def test_the_scale_of_weight_noise_goes_on(sigma, taken):
+    folder, _, _ = make_run("Before-v0", "ddpg")
+    rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
+    _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
+    assert transfer.parameter_sigma == (0.3 if taken else None)
+    assert transfer.parts["noise scale"].taken == taken
+    _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first")
+    assert transfer.parameter_sigma is None
+
+
+def test_moments_are_found_though_gradients_are_no_longer_clipped():
+    _, _, state = make_run("Before-v0", "ppo")
+    _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__gradient_clip=0)
+    assert len(found.optimizer) == 1 and len(state.optimizer) == 2
+    jax.tree.map(np.testing.assert_array_equal, found.optimizer[0], state.optimizer[1])
+
+
+def test_the_scale_of_returns_comes_with_the_critic_but_can_still_change():
+    _, _, state = make_run("Before-v0", "ppo")
+    _, found, _ = start("Before-v0", "ppo", "Before-v0/first")
+    assert found.return_statistics.count == 100_000 < state.return_statistics.count
+    np.testing.assert_array_equal(found.return_statistics.variance, state.return_statistics.variance)
+
+
+def test_exploration_starts_with_the_deviation_it_had_or_another():
+    _, earlier, state = make_run("Before-v0", "ppo")
+    _, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
+    np.testing.assert_array_equal(found.parameters["log_std"], state.parameters["log_std"])
+    assert transfer.parts["noise scale"].taken and "--training.from_std" in transfer.parts["noise scale"].detail
+    recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first", training__from_std=0.3)
+    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), 0.3, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(found.average["log_std"]), 0.3, rtol=1e-6)
+    assert transfer.parts["noise scale"] == (False, "std 0.3, as the recipe has it")
+    seen = as_seen(observations(()), BEFORE)
+    np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
+
+
+def test_a_schedule_of_deviations_goes_on_from_where_it_was():
+    _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__final_std=0.02)
+    recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
+    assert transfer.parts["noise scale"].taken
+    std = float(np.exp(state.average["log_std"]).mean())
+    assert recipe.policy.std == "scheduled" and recipe.policy.initial_std == pytest.approx(std, rel=1e-4)
+    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), recipe.policy.initial_std, rtol=1e-5)
+    recipe, _, transfer = start("Before-v0", "ppo", "Before-v0/first", policy__initial_std=0.5)
+    assert recipe.policy.initial_std == 0.5 and not transfer.parts["noise scale"].taken
+
+
+@pytest.mark.parametrize(
+    "algorithm, changes",
+    [
+        ("ppo", {}),
+        ("ppo", {"training.start_from": "x", "policy.std": "network"}),
+        ("td3", {"training.start_from": "x"}),
+    ],
+)
+def test_a_deviation_that_starts_nothing_is_refused(algorithm, changes):
+    with pytest.raises(InputError, match=r"training\.from_std is for PPO"):
+        make_recipe("Before-v0", algorithm, changes | {"training.from_std": 0.5})
+
+
+@pytest.mark.parametrize("task, options", [("ant", {"include_cfrc_ext_in_observation": False})])
+@pytest.mark.parametrize("algorithm", ["ppo", "td3", "ars"])
+def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, task, options):
+    """A learner on the real engine; nothing is compiled but what makes arrays."""
+    folder, _, _ = make_run(task, algorithm, task_options=options, policy__normalise_observations=True)
+    recipe = make_recipe(
+        task, algorithm, SHAPE | TINY[algorithm] | {"training.start_from": str(folder.path), "policy.actor": [6, 5]}
+    )
+    info = find_task(recipe.task, recipe.seen_options)
+    engine = make_engine("auto", info, 2, 1)
+
+    def learner() -> Any:
+        if recipe.ppo is not None:
+            return OnPolicyLearner(recipe, info, engine)
+        if recipe.ars is not None:
+            return SearchLearner(recipe, info, engine, lambda: False)
+        return OffPolicyLearner(recipe, info, [engine])
+
+    first = learner()
+    first.take_over(Transfer(load_earlier(str(folder.path)), recipe, info))
+    first.start(3)
+    if algorithm == "td3":
+        assert first._samplers[0]._chance(0) == (None, None), (
+            "it acts by its policy, not at random, from the first step"
+        )
+    kept = flatten_tree(first.state(), "learner")
+    count = kept[f"learner/{STATES.get(algorithm, 'ddpg')}/normaliser/count"]
+    np.testing.assert_array_equal(count, [3e6] * 27 + [0] * 78)
+    second = learner()
+    second.start(4)
+    second.restore(kept, "learner")
+    for name, array in flatten_tree(second.state(), "learner").items():
+        np.testing.assert_array_equal(array, kept[name], err_msg=name)
+    path = folder.path / "two.safetensors"
+    save_policy(first.policy(), path)
+    np.testing.assert_array_equal(load_policy(path).normaliser.count, count)
+    first.close(), second.close(), engine.close()
+
+
+# --- settings that come with it ---------------------------------------------------------------------------------------
+
+
+def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
+    make_run("Before-v0", "td3", policy__activation="elu", wrappers__history=2, wrappers__action_repeat=3)
+    watcher = Watcher()
+    changes = {"training.start_from": "Before-v0/first"}
+    recipe = make_recipe_from("Before-v0", None, changes, "runs", watcher)
+    assert recipe.algorithm == "td3" and recipe.policy.actor == (6, 5) and recipe.policy.activation == "elu"
+    assert recipe.wrappers.view == {"history": 2, "action_repeat": 3}
+    (said,) = watcher.said
+    for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.history = 2"):
+        assert part in said
+    assert "policy.layer_norm" not in said, "it is no other than by itself"
+    watcher = Watcher()
+    recipe = make_recipe_from("Before-v0", None, changes | {"wrappers.history": 1}, "runs", watcher)
+    assert recipe.wrappers.history == 1
+    own = make_recipe_from("Before-v0", None, changes | {"algorithm": "ddpg"}, "runs", watcher)
+    assert own.algorithm == "ddpg" and own.policy.critic == (256, 256)
+
+
+def test_who_acts_through_a_mirror_goes_on_to_do_so():
+    folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="equivariant")
+    for place in ("anymal/first", str(folder.policy_file)):
+        assert load_earlier(place, "runs").equivariant
+        recipe, _, _ = start("anymal-step", "ppo", place)
+        assert recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
+        with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
+            start("anymal-step", "ppo", place, ppo__symmetry="data")
+
+
+def test_how_much_is_tried_at_least_is_for_each_training_to_say():
+    make_run("Before-v0", "ppo", policy__minimum_std=0.05, policy__activation="elu")
+    recipe, _, _ = start("Before-v0", "ppo", "Before-v0/first", policy__activation="elu")
+    assert recipe.policy.activation == "elu" and recipe.policy.minimum_std == 0.01
+
+
+@pytest.mark.parametrize("symmetry, wanted", [("data", "none"), ("tied", "tied")])
+def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
+    make_run("anymal", "ppo", ppo__symmetry=symmetry, policy__actor=[6, 4], policy__critic=[4])
+    recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
+    assert recipe.ppo is not None and recipe.ppo.symmetry == wanted
+
+
+def test_a_recipe_that_names_its_start_itself_adopts_nothing():
+    folder, recipe, _ = make_run("Before-v0", "ppo")
+    named = recipe.model_copy(update={"training": recipe.training.model_copy(update={"start_from": str(folder.path)})})
+    Path("mine.toml").write_text(dump_recipe(named).replace("actor = [6, 5]", "actor = [9]"))
+    assert make_recipe_from("Before-v0", "mine.toml", {}, "runs", Watcher()).policy.actor == (9,)
+
+
+@pytest.mark.parametrize(
+    "earlier, task, later, changes, fragments",
+    [
+        ("ppo", "Before-v0", "ppo", {"policy__actor": [9]}, ["policy.actor is [6, 5] there, [9] here"]),
+        ("ppo", "Before-v0", "ppo", {"policy__activation": "elu"}, ["policy.activation is 'tanh' there, 'elu' here"]),
+        ("ppo", "Before-v0", "sac", {}, ["policy.mean"]),
+        ("td3", "Before-v0", "sac", {}, ["policy.std is 'learned' there, 'network' here"]),
+        ("sac", "Before-v0", "ars", {}, ["policy.std = 'network' is not for 'ars'"]),
+        ("ppo", "OtherActions-v0", "ppo", {}, ["acts by 2 values, 'OtherActions-v0' by 3"]),
+        ("ppo", "Foreign-v0", "ppo", {}, ["nothing that it sees is among what 'Foreign-v0' shows"]),
+        ("ppo", "NamelessMore-v0", "ppo", {}, ["it sees 3 values, 'NamelessMore-v0' shows 5"]),
+    ],
+)
+def test_what_does_not_fit_is_one_line(earlier, task, later, changes, fragments):
+    make_run("Before-v0", earlier)
+    with pytest.raises(InputError) as caught:
+        start(task, later, "Before-v0/first", **changes)
+    for fragment in ("cannot start from", "Before-v0/first", *fragments):
+        assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nameless_values_of_the_same_number_are_taken_in_their_order():
+    _, earlier, state = make_run("Before-v0", "ppo")
+    recipe, found, transfer = start("Nameless-v0", "ppo", "Before-v0/first")
+    seen = as_seen(observations(()), BEFORE)
+    np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
+    assert "(in their order)" in transfer.parts["policy"].detail
+
+
+# --- what is said and kept --------------------------------------------------------------------------------------------
+
+
+def test_all_parts_are_said_and_written_down():
+    make_run("Before-v0", "td3")
+    _, _, transfer = start("After-v0", "td3", "Before-v0/first", training__from_critic=False)
+    lines = list(transfer.lines())
+    assert lines[0].endswith("Before-v0/first, step 7,000 (td3 on Before-v0)")
+    for line, part in zip(lines[1:], ("policy", "normaliser", "optimiser", "critic", "noise", "replay"), strict=True):
+        assert line.strip().startswith(part)
+    transfer.keep(Path("transfer.json"))
+    record = json.loads(Path("transfer.json").read_text())
+    assert record["columns"] == {"matched_by": "name", "new": ["new", "newer"], "dropped": []}
+    assert record["parts"]["critic"] == {"taken": False, "detail": "training.from_critic = false"}
+    assert record["parts"]["policy"]["taken"] and not record["parts"]["replay"]["taken"]
+
+
+# --- what cannot be trusted -------------------------------------------------------------------------------------------
+
+
+def rewrite(folder: RunFolder, change: Any) -> None:
+    """Change the arrays of a run's checkpoint."""
+    (path,) = folder.checkpoints.iterdir()
+    arrays, header = load_arrays(path)
+    change(arrays)
+    save_arrays(path, arrays, header)
+
+
+def set_nan(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/average/actor/1/bias"][0] = np.nan
+
+
+def set_negative(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/normaliser/variance"][1] = -1
+
+
+def cut_mean(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/normaliser/mean"] = arrays["learner/ppo/normaliser/mean"][:0]
+
+
+def cut_variance(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/normaliser/variance"] = arrays["learner/ppo/normaliser/variance"][:2]
+
+
+def lose_layer(arrays: dict[str, np.ndarray]) -> None:
+    del arrays["learner/ppo/average/actor/1/weight"]
+
+
+def lose_moments(arrays: dict[str, np.ndarray]) -> None:
+    for name in [name for name in arrays if "/optimizer/" in name]:
+        del arrays[name]
+
+
+def flatten_first(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/parameters/actor/0/weight"] = np.zeros(18, np.float32)
+
+
+def other_type(arrays: dict[str, np.ndarray]) -> None:
+    arrays["learner/ppo/average/critic/0/bias"] = np.zeros(4, np.int64)
+
+
+@pytest.mark.parametrize(
+    "change", [set_nan, set_negative, cut_mean, cut_variance, lose_layer, lose_moments, flatten_first, other_type]
+)
+def test_damaged_arrays_are_one_line(change):
+    folder, _, _ = make_run("Before-v0", "ppo")
+    rewrite(folder, change)
+    with pytest.raises(RunError, match=r"^cannot start from '.*Before-v0/first': ") as caught:
+        start("After-v0", "ppo", "Before-v0/first")
+    assert "\n" not in str(caught.value)
+
+
+def remove_recipe(folder: RunFolder) -> None:
+    folder.recipe.unlink()
+
+
+def spoil_recipe(folder: RunFolder) -> None:
+    folder.recipe.write_text("policy = 3\n[")
+
+
+def remove_checkpoints(folder: RunFolder) -> None:
+    shutil.rmtree(folder.checkpoints)
+
+
+def truncate(folder: RunFolder) -> None:
+    (path,) = folder.checkpoints.iterdir()
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def spoil_checkpoint(folder: RunFolder) -> None:
+    (path,) = folder.checkpoints.iterdir()
+    path.write_bytes(b"\xff" * 1000)
+
+
+def spoil_array(folder: RunFolder) -> None:
+    rewrite(folder, set_nan)
+
+
+@pytest.mark.parametrize(
+    "change", [remove_recipe, spoil_recipe, remove_checkpoints, truncate, spoil_checkpoint, spoil_array]
+)
+def test_a_damaged_run_is_one_line_and_leaves_no_folder(change, capsys):
+    folder, _, _ = make_run("Before-v0", "ppo")
+    change(folder)
+    assert_refused(capsys, str(folder.path))
+
+
+def test_a_damaged_file_is_one_line_and_leaves_no_folder(capsys):
+    folder, _, _ = make_run("Before-v0", "ppo")
+    whole = folder.policy_file.read_bytes()
+    (checkpoint,) = folder.checkpoints.iterdir()
+    for content in (b"", whole[:7], whole[:-9], whole[:300], b"\0" * 500, checkpoint.read_bytes()):
+        Path("policy.safetensors").write_bytes(content)
+        assert_refused(capsys, "policy.safetensors")
+    assert_refused(capsys, "none.safetensors")
+    assert_refused(capsys, "Before-v0/none")
+    assert_refused(capsys, "")
+
+
+def assert_refused(capsys, place: str) -> None:
+    existing = sorted(Path().rglob("*"))
+    assert main(["train", "Before-v0", "--from", place]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    assert sorted(Path().rglob("*")) == existing
+
+
+def test_the_module_of_an_earlier_task_is_not_imported(tmp_path, monkeypatch):
+    """Names of values are looked up only where that runs nobody's code; else their number must be the same."""
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder, _, _ = make_run("Before-v0", "ppo")
+    folder.recipe.write_text(folder.recipe.read_text().replace('"Before-v0"', '"stranger:Before-v0"'))
+    _, _, transfer = start("Before-v0", "ppo", "Before-v0/first")
+    assert "(in their order)" in transfer.parts["policy"].detail
