@@ -69,7 +69,7 @@ def _time_surefoot(directions: int, steps: int) -> float:
         ]
         settings = {
             "engine.name": "envpool",
-            "engine.copies": 2 * directions,
+            "engine.num_envs": 2 * directions,
             "ars.directions": directions,
             "ars.step_size": STEP_SIZE,
             "ars.noise": NOISE,

@@ -35,7 +35,7 @@ def main() -> None:
     changes = {f"task_options.{name}": value for name, value in given.options.items()}
     recipe = make_recipe(given.task, None, changes)
     info = find_task(recipe.task, recipe.seen_options)
-    copies = recipe.engine.copies
+    copies = recipe.engine.num_envs
     engine = BatchEngine(info, copies)
     learner = OnPolicyLearner(recipe, info, make_engine("batch", info, copies))
     learner.start(0)
@@ -73,7 +73,7 @@ def alone(engine: BatchEngine, steps: int, seed: int) -> float:
     engine.begin(seed)
     controls = []
     for _ in range(steps):
-        engine.task.command(engine.rows, random_actions(engine, random))
+        engine.task.apply_action(engine.rows, random_actions(engine, random))
         rows = engine.rows
         controls.append((rows["ctrl_schedule"][:, -1] if task.scheduled else rows["ctrl"]).copy())
     batch = mujoco.batch.Batch(task.model, engine.num_envs, 0)

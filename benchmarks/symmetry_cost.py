@@ -20,7 +20,7 @@ from surefoot.api import make_recipe
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import find_mirror
 
-CONTENDERS = ("none", "equivariant", "tied")
+CONTENDERS = ("none", "averaged", "tied")
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     result = {
         "update_ms": {symmetry: spread(np.array(taken) * 1e3) for symmetry, taken in seconds.items()},
         "of_plain": {
-            symmetry: spread(np.array(seconds[symmetry]) / seconds["none"]) for symmetry in ("equivariant", "tied")
+            symmetry: spread(np.array(seconds[symmetry]) / seconds["none"]) for symmetry in ("averaged", "tied")
         },
     }
     write_results(given.output, busy, result)
@@ -58,7 +58,7 @@ class Learner:
         recipe = make_recipe("anymal", None, {"ppo.symmetry": symmetry})
         info = find_task(recipe.task, recipe.seen_options)
         sizes = info.observation_size, info.action_size
-        copies, horizon = recipe.engine.copies, recipe.on_policy.horizon
+        copies, horizon = recipe.engine.num_envs, recipe.on_policy.horizon
         mirror = None if symmetry == "none" else find_mirror(info)
         rows = np.random.default_rng(0).normal(size=(horizon + 1, copies, sum(sizes) + 3)).astype(np.float32)
         rows[..., -2:] = 0.0  # nothing ends

@@ -65,7 +65,7 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
     while going.any():
         observation, reward, terminated, truncated, _ = engine.step(np.asarray(policy.predict(observation)[0]))
         returns += reward * going
-        told, measured = task.describe(rows), dict(zip(task.columns, task.measure(rows), strict=True))
+        told, measured = task.info(rows), dict(zip(task.columns, task.gather(rows), strict=True))
         since += 1
         settled = going & ~terminated & (since > settling)
         for name, value in (("followed", command), ("miss", told["velocity_error"]), ("turn", told["yaw_error"])):

@@ -26,7 +26,7 @@ from surefoot.training.loop import Counters, Outcome
 
 COMMANDS = ("train", "resume", "evaluate", "record", "report", "list", "doctor")
 TINY = [
-    "--engine.copies=4",
+    "--engine.num_envs=4",
     "--ppo.horizon=32",
     "--ppo.minibatch_size",
     "64",
@@ -161,10 +161,10 @@ WRONG = {
     "discrete task": ("train MountainCar-v0", "continuous", "MountainCarContinuous-v0"),
     "two tasks": ("train ant --task half-cheetah", "two tasks"),
     "stray word": ("train ant half-cheetah", "'half-cheetah'"),
-    "setting": ("train ant --ppo.clipp 0.1", "unknown setting '--ppo.clipp'", "'--ppo.clip'"),
+    "setting": ("train ant --ppo.clipp 0.1", "unknown setting '--ppo.clipp'", "'--ppo.clip_eps'"),
     "setting without its group": ("train ant --learning_rate 1", "'--ppo.learning_rate'"),
     "setting like nothing": ("train ant --xyzzy 1", "--settings"),
-    "setting below a setting": ("train ant --ppo.clip.x 1", "unknown setting"),
+    "setting below a setting": ("train ant --ppo.clip_eps.x 1", "unknown setting"),
     "setting's name is empty": ("train ant --=3", "unknown setting"),
     "group of settings": ("train ant --engine batch", "--engine.name"),
     "flag taken for a setting": ("train --quite ant", "'--quiet'"),
@@ -175,10 +175,10 @@ WRONG = {
     "value too small": ("train ant --seed -3", "seed = -3", "greater than or equal to 0"),
     "value too large": ("train ant --seed 99999999999999999999", "seed = "),
     "digits by the thousand": (f"train ant --seed {'9' * 5000}", "seed = "),
-    "fraction": ("train ant --engine.copies 2.5", "engine.copies = 2.5"),
-    "not a number": ("train ant --ppo.clip nan", "ppo.clip = nan"),
+    "fraction": ("train ant --engine.num_envs 2.5", "engine.num_envs = 2.5"),
+    "not a number": ("train ant --ppo.clip_eps nan", "ppo.clip_eps = nan"),
     "infinite": ("train ant --training.steps inf", "training.steps = inf"),
-    "list for a number": ("train ant --ppo.clip [1]", "ppo.clip = [1]"),
+    "list for a number": ("train ant --ppo.clip_eps [1]", "ppo.clip_eps = [1]"),
     "number below": ("train ant --policy.actor [64,-1]", "policy.actor.1 = -1"),
     "choice": ("train ant --ppo.value_loss hubr", "'huber'"),
     "algorithm": ("train ant --algorithm pppo", "algorithm = 'pppo'", "'ppo'"),
@@ -187,7 +187,7 @@ WRONG = {
     "engine that cannot": ("train BipedalWalker-v3 --engine.name batch", "engine 'batch'"),
     "tracker": ("train ant --training.trackers tensorbord", "'tensorboard'"),
     "minibatch too large": ("train ant --ppo.minibatch_size 1e9", "ppo.minibatch_size"),
-    "too much at once": ("train ant --engine.copies 100000 --ppo.horizon 10000", "50 million"),
+    "too much at once": ("train ant --engine.num_envs 100000 --ppo.horizon 10000", "50 million"),
     "task's option": ("train ant --task_options.wings 2", "wings"),
     "recipe": ("train half-cheetah --recipe half-cheeta", "unknown recipe", "'half-cheetah'"),
     "recipe's file": ("train half-cheetah --recipe none.toml", "none.toml", "No such file"),
@@ -239,7 +239,7 @@ def test_wrong_input_is_met_by_one_line(line, fragments, capsys, empty_folder):
         (["train", "a\nb"], "unknown task 'a b'"),
         (["tr\nain"], "unknown command"),
         (["train", "ant", "--policy.std", "a\nb"], "policy.std"),
-        (["train", "ant", "--ppo.clip", "0.1\nseed = 3"], "ppo.clip"),
+        (["train", "ant", "--ppo.clip_eps", "0.1\nseed = 3"], "ppo.clip_eps"),
         (["train", "ant", "--recipe", "a\nb.toml"], "No such file"),
         (["resume", "a\nb"], "no run"),
         (["train", "\x1b[2Jant"], "unknown task '?[2Jant'"),
@@ -284,7 +284,7 @@ def test_the_nearest_run_is_named(command, trained, capsys):
         (["evaluate", "{}", "--seed", "-1"], "seed"),
         (["evaluate", "{}", "--task_options.healthy_rewart", "2"], "healthy_rewart"),
         (["evaluate", "{}", "--task_options.healthy_reward"], "needs a value"),
-        (["evaluate", "{}", "--ppo.clip", "0.1"], "unexpected argument '--ppo.clip'"),
+        (["evaluate", "{}", "--ppo.clip_eps", "0.1"], "unexpected argument '--ppo.clip_eps'"),
         (["record", "{}", "--task_options.exclude_current_positions_from_observation", "false"], "has 11 numbers"),
         (["record", "{}", "--output", "new/film.avi"], ".mp4"),
         (["report", "{}", "--output", "new/curve.txt"], ".png"),
@@ -416,7 +416,11 @@ def test_settings_are_all_listed(capsys):
     assert header.split()[:1] == ["setting"]
     listed = {line.split()[0]: line for line in lines}
     assert listed.keys() == {f"--{name}" for name, _ in setting_fields()} - {"--name", "--task"}
-    assert "0.2" in listed["--ppo.clip"] and "> 0" in listed["--ppo.clip"] and "Epsilon" in listed["--ppo.clip"]
+    assert (
+        "0.2" in listed["--ppo.clip_eps"]
+        and "> 0" in listed["--ppo.clip_eps"]
+        and "Epsilon" in listed["--ppo.clip_eps"]
+    )
     assert "tanh, relu" in listed["--policy.activation"]
     assert "[64, 64]" in listed["--policy.actor"] and "list of whole numbers" in listed["--policy.actor"]
     for line in lines:  # each is explained by a sentence

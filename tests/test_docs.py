@@ -15,7 +15,13 @@ from surefoot.reports.opengl import gl_available
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = (
-    *("--training.steps=512", "--training.evaluation_episodes=1", "--engine.copies=4", "--engine.threads=1", "--quiet"),
+    *(
+        "--training.steps=512",
+        "--training.evaluation_episodes=1",
+        "--engine.num_envs=4",
+        "--engine.threads=1",
+        "--quiet",
+    ),
 )
 SHORT_PPO = ("--ppo.horizon=64", "--ppo.minibatch_size=128", "--ppo.epochs=1")
 

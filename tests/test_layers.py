@@ -17,7 +17,7 @@ HOUSE = ROOT / "src" / "surefoot"
 FACE = "__init__"  # `surefoot` itself
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"files", "settings", "pytrees", "schedules"}),
+    frozenset({"files", "packing", "pytrees", "schedules", "settings"}),
     frozenset({"runs"}),
     frozenset({"bodies"}),
     frozenset({"policies"}),

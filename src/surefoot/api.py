@@ -47,7 +47,7 @@ def train(
         name: the run's name; None makes one.
         root: the folder of all runs.
         progress: where to show how it goes; None shows only warnings.
-        **settings: changes, dots written as two underscores: `ppo__clip=0.1, seed=3`.
+        **settings: changes, dots written as two underscores: `ppo__clip_eps=0.1, seed=3`.
 
     Raises:
         SurefootError: a wrong name or setting, or the training failed.
@@ -107,10 +107,10 @@ def load(path: str | Path) -> Policy:
 
 
 def make(
-    task: str, copies: int = 1, engine: str = "auto", threads: int = 0, **options: Any
+    task: str, num_envs: int = 1, engine: str = "auto", threads: int = 0, **options: Any
 ) -> gymnasium.vector.VectorEnv:
     """Make copies of a task as a Gymnasium vector environment, by the fastest engine that knows it."""
-    return make_engine(engine, find_task(task, options), copies, threads)
+    return make_engine(engine, find_task(task, options), num_envs, threads)
 
 
 def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recipe:

@@ -91,7 +91,7 @@ def test_directions_are_standard_normal_and_leave_biases_alone_unless_asked():
 
 
 def test_what_is_judged_is_the_average_of_the_weights():
-    settings = ARSSettings(directions=8, average_decay=0.75)
+    settings = ARSSettings(directions=8, ema_decay=0.75)
     state, directions = start(settings)
     expected = np.zeros((OBSERVATION, ACTION))
     for returns in (RETURNS, RETURNS[::-1], 2 * RETURNS):

@@ -26,7 +26,7 @@ SHAPE = {"actor": (8,), "critic": (8, 6), "activation": "tanh", "normalise_obser
 
 
 def shape(algorithm: str, **changes: Any) -> PolicySettings:
-    mean = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    mean = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     return PolicySettings(**SHAPE | mean | changes)
 
 
@@ -109,9 +109,9 @@ class Adam:
         self.t = 0
 
     def step(self, parameters: Any, gradient: Any, rate: float, decay: float, settings: DDPGSettings) -> Any:
-        if settings.gradient_clip:
+        if settings.max_grad_norm:
             norm = math.sqrt(sum(float(np.square(g).sum()) for g in jax.tree.leaves(gradient)))
-            gradient = jax.tree.map(lambda g: g * min(1, settings.gradient_clip / norm), gradient)
+            gradient = jax.tree.map(lambda g: g * min(1, settings.max_grad_norm / norm), gradient)
         if settings.optimizer == "adam":
             gradient = jax.tree_util.tree_map_with_path(
                 lambda path, g, p: g + pull(path, decay) * p, gradient, parameters
@@ -211,7 +211,7 @@ class Paper:
         tau = settings.polyak
         follow = lambda old, new: (1 - tau) * old + tau * new  # noqa: E731
         self.target_actor = jax.tree.map(follow, self.target_actor, self.actor)
-        kept = self.settings.average_decay
+        kept = self.settings.ema_decay
         self.average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, self.average, self.actor)
         self.target_critics = jax.tree.map(follow, self.target_critics, self.critics)
         return float(loss)
@@ -228,14 +228,14 @@ CASES = [
     ("sac", 1, {}),
     ("sac", 2, {}),
     ("sac", 2, {"policy_delay": 2, "target_entropy": 0.5, "temperature": 0.3}),
-    ("td3", 2, {"gradient_clip": 0.1}),
+    ("td3", 2, {"max_grad_norm": 0.1}),
     ("ddpg", 2, DECAY),
     ("td3", 2, DECAY | {"optimizer": "adamw"}),
-    ("sac", 2, DECAY | {"gradient_clip": 0.2}),
+    ("sac", 2, DECAY | {"max_grad_norm": 0.2}),
     ("ddpg", 1, {"learning_rate_schedule": "linear", "final_learning_rate_share": 0.2}),
     ("sac", 1, {"learning_rate_schedule": "cosine", "final_learning_rate_share": 0.2}),
-    ("ddpg", 3, {"average_decay": 0.7}),
-    ("td3", 4, {"average_decay": 0.7}),
+    ("ddpg", 3, {"ema_decay": 0.7}),
+    ("td3", 4, {"ema_decay": 0.7}),
 ]
 
 
@@ -430,7 +430,7 @@ def test_the_gradient_is_clipped_for_all_critics_together() -> None:
     policy, drawn = shape("td3"), transitions(1)
 
     def gradient(limit: float) -> tuple[Any, Any]:
-        settings = TD3Settings(gradient_clip=limit, policy_delay=1)
+        settings = TD3Settings(max_grad_norm=limit, policy_delay=1)
         found, _ = run(start(policy, settings), drawn, policy, settings)
         return jax.tree.map(lambda m: m / 0.1, (found.critic_moments.mu, found.actor_moments.mu))
 
@@ -566,7 +566,7 @@ def normalised(layers: list, x, running: bool):
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm: str) -> None:
     policy = shape(algorithm, batch_norm=True)
-    changes = {"target_networks": False, "batch_norm_rate": 0.2, "adam_decay": 0.5, "policy_delay": 1}
+    changes = {"target_networks": False, "batch_norm_momentum": 0.2, "adam_b1": 0.5, "policy_delay": 1}
     settings = MODELS[algorithm](**changes, target_noise=0.0)
     state, drawn = start(policy, settings), transitions(1)
     found, metrics = run(state, drawn, policy, settings)
@@ -610,7 +610,7 @@ def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm:
 def test_weights_into_normalised_units_are_brought_to_length_one(algorithm: str) -> None:
     policy, drawn, ends = shape(algorithm, batch_norm=True), transitions(1), []
     for wished in (False, True):
-        settings = MODELS[algorithm](unit_weights=wished, policy_delay=1, actor_learning_rate=0.01)
+        settings = MODELS[algorithm](unit_norm_weights=wished, policy_delay=1, actor_learning_rate=0.01)
         ends.append(run(start(policy, settings), drawn, policy, settings)[0])
     (plain, united), actor = (end.critics["layers"] for end in ends), ends[1].actor["actor"]
     for before, after in zip(plain[:-1], united[:-1], strict=True):
@@ -668,7 +668,7 @@ def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[
     `play(random, action)` gives observations, rewards, next observations and discounts.
     """
     settings = MODELS[algorithm](**QUICK | (FIXED if algorithm == "sac" else {}))
-    mean = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    mean = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     policy = PolicySettings(**PROBE | mean)
     state = ddpg_state.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
     random = np.random.default_rng(0)
@@ -681,7 +681,7 @@ def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[
     assert np.isfinite(metrics).all()
     asked = np.float32(observations)[:, None]
     action = ddpg.act(policy, state.actor, state.normaliser, asked, None)
-    values, _ = action_values(state.critics, asked, action, policy, settings.action_enters)
+    values, _ = action_values(state.critics, asked, action, policy, settings.critic_action_layer)
     return np.asarray(values), np.asarray(action)[:, 0]
 
 

@@ -18,7 +18,7 @@ from surefoot.algorithms.rollout import pack_row
 from surefoot.policies.networks import PolicySettings, scheduled_log_std, state_value
 
 LINEAR = PolicySettings(actor=(), critic=(), normalise_observations=False)
-PLAIN = {"normalise_advantages": "none", "scale_rewards": False, "gradient_clip": 0.0}
+PLAIN = {"normalise_advantages": "none", "normalise_returns": False, "max_grad_norm": 0.0}
 
 
 # One observation value and one action value, linear heads: the mean is 0, the deviation 1, the value the observation.
@@ -64,14 +64,14 @@ def hand_loss(batch: Batch, policy: PolicySettings = LINEAR, **settings) -> dict
     ],
 )
 def test_the_clipped_surrogate(ratio: float, advantage: float, wanted: float) -> None:
-    found = hand_loss(hand_batch([ratio], [advantage]), clip=0.2, value_weight=0.0)
+    found = hand_loss(hand_batch([ratio], [advantage]), clip_eps=0.2, value_coef=0.0)
     assert found["loss/policy"] == pytest.approx(wanted, rel=1e-5)
     assert found["total"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_where_the_surrogate_is_flat_nothing_is_learnt() -> None:
     def slope(ratio, advantage):
-        settings = PPOSettings(**PLAIN, clip=0.2, value_weight=0.0)
+        settings = PPOSettings(**PLAIN, clip_eps=0.2, value_coef=0.0)
         loss = functools.partial(ppo.loss, batch=hand_batch([ratio], [advantage]), policy=LINEAR, settings=settings)
         return jax.grad(lambda p: loss(p)[0])(hand_parameters())["actor"][0]["bias"][0]
 
@@ -95,13 +95,13 @@ def test_where_the_surrogate_is_flat_nothing_is_learnt() -> None:
 )
 def test_the_value_loss(settings: dict, wanted: float) -> None:
     batch = hand_batch([1.0, 1.0], 0.0, value=[1.0, 5.0], old_value=[0.0, 0.0], target=[1.5, 2.0])
-    found = hand_loss(batch, value_weight=0.7, **settings)
+    found = hand_loss(batch, value_coef=0.7, **settings)
     assert found["loss/value"] == pytest.approx(wanted, rel=1e-5)
     assert found["total"] == pytest.approx(0.7 * wanted, rel=1e-5)
 
 
 def test_entropy_is_that_of_the_gaussian_and_is_rewarded() -> None:
-    found = hand_loss(hand_batch([1.0], 0.0), entropy_weight=0.3, value_weight=0.0)
+    found = hand_loss(hand_batch([1.0], 0.0), entropy_coef=0.3, value_coef=0.0)
     assert found["policy/entropy"] == pytest.approx(scipy.stats.norm.entropy(), rel=1e-5)
     assert found["total"] == pytest.approx(-0.3 * scipy.stats.norm.entropy(), rel=1e-5)
     policy = PolicySettings(actor=(), critic=())
@@ -115,7 +115,7 @@ def test_entropy_is_that_of_the_gaussian_and_is_rewarded() -> None:
 
 def test_divergence_and_clip_fraction() -> None:
     ratio = np.array([1.0, 1.1, 0.7, 1.5])
-    found = hand_loss(hand_batch(ratio, 1.0), clip=0.2)
+    found = hand_loss(hand_batch(ratio, 1.0), clip_eps=0.2)
     assert found["policy/kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)), rel=1e-4)
     assert found["policy/clip_fraction"] == pytest.approx(0.5)
 
@@ -143,10 +143,10 @@ def gradient_of(policy: PolicySettings, settings: PPOSettings):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
-@pytest.mark.parametrize("std, advantages", [("learned", "minibatch"), ("network", "none")])
+@pytest.mark.parametrize("std, advantages", [("parameter", "minibatch"), ("state_dependent", "none")])
 def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
     policy = PolicySettings(actor=(4,), critic=(4,), std=std)
-    settings = PPOSettings(normalise_advantages=advantages, entropy_weight=0.1, value_clip=0.2)
+    settings = PPOSettings(normalise_advantages=advantages, entropy_coef=0.1, value_clip=0.2)
     parameters = ppo.init(jax.random.PRNGKey(0), 2, 3, 1, policy, settings).parameters
     random = np.random.default_rng(2)
 
@@ -173,10 +173,10 @@ def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
 # between tests, because an update takes seconds to compile for each.
 
 POLICY = PolicySettings(actor=(8,), critic=(8,))
-NETWORK = PolicySettings(actor=(8,), critic=(8,), std="network")
+NETWORK = PolicySettings(actor=(8,), critic=(8,), std="state_dependent")
 # 48 transitions: four whole minibatches and one of 8 and 2 of padding.
 SMALL = PPOSettings(minibatch_size=10, epochs=3)
-ENTROPY = PPOSettings(minibatch_size=10, epochs=3, entropy_weight=0.01, normalise_advantages="batch")
+ENTROPY = PPOSettings(minibatch_size=10, epochs=3, entropy_coef=0.01, normalise_advantages="batch")
 WHOLE = PPOSettings(**PLAIN, minibatch_size=48, epochs=1)
 STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
 
@@ -217,7 +217,9 @@ def differ(one, other) -> bool:
     return any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
 
 
-@pytest.mark.parametrize("policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["learned", "network"])
+@pytest.mark.parametrize(
+    "policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["parameter", "state_dependent"]
+)
 def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPOSettings) -> None:
     states = []
     for _ in range(2):
@@ -231,7 +233,9 @@ def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPO
     assert differ(other.parameters, update(rollout_rows(0), settings, policy)[0].parameters)
 
 
-@pytest.mark.parametrize("policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["learned", "network"])
+@pytest.mark.parametrize(
+    "policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["parameter", "state_dependent"]
+)
 def test_what_is_done_in_a_reset_step_never_counts(policy: PolicySettings, settings: PPOSettings) -> None:
     rows = rollout_rows()
     changed = rows.copy()
@@ -289,7 +293,7 @@ def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
     advantage, carry = np.zeros((STEPS, COPIES)), 0.0
     for t in reversed(range(STEPS)):
         error = reward[t + 1] + settings.discount * value[t + 1] - value[t]
-        carry = error + settings.discount * settings.trace_decay * carry
+        carry = error + settings.discount * settings.gae_lambda * carry
         advantage[t] = carry
     std = np.exp(state.parameters["log_std"])
     log_old = scipy.stats.norm.logpdf(action, mean[:-1], std).sum(-1)
@@ -301,7 +305,7 @@ def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
 
 @pytest.mark.parametrize("limit", [0.05, 0.0], ids=["clipped", "free"])
 def test_the_first_step_is_adams_on_the_clipped_gradient(limit: float) -> None:
-    settings = WHOLE.model_copy(update={"gradient_clip": limit})
+    settings = WHOLE.model_copy(update={"max_grad_norm": limit})
     rows = rollout_rows(ends=False)
     before = new_state(settings)
     batch = batch_of(rows, before, settings)
@@ -337,7 +341,7 @@ def test_what_advantages_are_standardised_over() -> None:
 
 
 def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any() -> None:
-    settings = PPOSettings(**PLAIN | {"gradient_clip": 0.5}, discount=0.0, learning_rate=1e-2, epochs=20)
+    settings = PPOSettings(**PLAIN | {"max_grad_norm": 0.5}, discount=0.0, learning_rate=1e-2, epochs=20)
     rows = rollout_rows(ends=False)
     rows[1:, :, -3] = rows[:-1, :, 0]  # the reward is what was observed
     state, first = update(rows, settings)
@@ -383,14 +387,14 @@ def test_observations_of_a_rollout_are_counted_once() -> None:
 
 def test_an_update_is_left_once_the_policy_has_moved_too_far() -> None:
     bold = {"minibatch_size": 12, "epochs": 20, "learning_rate": 0.05}
-    free, stopped = (update(rollout_rows(), PPOSettings(**bold, stop_kl=limit))[1] for limit in (0.0, 0.02))
+    free, stopped = (update(rollout_rows(), PPOSettings(**bold, max_kl=limit))[1] for limit in (0.0, 0.02))
     assert free["updates"] == 80
     assert 1 < stopped["updates"] < 80
     assert 0 < stopped["policy/kl"] < free["policy/kl"]
 
 
 def test_a_stop_holds_for_all_epochs_that_would_have_come() -> None:
-    settings = PPOSettings(minibatch_size=48, learning_rate=0.5, stop_kl=1e-3, epochs=50)
+    settings = PPOSettings(minibatch_size=48, learning_rate=0.5, max_kl=1e-3, epochs=50)
     state, metrics = update(rollout_rows(), settings)
     assert metrics["updates"] == 2  # the first step finds no divergence yet, the second does
     assert int(optax.tree.get(state.optimizer, "count")) == 2
@@ -420,7 +424,7 @@ def test_a_scheduled_rate_is_the_one_in_use() -> None:
 
 def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
     policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule="cosine", final_std=0.2)
-    settings = PPOSettings(epochs=2, entropy_weight=0.1)
+    settings = PPOSettings(epochs=2, entropy_coef=0.1)
     state = new_state(settings, policy)
     used = 1.0
     for progress in (0.25, 0.5, 1.0):
@@ -433,7 +437,7 @@ def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
 
 def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
     policy = PolicySettings(actor=(8,), critic=(8,), minimum_std=0.5)
-    settings = PPOSettings(**PLAIN, learning_rate=0.05, entropy_weight=0.0, epochs=10, minibatch_size=48)
+    settings = PPOSettings(**PLAIN, learning_rate=0.05, entropy_coef=0.0, epochs=10, minibatch_size=48)
     state = new_state(settings, policy)
     rows = rollout_rows(ends=False)
     # Small actions are good and large ones bad.
@@ -444,14 +448,14 @@ def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
 
 
 def test_an_entropy_bonus_widens_the_policy() -> None:
-    settings = PPOSettings(entropy_weight=1.0, learning_rate=0.01, epochs=10, minibatch_size=48)
+    settings = PPOSettings(entropy_coef=1.0, learning_rate=0.01, epochs=10, minibatch_size=48)
     state, _ = update(rollout_rows(reward_scale=0.0), settings)
     # Ten of Adam's steps in one direction.
     np.testing.assert_allclose(state.parameters["log_std"], 0.1, rtol=0.1)
 
 
 def test_the_averaged_policy_follows_the_newest_one() -> None:
-    settings = WHOLE.model_copy(update={"average_decay": 0.75, "learning_rate": 0.1})
+    settings = WHOLE.model_copy(update={"ema_decay": 0.75, "learning_rate": 0.1})
     state = new_state(settings)
     wanted = jax.tree.map(np.array, state.parameters)
     for seed in range(3):
@@ -480,8 +484,8 @@ def test_exploration_is_the_gaussian_of_the_policy() -> None:
         {"minibatch_size": 1},
         {"discount": 1.01},
         {"discount": -0.1},
-        {"trace_decay": 2},
-        {"clip": 0},
+        {"gae_lambda": 2},
+        {"clip_eps": 0},
         {"value_clip": -1},
         {"value_loss": "cubed"},
         {"learning_rate": 0},
@@ -489,7 +493,7 @@ def test_exploration_is_the_gaussian_of_the_policy() -> None:
         {"learning_rate": float("inf")},
         {"learning_rate_schedule": "step"},
         {"normalise_advantages": True},
-        {"gradient_clip": -0.5},
+        {"max_grad_norm": -0.5},
         {"desired_kl": 0},
         {"horizon": 2.5},
         {"gamma": 0.99},
@@ -503,5 +507,5 @@ def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
 def test_settings_cannot_change_and_can_be_compared() -> None:
     with pytest.raises(pydantic.ValidationError):
         PPOSettings().clip = 0.3  # pyrefly: ignore
-    assert PPOSettings() == PPOSettings(clip=0.2) != PPOSettings(clip=0.3)
-    assert hash(PPOSettings()) == hash(PPOSettings(clip=0.2))
+    assert PPOSettings() == PPOSettings(clip_eps=0.2) != PPOSettings(clip_eps=0.3)
+    assert hash(PPOSettings()) == hash(PPOSettings(clip_eps=0.2))

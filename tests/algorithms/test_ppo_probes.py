@@ -21,7 +21,7 @@ LOW, HIGH = -1.0, 3.0  # not centred on 0, so that a lost shift or scale shows i
 RECIPE = Recipe.model_validate(
     {
         "task": "probe",
-        "engine": {"copies": COPIES},
+        "engine": {"num_envs": COPIES},
         "policy": {"actor": [16], "critic": [16], "initial_std": 0.5},
         "ppo": {
             "horizon": 32,
@@ -31,7 +31,7 @@ RECIPE = Recipe.model_validate(
             "learning_rate": 1e-2,
             "learning_rate_schedule": "linear",
             "final_learning_rate": 1e-4,
-            "scale_rewards": False,
+            "normalise_returns": False,
         },
     }
 )

@@ -26,12 +26,12 @@ MIRROR = Mirror(
 )
 LINEAR = PolicySettings(actor=(), critic=(), normalise_observations=False)
 NORMALISED = PolicySettings(actor=(8,), critic=(8,))
-NETWORK = PolicySettings(trunk=(8,), actor=(8,), critic=(8,), std="network")
+NETWORK = PolicySettings(trunk=(8,), actor=(8,), critic=(8,), std="state_dependent")
 
 
 def whole(symmetry: str, **changes) -> PPOSettings:
     """Settings whose minibatch is all of a rollout."""
-    given = {"scale_rewards": False, "minibatch_size": STEPS * COPIES, "epochs": 3, "entropy_weight": 0.01}
+    given = {"normalise_returns": False, "minibatch_size": STEPS * COPIES, "epochs": 3, "entropy_coef": 0.01}
     return PPOSettings(**given | {"symmetry": symmetry} | changes)
 
 
@@ -122,7 +122,7 @@ def both_sides(batch: Batch, parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def test_the_loss_of_a_batch_and_its_image() -> None:
-    settings = PPOSettings(symmetry="data", normalise_advantages="none", entropy_weight=0.1, value_clip=0.3)
+    settings = PPOSettings(symmetry="augment", normalise_advantages="none", entropy_coef=0.1, value_clip=0.3)
     batch, parameters = hand_batch(), skew_parameters()
     total, found = ppo.loss(parameters, batch, LINEAR, settings, MIRROR)
     sides, ratio = both_sides(batch, parameters), np.exp(both_sides(batch, parameters)["log_ratio"])
@@ -148,16 +148,16 @@ def test_the_loss_of_a_batch_and_its_image() -> None:
     assert float(total) == pytest.approx(-gain.mean() + 0.5 * error.mean() - 0.1 * entropy, rel=1e-4)
 
 
-@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
+@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["parameter", "state_dependent"])
 def test_the_mirror_loss_is_added_to_that_of_the_batch_alone(policy: PolicySettings) -> None:
     batch = hand_batch()
     parameters = ppo.init(jax.random.PRNGKey(3), OBSERVATION, ACTION, COPIES, policy, PPOSettings()).parameters
     # Untrained actors hardly answer.
     parameters["actor"][-1]["weight"] *= 100
     plain_total, plain = ppo.loss(
-        parameters, batch._replace(observation=batch.observation[:, 0]), policy, PPOSettings(entropy_weight=0.1)
+        parameters, batch._replace(observation=batch.observation[:, 0]), policy, PPOSettings(entropy_coef=0.1)
     )
-    settings = PPOSettings(symmetry="loss", symmetry_weight=0.7, entropy_weight=0.1)
+    settings = PPOSettings(symmetry="loss", symmetry_weight=0.7, entropy_coef=0.1)
     total, found = ppo.loss(parameters, batch, policy, settings, MIRROR)
     assert float(found["loss/symmetry"]) > 0.1
     assert float(total) == pytest.approx(float(plain_total) + 0.7 * float(found["loss/symmetry"]), rel=1e-4)
@@ -174,16 +174,16 @@ def test_the_mirror_loss_by_hand() -> None:
     parameters = symmetric_parameters() | {
         "actor": [{"weight": jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]), "bias": jnp.zeros(2)}]
     }
-    for symmetry in ("loss", "data"):
+    for symmetry in ("loss", "augment"):
         _, found = ppo.loss(parameters, batch, LINEAR, PPOSettings(symmetry=symmetry), MIRROR)
         assert float(found["loss/symmetry"]) == pytest.approx((8**2 + 5**2) / 2, rel=1e-6)
         _, found = ppo.loss(symmetric_parameters(), batch, LINEAR, PPOSettings(symmetry=symmetry), MIRROR)
         assert float(found["loss/symmetry"]) == pytest.approx(0, abs=1e-10)
 
 
-@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant"])
+@pytest.mark.parametrize("symmetry", ["augment", "loss", "averaged"])
 def test_rows_of_weight_0_count_for_nothing(symmetry: str) -> None:
-    settings = PPOSettings(symmetry=symmetry, entropy_weight=0.1)
+    settings = PPOSettings(symmetry=symmetry, entropy_coef=0.1)
     parameters = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, COPIES, NETWORK, settings).parameters
     slope = jax.jit(jax.grad(lambda p, batch: ppo.loss(p, batch, NETWORK, settings, MIRROR)[0]))
     padded = hand_batch(count=6, empty=3)
@@ -198,7 +198,7 @@ def test_rows_of_weight_0_count_for_nothing(symmetry: str) -> None:
 def test_learning_from_images_is_learning_from_twice_as_many_copies() -> None:
     # Only where the old policy was its own image do the images have the probabilities that it would have given them.
     rows = rollout_rows()
-    mirrored, metrics = update(rows, whole("data"), LINEAR, symmetric_parameters())
+    mirrored, metrics = update(rows, whole("augment"), LINEAR, symmetric_parameters())
     twice = whole("none", minibatch_size=2 * STEPS * COPIES)
     doubled, wanted = update(np.concatenate([rows, image_of(rows)], axis=1), twice, LINEAR, symmetric_parameters())
     assert metrics.pop("loss/symmetry") == pytest.approx(0, abs=1e-8)
@@ -214,7 +214,7 @@ def test_learning_from_images_is_learning_from_twice_as_many_copies() -> None:
 def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new() -> None:
     rows = rollout_rows()[:, :2]
     rows = np.concatenate([rows, image_of(rows)], axis=1)
-    settings = [whole(symmetry) for symmetry in ("none", "data")]
+    settings = [whole(symmetry) for symmetry in ("none", "augment")]
     (plain, _), (mirrored, _) = (update(rows, one, LINEAR, symmetric_parameters()) for one in settings)
     assert_near(mirrored.parameters, plain.parameters)
     assert largest_difference(mirrored.parameters, symmetric_parameters()) > 1e-4
@@ -225,10 +225,10 @@ def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new(
 
 def test_tied_networks_learn_from_a_rollout_what_they_would_with_its_images() -> None:
     rows = rollout_rows()
-    (own, _), (both, _) = (update(rows, whole(one), LINEAR, symmetric_parameters()) for one in ("tied", "data"))
+    (own, _), (both, _) = (update(rows, whole(one), LINEAR, symmetric_parameters()) for one in ("tied", "augment"))
     assert_near(own.parameters, both.parameters)
     assert largest_difference(own.parameters, symmetric_parameters()) > 1e-4
-    own, _ = update(rows, whole("tied", epochs=5, gradient_clip=0.1), NORMALISED)
+    own, _ = update(rows, whole("tied", epochs=5, max_grad_norm=0.1), NORMALISED)
     again = tied(own.parameters, MIRROR, NORMALISED)
     assert largest_difference(own.parameters, again) == 0
     x = jnp.asarray(rows[0, :, :OBSERVATION])
@@ -239,8 +239,8 @@ def test_tied_networks_learn_from_a_rollout_what_they_would_with_its_images() ->
     assert_near(answers[1], MIRROR.action(answers[0]))
 
 
-@pytest.mark.parametrize("symmetry", ["equivariant", "tied"])
-@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["learned", "network"])
+@pytest.mark.parametrize("symmetry", ["averaged", "tied"])
+@pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["parameter", "state_dependent"])
 def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(
     policy: PolicySettings, symmetry: str
 ) -> None:
@@ -254,7 +254,7 @@ def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(
     # And they stay so: the statistics are those of one side, or of both, and the answers are symmetric.
     observation = jnp.asarray(rollout_rows(1)[0, :, :OBSERVATION])
     noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
-    built_in = MIRROR if symmetry == "equivariant" else None
+    built_in = MIRROR if symmetry == "averaged" else None
     sample = ppo.explore(policy, own.parameters, own.normaliser, observation, noise, built_in)
     image = MIRROR.observation(observation), MIRROR.action(noise)
     assert_near(ppo.explore(policy, own.parameters, own.normaliser, *image, built_in), MIRROR.action(sample))
@@ -265,7 +265,7 @@ def test_a_mirror_loss_makes_a_policy_symmetric() -> None:
     rows = rollout_rows()
     rows[..., -3] = 0
     parameters = skew_parameters() | {"critic": [{"weight": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}]}
-    settings = whole("loss", symmetry_weight=1.0, learning_rate=0.02, epochs=200, entropy_weight=0.0)
+    settings = whole("loss", symmetry_weight=1.0, learning_rate=0.02, epochs=200, entropy_coef=0.0)
     found = update(rows, settings, LINEAR, parameters)[0].parameters
     assert_near(
         (found["critic"], found["log_std"]),
@@ -283,13 +283,13 @@ def test_a_mirror_loss_makes_a_policy_symmetric() -> None:
 def test_where_images_are_looked_at_the_asymmetry_is_told_and_elsewhere_not() -> None:
     for symmetry, more in {
         "none": (),
-        "equivariant": (),
-        "data": ("loss/symmetry",),
+        "averaged": (),
+        "augment": ("loss/symmetry",),
         "loss": ("loss/symmetry",),
     }.items():
         assert metric_names(PPOSettings(symmetry=symmetry)) == (*METRICS, *more)
     # Also with minibatches that are not full and an update that is left.
-    settings = whole("data", minibatch_size=10, epochs=50, learning_rate=0.05, stop_kl=0.05)
+    settings = whole("augment", minibatch_size=10, epochs=50, learning_rate=0.05, max_kl=0.05)
     _, metrics = update(rollout_rows(), settings, NORMALISED)
     assert 1 < metrics["updates"] < 250
     assert metrics["loss/symmetry"] > 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from surefoot.algorithms.rollout import advantages, discounted_sums, pack_row, unpack_rows
 
 
-def slow_advantages(reward, value, terminated, finished, discount, trace_decay) -> np.ndarray:
+def slow_advantages(reward, value, terminated, finished, discount, gae_lambda) -> np.ndarray:
     """Sum the discounted errors forwards from every row, up to the end of its episode: equation 16, term by term."""
     steps, copies = reward.shape[0] - 1, reward.shape[1]
     result = np.zeros((steps, copies))
@@ -18,7 +18,7 @@ def slow_advantages(reward, value, terminated, finished, discount, trace_decay) 
             for t in range(start, steps):
                 coming = 0.0 if terminated[t + 1, copy] else value[t + 1, copy]
                 error = reward[t + 1, copy] + discount * coming - value[t, copy]
-                result[start, copy] += (discount * trace_decay) ** (t - start) * error
+                result[start, copy] += (discount * gae_lambda) ** (t - start) * error
                 if finished[t + 1, copy]:
                     break
     return result
@@ -36,10 +36,10 @@ def random_rows(seed: int, steps: int, copies: int, end_share: float = 0.2):
     return reward, value, terminated, truncated
 
 
-def compute(reward, value, terminated, finished, discount, trace_decay) -> np.ndarray:
+def compute(reward, value, terminated, finished, discount, gae_lambda) -> np.ndarray:
     rows = (jnp.asarray(x, jnp.float32) for x in (reward, value))
     ends = (jnp.asarray(x) for x in (terminated, finished))
-    return np.asarray(advantages(*rows, *ends, discount, trace_decay))
+    return np.asarray(advantages(*rows, *ends, discount, gae_lambda))
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,13 +47,13 @@ def compute(reward, value, terminated, finished, discount, trace_decay) -> np.nd
     seed=st.integers(0, 2**32 - 1),
     steps=st.sampled_from([1, 2, 7, 33]),
     discount=st.floats(0, 1),
-    trace_decay=st.floats(0, 1),
+    gae_lambda=st.floats(0, 1),
 )
-def test_advantages_equal_a_slow_loop(seed: int, steps: int, discount: float, trace_decay: float) -> None:
+def test_advantages_equal_a_slow_loop(seed: int, steps: int, discount: float, gae_lambda: float) -> None:
     reward, value, terminated, truncated = random_rows(seed, steps, copies=3)
     finished = terminated | truncated
-    found = compute(reward, value, terminated, finished, discount, trace_decay)
-    wanted = slow_advantages(reward, value, terminated, finished, discount, trace_decay)
+    found = compute(reward, value, terminated, finished, discount, gae_lambda)
+    wanted = slow_advantages(reward, value, terminated, finished, discount, gae_lambda)
     real = ~finished[:-1]
     np.testing.assert_allclose(found[real], wanted[real], rtol=1e-4, atol=1e-4)
 

@@ -36,7 +36,7 @@ SHAPES: list[dict[str, Any]] = [
     {"trunk": (10,)},
     {"layer_norm": True, "activation": "relu"},
     {"batch_norm": True},
-    {"std": "network"},
+    {"std": "state_dependent"},
     {"actor": (), "critic": ()},
 ]
 MODELS: dict[str, type[DDPGSettings]] = {"ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}
@@ -82,7 +82,7 @@ def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
 
 
 def test_tying_keeps_what_is_tied_to_the_bit_and_weights_as_large() -> None:
-    policy = shape(actor=(200, 100), critic=(100, 100), std="network")
+    policy = shape(actor=(200, 100), critic=(100, 100), std="state_dependent")
     plain = init_actor_critic(jax.random.PRNGKey(0), 6, 2, policy)
     once = tied(plain, MIRROR, policy, START_SCALE)
     twice = tied(once, MIRROR, policy)
@@ -106,9 +106,9 @@ def transitions(batches: int, size: int = 12) -> Transitions:
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
 def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(algorithm: str) -> None:
-    form = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    form = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     policy = shape(**form, layer_norm=True, minimum_std=1e-6)
-    common: dict[str, Any] = {"policy_delay": 1, "target_noise": 0.0, "gradient_clip": 0.5}
+    common: dict[str, Any] = {"policy_delay": 1, "target_noise": 0.0, "max_grad_norm": 0.5}
     if algorithm == "sac":  # images would have other noise than what they are of, and another entropy
         common["temperature"] = 1e-9
     ends = []
@@ -129,13 +129,13 @@ def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(alg
 
 @pytest.mark.parametrize("algorithm", ["ddpg", "sac"])
 def test_learning_keeps_the_ties_to_the_bit(algorithm: str) -> None:
-    form = {"mean": "squashed", "std": "network"} if algorithm == "sac" else {"mean": "tanh"}
+    form = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     policy = shape(**form, batch_norm=True)
     settings = MODELS[algorithm](
         policy_delay=2,
         tied=True,
         target_networks=False,
-        unit_weights=True,
+        unit_norm_weights=True,
         critic_weight_decay=0.01,
         actor_learning_rate=0.01,
     )

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from surefoot.bodies.loader import Loaded, load_body
+from surefoot.bodies.loader import LoadedBody, load_body
 from surefoot.bodies.symmetry import is_swap, mirror_feet, mirror_joints, standing
 from surefoot.errors import InputError
 
@@ -17,7 +17,7 @@ walkers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(walkers)
 
 
-def load(folder: Path, text: str, ending: str = ".xml", stated: str | None = None) -> Loaded:
+def load(folder: Path, text: str, ending: str = ".xml", stated: str | None = None) -> LoadedBody:
     model = folder / f"model{ending}"
     model.write_text(text)
     if stated is None:

@@ -11,8 +11,8 @@ from surefoot.evaluation.episodes import (
     EVALUATION_SEEDS,
     SELECTION_SEEDS,
     TRAINING_SEED_BOUND,
+    EpisodeRunner,
     Episodes,
-    Evaluator,
     run_episodes,
 )
 from surefoot.policies.networks import PolicySettings
@@ -124,7 +124,7 @@ def test_a_fall_at_some_and_a_time_limit_at_others() -> None:
 def test_every_copy_runs_the_same_number_of_episodes() -> None:
     info = find_task("Hopper-v5", SHAKEN)
     policy = untrained(info)
-    evaluator = Evaluator("batch", info, 3, policy.settings, threads=1)
+    evaluator = EpisodeRunner("batch", info, 3, policy.settings, threads=1)
     wanted = plain_episodes(info, policy, copies=3, each=3, seed=SEED)
     nine = evaluator.run(policy.parameters, policy.normaliser, 9, SEED)
     assert nine is not None
@@ -142,7 +142,7 @@ def test_every_copy_runs_the_same_number_of_episodes() -> None:
 def test_an_evaluation_can_be_called_off() -> None:
     info = find_task("half-cheetah", {"max_episode_steps": 50})
     policy = untrained(info)
-    evaluator = Evaluator("batch", info, 2, policy.settings)
+    evaluator = EpisodeRunner("batch", info, 2, policy.settings)
     asked = iter([False] * 10 + [True])
     assert evaluator.run(policy.parameters, policy.normaliser, 2, SEED, lambda: next(asked)) is None
     assert next(asked, None) is None, "it must stop when it is told to, and not before"

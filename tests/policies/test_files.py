@@ -74,8 +74,8 @@ def refused(path: Path) -> str:
 SHAPES = [
     {},
     {"trunk": (6,), "actor": (), "critic": ()},
-    {"layer_norm": True, "activation": "elu", "mean": "tanh"},
-    {"std": "network", "normalise_observations": False},
+    {"layer_norm": True, "activation": "elu", "squash": "tanh"},
+    {"std": "state_dependent", "normalise_observations": False},
     {"std": "scheduled", "activation": "silu"},
 ]
 

@@ -63,7 +63,7 @@ def test_a_trunk_comes_before_both() -> None:
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
 def test_outputs_have_the_shapes_promised(leading: tuple[int, ...]) -> None:
-    for std, std_shape in (("learned", (2,)), ("scheduled", (2,)), ("network", (*leading, 2))):
+    for std, std_shape in (("parameter", (2,)), ("scheduled", (2,)), ("state_dependent", (*leading, 2))):
         settings = PolicySettings(std=std)
         parameters = init_actor_critic(KEY, 5, 2, settings)
         feature = features(parameters, jnp.ones((*leading, 5)), settings)
@@ -151,7 +151,7 @@ def test_a_head_without_hidden_layers_is_linear() -> None:
 
 
 def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
-    linear, squashed = PolicySettings(mean="linear"), PolicySettings(mean="tanh")
+    linear, squashed = PolicySettings(squash="clip"), PolicySettings(squash="tanh")
     parameters = randomised(init_actor_critic(KEY, 5, 2, linear))
     x = jnp.asarray(np.random.default_rng(4).normal(size=(20, 5)), jnp.float32)
     mean, _ = action_distribution(parameters, x, linear)
@@ -159,7 +159,7 @@ def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
     np.testing.assert_allclose(action_distribution(parameters, x, squashed)[0], np.tanh(mean), rtol=1e-5)
 
 
-@pytest.mark.parametrize("std", ["learned", "scheduled", "network"])
+@pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
     settings = PolicySettings(std=std, initial_std=0.4)
     parameters = init_actor_critic(KEY, 5, 2, settings)
@@ -167,7 +167,7 @@ def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
     np.testing.assert_allclose(np.exp(log_std), 0.4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("std", ["learned", "scheduled", "network"])
+@pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 def test_the_standard_deviation_has_a_floor(std: str) -> None:
     settings = PolicySettings(std=std, minimum_std=0.2)
     parameters = init_actor_critic(KEY, 5, 2, settings) | {"log_std": jnp.array([-10.0, 0.5])}
@@ -176,16 +176,16 @@ def test_the_standard_deviation_has_a_floor(std: str) -> None:
 
 
 def test_only_a_learnt_standard_deviation_has_a_gradient() -> None:
-    for std, moves in (("learned", True), ("scheduled", False), ("network", True)):
+    for std, moves in (("parameter", True), ("scheduled", False), ("state_dependent", True)):
         settings = PolicySettings(std=std)
         parameters = init_actor_critic(KEY, 5, 2, settings)
         slope = jax.grad(lambda p, s=settings: action_distribution(p, jnp.ones((1, 5)), s)[1].sum())(parameters)
         assert bool((slope["log_std"] != 0).all()) == moves, std
-        assert bool((slope["actor"][-1]["weight"] != 0).any()) == (std == "network"), std
+        assert bool((slope["actor"][-1]["weight"] != 0).any()) == (std == "state_dependent"), std
 
 
 def test_a_networks_standard_deviation_depends_on_the_observation() -> None:
-    settings = PolicySettings(std="network", actor=(8,))
+    settings = PolicySettings(std="state_dependent", actor=(8,))
     parameters = randomised(init_actor_critic(KEY, 5, 2, settings))
     assert shapes(parameters["actor"]) == [(5, 8), (8, 4)]
     x = jnp.asarray(np.random.default_rng(3).normal(size=(2, 5)), jnp.float32)
@@ -228,7 +228,7 @@ def test_a_schedule_to_zero_ends_at_the_floor(schedule: str) -> None:
         {"minimum_std": 0},
         {"observation_clip": 0},
         {"std": "none"},
-        {"mean": "sigmoid"},
+        {"squash": "sigmoid"},
         {"actor": "64"},
         {"actor": (64, 0)},
         {"critic": (-1,)},

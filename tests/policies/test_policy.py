@@ -43,10 +43,10 @@ def test_one_observation_and_many_have_the_forms_promised() -> None:
     assert policy.action_size == 3
 
 
-@pytest.mark.parametrize("std", ["learned", "network"])
-@pytest.mark.parametrize("mean", ["linear", "tanh"])
-def test_a_single_answer_equals_the_same_row_of_a_batch(std: str, mean: str) -> None:
-    policy = make_policy(std=std, mean=mean)
+@pytest.mark.parametrize("std", ["parameter", "state_dependent"])
+@pytest.mark.parametrize("squash", ["clip", "tanh"])
+def test_a_single_answer_equals_the_same_row_of_a_batch(std: str, squash: str) -> None:
+    policy = make_policy(std=std, squash=squash)
     many = policy.predict(observations(20))[0]
     for row, observation in enumerate(observations(20)):
         np.testing.assert_allclose(policy.predict(observation)[0], many[row], rtol=1e-5, atol=1e-5)
@@ -89,11 +89,11 @@ def test_actions_are_within_the_bounds(deterministic: bool) -> None:
     assert (action == LOW).any() and (action == HIGH).any()
 
 
-@pytest.mark.parametrize("mean", ["linear", "tanh"])
-@pytest.mark.parametrize("std", ["learned", "scheduled", "network"])
+@pytest.mark.parametrize("squash", ["clip", "tanh"])
+@pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 @pytest.mark.parametrize("normalise", [True, False])
-def test_training_and_prediction_answer_alike(mean: str, std: str, normalise: bool) -> None:
-    policy = make_policy(mean=mean, std=std, normalise_observations=normalise)
+def test_training_and_prediction_answer_alike(squash: str, std: str, normalise: bool) -> None:
+    policy = make_policy(squash=squash, std=std, normalise_observations=normalise)
     x = observations(64).astype(np.float32)
     wanted = policy.predict(x)[0]
 

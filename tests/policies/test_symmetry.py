@@ -26,12 +26,12 @@ SMALL = Mirror(
 TASKS = {
     "bipedal-walker": {},
     "ant": {},
-    "BipedalWalkerHardcore-v3": {"history": 3},
+    "BipedalWalkerHardcore-v3": {"frame_stack": 3},
 }
 SHAPES = [
     {},
     {"trunk": (8,), "activation": "elu", "layer_norm": True},
-    {"std": "network", "mean": "tanh"},
+    {"std": "state_dependent", "squash": "tanh"},
     {"std": "scheduled", "normalise_observations": False},
     {"observation_clip": 0.5},  # most values are clipped
 ]

@@ -55,9 +55,9 @@ def test_no_algorithm_means_ppo() -> None:
     "algorithm, wanted",
     [
         ("ppo", {}),
-        ("ddpg", {"mean": "tanh", "std": "learned", "initial_std": 0.1}),
-        ("td3", {"mean": "tanh", "std": "learned", "initial_std": 0.1}),
-        ("sac", {"mean": "squashed", "std": "network", "minimum_std": 1e-5}),
+        ("ddpg", {"squash": "tanh", "std": "parameter", "initial_std": 0.1}),
+        ("td3", {"squash": "tanh", "std": "parameter", "initial_std": 0.1}),
+        ("sac", {"squash": "tanh_gaussian", "std": "state_dependent", "minimum_std": 1e-5}),
     ],
 )
 def test_an_algorithm_brings_its_kind_of_policy(algorithm: str, wanted: dict[str, Any]) -> None:
@@ -85,14 +85,14 @@ def test_the_family_differs_in_its_defaults_alone() -> None:
 
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
 def test_settings_of_another_algorithm_are_named(algorithm: str) -> None:
-    message = refused(algorithm, ppo__clip=0.1)
+    message = refused(algorithm, ppo__clip_eps=0.1)
     assert "'ppo'" in message and f"'{algorithm}'" in message
     message = refused("ppo", **{f"{algorithm}__discount": 0.9})
     assert f"'{algorithm}'" in message and "'ppo'" in message
 
 
 def test_settings_of_another_algorithm_on_the_command_line(tmp_path, capsys) -> None:
-    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--algorithm", "td3", "--ppo.clip", "0.1"]
+    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--algorithm", "td3", "--ppo.clip_eps", "0.1"]
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
@@ -103,7 +103,7 @@ def test_settings_of_another_algorithm_on_the_command_line(tmp_path, capsys) -> 
 def test_the_algorithm_is_a_setting_like_others() -> None:
     recipe = make_recipe("Hopper-v5", None, {"algorithm": "td3", "td3.critics": 3})
     assert recipe.ppo is None and recipe.td3 is not None and recipe.td3.critics == 3
-    assert recipe.policy.mean == "tanh"
+    assert recipe.policy.squash == "tanh"
     with pytest.raises(InputError, match="td4") as error:
         make_recipe("Hopper-v5", None, {"algorithm": "td4"})
     assert len(str(error.value).splitlines()) == 1
@@ -113,26 +113,30 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
     "algorithm, changes, fragments",
     [
         # 3 x 1 x 1 = 3 updates a round, of which every second moves the actor
-        ("td3", {"engine__copies": 3}, ["3 updates a round", "td3.policy_delay = 2", "td3.train_every"]),
-        ("ddpg", {"engine__copies": 1, "ddpg__updates_per_step": 0.25}, ["0.25 updates a round"]),
-        ("sac", {"engine__copies": 2, "sac__updates_per_step": 0.75}, ["1.5 updates a round"]),
-        ("sac", {"policy__mean": "tanh"}, ["policy.mean = 'tanh'", "'sac'"]),
-        ("sac", {"policy__mean": "linear"}, ["policy.mean = 'linear'", "'sac'"]),
-        ("td3", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "'td3'"]),
-        ("ddpg", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "'ddpg'"]),
-        ("ppo", {"policy__mean": "squashed"}, ["policy.mean = 'squashed'", "PPO"]),
+        ("td3", {"engine__num_envs": 3}, ["3 updates a round", "td3.policy_delay = 2", "td3.train_freq"]),
+        ("ddpg", {"engine__num_envs": 1, "ddpg__utd_ratio": 0.25}, ["0.25 updates a round"]),
+        ("sac", {"engine__num_envs": 2, "sac__utd_ratio": 0.75}, ["1.5 updates a round"]),
+        ("sac", {"policy__squash": "tanh"}, ["policy.squash = 'tanh'", "'sac'"]),
+        ("sac", {"policy__squash": "clip"}, ["policy.squash = 'clip'", "'sac'"]),
+        ("td3", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'td3'"]),
+        ("ddpg", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'ddpg'"]),
+        ("ppo", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "PPO"]),
         ("ppo", {"policy__batch_norm": True}, ["policy.batch_norm", "PPO"]),
         ("ddpg", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'ddpg'"]),
         ("td3", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'td3'"]),
         ("sac", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'sac'"]),
-        ("ddpg", {"policy__critic": [], "ddpg__action_enters": "second"}, ["ddpg.action_enters = 'second'"]),
-        ("td3", {"policy__critic": [], "td3__action_enters": "branch"}, ["td3.action_enters = 'branch'"]),
-        ("ddpg", {"ddpg__replay_size": 100, "engine__copies": 64, "ddpg__n_step": 5}, ["ddpg.replay_size = 100"]),
+        (
+            "ddpg",
+            {"policy__critic": [], "ddpg__critic_action_layer": "second"},
+            ["ddpg.critic_action_layer = 'second'"],
+        ),
+        ("td3", {"policy__critic": [], "td3__critic_action_layer": "branch"}, ["td3.critic_action_layer = 'branch'"]),
+        ("ddpg", {"ddpg__buffer_size": 100, "engine__num_envs": 64, "ddpg__n_step": 5}, ["ddpg.buffer_size = 100"]),
         ("sac", {"sac__policy_delay": 0}, ["sac.policy_delay = 0"]),
         ("ppo", {"ppo__symmetry": "tied", "policy__critic": [8, 9]}, ["policy.critic = [8, 9]", "even number"]),
         ("ddpg", {"ddpg__tied": True, "policy__actor": [65]}, ["policy.actor = [65]", "even number"]),
         ("sac", {"sac__tied": True, "sac__mirror": True}, ["sac.mirror = true", "tied"]),
-        ("td3", {"td3__unit_weights": True}, ["td3.unit_weights = true", "policy.batch_norm = true"]),
+        ("td3", {"td3__unit_norm_weights": True}, ["td3.unit_norm_weights = true", "policy.batch_norm = true"]),
         ("sac", {"sac__target_networks": False}, ["sac.target_networks = false", "policy.batch_norm = true"]),
         ("td3", {"td3__temperature": 1.0}, ["td3.temperature"]),
         ("ddpg", {"ddpg__exploration.sigma": -1.0}, ["ddpg.exploration.sigma = -1.0"]),
@@ -146,11 +150,11 @@ def test_what_does_not_go_together_is_refused(algorithm: str, changes: dict, fra
 @pytest.mark.parametrize(
     "algorithm, changes",
     [
-        ("td3", {"engine__copies": 3, "td3__train_every": 2}),
-        ("td3", {"engine__copies": 3, "td3__policy_delay": 3}),
-        ("ddpg", {"engine__copies": 1, "ddpg__updates_per_step": 0.25, "ddpg__train_every": 4}),
-        ("sac", {"engine__copies": 10, "sac__updates_per_step": 0.1}),  # 0.1 x 10 is 1 but for rounding
-        ("ddpg", {"policy__batch_norm": True, "ddpg__action_enters": "branch"}),
+        ("td3", {"engine__num_envs": 3, "td3__train_freq": 2}),
+        ("td3", {"engine__num_envs": 3, "td3__policy_delay": 3}),
+        ("ddpg", {"engine__num_envs": 1, "ddpg__utd_ratio": 0.25, "ddpg__train_freq": 4}),
+        ("sac", {"engine__num_envs": 10, "sac__utd_ratio": 0.1}),  # 0.1 x 10 is 1 but for rounding
+        ("ddpg", {"policy__batch_norm": True, "ddpg__critic_action_layer": "branch"}),
         ("ddpg", {"policy__critic": []}),
     ],
 )

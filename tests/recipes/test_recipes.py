@@ -64,14 +64,14 @@ changes = st.fixed_dictionaries(
         "description": texts,
         "seed": st.integers(0, 100_000),
         "task_options": st.dictionaries(texts, st.one_of(scalars, st.lists(scalars, max_size=3)), max_size=4),
-        "engine.copies": st.integers(32, 1000),
+        "engine.num_envs": st.integers(32, 1000),
         "policy.trunk": widths,
         "policy.actor": widths,
         "policy.activation": st.sampled_from(["tanh", "relu", "elu", "silu"]),
         "policy.layer_norm": st.booleans(),
         "policy.observation_clip": st.floats(1e-300, 1e300),
         "ppo.horizon": st.integers(32, 500),
-        "ppo.clip": st.floats(5e-324, 1e308),
+        "ppo.clip_eps": st.floats(5e-324, 1e308),
         "ppo.learning_rate": st.floats(1e-12, 1.0),
         "training.stop_at_return": st.one_of(st.none(), numbers),
         "training.steps": st.integers(1, 10**12),
@@ -137,18 +137,18 @@ HOSTILE = {
     "empty": ("", "'task' is missing"),
     "no task": ("seed = 3", "'task' is missing"),
     "unknown setting": (HEAD + "sed = 3", "'seed'"),
-    "unknown setting in a table": (HEAD + "[ppo]\nclipp = 0.1", "'clip'"),
-    "unknown table": (HEAD + "[pppo]\nclip = 0.1", "'ppo'"),
+    "unknown setting in a table": (HEAD + "[ppo]\nclipp = 0.1", "'clip_eps'"),
+    "unknown table": (HEAD + "[pppo]\nclip_eps = 0.1", "'ppo'"),
     "name with a line break": (HEAD + '"a\\nb" = 3', "unknown setting"),
     "long name": (HEAD + f'"{"x" * 60_000}" = 3', "unknown setting"),
     "long value": (HEAD + f'seed = "{"x" * 60_000}"', "seed = "),
     "wrong type": (HEAD + 'seed = "three"', "seed = 'three'"),
     "table for a number": (HEAD + "[seed]\na = 1", "seed = "),
     "number for a table": (HEAD + "ppo = 3", "ppo = 3"),
-    "list for a table": (HEAD + "[[ppo]]\nclip = 0.1", "ppo = "),
+    "list for a table": (HEAD + "[[ppo]]\nclip_eps = 0.1", "ppo = "),
     "list for the whole": ("[[task]]\n", "task = "),
-    "not a number": (HEAD + "[ppo]\nclip = nan", "ppo.clip = nan"),
-    "infinite": (HEAD + "[ppo]\nclip = inf", "ppo.clip = inf"),
+    "not a number": (HEAD + "[ppo]\nclip_eps = nan", "ppo.clip_eps = nan"),
+    "infinite": (HEAD + "[ppo]\nclip_eps = inf", "ppo.clip_eps = inf"),
     "infinite option": (HEAD + "[task_options]\nx = -inf", "task_options"),
     "date": (HEAD + "seed = 1979-05-27", "seed = "),
     "huge number": (HEAD + f"seed = {10**4000}", "seed = "),
@@ -220,7 +220,7 @@ def test_random_bytes_are_never_a_recipe(tmp_path, content):
 
 
 names = st.one_of(
-    st.sampled_from(["task", "ppo", "policy", "seed", "engine", "training", "name", "clip", "actor"]), texts
+    st.sampled_from(["task", "ppo", "policy", "seed", "engine", "training", "name", "clip_eps", "actor"]), texts
 )
 hostile = st.one_of(
     scalars,
@@ -238,7 +238,7 @@ def test_random_tables_are_a_recipe_or_one_line(data):
     except InputError as error:
         assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
     else:
-        assert math.isfinite(recipe.ppo.clip) and recipe.task
+        assert math.isfinite(recipe.ppo.clip_eps) and recipe.task
 
 
 @shared_folder

@@ -115,7 +115,7 @@ def make_run(path, seed=0, **changes) -> RunFolder:
 
 
 def test_a_run_folder_is_read_and_named(tmp_path, drawn):
-    runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", **{"ppo.clip": 0.1})]
+    runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", **{"ppo.clip_eps": 0.1})]
     read(plot_curves(runs, tmp_path / "new" / "curve.png"))
     read(plot_losses(runs, tmp_path / "losses.png"))
     assert labels_of(drawn[0]) == labels_of(drawn[1]) == ["first", "second"]

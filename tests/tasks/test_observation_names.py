@@ -84,7 +84,7 @@ def test_a_walkers_values_are_what_their_names_say(task):
 
 
 def test_older_observations_carry_their_age():
-    names = columns_of("Hopper-v5", {"history": 3})
+    names = columns_of("Hopper-v5", {"frame_stack": 3})
     one = columns_of("Hopper-v5")
     assert names[22:] == one
     assert names[:22] == tuple(f"{name} ({age} before)" for age in (2, 1) for name in one)
@@ -111,7 +111,7 @@ def registered():
 def test_a_tasks_own_names_count():
     names = find_names(find_task("Named-v0"))
     assert names.observation == ("left", "right") and names.action == ("push",)
-    assert columns_of("Named-v0", {"history": 2}) == ("left (1 before)", "right (1 before)", "left", "right")
+    assert columns_of("Named-v0", {"frame_stack": 2}) == ("left (1 before)", "right (1 before)", "left", "right")
 
 
 @pytest.mark.parametrize("own", [["one", "one"], ["one"], "ab", [1, 2], 3])

@@ -65,19 +65,19 @@ def test_a_mirror_that_is_needed_is_the_one_that_is_found(task: str) -> None:
         (
             "half-cheetah",
             {},
-            "ppo.symmetry = 'data': no mirror image of task 'half-cheetah' is known, only of bipedal-walker, "
+            "ppo.symmetry = 'augment': no mirror image of task 'half-cheetah' is known, only of bipedal-walker, "
             "bipedal-walker-hardcore, ant, anymal, anymal-step, anymal-velocity, walk",
         ),
         (
             "ant",
             {"main_body": 4},
-            "ppo.symmetry = 'data': no mirror image of task 'ant' is known with these options: main_body",
+            "ppo.symmetry = 'augment': no mirror image of task 'ant' is known with these options: main_body",
         ),
     ],
 )
 def test_a_mirror_that_is_needed_and_not_known_is_one_line(task: str, options: dict, message: str) -> None:
     with pytest.raises(InputError) as error:
-        known_mirror(find_task(task, options), "ppo.symmetry = 'data'")
+        known_mirror(find_task(task, options), "ppo.symmetry = 'augment'")
     assert str(error.value) == message
 
 

@@ -15,8 +15,8 @@ from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import find_mirror
 
-REPEAT, HISTORY = 3, 4
-OPTIONS = {"action_repeat": REPEAT, "history": HISTORY}
+REPEAT, FRAME_STACK = 3, 4
+OPTIONS = {"action_repeat": REPEAT, "frame_stack": FRAME_STACK}
 
 
 class ByHand:
@@ -27,7 +27,7 @@ class ByHand:
 
     def reset(self, seed: int | None) -> np.ndarray:
         first = self.env.reset(seed=seed)[0]
-        self.seen = [first] * HISTORY
+        self.seen = [first] * FRAME_STACK
         return np.concatenate(self.seen)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
@@ -68,9 +68,9 @@ def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) 
 
 def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
     plain, info = find_task("bipedal-walker"), find_task("bipedal-walker", OPTIONS)
-    assert (info.observation_size, info.max_episode_steps) == (HISTORY * 24, 534)  # 1600 / 3, rounded up
-    assert (info.action_repeat, info.history, info.sees_otherwise) == (REPEAT, HISTORY, True)
-    assert (plain.action_repeat, plain.history, plain.sees_otherwise) == (1, 1, False)
+    assert (info.observation_size, info.max_episode_steps) == (FRAME_STACK * 24, 534)  # 1600 / 3, rounded up
+    assert (info.action_repeat, info.frame_stack, info.sees_otherwise) == (REPEAT, FRAME_STACK, True)
+    assert (plain.action_repeat, plain.frame_stack, plain.sees_otherwise) == (1, 1, False)
     assert info.env_options == {} and info.options == OPTIONS
 
 
@@ -97,7 +97,7 @@ def test_envpool_does_what_the_definition_says() -> None:
     try:
         seen = engine.begin(5)
         frame = plain.begin(5)
-        stacks = [[one] * HISTORY for one in frame[:, :24]]
+        stacks = [[one] * FRAME_STACK for one in frame[:, :24]]
         finished, ends = np.zeros(copies, bool), np.zeros(2, int)
         resting = np.zeros(copies, bool)
         for _ in range(150):
@@ -114,7 +114,7 @@ def test_envpool_does_what_the_definition_says() -> None:
                     finished[copy] = one[25:].any()
                     if finished[copy]:
                         break
-                stacks[copy] = [one[:24]] * HISTORY if begun[copy] else [*stacks[copy][1:], one[:24]]
+                stacks[copy] = [one[:24]] * FRAME_STACK if begun[copy] else [*stacks[copy][1:], one[:24]]
             np.testing.assert_allclose(seen[~resting, -3:], wanted[~resting, -3:], rtol=1e-5, atol=1e-5)
             ends += wanted[:, 25:].astype(int).sum(0)
         assert ends.all(), "falls and time limits"
@@ -124,16 +124,16 @@ def test_envpool_does_what_the_definition_says() -> None:
 
 
 def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
-    info = find_task("half-cheetah", {"history": 2})
+    info = find_task("half-cheetah", {"frame_stack": 2})
     assert choose_engine("auto", info) == ("envpool" if envpool.installed() else "processes")
-    with pytest.raises(InputError, match="engine 'batch' has no action_repeat and no history"):
+    with pytest.raises(InputError, match="engine 'batch' has no action_repeat and no frame_stack"):
         choose_engine("batch", info)
     with pytest.raises(InputError, match="use 'auto'"):
-        make_recipe("ant", None, {"wrappers.history": 2, "engine.name": "batch"})
+        make_recipe("ant", None, {"wrappers.frame_stack": 2, "engine.name": "batch"})
 
 
 def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
-    one, many = (find_mirror(find_task("bipedal-walker", options)) for options in ({}, {"history": 3}))
+    one, many = (find_mirror(find_task("bipedal-walker", options)) for options in ({}, {"frame_stack": 3}))
     observations = np.random.default_rng(0).normal(size=(7, 3, 24)).astype(np.float32)
     found = many.observation(observations.reshape(7, 72)).reshape(7, 3, 24)
     np.testing.assert_array_equal(found, one.observation(observations))
@@ -145,15 +145,15 @@ def test_a_policy_takes_its_view_along(tmp_path: Path, algorithm: str) -> None:
     small: dict[str, object] = {
         "training.steps": 512,
         "training.evaluation_episodes": 1,
-        "engine.copies": 2,
+        "engine.num_envs": 2,
         "policy.actor": [8],
     }
-    small |= {"ppo.horizon": 64, "ppo.minibatch_size": 64} if algorithm == "ppo" else {"sac.warmup_steps": 450}
-    view = {"wrappers.action_repeat": 2, "wrappers.history": 3}
+    small |= {"ppo.horizon": 64, "ppo.minibatch_size": 64} if algorithm == "ppo" else {"sac.learning_starts": 450}
+    view = {"wrappers.action_repeat": 2, "wrappers.frame_stack": 3}
     recipe = make_recipe("Pendulum-v1", None, {"algorithm": algorithm} | small | view)
     outcome = train_recipe(recipe, root=tmp_path)
     policy = load_policy(outcome.folder.policy_file)
-    assert policy.task_options == {"action_repeat": 2, "history": 3}
+    assert policy.task_options == {"action_repeat": 2, "frame_stack": 3}
     assert policy.predict(np.zeros(9))[0].shape == (1,)
     for task in (None, "Pendulum-v1"):
         found = evaluate_policy(policy, episodes=2, task=task)

@@ -15,7 +15,7 @@ from surefoot.algorithms import ppo
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
 from surefoot.errors import EngineError, NonFiniteError, RunError
-from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
+from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe, read_recipe
@@ -32,7 +32,7 @@ from surefoot.training.progress import Progress
 
 ITERATION = 64
 TINY = {
-    "engine.copies": 4,
+    "engine.num_envs": 4,
     "ppo.horizon": 16,
     "ppo.minibatch_size": 32,
     "ppo.epochs": 2,
@@ -221,7 +221,7 @@ def stub_evaluations(
         fell = None if falls is None else np.arange(episodes) < next(fallen)
         return Episodes(mean + spread, np.full(episodes, 10), np.zeros(episodes, bool), fell, 0.1)
 
-    monkeypatch.setattr(Evaluator, "run", run)
+    monkeypatch.setattr(EpisodeRunner, "run", run)
     return counts
 
 

@@ -38,7 +38,7 @@ from surefoot.training.progress import Progress
 
 ITERATION = 1000  # environment steps, of 4 copies that learn every 5 steps
 TINY = {
-    "engine.copies": 4,
+    "engine.num_envs": 4,
     "policy.actor": [32, 32],
     "policy.critic": [32, 32],
     "policy.normalise_observations": True,
@@ -48,10 +48,10 @@ TINY = {
     "training.checkpoint_every_s": 0,
 }
 TABLE = {
-    "replay_size": 2500,  # full before the end, so that the ring has gone round
-    "warmup_steps": 500,
-    "train_every": 5,
-    "updates_per_step": 0.1,
+    "buffer_size": 2500,  # full before the end, so that the ring has gone round
+    "learning_starts": 500,
+    "train_freq": 5,
+    "utd_ratio": 0.1,
     "batch_size": 16,
     "n_step": 3,
 }
@@ -157,13 +157,13 @@ def test_a_run_that_was_killed_twenty_times_ends_the_same(mode, killed_again_and
 
 
 def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path):
-    table = {"train_every": 5, "updates_per_step": 0.2, "warmup_steps": 100}
+    table = {"train_freq": 5, "utd_ratio": 0.2, "learning_starts": 100}
     recipe = make_recipe(
         "ddpg",
         "Pendulum-v1",
         table,
         engine__name="processes",
-        engine__copies=2,
+        engine__num_envs=2,
         training__steps=2 * ITERATION,
         training__evaluation_episodes=1,
     )
@@ -195,7 +195,7 @@ def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path
 @pytest.mark.parametrize("algorithm, ratio", [("ddpg", 0.05), ("td3", 0.1), ("sac", 0.1)])
 def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path):
     # An actor that hardly learns and does not explore acts near 0, which tells random actions from its own.
-    table = {"updates_per_step": ratio, "warmup_steps": 1200, "actor_learning_rate": 1e-9, "replay_size": 10_000}
+    table = {"utd_ratio": ratio, "learning_starts": 1200, "actor_learning_rate": 1e-9, "buffer_size": 10_000}
     if algorithm != "sac":
         table["exploration.sigma"] = 0.0
     outcome = train(tmp_path, make_recipe(algorithm, table=table))
@@ -216,7 +216,7 @@ def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path
 
 
 def test_returns_and_lengths_are_those_of_whole_episodes(tmp_path):
-    table = {"warmup_steps": 10**6, "replay_size": 10_000}
+    table = {"learning_starts": 10**6, "buffer_size": 10_000}
     recipe = make_recipe("td3", table=table, wrappers__reward_scale=0.1, wrappers__survival_bonus=-1.0)
     outcome = train(tmp_path, recipe)
     rows = newest(outcome.folder)["learner/replay/rows"]
@@ -290,7 +290,7 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_the_policy_saved_is_the_average_and_what_acts_is_the_newest_actor(tmp_path: Path, decay: float) -> None:
-    recipe = make_recipe("ddpg", table={"average_decay": decay}, training__steps=ITERATION)
+    recipe = make_recipe("ddpg", table={"ema_decay": decay}, training__steps=ITERATION)
     folder = train(tmp_path, recipe).folder
     arrays, policy = newest(folder), load_policy(folder.policy / "last.safetensors")
     names = ("actor/0/weight", "actor/2/bias")
@@ -315,7 +315,7 @@ def test_side_by_side_the_ratio_holds_and_a_resumed_run_ends_the_same(tmp_path):
     whole = train(tmp_path / "whole", recipe)
     # Of each round of 20 steps, what was seen in the last is learnt from: 475 of 500 steps after the warm-up, then all.
     assert logged(whole.folder, "updates") == [48, 100, 100, 100]
-    assert logged(whole.folder, "updates_per_step") == pytest.approx([0.048, 0.1, 0.1, 0.1])
+    assert logged(whole.folder, "utd_ratio") == pytest.approx([0.048, 0.1, 0.1, 0.1])
     assert [len(logged(whole.folder, "evaluation/return"))] == [2]
     outcome = train(tmp_path / "parts", recipe, interrupting(2))
     assert outcome.reason == "interrupted" and threads_of_ours() == []
@@ -331,7 +331,7 @@ def test_side_by_side_the_ratio_holds_and_a_resumed_run_ends_the_same(tmp_path):
 
 
 def test_samplers_act_with_the_weights_of_the_round_before(tmp_path):
-    table = {"warmup_steps": 0, "train_every": 5, "updates_per_step": 0.2, "exploration.sigma": 0.0}
+    table = {"learning_starts": 0, "train_freq": 5, "utd_ratio": 0.2, "exploration.sigma": 0.0}
     recipes = [make_recipe("ddpg", table=table, policy__normalise_observations=False)]
     recipes.append(validate(Recipe, replaced(recipes[0], {"training.mode": "asynchronous"}), "test"))
     info = find_task("Hopper-v5")
@@ -354,7 +354,7 @@ def test_a_cost_of_action_is_charged_when_rewards_are_drawn(monkeypatch):
     rows, charged = [], []
     for cost in (True, False):
         changes = {f"wrappers__{name}": value for name, value in wrappers.items() if cost or name == "reward_scale"}
-        recipe = make_recipe("td3", "Pendulum-v1", {"warmup_steps": 0, "train_every": 5}, **changes)
+        recipe = make_recipe("td3", "Pendulum-v1", {"learning_starts": 0, "train_freq": 5}, **changes)
         with contextlib.closing(ProcessesEngine(info, 4, 1)) as engine:
             learner = OffPolicyLearner(recipe, info, [engine])
             learner.start(0)
@@ -397,8 +397,8 @@ def test_an_idle_action_costs_nothing_wherever_it_lies_in_its_range():
 def test_a_replay_that_became_smaller_is_told_in_a_line(tmp_path):
     outcome = train(tmp_path, make_recipe("ddpg"))
     text = outcome.folder.recipe.read_text()
-    outcome.folder.recipe.write_text(text.replace("replay_size = 2500", "replay_size = 100"))
-    with pytest.raises(RunError, match="replay_size") as error:
+    outcome.folder.recipe.write_text(text.replace("buffer_size = 2500", "buffer_size = 100"))
+    with pytest.raises(RunError, match="buffer_size") as error:
         loop.resume(outcome.folder)
     assert "\n" not in str(error.value)
 
@@ -426,7 +426,7 @@ def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monke
     "algorithm, changes, message",
     [
         ("td3", {"training.samplers": 2}, "needs training.mode = 'asynchronous'"),
-        ("td3", BESIDE | {"training.samplers": 3}, "engine.copies = 4 cannot be shared among 3 samplers"),
+        ("td3", BESIDE | {"training.samplers": 3}, "engine.num_envs = 4 cannot be shared among 3 samplers"),
         ("ppo", {"training.mode": "asynchronous"}, "is not for PPO"),
     ],
 )
@@ -467,19 +467,19 @@ class Probe(Engine):
 @pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac"])
 def test_values_and_actions_of_a_known_problem_are_found(algorithm):
     table = {
-        "warmup_steps": 500,
-        "updates_per_step": 0.5,
-        "train_every": 10,
+        "learning_starts": 500,
+        "utd_ratio": 0.5,
+        "train_freq": 10,
         "batch_size": 64,
         "discount": DISCOUNT,
         "actor_learning_rate": 2e-3,
         "critic_learning_rate": 3e-3,
         "polyak": 0.02,
-        "replay_size": 20_000,
+        "buffer_size": 20_000,
         "n_step": 1,
     }
     table |= {"temperature": 0.01, "temperature_learning_rate": 0.0} if algorithm == "sac" else {}
-    recipe = make_recipe(algorithm, table=table, engine__copies=COPIES, policy__normalise_observations=False)
+    recipe = make_recipe(algorithm, table=table, engine__num_envs=COPIES, policy__normalise_observations=False)
     info = TaskInfo("probe", "probe", {}, 1, np.float32([LOW]), np.float32([HIGH]), None, None, "none")
     learner = OffPolicyLearner(recipe, info, [Probe()])
     learner.start(0)

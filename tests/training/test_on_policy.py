@@ -6,20 +6,20 @@ import pytest
 
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.engine import Signals
+from surefoot.simulation.engine import StepResult
 from surefoot.tasks.catalogue import find_task
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 
 RECIPE = Recipe.model_validate(
-    {"task": "half-cheetah", "engine": {"copies": 3}, "ppo": {"horizon": 8, "minibatch_size": 8, "epochs": 1}}
+    {"task": "half-cheetah", "engine": {"num_envs": 3}, "ppo": {"horizon": 8, "minibatch_size": 8, "epochs": 1}}
 )
 
 
 class Telling(BatchEngine):
     """Terms whose mean over real steps is known: a constant, and one that is there only where an episode begins."""
 
-    def interpret(self, frame, action) -> Signals:
+    def interpret(self, frame, action) -> StepResult:
         started = frame[:, -1]
         return super().interpret(frame, action)._replace(terms={"two": 2 + 5 * started, "beginning": started})
 
@@ -73,13 +73,13 @@ def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
 
 def test_off_policy_learners_log_it_over_all_samplers() -> None:
     info = find_task("anymal-step", {"curriculum": True, "lowest_step": 0.02, "steps": 2})
-    recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", "td3": {"train_every": 1}})
+    recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", "td3": {"train_freq": 1}})
     engines = [BatchEngine(info, 2) for _ in range(2)]
     learner = OffPolicyLearner(recipe, info, engines)
     learner.start(0)
     for engine, lowest in zip(engines, (0.02, 0.15), strict=True):
         engine.rows["step_height"][:, 0] = lowest
     logged = learner.iterate(0.5)["curriculum/lowest_step_m"]
-    assert engines[0].difficulty() != engines[1].difficulty()
+    assert engines[0].curriculum_metrics() != engines[1].curriculum_metrics()
     assert logged == pytest.approx(np.mean([engine.rows["step_height"][:, 0] for engine in engines]))
     learner.close()

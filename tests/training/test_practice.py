@@ -9,7 +9,7 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.training.progress import Progress
 
 TINY = {
-    "engine.copies": 4,
+    "engine.num_envs": 4,
     "ppo.horizon": 16,
     "ppo.minibatch_size": 32,
     "policy.actor": [8],
@@ -21,7 +21,7 @@ TINY = {
 
 
 def test_only_the_practised_episodes_are_short(tmp_path) -> None:
-    recipe = make_recipe("Hopper-v5", None, TINY | {"practice_options.max_episode_steps": 3})
+    recipe = make_recipe("Hopper-v5", None, TINY | {"train_task_options.max_episode_steps": 3})
     outcome = train_recipe(recipe, "run", tmp_path, Progress(quiet=True))
     rows = list(read_metrics(outcome.folder.metrics))
     practised = [row["train/length"] for row in rows if row.get("train/episodes")]
@@ -33,9 +33,9 @@ def test_only_the_practised_episodes_are_short(tmp_path) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"practice_options.observe_ground": True}, "practice_options change what is observed or done"),
-        ({"practice_options.stepps": 3}, "stepps"),
-        ({"practice_options.step_height": -1}, "step_height is -1"),
+        ({"train_task_options.observe_ground": True}, "train_task_options change what is observed or done"),
+        ({"train_task_options.stepps": 3}, "stepps"),
+        ({"train_task_options.step_height": -1}, "step_height is -1"),
     ],
 )
 def test_options_that_do_not_fit_are_told_in_a_line(options: dict, message: str) -> None:
@@ -46,7 +46,7 @@ def test_options_that_do_not_fit_are_told_in_a_line(options: dict, message: str)
 
 def test_they_are_given_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture) -> None:
     arguments = [f"--{name}={value}" for name, value in TINY.items() if not isinstance(value, list)]
-    given = ["train", "Hopper-v5", "--root", str(tmp_path), "--practice_options.healthy_reward", "-2.5", *arguments]
+    given = ["train", "Hopper-v5", "--root", str(tmp_path), "--train_task_options.healthy_reward", "-2.5", *arguments]
     assert main(given) == 0
     kept = (tmp_path / "Hopper-v5").glob("*/recipe.toml")
     assert "healthy_reward = -2.5" in next(kept).read_text()

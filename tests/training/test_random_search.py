@@ -24,9 +24,9 @@ from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.loop import resume
 from surefoot.training.progress import Progress
-from surefoot.training.random_search import SearchLearner
+from surefoot.training.random_search import RandomSearchLearner
 
-TINY = {"engine.copies": 4, "ars.directions": 4, "training.evaluation_episodes": 2, "training.checkpoint_every_s": 0}
+TINY = {"engine.num_envs": 4, "ars.directions": 4, "training.evaluation_episodes": 2, "training.checkpoint_every_s": 0}
 
 
 def make_recipe(task: str, **changes: Any) -> Recipe:
@@ -34,8 +34,10 @@ def make_recipe(task: str, **changes: Any) -> Recipe:
     return validate(Recipe, replaced(default_recipe(task, "ars"), TINY | changes), "test")
 
 
-def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> SearchLearner:
-    learner = SearchLearner(recipe, info, make_engine(engine_name, info, recipe.engine.copies, 1), lambda: False)
+def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> RandomSearchLearner:
+    learner = RandomSearchLearner(
+        recipe, info, make_engine(engine_name, info, recipe.engine.num_envs, 1), lambda: False
+    )
     learner.start(7)
     return learner
 
@@ -43,7 +45,7 @@ def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> SearchLe
 @pytest.mark.parametrize("statistics", ["iteration", "step"])
 def test_a_candidates_return_is_what_it_earns_alone(statistics):
     """In Gymnasium's own environment, from the same seed, by a product of matrices."""
-    recipe = make_recipe("Pendulum-v1", engine__copies=8, ars__statistics=statistics, ars__reward_clip=5.0)
+    recipe = make_recipe("Pendulum-v1", engine__num_envs=8, ars__statistics=statistics, ars__reward_clip=5.0)
     info = find_task("Pendulum-v1")
     learner = start(recipe, info, "processes")
     learner._state = learner._state._replace(  # weights to tell apart, statistics to divide by
@@ -74,7 +76,7 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
 @pytest.mark.parametrize("copies", [1, 3, 8])
 def test_every_candidate_runs_once_whatever_the_number_of_copies(copies, monkeypatch):
     """On episodes of different lengths: no step is made that belongs to none of them."""
-    recipe = make_recipe("Hopper-v5", engine__copies=copies)
+    recipe = make_recipe("Hopper-v5", engine__num_envs=copies)
     learner = start(recipe, find_task("Hopper-v5"))
     advance, stepped, begun = learner.engine.advance, [], []
 
@@ -113,7 +115,7 @@ def test_what_is_broken_off_is_as_if_it_had_not_begun():
         calls += 1
         return calls > 5
 
-    learner = SearchLearner(recipe, info, make_engine("batch", info, 4, 1), stop)
+    learner = RandomSearchLearner(recipe, info, make_engine("batch", info, 4, 1), stop)
     learner.start(0)
     before = jax.tree.map(np.array, learner.state())
     assert learner.iterate(0.0) is None
@@ -165,7 +167,7 @@ def test_episodes_are_broken_off_while_searching_but_not_when_judged(engine, tmp
 def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
     if engine == "envpool":
         pytest.importorskip("envpool")
-    recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.copies": 3})
+    recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.num_envs": 3})
     learner = start(recipe, find_task("BipedalWalker-v3"), engine)
     for _ in range(2):  # some fall, others stand
         state, directions = ars.draw(learner._state, recipe.search)
@@ -185,7 +187,7 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
 def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, share, expected, tmp_path):
     few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5, "ars.final_rollout_length": last}
     few |= {"ars.schedule_share": share}
-    few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.copies": 4, "training.evaluation_episodes": 1}
+    few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.num_envs": 4, "training.evaluation_episodes": 1}
     recipe = make_recipe("HalfCheetah-v5", **few)
     learner = start(recipe, find_task("HalfCheetah-v5", recipe.task_options))
     lengths = []
@@ -199,7 +201,7 @@ def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, share, expected
 
 
 def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
-    few = {"ars.average_decay": 0.8, "training.steps": 400}
+    few = {"ars.ema_decay": 0.8, "training.steps": 400}
     first = train_recipe(make_recipe("Hopper-v5", **few), "first", tmp_path)
     arrays = Checkpoints(first.folder.checkpoints).latest()[1]
     newest, average = (arrays[f"learner/ars/{part}/actor/0/weight"] for part in ("parameters", "average"))
@@ -227,7 +229,7 @@ def test_earlier_weights_are_taken_up(tmp_path):
 def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     options = {"max_episode_steps": 20}
     few: dict[str, Any] = {"task_options": options, "ars__top_directions": None, "training__steps": 160}
-    recipe = make_recipe("ant", **few, ars__symmetry="equivariant", engine__copies=8)
+    recipe = make_recipe("ant", **few, ars__symmetry="averaged", engine__num_envs=8)
     info = find_task("ant", options)
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
@@ -256,12 +258,12 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
 @pytest.mark.parametrize(
     "changes, fragment",
     [
-        ({"engine.copies": 9}, "engine.copies = 9 is more than the 8 episodes"),
+        ({"engine.num_envs": 9}, "engine.num_envs = 9 is more than the 8 episodes"),
         ({"ars.top_directions": 5}, "ars.top_directions = 5 is more than ars.directions = 4"),
         ({"policy.trunk": [8]}, "policy.trunk = [8]"),
         ({"policy.critic": [8]}, "policy.critic = [8]"),
-        ({"policy.std": "network"}, "policy.std = 'network' is not for 'ars'"),
-        ({"policy.mean": "squashed"}, "policy.mean = 'squashed' is not for 'ars'"),
+        ({"policy.std": "state_dependent"}, "policy.std = 'state_dependent' is not for 'ars'"),
+        ({"policy.squash": "tanh_gaussian"}, "policy.squash = 'tanh_gaussian' is not for 'ars'"),
         ({"policy.batch_norm": True}, "policy.batch_norm = true is not for 'ars'"),
         ({"ars.step_size_schedule": "exponential", "ars.final_share": 0.0}, "ars.final_share = 0 is never reached"),
         ({"training.mode": "asynchronous"}, "'asynchronous' is not for 'ars'"),
@@ -275,7 +277,7 @@ def test_what_does_not_fit_is_one_line(changes, fragment):
 
 def test_a_short_search_learns(tmp_path: Path):
     """A linear policy runs: seeds 0, 1 and 2 came to 2,520, 2,513 and 1,294; untrained it stands, at 0."""
-    changes = {"ars.directions": 8, "ars.top_directions": None, "ars.rollout_length": 150, "engine.copies": 16}
+    changes = {"ars.directions": 8, "ars.top_directions": None, "ars.rollout_length": 150, "engine.num_envs": 16}
     changes |= {"ars.step_size_schedule": "constant"}
     changes |= {"training.steps": 120_000, "training.evaluate_every": 120_000}
     outcome = train_recipe(make_recipe("HalfCheetah-v5", **changes), "run", tmp_path)

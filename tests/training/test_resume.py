@@ -12,7 +12,7 @@ import pytest
 
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
-from surefoot.evaluation.episodes import Evaluator
+from surefoot.evaluation.episodes import EpisodeRunner
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import default_recipe, dump_recipe
@@ -26,7 +26,7 @@ from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
 TINY = {
-    "engine.copies": 4,
+    "engine.num_envs": 4,
     "ppo.horizon": 16,
     "ppo.minibatch_size": 32,
     "ppo.epochs": 2,
@@ -119,7 +119,7 @@ def uninterrupted(tmp_path_factory):
         ("Hopper-v5", {}, random.Random(0).sample(range(1, 5), 3)),
         ("Hopper-v5", {"policy__std": "scheduled", "engine__threads": 1}, [7]),
         ("Ant-v5", {"training__steps": 64 * 6}, [random.Random(1).randrange(1, 6)]),
-        ("Ant-v5", {"training__steps": 64 * 6, "ppo__symmetry": "equivariant"}, [4]),
+        ("Ant-v5", {"training__steps": 64 * 6, "ppo__symmetry": "averaged"}, [4]),
     ],
 )
 def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, uninterrupted, tmp_path):
@@ -137,14 +137,14 @@ def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, 
 
 
 def test_a_run_that_was_stopped_while_it_evaluated(uninterrupted, tmp_path, monkeypatch):
-    run, asked = Evaluator.run, []
+    run, asked = EpisodeRunner.run, []
 
     def interrupted_run(self, *arguments):
         if not asked:
             asked.append(signal.raise_signal(signal.SIGINT))
         return run(self, *arguments)
 
-    monkeypatch.setattr(Evaluator, "run", interrupted_run)
+    monkeypatch.setattr(EpisodeRunner, "run", interrupted_run)
     outcome = train(tmp_path, make_recipe())
     assert outcome.reason == "interrupted" and outcome.counters.evaluations == 0
     outcome = loop.resume(outcome.folder, Watcher())
@@ -294,7 +294,12 @@ def test_other_versions_are_told(stopped, tmp_path, monkeypatch):
 def test_an_engine_that_cannot_restore_begins_episodes_anew(tmp_path):
     recipe = make_recipe(
         "Pendulum-v1",
-        **{"engine__name": "processes", "engine__copies": 2, "training__steps": 64, "training__evaluation_episodes": 1},
+        **{
+            "engine__name": "processes",
+            "engine__num_envs": 2,
+            "training__steps": 64,
+            "training__evaluation_episodes": 1,
+        },
     )
     outcome = train(tmp_path, recipe, interrupting(1))
     _, before, _ = newest(outcome.folder)

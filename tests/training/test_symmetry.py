@@ -20,7 +20,7 @@ from surefoot.tasks.symmetry import known_mirror
 
 ITERATION = 64
 TINY = {
-    "engine.copies": 4,
+    "engine.num_envs": 4,
     "ppo.horizon": 16,
     "ppo.minibatch_size": 24,
     "ppo.epochs": 2,
@@ -39,7 +39,7 @@ def make_recipe(task: str = "ant", **changes: object) -> Recipe:
     return validate(Recipe, replaced(default_recipe(task), TINY | {"task_options": OPTIONS} | changes), "test")
 
 
-@pytest.mark.parametrize("symmetry", ["data", "loss", "equivariant", "tied"])
+@pytest.mark.parametrize("symmetry", ["augment", "loss", "averaged", "tied"])
 def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     recipe = make_recipe(ppo__symmetry=symmetry)
     folder = train_recipe(recipe, "run", tmp_path).folder
@@ -48,7 +48,7 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     assert len(updates) == 2
     for row in updates:
         assert set(metric_names(recipe.on_policy)) <= row.keys()
-        assert ("loss/symmetry" in row) == (symmetry in ("data", "loss"))
+        assert ("loss/symmetry" in row) == (symmetry in ("augment", "loss"))
 
     policy = load_policy(folder.policy / "last.safetensors")
     info = find_task("ant", OPTIONS)
@@ -57,8 +57,8 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     difference = np.abs(
         policy.predict(np.asarray(mirror.observation(x)))[0] - mirror.action(policy.predict(x)[0])
     ).max()
-    assert difference < 1e-5 if symmetry in ("equivariant", "tied") else difference > 1e-3
-    assert (policy.mirror is not None) == (symmetry == "equivariant"), "whoever runs a tied policy needs no mirror"
+    assert difference < 1e-5 if symmetry in ("averaged", "tied") else difference > 1e-3
+    assert (policy.mirror is not None) == (symmetry == "averaged"), "whoever runs a tied policy needs no mirror"
     # What was judged on the way is the policy that the file holds.
     judged = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
     found = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
@@ -73,23 +73,23 @@ def test_without_a_symmetry_nothing_is_said_of_it(tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
-    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--ppo.symmetry", "equivariant"]
+    words = ["train", "Hopper-v5", "--root", str(tmp_path), "--ppo.symmetry", "averaged"]
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert err.startswith("surefoot: ppo.symmetry = 'equivariant': ") and "'Hopper-v5'" in err
+    assert err.startswith("surefoot: ppo.symmetry = 'averaged': ") and "'Hopper-v5'" in err
     assert "bipedal-walker" in err and "ant" in err
     assert not list(tmp_path.iterdir())
     # Nor does a recipe that comes another way.
-    with pytest.raises(InputError, match=r"ppo\.symmetry = 'data'"):
-        train_recipe(make_recipe("Hopper-v5", ppo__symmetry="data"), "run", tmp_path)
+    with pytest.raises(InputError, match=r"ppo\.symmetry = 'augment'"):
+        train_recipe(make_recipe("Hopper-v5", ppo__symmetry="augment"), "run", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_symmetry_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
-    assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "equivarient"]) == 2
+    assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "averagd"]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "ppo.symmetry = 'equivarient'" in err and "did you mean 'equivariant'" in err
+    assert err.count("\n") == 1 and "ppo.symmetry = 'averagd'" in err and "did you mean 'averaged'" in err
 
 
 def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:
 )
 def test_tied_networks_need_a_mirror_that_they_can_be_tied_by(task: str, message: str, tmp_path: Path) -> None:
     recipe = default_recipe(task, "sac")
-    changes = {"sac.tied": True, "sac.mirror": False, "engine.name": "processes", "engine.copies": 2}
+    changes = {"sac.tied": True, "sac.mirror": False, "engine.name": "processes", "engine.num_envs": 2}
     recipe = validate(Recipe, replaced(recipe, changes), "test")
     with pytest.raises(InputError, match=message):
         train_recipe(recipe, "run", tmp_path)

@@ -27,12 +27,12 @@ def adam_step(parameters: Any, moments: Any, slope: Any, rate: jax.Array, decay:
     Returns:
         The next parameters and moments.
     """
-    if settings.gradient_clip:
-        factor = jnp.minimum(1, settings.gradient_clip / (optax.tree.norm(slope) + 1e-12))
+    if settings.max_grad_norm:
+        factor = jnp.minimum(1, settings.max_grad_norm / (optax.tree.norm(slope) + 1e-12))
         slope = jax.tree.map(lambda g: factor * g, slope)
     if decay and settings.optimizer == "adam":
         slope = _with_decay(slope, parameters, decay)
-    step, moments = optax.scale_by_adam(b1=settings.adam_decay).update(slope, moments)
+    step, moments = optax.scale_by_adam(b1=settings.adam_b1).update(slope, moments)
     if decay and settings.optimizer == "adamw":
         step = _with_decay(step, parameters, decay)
     return jax.tree.map(lambda p, s: p - rate * s, parameters, step), moments

@@ -113,7 +113,7 @@ def update(
     actor = jax.tree.map(jnp.add, state.parameters["actor"], steps)
     parameters, average = state.parameters.copy(), state.average.copy()
     parameters["actor"] = actor
-    decay = settings.average_decay
+    decay = settings.ema_decay
     average["actor"] = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["actor"], actor)
     metrics = [deviation, returns.max(), _norm(steps), _norm(actor), share * settings.step_size]
     return state._replace(parameters=parameters, average=average), jnp.stack(metrics)

@@ -33,7 +33,7 @@ class ARSSettings(Settings):
     """What is left of both at the end of a schedule."""
     schedule_share: float = Field(1.0, gt=0, le=1)
     """After this share of the training alpha, nu and H are what they are to be at the end, and stay so."""
-    average_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """The policy that is evaluated and saved is a moving average of the weights over iterations, in which the past
     keeps this share each time (Polyak and Juditsky 1992): single steps go astray. 0: the newest weights."""
     biases: bool = False
@@ -42,8 +42,8 @@ class ARSSettings(Settings):
     """Each step's reward is clipped to plus and minus this while searching; 0: it is not."""
     statistics: Literal["iteration", "step"] = "iteration"
     """When what was observed enters the normaliser: after each iteration, or at once (`turing2020`)."""
-    symmetry: Literal["none", "equivariant"] = "none"
-    """What is made of left and right being alike, for tasks whose mirror image is known. equivariant: the policy
+    symmetry: Literal["none", "averaged"] = "none"
+    """What is made of left and right being alike, for tasks whose mirror image is known. averaged: the policy
     averages its answers to an observation and to its image, so that it is symmetric whatever the weights; of those of a
     linear policy only half still count."""
     variance_floor: float = Field(0.0, ge=0)

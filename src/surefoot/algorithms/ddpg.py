@@ -89,8 +89,8 @@ def update(
         batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), images, policy)
         key, use = jax.random.split(state.key)
         state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, tie, policy, settings)
-        if settings.average_decay:
-            state = state._replace(average=_toward(state.average, state.actor, 1 - settings.average_decay))
+        if settings.ema_decay:
+            state = state._replace(average=_toward(state.average, state.actor, 1 - settings.ema_decay))
         if settings.target_networks:
             state = state._replace(
                 target_actor=_toward(state.target_actor, state.actor, settings.polyak),
@@ -100,7 +100,7 @@ def update(
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     state, metrics = _scan(group, state, groups)
-    if not settings.average_decay:
+    if not settings.ema_decay:
         state = state._replace(average=state.actor)
     if not settings.target_networks:
         state = state._replace(target_actor=state.actor, target_critics=state.critics)
@@ -169,7 +169,7 @@ def _update_critics(
     settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the critics towards what the targets say."""
-    entry = settings.action_enters
+    entry = settings.critic_action_layer
     if settings.target_networks:
         target = targets(state, batch, key, policy, settings)
     else:
@@ -209,7 +209,9 @@ def _update_critics(
 def targets(state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings) -> jax.Array:
     """Return what the critics' values of a batch should have been, (B,), by the target critics."""
     action, bonus = _next_action(state, batch, key, policy, settings)
-    values, _ = action_values(state.target_critics, batch.next_observation, action, policy, settings.action_enters)
+    values, _ = action_values(
+        state.target_critics, batch.next_observation, action, policy, settings.critic_action_layer
+    )
     return batch.reward + batch.discount * (values.min(0) + bonus)
 
 
@@ -248,7 +250,7 @@ def _update_actor(
         statistics: list[BatchStatistics] = []
         mean, log_std = action_distribution(actor, batch.observation, policy, statistics)
         action = sampled_action(mean, log_std, noise, policy)
-        values, _ = action_values(judges, batch.observation, action, policy, settings.action_enters)
+        values, _ = action_values(judges, batch.observation, action, policy, settings.critic_action_layer)
         log_probability = squashed_log_probability(noise, mean, log_std) if noise is not None else jnp.zeros(())
         total = (jnp.where(soft, temperature, 0) * log_probability - values.min(0)).mean()
         return total, (log_probability.mean(), statistics)
@@ -292,7 +294,7 @@ def _toward(target: Any, source: Any, share: float) -> Any:
 
 def _settled(layers: list[Layer], statistics: list[BatchStatistics], settings: DDPGSettings) -> list[Layer]:
     """Bring running statistics of batch-normalised layers up to date, and their weights to length 1 if so wished."""
-    found, rate = iter(statistics), settings.batch_norm_rate
+    found, rate = iter(statistics), settings.batch_norm_momentum
     settled = []
     for layer in layers:
         if "batch_gain" in layer:
@@ -301,7 +303,7 @@ def _settled(layers: list[Layer], statistics: list[BatchStatistics], settings: D
                 "batch_mean": _toward(layer["batch_mean"], now.mean, rate),
                 "batch_variance": _toward(layer["batch_variance"], now.variance, rate),
             }
-            if settings.unit_weights:
+            if settings.unit_norm_weights:
                 weight = layer["weight"]
                 layer["weight"] = weight / (jnp.linalg.norm(weight, axis=-2, keepdims=True) + 1e-8)
         settled.append(layer)

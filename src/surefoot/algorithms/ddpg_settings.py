@@ -12,13 +12,13 @@ from surefoot.settings import Settings
 class DDPGSettings(Settings):
     """Deep deterministic policy gradients (Lillicrap et al. 2016, arXiv 1509.02971), all extras off."""
 
-    replay_size: int = Field(1_000_000, ge=100, le=100_000_000)
+    buffer_size: int = Field(1_000_000, ge=100, le=100_000_000)
     """How many transitions are remembered."""
-    warmup_steps: int = Field(10_000, ge=0)
+    learning_starts: int = Field(10_000, ge=0)
     """Environment steps with uniformly random actions before learning starts."""
-    train_every: int = Field(1, ge=1, le=100_000)
+    train_freq: int = Field(1, ge=1, le=100_000)
     """Steps that each copy makes between rounds of updates."""
-    updates_per_step: float = Field(1.0, gt=0, le=1000)
+    utd_ratio: float = Field(1.0, gt=0, le=1000)
     """Updates for each environment step, all copies counted."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
     """Transitions per update."""
@@ -34,9 +34,9 @@ class DDPGSettings(Settings):
     target_networks: bool = True
     """false: what comes next is judged by the critics themselves, in one batch with what is judged now, so that batch
     normalisation, without which this does not work, meets both alike (CrossQ; Bhatt et al. 2024, arXiv 1902.05605)."""
-    batch_norm_rate: float = Field(0.1, gt=0, le=1)
+    batch_norm_momentum: float = Field(0.1, gt=0, le=1)
     """The share of a new batch in the running statistics of batch normalisation. 0.1 is PyTorch's, 0.01 CrossQ's."""
-    unit_weights: bool = False
+    unit_norm_weights: bool = False
     """After each update, bring the weights into each batch-normalised unit back to length 1. Their length does not
     matter to it, but as they grow, what it learns from a step shrinks (Palenicek et al. 2025, arXiv 2502.07523)."""
     policy_delay: int = Field(1, ge=1, le=1000)
@@ -46,7 +46,7 @@ class DDPGSettings(Settings):
     target_noise_clip: float = Field(0.5, ge=0, le=10)
     """Its largest value."""
 
-    action_enters: ActionEntry = "first"
+    critic_action_layer: ActionEntry = "first"
     """Where the critic takes the action in: beside the state; at its second layer (Lillicrap et al. 2016); or by a
     linear branch of its own, added before the last non-linearity."""
     mirror: bool = False
@@ -58,7 +58,7 @@ class DDPGSettings(Settings):
 
     optimizer: Literal["adam", "adamw"] = "adam"
     """With adam, weight decay is added to the gradient; with adamw, to the step (Loshchilov and Hutter 2019)."""
-    adam_decay: float = Field(0.9, ge=0, lt=1)
+    adam_b1: float = Field(0.9, ge=0, lt=1)
     """Beta 1, the share of the past in Adam's mean of the gradients. CrossQ has 0.5."""
     actor_learning_rate: float = Field(1e-3, gt=0, le=1)
     """The actor's step size at the start."""
@@ -72,9 +72,9 @@ class DDPGSettings(Settings):
     """Pull of the actor's parameters towards zero."""
     critic_weight_decay: float = Field(0.0, ge=0, le=1)
     """Pull of the critics'."""
-    gradient_clip: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(0.0, ge=0)
     """The largest norm of either gradient; 0: no limit."""
-    average_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """The policy that is evaluated and saved is a moving average of the actor over its updates, in which the past keeps
     this share each time (Polyak and Juditsky 1992); 0: the newest actor."""
 

@@ -68,11 +68,13 @@ def init(
     """Make the state before any learning; the task's symmetry is needed for tied networks."""
     actor_key, critic_key, key = jax.random.split(key, 3)
     actor = init_actor(actor_key, observation_size, action_size, policy)
-    critics = init_critics(critic_key, observation_size, action_size, policy, settings.action_enters, settings.critics)
+    critics = init_critics(
+        critic_key, observation_size, action_size, policy, settings.critic_action_layer, settings.critics
+    )
     if settings.tied:
         assert mirror is not None
         actor = tied(actor, mirror, policy, START_SCALE)
-        critics = tied_critics(critics, mirror, settings.action_enters, START_SCALE)
+        critics = tied_critics(critics, mirror, settings.critic_action_layer, START_SCALE)
     temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
     log_temperature = jnp.log(jnp.float32(temperature))
     return DDPGState(

@@ -175,7 +175,7 @@ def update(
         "value/explained_variance": 1 - unexplained / (weighted_variance(batch.target, batch.weight) + 1e-8),
         "learning_rate": learning_rate,
     }
-    decay = settings.average_decay
+    decay = settings.ema_decay
     new_state = PPOState(
         parameters=parameters,
         average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),
@@ -200,7 +200,7 @@ def _judge(
 ) -> tuple[Batch, jax.Array]:
     """Turn a rollout into a batch by what the present networks think of it; also return the mean deviation."""
     reward = rollout.reward
-    if settings.scale_rewards:
+    if settings.normalise_returns:
         reward = reward * jax.lax.rsqrt(return_variance + 1e-8)
     observation = prepare(policy, state.normaliser, rollout.observation, mirror)
     own_mirror = built_in(mirror, settings)
@@ -208,7 +208,7 @@ def _judge(
     value = state_value(state.parameters, feature, policy, own_mirror)
     mean, log_std = action_distribution(state.parameters, feature, policy, mirror=own_mirror)
     finished = rollout.terminated | rollout.truncated
-    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.trace_decay)
+    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.gae_lambda)
     target = advantage + value[:-1]
     if settings.normalise_advantages == "batch":
         advantage = standardise(advantage, weight)
@@ -253,14 +253,14 @@ def _learn(
         return (parameters, moments, rate), metrics
 
     def minibatch_step(carry, rows):
-        if not settings.stop_kl:
+        if not settings.max_kl:
             learner, metrics = take_step(carry[0], rows)
             return (learner, carry[1]), metrics
         nothing = {name: jnp.zeros(()) for name in names}
         learner, metrics = jax.lax.cond(
             carry[1], lambda learner: (learner, nothing), lambda learner: take_step(learner, rows), carry[0]
         )
-        return (learner, carry[1] | (metrics["policy/kl"] > settings.stop_kl)), metrics
+        return (learner, carry[1] | (metrics["policy/kl"] > settings.max_kl)), metrics
 
     def epoch(carry, key):
         return jax.lax.scan(minibatch_step, carry, minibatches.shuffled(key))
@@ -308,7 +308,7 @@ def loss(
     # Where there is no transition the ratio may be infinite, and infinity times no weight is not a number.
     log_ratio = jnp.where(batch.weight > 0, log_ratio, 0)
     ratio = jnp.exp(log_ratio)
-    clipped = jnp.clip(ratio, 1 - settings.clip, 1 + settings.clip)
+    clipped = jnp.clip(ratio, 1 - settings.clip_eps, 1 + settings.clip_eps)
     policy_loss = -(jnp.minimum(ratio * advantage, clipped * advantage) @ share)
 
     target = batch.target
@@ -317,7 +317,7 @@ def loss(
         near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
         value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
     bonus = jnp.broadcast_to(entropy(log_std), share.shape) @ share
-    total = policy_loss + settings.value_weight * value_loss - settings.entropy_weight * bonus
+    total = policy_loss + settings.value_coef * value_loss - settings.entropy_coef * bonus
     metrics = {
         "loss/policy": policy_loss,
         "loss/value": value_loss,
@@ -325,7 +325,7 @@ def loss(
         # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html; not of images, where
         # the ratio tells also how far the old policy was from symmetry.
         "policy/kl": (ratio - 1 - log_ratio)[: len(real)] @ real,
-        "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip) @ share,
+        "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip_eps) @ share,
     }
     if mirror is not None and uses_images(settings):
         metrics["loss/symmetry"] = asymmetry(mean, mirror, real)
@@ -343,6 +343,6 @@ def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
 def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
     """Adam without its step size, which the state carries; epsilon 1e-5 as in the first PPO code."""
     parts = [optax.scale_by_adam(eps=1e-5)]
-    if settings.gradient_clip:
-        parts.insert(0, optax.clip_by_global_norm(settings.gradient_clip))
+    if settings.max_grad_norm:
+        parts.insert(0, optax.clip_by_global_norm(settings.max_grad_norm))
     return optax.chain(*parts)

@@ -27,12 +27,12 @@ class Batch(NamedTuple):
 
 def built_in(mirror: Mirror | None, settings: PPOSettings) -> Mirror | None:
     """Return the symmetry that the networks themselves have: the task's if they are to be equivariant, else None."""
-    return mirror if settings.symmetry == "equivariant" else None
+    return mirror if settings.symmetry == "averaged" else None
 
 
 def uses_images(settings: PPOSettings) -> bool:
     """Tell whether the loss asks what the networks make of mirror images on their own."""
-    return settings.symmetry in ("data", "loss")
+    return settings.symmetry in ("augment", "loss")
 
 
 def image_metrics(settings: PPOSettings) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def with_images(batch: Batch, mirror: Mirror, settings: PPOSettings) -> Batch:
 
     Where only `settings.symmetry = "loss"` asks for images they have no weight.
     """
-    weight = batch.weight if settings.symmetry == "data" else jnp.zeros_like(batch.weight)
+    weight = batch.weight if settings.symmetry == "augment" else jnp.zeros_like(batch.weight)
     image = batch._replace(observation=batch.observation[:, 1], action=mirror.action(batch.action), weight=weight)
     own = batch._replace(observation=batch.observation[:, 0])
     return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), own, image)

@@ -18,21 +18,21 @@ class PPOSettings(Settings):
     """Transitions per gradient step; the last minibatch of an epoch may hold fewer."""
     discount: float = Field(0.99, ge=0, le=1)
     """Gamma."""
-    trace_decay: float = Field(0.95, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
     """Lambda of the advantage estimate; 0 gives the one-step temporal difference."""
-    clip: float = Field(0.2, gt=0)
+    clip_eps: float = Field(0.2, gt=0)
     """Epsilon, how far the probability ratio may move before the surrogate goes flat."""
     value_clip: float = Field(0.0, ge=0)
     """How far a value may move from its old one before its loss goes flat, in units of the scaled return; 0: free."""
     value_loss: Literal["squared", "huber"] = "squared"
     """Half the squared error, or the smooth-L1 loss of `aidl2023`."""
-    value_weight: float = Field(0.5, ge=0)
+    value_coef: float = Field(0.5, ge=0)
     """c1, the weight of the value loss."""
-    entropy_weight: float = Field(0.0, ge=0)
+    entropy_coef: float = Field(0.0, ge=0)
     """c2, the weight of the entropy bonus."""
     normalise_advantages: Literal["minibatch", "batch", "none"] = "minibatch"
     """Over what advantages are given mean 0 and deviation 1."""
-    scale_rewards: bool = True
+    normalise_returns: bool = True
     """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020, section 3)."""
     learning_rate: float = Field(3e-4, gt=0)
     """Adam's step size at the start."""
@@ -42,19 +42,19 @@ class PPOSettings(Settings):
     """The step size at the end of a linear or cosine schedule."""
     desired_kl: float = Field(0.01, gt=0)
     """The divergence per update that an adaptive rate steers towards (Heess et al. 2017 style, as in RSL-RL)."""
-    stop_kl: float = Field(0.0, ge=0)
+    max_kl: float = Field(0.0, ge=0)
     """Leave the update once a minibatch's divergence exceeds this; 0: never."""
-    gradient_clip: float = Field(0.5, ge=0)
+    max_grad_norm: float = Field(0.5, ge=0)
     """The largest norm of the gradient; 0: no limit."""
-    symmetry: Literal["none", "data", "loss", "equivariant", "tied"] = "none"
-    """What is made of left and right being alike, for tasks whose mirror image is known. data: each minibatch is learnt
+    symmetry: Literal["none", "augment", "loss", "averaged", "tied"] = "none"
+    """What is made of left and right being alike, for tasks whose mirror image is known. augment: each minibatch is learnt
     from together with its mirror image, twice as many transitions in as many gradient steps (Mittal et al. 2024, arXiv
     2403.04359, as in RSL-RL); loss: the policy is pulled towards mirrored means for mirrored observations (Yu, Turk,
-    Liu 2018, arXiv 1801.08093); equivariant: actor and critic average what they make of an observation and of its
+    Liu 2018, arXiv 1801.08093); averaged: actor and critic average what they make of an observation and of its
     image, so that they are symmetric whatever they learn; tied: by their weights, for half the work, those of each
     unit being tied to those of a twin that sees the mirror image (van der Pol et al. 2020, arXiv 2006.16908)."""
     symmetry_weight: float = Field(1.0, ge=0)
     """The weight of the loss of `symmetry = "loss"`, a mean square over action values in units of half their range."""
-    average_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     """The policy that is evaluated and saved is a moving average of the parameters over iterations, in which the past
     keeps this share each time (Polyak and Juditsky 1992); 0: the newest parameters."""

@@ -47,7 +47,7 @@ def advantages(
     terminated: jax.Array,
     finished: jax.Array,
     discount: float,
-    trace_decay: float,
+    gae_lambda: float,
 ) -> jax.Array:
     """Generalised advantage estimates (Schulman et al. 2016, equations 11 to 16).
 
@@ -60,13 +60,13 @@ def advantages(
         terminated: (T+1, N) bool.
         finished: (T+1, N) bool, terminated or truncated.
         discount: gamma.
-        trace_decay: lambda; 0 gives the one-step temporal difference.
+        gae_lambda: lambda; 0 gives the one-step temporal difference.
 
     Returns:
         (T, N); meaningless where `finished[t]`, as no real transition starts there.
     """
     error = reward[1:] + discount * value[1:] * ~terminated[1:] - value[:-1]
-    carry = discount * trace_decay * ~finished[1:]
+    carry = discount * gae_lambda * ~finished[1:]
     return _linear_recurrence(carry, error, reverse=True)
 
 

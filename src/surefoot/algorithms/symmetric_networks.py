@@ -54,7 +54,9 @@ def tied(parameters: Parameters, mirror: Mirror, settings: PolicySettings, scale
     seen = Exchange(mirror.observation_index, mirror.observation_sign)
     action = Exchange(mirror.action_index, mirror.action_sign)
     outputs = (
-        _beside(action, Exchange(action.index, jnp.ones_like(action.sign))) if settings.std == "network" else action
+        _beside(action, Exchange(action.index, jnp.ones_like(action.sign)))
+        if settings.std == "state_dependent"
+        else action
     )
     log_std = parameters["log_std"]
     trunk, feature = _tied_layers(parameters["trunk"], [seen], None, scale)

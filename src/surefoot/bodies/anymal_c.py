@@ -57,7 +57,7 @@ def add_anymal_c(
     touching: Touching = "feet and trunk",
     foot_contact: Literal[3, 6] = 6,
     motor: Motor = "servo",
-    looks: bool = True,
+    visuals: bool = True,
 ) -> None:
     """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
 
@@ -75,7 +75,7 @@ def add_anymal_c(
         foot_contact: 3 for feet that grip, 6 if they resist turning and rolling too, which takes longer.
         motor: "servo" for up to 80 N m at any speed; "limited" for a direct-current motor behind the same limit, that
             gives no more than 120 (1 - v / 7.5) N m at a speed v (rad/s), forwards and backwards alike.
-        looks: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
+        visuals: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
     """
     known = figures()
     root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])
@@ -98,9 +98,9 @@ def add_anymal_c(
         bodies[link["name"]] = body
     for shape in known["shapes"]:
         touches = shape["type"] == "sphere" or (shape["owner"] == "base" and touching == "feet and trunk")
-        if touches or looks:
+        if touches or visuals:
             _add_shape(bodies[shape["owner"]], shape, touches, foot_contact)
-    if looks:
+    if visuals:
         _add_looks(root)
     if touching == "feet and knees":
         _add_knees(bodies)

@@ -14,7 +14,7 @@ _MOST_GAIN = 1e6
 Pair = tuple[str, str]
 
 
-class Stated(Settings):
+class BodyDescription(Settings):
     """A body's description; all but `model` may be left out and is then found. Names are those of the model."""
 
     model: str
@@ -39,7 +39,7 @@ class Stated(Settings):
     """Damping of the servos, N m s / rad: of all, or by joint."""
 
 
-def read_stated(path: Path) -> Stated:
+def read_stated(path: Path) -> BodyDescription:
     """Return what a TOML file states.
 
     Raises:
@@ -51,7 +51,7 @@ def read_stated(path: Path) -> Stated:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"body '{path}' cannot be read: {error}") from None
-    stated = validate(Stated, data, f"body '{path}'")
+    stated = validate(BodyDescription, data, f"body '{path}'")
     for gain in (stated.kp, stated.kd):
         values = gain.values() if isinstance(gain, dict) else [gain]
         if any(value is not None and not 0 <= value <= _MOST_GAIN for value in values):

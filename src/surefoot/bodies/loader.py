@@ -14,7 +14,7 @@ import numpy as np
 
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
-from surefoot.bodies.description import Stated, model_beside, read_stated
+from surefoot.bodies.description import BodyDescription, model_beside, read_stated
 from surefoot.bodies.scene import add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.symmetry import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
@@ -41,7 +41,7 @@ class Pose(NamedTuple):
     height_m: float
 
 
-class Loaded(NamedTuple):
+class LoadedBody(NamedTuple):
     """A body in its scene.
 
     Attributes:
@@ -55,7 +55,7 @@ class Loaded(NamedTuple):
     pose: Pose
 
 
-def load_body(source: str) -> Loaded:
+def load_body(source: str) -> LoadedBody:
     """Load a body and find its parts.
 
     Args:
@@ -77,10 +77,10 @@ def load_body(source: str) -> Loaded:
         raise InputError(f"body '{source}' is no model that MuJoCo can read: {error}") from None
 
 
-def _find_files(source: str) -> tuple[Path, Stated]:
+def _find_files(source: str) -> tuple[Path, BodyDescription]:
     """Return the model's file and what is stated of it."""
     if source.startswith(MENAGERIE):
-        return _menagerie_file(source), Stated(model=source)
+        return _menagerie_file(source), BodyDescription(model=source)
     path = Path(source)
     if path.suffix.lower() not in (*_MODELS, ".toml"):
         raise InputError(
@@ -89,7 +89,7 @@ def _find_files(source: str) -> tuple[Path, Stated]:
         )
     _check_file(path, source)
     if path.suffix.lower() != ".toml":
-        return path, Stated(model=path.name)
+        return path, BodyDescription(model=path.name)
     stated = read_stated(path)
     if stated.model.startswith(MENAGERIE):
         return _menagerie_file(stated.model), stated
@@ -132,7 +132,7 @@ def _menagerie_file(source: str) -> Path:
         ) from None
 
 
-def _complete(spec: mujoco.MjSpec, stated: Stated) -> Loaded:
+def _complete(spec: mujoco.MjSpec, stated: BodyDescription) -> LoadedBody:
     """Give a model what it lacks, and find its parts."""
     spec.compiler.fusestatic = False  # a foot that is fixed to its shin keeps its name
     _name_parts(spec)
@@ -161,7 +161,7 @@ def _complete(spec: mujoco.MjSpec, stated: Stated) -> Loaded:
         mujoco.mju_mulQuat(qpos[place + 3 : place + 7], facing, qpos[place + 3 : place + 7].copy())
     ctrl = np.array([angles.get(model.actuator(i).name, 0.0) for i in range(model.nu)])
     body = _name_body(model, qpos, height_m, trunk, joints, stated, spec.modelname)
-    return Loaded(spec, body, Pose(qpos, ctrl, height_m))
+    return LoadedBody(spec, body, Pose(qpos, ctrl, height_m))
 
 
 def _name_parts(spec: mujoco.MjSpec) -> None:
@@ -175,7 +175,7 @@ def _name_parts(spec: mujoco.MjSpec) -> None:
                 names.add(one.name)
 
 
-def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: Stated) -> str:
+def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: BodyDescription) -> str:
     """Return the trunk, and free it if it is fixed."""
     trunk = stated.trunk or parts.find_trunk(model)
     known = [model.body(i).name for i in range(1, model.nbody)]
@@ -194,7 +194,7 @@ def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: Stated) -> s
     return trunk
 
 
-def _known_joints(model: mujoco.MjModel, trunk: str, stated: Stated) -> tuple[str, ...]:
+def _known_joints(model: mujoco.MjModel, trunk: str, stated: BodyDescription) -> tuple[str, ...]:
     if stated.joints is None:
         return parts.find_joints(model, trunk)
     hinges = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
@@ -217,7 +217,7 @@ def _home(model: mujoco.MjModel) -> int:
     return next((names.index(name) for name in _HOME if name in names), 0)
 
 
-def _find_angles(model: mujoco.MjModel, stated: Stated) -> dict[str, float]:
+def _find_angles(model: mujoco.MjModel, stated: BodyDescription) -> dict[str, float]:
     """Return where each hinge and slide is as the body stands: as stated, else as in a keyframe, else at zero."""
     numbers = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
     if stated.pose is not None:
@@ -234,7 +234,7 @@ def _find_angles(model: mujoco.MjModel, stated: Stated) -> dict[str, float]:
     return angles
 
 
-def _find_quat(model: mujoco.MjModel, trunk: str, stated: Stated) -> np.ndarray | None:
+def _find_quat(model: mujoco.MjModel, trunk: str, stated: BodyDescription) -> np.ndarray | None:
     """Return how a keyframe turns the trunk, or None where the model's own frame counts."""
     if stated.pose is not None or not model.nkey or not parts.is_free(model, trunk):
         return None
@@ -242,7 +242,7 @@ def _find_quat(model: mujoco.MjModel, trunk: str, stated: Stated) -> np.ndarray 
     return model.key_qpos[_home(model), place + 3 : place + 7]
 
 
-def _servo(model: mujoco.MjModel, joint: str, stated: Stated) -> Servo:
+def _servo(model: mujoco.MjModel, joint: str, stated: BodyDescription) -> Servo:
     servo = find_servo(model, joint)
     given = {}
     for name in ("kp", "kd"):
@@ -278,7 +278,7 @@ def _name_body(
     height_m: float,
     trunk: str,
     joints: tuple[str, ...],
-    stated: Stated,
+    stated: BodyDescription,
     name: str,
 ) -> Body:
     """Find feet and pairs of the finished model as it stands."""

@@ -110,7 +110,7 @@ def _memory() -> Finding:
         return OK, "memory", "not known on this system"
     text = f"{_gigabytes(free)} free of {_gigabytes(total)}"
     if free < _LEAST_MEMORY:
-        return NOTE, "memory", f"{text}; close other programs, or train with fewer --engine.copies"
+        return NOTE, "memory", f"{text}; close other programs, or train with fewer --engine.num_envs"
     return OK, "memory", text
 
 

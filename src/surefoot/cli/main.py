@@ -240,10 +240,10 @@ def _report(given: argparse.Namespace) -> int:
         if not least <= value <= most:
             raise InputError(f"{name} {value}: choose {least} to {most}")
     from surefoot.api import report
-    from surefoot.cli.progress_bar import Waiting
+    from surefoot.cli.progress_bar import ProgressBar
 
     for run in given.runs:
-        with Waiting(given.quiet) as waiting:
+        with ProgressBar(given.quiet) as waiting:
             written = report(
                 *(run, given.episodes, given.which, given.output, given.root),
                 **{"seed": given.seed, "film": not given.no_film, "progress": waiting.tell},

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
-class Waiting:
+class ProgressBar:
     """A line on standard error for as long as a `with` block lasts; nothing where that is no terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -22,7 +22,7 @@ class Waiting:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "Waiting":
+    def __enter__(self) -> "ProgressBar":
         self._bar.start()
         return self
 

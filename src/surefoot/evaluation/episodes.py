@@ -59,7 +59,7 @@ class Episodes:
         )
 
 
-class Evaluator:
+class EpisodeRunner:
     """Copies of a task kept ready to run whole episodes.
 
     Every copy runs the same number of episodes, so that short episodes are not counted more often than long ones.
@@ -144,7 +144,7 @@ class Evaluator:
 
 def run_episodes(policy: Policy, engine: str, info: TaskInfo, episodes: int, seed: int) -> Episodes:
     """Run `episodes` episodes of `policy`, from seeds `seed` on."""
-    evaluator = Evaluator(engine, info, episodes, policy.settings, mirror=policy.mirror)
+    evaluator = EpisodeRunner(engine, info, episodes, policy.settings, mirror=policy.mirror)
     try:
         result = evaluator.run(policy.parameters, policy.normaliser, episodes, seed)
         assert result is not None

@@ -15,7 +15,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from surefoot.bodies.body import Body
 from surefoot.gait.contact_geometry import ground_heights, lowest_points
-from surefoot.tasks.task_env import PhysicsEnv
+from surefoot.tasks.task_env import TaskEnv
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class MujocoProbe:
         inside = steps is MujocoEnv._step_mujoco_simulation
         if inside:
             base._step_mujoco_simulation = self._simulate
-        elif isinstance(base, PhysicsEnv):
+        elif isinstance(base, TaskEnv):
             inside = True
             base.simulate = self._step
         else:

@@ -63,10 +63,10 @@ class PolicySettings(Settings):
     """Subtract the running mean of the observations and divide by their running deviation."""
     observation_clip: float = Field(10.0, gt=0)
     """Normalised observations are clipped to plus and minus this."""
-    mean: Literal["linear", "tanh", "squashed"] = "linear"
+    squash: Literal["clip", "tanh", "tanh_gaussian"] = "clip"
     """How the actor's output meets the action bounds: clipped to them; brought within them by tanh, before
     exploration is added; or by tanh of the sample, exploration included (SAC)."""
-    std: Literal["learned", "scheduled", "network"] = "learned"
+    std: Literal["parameter", "scheduled", "state_dependent"] = "parameter"
     """Where the standard deviation of exploration comes from: one parameter per action value, learnt; a schedule
     over the training; or a second output of the actor."""
     initial_std: float = Field(1.0, gt=0, le=10)
@@ -162,7 +162,7 @@ def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, s
     """Make the parameters of an actor and a critic of states."""
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size
-    outputs = 2 * action_size if settings.std == "network" else action_size
+    outputs = 2 * action_size if settings.std == "state_dependent" else action_size
     norms = (settings.layer_norm, settings.batch_norm)
     # The trunk is made as a perceptron whose last layer is cut off, so that all its layers are hidden ones.
     trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, *norms)[:-1]
@@ -203,12 +203,12 @@ def action_distribution(
     """
     output = apply_head(parameters["actor"], feature, activation_function(settings.activation), statistics)
     log_std = parameters["log_std"]
-    if settings.std == "network":
+    if settings.std == "state_dependent":
         output, offset = jnp.split(output, 2, axis=-1)
         log_std = jnp.clip(log_std + offset, None, _LARGEST_LOG_STD)
     elif settings.std == "scheduled":
         log_std = jax.lax.stop_gradient(log_std)
-    mean = jnp.tanh(output) if settings.mean == "tanh" else output
+    mean = jnp.tanh(output) if settings.squash == "tanh" else output
     log_std = jnp.maximum(log_std, math.log(settings.minimum_std))
     return (mean, log_std) if mirror is None else mirror.agreed(mean, log_std)
 
@@ -216,7 +216,7 @@ def action_distribution(
 def sampled_action(mean: jax.Array, log_std: jax.Array, noise: jax.Array | None, settings: PolicySettings) -> jax.Array:
     """Return (..., A) samples from standard normal `noise`; None gives the action without exploration."""
     sample = mean if noise is None else mean + jnp.exp(log_std) * noise
-    return jnp.tanh(sample) if settings.mean == "squashed" else sample
+    return jnp.tanh(sample) if settings.squash == "tanh_gaussian" else sample
 
 
 def state_value(

@@ -31,7 +31,7 @@ def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -
     `none` stands for no value, and a list of one needs no brackets.
 
     Args:
-        texts: such as `{"ppo.clip": "0.1"}`; a "-" in a name is as good as a "_"; None: the value is missing.
+        texts: such as `{"ppo.clip_eps": "0.1"}`; a "-" in a name is as good as a "_"; None: the value is missing.
         flags: what else the person may have meant by a name that is not known, such as "--name".
 
     Raises:

@@ -18,9 +18,9 @@ ALGORITHMS: tuple[str, ...] = typing.get_args(Algorithm)
 # What networks look like in the papers' own code, where a recipe does not say.
 _OFF_POLICY = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
 _POLICY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "ddpg": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
-    "td3": _OFF_POLICY | {"mean": "tanh", "initial_std": 0.1},
-    "sac": _OFF_POLICY | {"mean": "squashed", "std": "network", "minimum_std": 1e-5},
+    "ddpg": _OFF_POLICY | {"squash": "tanh", "initial_std": 0.1},
+    "td3": _OFF_POLICY | {"squash": "tanh", "initial_std": 0.1},
+    "sac": _OFF_POLICY | {"squash": "tanh_gaussian", "std": "state_dependent", "minimum_std": 1e-5},
     "ars": {"actor": [], "critic": []},
 }
 
@@ -30,7 +30,7 @@ class EngineSettings(Settings):
 
     name: Literal["auto", "batch", "envpool", "processes"] = "auto"
     """The engine; auto takes the fastest one that knows the task."""
-    copies: int = Field(32, ge=1, le=100_000)
+    num_envs: int = Field(32, ge=1, le=100_000)
     """How many copies of the task are stepped together."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads or worker processes; 0: one per CPU."""
@@ -84,7 +84,7 @@ class Recipe(Settings):
     """A short name or a Gymnasium id."""
     task_options: dict[str, Option] = Field(default_factory=dict)
     """Keyword arguments of the task."""
-    practice_options: dict[str, Option] = Field(default_factory=dict)
+    train_task_options: dict[str, Option] = Field(default_factory=dict)
     """Further keyword arguments of the task while it is learnt; it is evaluated without them."""
     algorithm: Algorithm = "ppo"
     """The learning rule; its settings are in the table of its name, and there is no other such table."""
@@ -146,13 +146,15 @@ class Recipe(Settings):
         samplers = self.training.samplers
         if samplers > 1 and self.training.mode == "synchronous":
             raise ValueError(f"training.samplers = {samplers} needs training.mode = 'asynchronous'")
-        if self.engine.copies % samplers:
-            raise ValueError(f"engine.copies = {self.engine.copies} cannot be shared among {samplers} samplers")
+        if self.engine.num_envs % samplers:
+            raise ValueError(f"engine.num_envs = {self.engine.num_envs} cannot be shared among {samplers} samplers")
         if (self.wrappers.action_cost_from or self.wrappers.action_cost_until) and self.algorithm in ("ppo", "ars"):
             raise ValueError(f"wrappers.action_cost_from and action_cost_until are not for '{self.algorithm}'")
         start, std = self.training.start_from, self.training.from_std
-        if std is not None and (not start or self.ppo is None or self.policy.std != "learned"):
-            raise ValueError("training.from_std is for PPO with policy.std = 'learned' that starts from an earlier run")
+        if std is not None and (not start or self.ppo is None or self.policy.std != "parameter"):
+            raise ValueError(
+                "training.from_std is for PPO with policy.std = 'parameter' that starts from an earlier run"
+            )
         if self.ppo is not None:
             _check_on_policy(self)
         elif self.ars is not None:
@@ -163,19 +165,19 @@ class Recipe(Settings):
 
 
 def _check_on_policy(recipe: Recipe) -> None:
-    settings, copies = recipe.on_policy, recipe.engine.copies
+    settings, copies = recipe.on_policy, recipe.engine.num_envs
     if recipe.training.mode == "asynchronous":
         raise ValueError("training.mode = 'asynchronous' is not for PPO, which learns only from what it has just done")
     transitions = copies * settings.horizon
     if settings.minibatch_size > transitions:
         raise ValueError(
             f"ppo.minibatch_size = {settings.minibatch_size} is more than the {transitions} transitions of an "
-            "iteration (engine.copies x ppo.horizon)"
+            "iteration (engine.num_envs x ppo.horizon)"
         )
     if transitions > 50_000_000:
-        raise ValueError(f"{transitions} transitions an iteration (engine.copies x ppo.horizon) is over 50 million")
-    if recipe.policy.batch_norm or recipe.policy.mean == "squashed":
-        which = "policy.batch_norm" if recipe.policy.batch_norm else "policy.mean = 'squashed'"
+        raise ValueError(f"{transitions} transitions an iteration (engine.num_envs x ppo.horizon) is over 50 million")
+    if recipe.policy.batch_norm or recipe.policy.squash == "tanh_gaussian":
+        which = "policy.batch_norm" if recipe.policy.batch_norm else "policy.squash = 'tanh_gaussian'"
         raise ValueError(f"{which} is not for PPO")
     if settings.symmetry == "tied":
         _check_pairs(recipe.policy)
@@ -191,12 +193,12 @@ def _check_pairs(policy: PolicySettings) -> None:
 
 
 def _check_search(recipe: Recipe) -> None:
-    settings, policy, copies = recipe.search, recipe.policy, recipe.engine.copies
+    settings, policy, copies = recipe.search, recipe.policy, recipe.engine.num_envs
     if recipe.training.mode == "asynchronous":
         raise ValueError("training.mode = 'asynchronous' is not for 'ars', which learns from all its episodes at once")
     if copies > 2 * settings.directions:
         raise ValueError(
-            f"engine.copies = {copies} is more than the {2 * settings.directions} episodes of an iteration "
+            f"engine.num_envs = {copies} is more than the {2 * settings.directions} episodes of an iteration "
             "(2 x ars.directions)"
         )
     if (settings.top_directions or 0) > settings.directions:
@@ -208,42 +210,46 @@ def _check_search(recipe: Recipe) -> None:
     if policy.trunk or policy.critic:
         which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
         raise ValueError(f"{which}: 'ars' has an actor only")
-    if policy.batch_norm or policy.mean == "squashed" or policy.std != "learned":
-        which = "policy.batch_norm = true" if policy.batch_norm else f"policy.mean = '{policy.mean}'"
-        which = f"policy.std = '{policy.std}'" if policy.std != "learned" else which
+    if policy.batch_norm or policy.squash == "tanh_gaussian" or policy.std != "parameter":
+        which = "policy.batch_norm = true" if policy.batch_norm else f"policy.squash = '{policy.squash}'"
+        which = f"policy.std = '{policy.std}'" if policy.std != "parameter" else which
         raise ValueError(f"{which} is not for 'ars'")
 
 
 def _check_off_policy(recipe: Recipe) -> None:
     settings, policy, name = recipe.off_policy, recipe.policy, recipe.algorithm
-    updates = recipe.engine.copies * settings.train_every * settings.updates_per_step
+    updates = recipe.engine.num_envs * settings.train_freq * settings.utd_ratio
     if updates < 0.5 or abs(updates - round(updates)) > 1e-6 * updates or round(updates) % settings.policy_delay:
         raise ValueError(
-            f"{updates:g} updates a round (engine.copies x {name}.train_every x {name}.updates_per_step) is not a "
-            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_every"
+            f"{updates:g} updates a round (engine.num_envs x {name}.train_freq x {name}.utd_ratio) is not a "
+            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_freq"
         )
     if policy.trunk:
         raise ValueError(f"policy.trunk = {list(policy.trunk)}: actor and critic share no layers in '{name}'")
-    if settings.action_enters != "first" and not policy.critic:
-        raise ValueError(f"{name}.action_enters = '{settings.action_enters}' needs a hidden layer in policy.critic")
-    if (policy.mean == "squashed") != (name == "sac"):
-        raise ValueError(f"policy.mean = '{policy.mean}' is not for '{name}'")
+    if settings.critic_action_layer != "first" and not policy.critic:
+        raise ValueError(
+            f"{name}.critic_action_layer = '{settings.critic_action_layer}' needs a hidden layer in policy.critic"
+        )
+    if (policy.squash == "tanh_gaussian") != (name == "sac"):
+        raise ValueError(f"policy.squash = '{policy.squash}' is not for '{name}'")
     if policy.std == "scheduled":
         raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
     if settings.tied:
         _check_pairs(policy)
         if settings.mirror:
             raise ValueError(f"{name}.mirror = true teaches tied networks nothing more; leave one of the two out")
-    if not policy.batch_norm and (settings.unit_weights or not settings.target_networks):
-        which = "unit_weights = true" if settings.unit_weights else "target_networks = false"
+    if not policy.batch_norm and (settings.unit_norm_weights or not settings.target_networks):
+        which = "unit_norm_weights = true" if settings.unit_norm_weights else "target_networks = false"
         raise ValueError(f"{name}.{which} needs policy.batch_norm = true")
-    least = recipe.engine.copies * (settings.n_step + 1)
-    if settings.replay_size < least:
-        raise ValueError(f"{name}.replay_size = {settings.replay_size} is too small for {recipe.engine.copies} copies")
+    least = recipe.engine.num_envs * (settings.n_step + 1)
+    if settings.buffer_size < least:
+        raise ValueError(
+            f"{name}.buffer_size = {settings.buffer_size} is too small for {recipe.engine.num_envs} copies"
+        )
 
 
 def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe as plain data with dotted `changes` made, such as {"ppo.clip": 0.1}; not yet validated."""
+    """Return the recipe as plain data with dotted `changes` made, such as {"ppo.clip_eps": 0.1}; not yet validated."""
     data = recipe.model_dump(mode="json")
     for dotted, value in changes.items():
         *parents, last = dotted.split(".")

@@ -21,13 +21,13 @@ from surefoot.reports.markup import (
 )
 from surefoot.reports.page_joints import joints, motors
 from surefoot.reports.page_style import STYLE
-from surefoot.reports.report_data import Story
+from surefoot.reports.report_data import ReportData
 
 # Nothing is fetched and nothing is run, whatever a name or a recipe may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def write_page(story: Story) -> str:
+def write_page(story: ReportData) -> str:
     """Return the page, HTML."""
     kept = story.figures
     title = f"{kept['body'] or kept['task']}: gait report"
@@ -55,7 +55,7 @@ def write_page(story: Story) -> str:
     )
 
 
-def _head(story: Story) -> Markup:
+def _head(story: ReportData) -> Markup:
     kept, after = story.figures, story.figures["after"]
     training = kept["training"]
     which = {"policy": "best", "last": "last"}[kept["which"]]
@@ -70,7 +70,7 @@ def _head(story: Story) -> Markup:
     )
 
 
-def _headline(story: Story) -> str:
+def _headline(story: ReportData) -> str:
     """Say in a few words what is to be seen."""
     kept, measured = story.figures, story.figures["after"]["gait"]
     name = kept["body"] or kept["task"]
@@ -121,7 +121,7 @@ def _tiles(kept: dict, after: dict) -> list[tuple[str, Any, str, Any]]:
     return entries
 
 
-def _film(story: Story) -> str:
+def _film(story: ReportData) -> str:
     parts: list[str] = []
     if story.film is None:
         parts.append(paragraph(f"No film: {story.film_note}", "note"))
@@ -140,7 +140,7 @@ def _film(story: Story) -> str:
     return f'<div class="film{" two" if story.film is not None else ""}">{"".join(parts)}</div>'
 
 
-def _training(story: Story) -> str:
+def _training(story: ReportData) -> str:
     if not story.curves:
         words = "There are no learning curves: no returns of the training are at hand."
         return section("How it learnt", paragraph(words))
@@ -150,7 +150,7 @@ def _training(story: Story) -> str:
     return section("How it learnt", *parts)
 
 
-def _gait(story: Story) -> str:
+def _gait(story: ReportData) -> str:
     measured = story.figures["after"]["gait"]
     if measured is None:
         if story.body is None:
@@ -209,7 +209,7 @@ def _supports(shares: list[float]) -> str:
     )
 
 
-def _footfalls(story: Story) -> str:
+def _footfalls(story: ReportData) -> str:
     parts: list[str] = []
     for svg, caption in story.pictures.get("footfalls", []):
         parts += [wide(svg, caption), paragraph(caption, "note")]
@@ -218,14 +218,14 @@ def _footfalls(story: Story) -> str:
     return section("Footfalls", *parts) if parts else ""
 
 
-def _traces(story: Story) -> str:
+def _traces(story: ReportData) -> str:
     parts: list[str] = []
     for svg, caption in story.pictures.get("traces", []):
         parts += [wide(svg, caption), paragraph(caption, "note")]
     return section("What it sees and does", *parts) if parts else ""
 
 
-def _made(story: Story) -> str:
+def _made(story: ReportData) -> str:
     kept = story.figures
     training = kept["training"]
     rows: list[tuple[str, Any]] = [
@@ -259,7 +259,7 @@ def _versions(versions: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
 
 
-def _definitions(story: Story) -> str:
+def _definitions(story: ReportData) -> str:
     if story.body is None:
         return ""
     entries = "".join(f"<div><dt>{text(name)}</dt><dd>{text(words)}</dd></div>" for name, words in DEFINITIONS)

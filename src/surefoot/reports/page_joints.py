@@ -3,11 +3,11 @@
 import math
 
 from surefoot.reports.markup import Markup, figures, number, paragraph, percent, section, table
-from surefoot.reports.report_data import Story
+from surefoot.reports.report_data import ReportData
 from surefoot.tasks.anatomy import joint_kinds
 
 
-def joints(story: Story) -> str:
+def joints(story: ReportData) -> str:
     """Return the section on the angles of the joints, or nothing if they are not known."""
     after, before = story.figures["after"]["joints"], story.figures["before"]["joints"]
     if not after or story.body is None:
@@ -58,7 +58,7 @@ def _angle(joint: dict) -> str:
     return f"{joint['mean_deg']:.1f} ± {joint['sd_deg']:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def motors(story: Story) -> str:
+def motors(story: ReportData) -> str:
     """Return the section on what the motors do beside what they can, or nothing if the joints are not known."""
     measured = story.figures["after"]["joints"]
     if not measured:

@@ -31,7 +31,7 @@ from surefoot.reports.curves import draw_curves, draw_losses, is_number
 from surefoot.reports.figure_style import as_svg
 from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.reports.page import write_page
-from surefoot.reports.report_data import Story
+from surefoot.reports.report_data import ReportData
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
@@ -169,7 +169,9 @@ class _Maker:
         episode = _middle(after.episodes)
         lasting = min(_FILM_S, len(episode.reward) * after.step_s)
         data, note = self._film(kept_film, episode.seed, lasting) if film else (None, "none was asked for.")
-        story = Story(self.figures, body, _curves(rows, self.info), pictures, data, note, recipe, self._command(film))
+        story = ReportData(
+            self.figures, body, _curves(rows, self.info), pictures, data, note, recipe, self._command(film)
+        )
         save_picture(figures, (json.dumps(self.figures, indent=1, allow_nan=False) + "\n").encode())
         save_picture(page, write_page(story).encode())
         return [page, figures]

@@ -7,7 +7,7 @@ from surefoot.bodies.body import Body
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Story:
+class ReportData:
     """All that a page tells.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from surefoot.tasks.task_env import PhysicsEnv
+from surefoot.tasks.task_env import TaskEnv
 
 _SKY_HIGH, _SKY_LOW = (236, 242, 248), (160, 185, 212)
 _FLOOR_LIGHT, _FLOOR_DARK = (224, 228, 232), (190, 198, 207)
@@ -30,7 +30,7 @@ def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
     model.vis.global_.offwidth = max(size[0], model.vis.global_.offwidth)
     model.vis.global_.offheight = max(size[1], model.vis.global_.offheight)
     walks = _walks(model)
-    ours = isinstance(env, PhysicsEnv)
+    ours = isinstance(env, TaskEnv)
     gymnasiums = type(env).__module__.startswith("gymnasium.envs.mujoco")
     if gymnasiums:
         _paint(model)

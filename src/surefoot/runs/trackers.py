@@ -124,7 +124,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]]
 }
 
 
-class Guarded:
+class SafeTracker:
     """A tracker that never stops a run: its first failure is reported in one line and ends it."""
 
     def __init__(self, name: str, start: Callable[[], Tracker], warn: Callable[[str], object]):
@@ -175,7 +175,7 @@ def make_trackers(
     """
     modules = {name: _import(name) for name in names}
     return [
-        Guarded(name, lambda kind=_KINDS[name][1], module=module: kind(module, run_path, config), warn)
+        SafeTracker(name, lambda kind=_KINDS[name][1], module=module: kind(module, run_path, config), warn)
         for name, module in modules.items()
     ]
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from surefoot.errors import EngineError, NonFiniteError
 from surefoot.pytrees import random_from_words, random_words
-from surefoot.simulation.engine import Engine, Signals
+from surefoot.simulation.engine import Engine, StepResult
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.gymnasium.mujoco import MUJOCO_TASKS
-from surefoot.tasks.registry import PHYSICS_TASKS, make_task
-from surefoot.tasks.task import PhysicsTask, Rows
+from surefoot.tasks.registry import TASKS, make_task
+from surefoot.tasks.task import Rows, Task
 
 # MuJoCo answers a state that blew up by resetting it in silence and counting a warning of one of these kinds.
 _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -21,10 +21,10 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def supports(info: TaskInfo) -> bool:
     """Tell whether this engine knows the task."""
-    return info.id in (*MUJOCO_TASKS, *PHYSICS_TASKS) and not info.sees_otherwise
+    return info.id in (*MUJOCO_TASKS, *TASKS) and not info.sees_otherwise
 
 
-def make_physics_task(info: TaskInfo) -> PhysicsTask:
+def make_physics_task(info: TaskInfo) -> Task:
     """Return the physics of a task that this engine `supports`."""
     if info.id in MUJOCO_TASKS:
         return MUJOCO_TASKS[info.id](info)
@@ -52,11 +52,11 @@ class BatchEngine(Engine):
         # Contact wrenches are computed on one MjData per copy, after the step, as Gymnasium does; a batch keeps those
         # only if it is persistent.
         self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
-        self._remembered = task.remember(num_envs)
+        self._remembered = task.init_buffers(num_envs)
         if task.needs_contact_forces:
             self._remembered["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
-        own = {field: self._batch.expand(field) for field in task.expanded}
-        self._within = task.rows_within(num_envs)
+        own = {field: self._batch.expand(field) for field in task.randomised_fields}
+        self._within = task.init_substep_buffers(num_envs)
         self._rows = {field: self._batch.bind(field) for field in task.fields} | own | self._remembered | self._within
         self._data = mujoco.MjData(task.model)
         self._columns = np.cumsum((0, *task.columns.values(), 1, 1)).tolist()
@@ -79,7 +79,7 @@ class BatchEngine(Engine):
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + copy)))
             for copy in range(self.num_envs)
         ]
-        self.task.restart(self._rows)
+        self.task.reset_curriculum(self._rows)
         self._reset(np.arange(self.num_envs, dtype=np.int32))
         return self._frame(np.ones(self.num_envs, bool))
 
@@ -89,14 +89,14 @@ class BatchEngine(Engine):
             self._elapsed[:] = random.integers(0, self._limit, self.num_envs)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
-        self.task.command(self._rows, action)
+        self.task.apply_action(self._rows, action)
         self._before_step[:] = self._batch.state
         some_finished = finished.any()
         moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
         self._step(moving)
         if self.task.needs_contact_forces:
             self._compute_contact_forces(range(self.num_envs) if moving is None else moving)
-        self.task.after(self._rows)
+        self.task.post_step(self._rows)
         self._elapsed += 1
         self._check_physics(action)
         if some_finished:
@@ -104,12 +104,12 @@ class BatchEngine(Engine):
             self._reset(np.flatnonzero(begun).astype(np.int32))
         return self._frame(finished)
 
-    def interpret(self, frame: jax.Array, action: jax.Array) -> Signals:
+    def interpret(self, frame: jax.Array, action: jax.Array) -> StepResult:
         *parts, truncated, started = jnp.split(frame, self._columns[1:-1], axis=1)
-        reading = self.task.read(dict(zip(self.task.columns, parts, strict=True)), action, jnp)
+        reading = self.task.observe_and_reward(dict(zip(self.task.columns, parts, strict=True)), action, jnp)
         going = started[:, 0] < 0.5
         reward = sum(reading.reward_terms.values(), jnp.zeros(len(frame)))
-        return Signals(
+        return StepResult(
             reading.observation,
             jnp.where(going, reward, 0),
             reading.terminated & going,
@@ -117,8 +117,8 @@ class BatchEngine(Engine):
             reading.reward_terms,
         )
 
-    def difficulty(self) -> dict[str, float]:
-        return self.task.difficulty(self._rows)
+    def curriculum_metrics(self) -> dict[str, float]:
+        return self.task.curriculum_metrics(self._rows)
 
     def get_state(self) -> dict[str, np.ndarray]:
         kept = {
@@ -133,7 +133,7 @@ class BatchEngine(Engine):
         self._batch.state[:] = state["physics"]
         for name in self._own_rows():
             self._rows[name][:] = state[name]
-        if self.task.rederives:
+        if self.task.changes_model_constants:
             self._batch.set_const()
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
@@ -142,7 +142,7 @@ class BatchEngine(Engine):
 
     def _own_rows(self) -> tuple[str, ...]:
         """Return the names of the rows that are no part of the physics' state."""
-        return *self._remembered, *self.task.expanded
+        return *self._remembered, *self.task.randomised_fields
 
     def _step(self, moving: np.ndarray | None) -> None:
         task = self.task
@@ -153,26 +153,26 @@ class BatchEngine(Engine):
             chosen = slice(None) if moving is None else moving
             found = self._batch.rollout(
                 task.frame_skip,
-                self._rows["ctrl_schedule"][chosen] if task.scheduled else None,
+                self._rows["ctrl_schedule"][chosen] if task.per_substep_control else None,
                 mujoco.mjtState.mjSTATE_CTRL.value,
-                task.traced,
+                task.recorded_fields,
                 moving,
             )
         except mujoco.batch.SimulationError as error:
             raise EngineError(f"MuJoCo stopped: {error}") from error
-        for field in task.traced:
+        for field in task.recorded_fields:
             self._rows[f"{field}_trace"][chosen] = found[field]
 
     def _reset(self, copies: np.ndarray) -> None:
         self._batch.reset(copies, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.task.begin(self._rows, copies, self._randoms)
-        if self.task.rederives:
+        self.task.reset(self._rows, copies, self._randoms)
+        if self.task.changes_model_constants:
             self._batch.set_const(copies)
         self._batch.forward(copies)
         self._elapsed[copies] = 0
         if self.task.needs_contact_forces:
             self._rows["contact_force"][copies] = 0
-        self.task.begun(self._rows, copies)
+        self.task.after_reset(self._rows, copies)
 
     def _compute_contact_forces(self, copies) -> None:
         for copy in copies:
@@ -191,7 +191,7 @@ class BatchEngine(Engine):
 
     def _frame(self, started: np.ndarray) -> np.ndarray:
         frame = np.empty((self.num_envs, self._columns[-1]), np.float32)
-        for start, stop, part in zip(self._columns, self._columns[1:], self.task.measure(self._rows), strict=False):
+        for start, stop, part in zip(self._columns, self._columns[1:], self.task.gather(self._rows), strict=False):
             frame[:, start:stop] = part.reshape(self.num_envs, -1)
         frame[:, -2] = self._elapsed >= self._limit if self._limit else False
         frame[:, -1] = started

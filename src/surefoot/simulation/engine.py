@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 
-class Signals(NamedTuple):
+class StepResult(NamedTuple):
     """What one step of every copy says.
 
     Attributes:
@@ -64,7 +64,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         num_envs: the number of copies, N.
         single_observation_space: `Box` of shape (D,), float32.
         single_action_space: `Box` of shape (A,), float32.
-        term_names: the names of `Signals.terms`.
+        term_names: the names of `StepResult.terms`.
     """
 
     name: str = ""
@@ -103,13 +103,13 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
             EngineError: a simulator failed; the message names the copy.
         """
 
-    def interpret(self, frame: jax.Array, action: jax.Array) -> Signals:
+    def interpret(self, frame: jax.Array, action: jax.Array) -> StepResult:
         """Read a frame that followed `action`; pure, and traced by JAX."""
         del action
         size = frame.shape[1] - 3
-        return Signals(frame[:, :size], frame[:, size], frame[:, size + 1] > 0.5, frame[:, size + 2] > 0.5)
+        return StepResult(frame[:, :size], frame[:, size], frame[:, size + 1] > 0.5, frame[:, size + 2] > 0.5)
 
-    def difficulty(self) -> dict[str, float]:
+    def curriculum_metrics(self) -> dict[str, float]:
         """Return how hard the task's curriculum has made it, over all copies, by name; empty where there is none."""
         return {}
 

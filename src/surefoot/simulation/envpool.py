@@ -79,8 +79,8 @@ class EnvPoolEngine(Engine):
         )
         self._info = info
         self._threads = min(threads, num_envs)
-        self._size = info.observation_size // info.history
-        self._seen = np.zeros((num_envs, info.history, self._size), np.float32)
+        self._size = info.observation_size // info.frame_stack
+        self._seen = np.zeros((num_envs, info.frame_stack, self._size), np.float32)
         self._ended = np.zeros(num_envs, bool)
         self._seed = seed
         self._pool = self._build(seed)
@@ -144,7 +144,7 @@ class EnvPoolEngine(Engine):
 
     def _look(self, frame: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """Put the last observations, oldest first, in the place of the newest; where episodes begin, that is all."""
-        if self._info.history == 1:
+        if self._info.frame_stack == 1:
             return frame
         newest, seen = frame[:, : self._size], self._seen
         going, begun = moving & ~begun, moving & begun
@@ -211,7 +211,7 @@ def _obstacle(info: TaskInfo) -> str:
     except (TypeError, ValueError, AssertionError) as error:
         return f"EnvPool refuses its options: {str(error).splitlines()[0]}"
     if (
-        observation.shape != (info.observation_size // info.history,)
+        observation.shape != (info.observation_size // info.frame_stack,)
         or action.shape != (info.action_size,)
         or not np.allclose(action.low, info.action_low)
         or not np.allclose(action.high, info.action_high)

@@ -132,7 +132,7 @@ class ProcessesEngine(Engine):
             spec=self._spec,
             options=self._info.env_options,
             action_repeat=self._info.action_repeat,
-            history=self._info.history,
+            frame_stack=self._info.frame_stack,
             num_envs=self.num_envs,
             observation_size=self._info.observation_size,
             action_size=self._info.action_size,

@@ -41,7 +41,7 @@ class Setup(NamedTuple):
         spec: the environment's registration; its entry point is made with `options`.
         options: keyword arguments for `gymnasium.make`.
         action_repeat: how many steps each action lasts.
-        history: how many observations are seen at once.
+        frame_stack: how many observations are seen at once.
         num_envs: N, the copies in all workers together.
         observation_size: D.
         action_size: A.
@@ -53,7 +53,7 @@ class Setup(NamedTuple):
     spec: gymnasium.envs.registration.EnvSpec
     options: dict[str, Any]
     action_repeat: int
-    history: int
+    frame_stack: int
     num_envs: int
     observation_size: int
     action_size: int
@@ -140,7 +140,7 @@ class Copies:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # whoever looked the task up has seen them once, which is enough
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
-            env = seen(env, setup.action_repeat, setup.history)
+            env = seen(env, setup.action_repeat, setup.frame_stack)
             self._envs.append((copy, env))
         self.current = None
         found = env.observation_space.shape, env.action_space.shape

@@ -20,7 +20,7 @@ import numpy as np
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
 from surefoot.tasks.options import check_choice, check_flag, check_integer, check_number
-from surefoot.tasks.task import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import Rows, Task, TaskOutput
 
 # Joint targets are the action in rad for HFE and KFE; the shoulder, HAA, has a shorter way to go, to each side its own.
 _ACTION_SCALE = np.tile([0.6, 1.0, 1.0], 4)
@@ -36,14 +36,14 @@ _PHYSICS_STEP_S = 0.002
 _FRAME_SKIP = 5
 
 
-class AnymalC(PhysicsTask):
+class AnymalC(Task):
     """The task on the flat; see the module."""
 
     body = anymal_c.BODY
     fields = ("qpos", "qvel", "ctrl")
     frame_skip = _FRAME_SKIP
-    traced = ("qpos", "qvel")
-    unseen = MappingProxyType({"looks": False})
+    recorded_fields = ("qpos", "qvel")
+    headless_options = MappingProxyType({"visuals": False})
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class AnymalC(PhysicsTask):
         motor: anymal_c.Motor = "servo",
         fall_height: float = 0.3,
         reset_noise: float = 0.05,
-        looks: bool = True,
+        visuals: bool = True,
     ) -> None:
         """Build the task.
 
@@ -65,7 +65,7 @@ class AnymalC(PhysicsTask):
                 brakes beyond.
             fall_height: the base's height in metres below which it has fallen; the experiment gives 0.3 and 0.45.
             reset_noise: joint angles (rad) and velocities (m/s, rad/s) begin up to this far from rest; 0 as there.
-            looks: whether the robot has parts that are only there to be seen.
+            visuals: whether the robot has parts that are only there to be seen.
 
         Raises:
             ValueError: an option has another value.
@@ -76,11 +76,11 @@ class AnymalC(PhysicsTask):
         check_choice("motor", motor, anymal_c.Motor)
         check_number("fall_height", fall_height, 0, 0.6)
         check_number("reset_noise", reset_noise, 0, 0.5)
-        check_flag("looks", looks)
+        check_flag("visuals", visuals)
         self._fall_height = fall_height
         self._noise = reset_noise
         spec = new_scene(_PHYSICS_STEP_S, contact)
-        anymal_c.add_anymal_c(spec, base, motor=motor, looks=looks)
+        anymal_c.add_anymal_c(spec, base, motor=motor, visuals=visuals)
         self._furnish(spec)
         self.model = spec.compile()
         self._start = self.model.qpos0.copy()
@@ -108,22 +108,22 @@ class AnymalC(PhysicsTask):
             *(f"{joint} velocity" for joint in anymal_c.JOINTS),
         )
 
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         for copy in copies:
             noise = randoms[copy].uniform(-self._noise, self._noise, 30)
             rows["qpos"][copy] = self._start
             rows["qpos"][copy, 7:] += noise[:12]
             rows["qvel"][copy] = noise[12:]
 
-    def command(self, rows: Rows, action: np.ndarray) -> None:
+    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
         rows["ctrl"][:] = action * _ACTION_SCALE + _ACTION_OFFSET
 
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
         advance = rows["qvel_trace"][:, :, 0].sum(1, keepdims=True)
         height = (rows["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1, keepdims=True)
         return rows["qpos"][:, 2:], rows["qvel"], advance, height
 
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del action
         fell = measured["qpos"][:, 0] < self._fall_height
         terms = {
@@ -131,7 +131,7 @@ class AnymalC(PhysicsTask):
             "height": measured["height"][:, 0],
             "fall": xp.where(fell, _FALL_REWARD, 0.0),
         }
-        return Reading(xp.concatenate([measured["qpos"], measured["qvel"]], axis=1), terms, fell)
+        return TaskOutput(xp.concatenate([measured["qpos"], measured["qvel"]], axis=1), terms, fell)
 
 
 class AnymalCStep(AnymalC):
@@ -187,7 +187,7 @@ class AnymalCStep(AnymalC):
         super().__init__(**options)
         self._blocks = [self.model.geom(f"step {number}").id for number in range(steps)]
         if self._lowest_m < step_height:
-            self.expanded = ("geom_pos",)
+            self.randomised_fields = ("geom_pos",)
         if self._sees:
             self.columns = {**self.columns, "ground": len(_LOOK_AHEAD_M)}
 
@@ -197,18 +197,18 @@ class AnymalCStep(AnymalC):
         seen = (f"ground height at {distance:+.2f} m" for distance in _LOOK_AHEAD_M) if self._sees else ()
         return *super().observation_names, *seen
 
-    def remember(self, count: int) -> Rows:
+    def init_buffers(self, count: int) -> Rows:
         height = np.zeros if self._grows else np.ones
         kept = {"step_height": self.step_height_m * height((count, len(self.step_starts_m)))}
         return kept | ({"farthest": np.zeros((count, 1))} if self._grows else {})
 
-    def restart(self, rows: Rows) -> None:
+    def reset_curriculum(self, rows: Rows) -> None:
         if self._grows:
             rows["step_height"][:] = 0
             rows["farthest"][:] = 0
 
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
-        super().begin(rows, copies, randoms)
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+        super().reset(rows, copies, randoms)
         if self._lowest_m < self.step_height_m:
             for copy in copies:
                 heights = self._draw_heights(rows, copy, randoms[copy])
@@ -227,23 +227,23 @@ class AnymalCStep(AnymalC):
             first = random.uniform(self._lowest_m, self.step_height_m)
         return np.clip(max(first, self._lowest_m) + _RISE_M * np.arange(count), None, self.step_height_m)
 
-    def difficulty(self, rows: Rows) -> dict[str, float]:
+    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
         return {"lowest_step_m": float(rows["step_height"][:, 0].mean())} if self._grows else {}
 
-    def after(self, rows: Rows) -> None:
+    def post_step(self, rows: Rows) -> None:
         if self._grows:
             np.maximum(rows["farthest"], rows["qpos"][:, :1] - _HALF_TRUNK_M, out=rows["farthest"])
 
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
-        measured = super().measure(rows)
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
+        measured = super().gather(rows)
         if not self._sees:
             return measured
         places = (rows["qpos"][:, :1] + _LOOK_AHEAD_M)[:, :, None]
         on_step = (self.step_starts_m < places) & (places < self.step_ends_m)
         return *measured, (rows["step_height"][:, None] * on_step).sum(2)
 
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
-        reading = super().read(measured, action, xp)
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
+        reading = super().observe_and_reward(measured, action, xp)
         if not self._sees:
             return reading
         return reading._replace(observation=xp.concatenate([reading.observation, measured["ground"]], axis=1))

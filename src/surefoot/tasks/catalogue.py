@@ -69,14 +69,14 @@ class TaskInfo:
         return read_view(self.options)[0]
 
     @property
-    def history(self) -> int:
+    def frame_stack(self) -> int:
         """How many observations are seen at once."""
         return read_view(self.options)[1]
 
     @property
     def sees_otherwise(self) -> bool:
         """Whether the policy does not see and act step by step."""
-        return self.action_repeat > 1 or self.history > 1
+        return self.action_repeat > 1 or self.frame_stack > 1
 
     @property
     def env_options(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _find(name: str, options: str) -> TaskInfo:
     given = json.loads(options)
     env = _make(name, id, without_view(given))
     try:
-        action_repeat, history = read_view(given)
+        action_repeat, frame_stack = read_view(given)
     except ValueError as error:
         env.close()
         raise InputError(f"task '{name}': {error}") from None
@@ -149,7 +149,7 @@ def _find(name: str, options: str) -> TaskInfo:
             name=canonical,
             id=id,
             options=given,
-            observation_size=observation.shape[0] * history,
+            observation_size=observation.shape[0] * frame_stack,
             action_low=action.low.astype(np.float32),
             action_high=action.high.astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // action_repeat),
@@ -186,7 +186,7 @@ def find_policy_task(
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     """Make one copy of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
-    return seen(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.history)
+    return seen(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:

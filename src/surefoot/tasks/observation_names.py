@@ -54,16 +54,16 @@ def find_names(info: TaskInfo) -> Names:
     finally:
         env.close()
     # A wrapper that was registered with the task may have changed what is seen or done.
-    if observation is not None and len(observation) * info.history != info.observation_size:
+    if observation is not None and len(observation) * info.frame_stack != info.observation_size:
         observation = None
     if action is not None and len(action) != info.action_size:
         action = None
-    return Names(observation and _aged(observation, info.history), action)
+    return Names(observation and _aged(observation, info.frame_stack), action)
 
 
-def _aged(names: tuple[str, ...], history: int) -> tuple[str, ...]:
-    """Name the last `history` observations, oldest first as in `tasks.view`."""
-    ages = range(history - 1, -1, -1)
+def _aged(names: tuple[str, ...], frame_stack: int) -> tuple[str, ...]:
+    """Name the last `frame_stack` observations, oldest first as in `tasks.view`."""
+    ages = range(frame_stack - 1, -1, -1)
     return tuple(f"{name} ({age} before)" if age else name for age in ages for name in names)
 
 

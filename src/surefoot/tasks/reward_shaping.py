@@ -11,7 +11,7 @@ from pydantic import Field
 from surefoot.errors import InputError
 from surefoot.settings import Settings
 from surefoot.tasks.catalogue import FALL_BELOW, TaskInfo
-from surefoot.tasks.wrappers import ACTION_REPEAT, HISTORY
+from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK
 
 
 class WrapperSettings(Settings):
@@ -21,7 +21,7 @@ class WrapperSettings(Settings):
     """What rewards are multiplied by."""
     action_repeat: int = Field(1, ge=1, le=100)
     """How many steps each action lasts; rewards add up, and the policy sees the observation after the last."""
-    history: int = Field(1, ge=1, le=100)
+    frame_stack: int = Field(1, ge=1, le=100)
     """How many observations the policy sees at once, the last ones, oldest first."""
     action_cost: float = Field(0.0, ge=0, le=1e6)
     """Taken, before scaling, times the sum of the action's absolute values. A discounted learner is paid for haste and
@@ -47,7 +47,7 @@ class WrapperSettings(Settings):
     @property
     def view(self) -> dict[str, int]:
         """The options of the task that say how it is seen, where they say anything."""
-        values = {ACTION_REPEAT: self.action_repeat, HISTORY: self.history}
+        values = {ACTION_REPEAT: self.action_repeat, FRAME_STACK: self.frame_stack}
         return {name: value for name, value in values.items() if value > 1}
 
 

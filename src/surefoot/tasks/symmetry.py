@@ -22,7 +22,7 @@ _ANT_UNKNOWN = ("xml_file", "contact_force_range", "main_body")
 def find_mirror(info: TaskInfo) -> Mirror | None:
     """Return the symmetry of a task, or None where it has none or it is not known."""
     mirror = _mirror_of_one(info)
-    return mirror if mirror is None or info.history == 1 else _of_each(mirror, info.history)
+    return mirror if mirror is None or info.frame_stack == 1 else _of_each(mirror, info.frame_stack)
 
 
 def known_mirror(info: TaskInfo, setting: str) -> Mirror:
@@ -30,7 +30,7 @@ def known_mirror(info: TaskInfo, setting: str) -> Mirror:
 
     Args:
         info: the task.
-        setting: the setting as a person would write it, such as "ppo.symmetry = 'data'".
+        setting: the setting as a person would write it, such as "ppo.symmetry = 'augment'".
 
     Raises:
         InputError: the task has no symmetry, or it is not known.
@@ -56,20 +56,20 @@ def _mirror_of_one(info: TaskInfo) -> Mirror | None:
         if known and info.options.get("exclude_current_positions_from_observation", True):
             return _ant(info.options.get("include_cfrc_ext_in_observation", True))
     if info.id in _ANYMAL_TASKS and info.options.get("facing") != "backward":
-        return _anymal(info.observation_size // info.history - 35)
+        return _anymal(info.observation_size // info.frame_stack - 35)
     if info.id == "surefoot/AnymalCVelocity-v0":
         return _velocity(info.options)
     return walk_mirror(info) if info.id == "surefoot/Walk-v0" else None
 
 
-def _of_each(mirror: Mirror, history: int) -> Mirror:
+def _of_each(mirror: Mirror, frame_stack: int) -> Mirror:
     """Mirror each of the observations that are seen at once."""
     size = len(mirror.observation_index)
-    starts = np.arange(history)[:, None] * size
+    starts = np.arange(frame_stack)[:, None] * size
     return mirror._replace(
         observation_index=(starts + mirror.observation_index).ravel(),
-        observation_sign=np.tile(mirror.observation_sign, history),
-        observation_offset=np.tile(mirror.observation_offset, history),
+        observation_sign=np.tile(mirror.observation_sign, frame_stack),
+        observation_offset=np.tile(mirror.observation_offset, frame_stack),
     )
 
 

@@ -22,7 +22,7 @@ from surefoot.bodies.body import Body
 Rows = dict[str, np.ndarray]
 
 
-class Reading(NamedTuple):
+class TaskOutput(NamedTuple):
     """What was measured after a step, read as the task does.
 
     Attributes:
@@ -36,11 +36,11 @@ class Reading(NamedTuple):
     terminated: Any
 
 
-class PhysicsTask(abc.ABC):
+class Task(abc.ABC):
     """A task on a MuJoCo model.
 
-    Its methods beside the simulator share `rows`: for N copies, the arrays of MuJoCo that `fields` and `expanded` name,
-    (N, ...) views into the simulator, those of `remember`, and for `scheduled` and `traced` tasks what happens at each
+    Its methods beside the simulator share `rows`: for N copies, the arrays of MuJoCo that `fields` and `randomised_fields` name,
+    (N, ...) views into the simulator, those of `init_buffers`, and for `per_substep_control` and `recorded_fields` tasks what happens at each
     physics step of an action.
 
     Attributes:
@@ -50,15 +50,15 @@ class PhysicsTask(abc.ABC):
         observation_space: of one copy.
         action_space: of one copy.
         fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
-        expanded: the arrays of the model (`MjModel`) that differ from copy to copy.
-        scheduled: whether `command` writes the controls of each physics step, rows["ctrl_schedule"],
+        randomised_fields: the arrays of the model (`MjModel`) that differ from copy to copy.
+        per_substep_control: whether `apply_action` writes the controls of each physics step, rows["ctrl_schedule"],
             (N, frame_skip, nu), and not those of all, rows["ctrl"], (N, nu).
-        traced: the fields of the state that are wanted as they were after each physics step of an action, "qpos" in
+        recorded_fields: the fields of the state that are wanted as they were after each physics step of an action, "qpos" in
             rows["qpos_trace"], (N, frame_skip, nq), and so on.
-        rederives: whether `begin` changes masses, inertias and the like, so that what follows from them must, too.
+        changes_model_constants: whether `reset` changes masses, inertias and the like, so that what follows from them must, too.
         needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
-        unseen: options with which the task moves the same but leaves out what is only there to be seen.
-        columns: name and width of everything `measure` gives, in order.
+        headless_options: options with which the task moves the same but leaves out what is only there to be seen.
+        columns: name and width of everything `gather` gives, in order.
     """
 
     model: mujoco.MjModel
@@ -67,12 +67,12 @@ class PhysicsTask(abc.ABC):
     observation_space: gymnasium.spaces.Box
     action_space: gymnasium.spaces.Box
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
-    expanded: tuple[str, ...] = ()
-    scheduled: bool = False
-    traced: tuple[str, ...] = ()
-    rederives: bool = False
+    randomised_fields: tuple[str, ...] = ()
+    per_substep_control: bool = False
+    recorded_fields: tuple[str, ...] = ()
+    changes_model_constants: bool = False
     needs_contact_forces: bool = False
-    unseen: Mapping[str, Any] = MappingProxyType({})
+    headless_options: Mapping[str, Any] = MappingProxyType({})
     columns: dict[str, int]
 
     @property
@@ -80,24 +80,24 @@ class PhysicsTask(abc.ABC):
         """Seconds per action."""
         return self.frame_skip * self.model.opt.timestep
 
-    def rows_within(self, count: int) -> Rows:
-        """Return room for what `count` copies do at each physics step of an action, as `scheduled` and `traced` say."""
-        widths = {"ctrl_schedule": self.model.nu} if self.scheduled else {}
+    def init_substep_buffers(self, count: int) -> Rows:
+        """Return room for what `count` copies do at each physics step of an action, as `per_substep_control` and `recorded_fields` say."""
+        widths = {"ctrl_schedule": self.model.nu} if self.per_substep_control else {}
         data = mujoco.MjData(self.model)
-        widths |= {f"{field}_trace": getattr(data, field).size for field in self.traced}
+        widths |= {f"{field}_trace": getattr(data, field).size for field in self.recorded_fields}
         return {name: np.zeros((count, self.frame_skip, width)) for name, width in widths.items()}
 
-    def remember(self, count: int) -> Rows:
+    def init_buffers(self, count: int) -> Rows:
         """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
         del count
         return {}
 
-    def restart(self, rows: Rows) -> None:
+    def reset_curriculum(self, rows: Rows) -> None:
         """Forget what outlasts episodes, for all copies; called before the first ones after seeding."""
         del rows
 
     @abc.abstractmethod
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         """Begin an episode in some copies: write qpos and qvel, and whatever is remembered.
 
         Args:
@@ -106,24 +106,24 @@ class PhysicsTask(abc.ABC):
             randoms: each copy's own random numbers, for all N copies.
         """
 
-    def begun(self, rows: Rows, copies: np.ndarray) -> None:
+    def after_reset(self, rows: Rows, copies: np.ndarray) -> None:
         """Take notice of a beginning, now that what follows from qpos is known too."""
         del rows, copies
 
-    def command(self, rows: Rows, action: np.ndarray) -> None:
+    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
         """Turn actions (N, A), within the bounds, into controls."""
         rows["ctrl"][:] = action
 
-    def after(self, rows: Rows) -> None:
+    def post_step(self, rows: Rows) -> None:
         """Look at all copies after the last physics step of an action."""
         del rows
 
     @abc.abstractmethod
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
-        """Return what `read` needs, (N, ...) each, as `columns` has it."""
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
+        """Return what `observe_and_reward` needs, (N, ...) each, as `columns` has it."""
 
     @abc.abstractmethod
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         """Read (N, width) arrays, by the names of `columns`, that followed `action` (N, A).
 
         Args:
@@ -132,12 +132,12 @@ class PhysicsTask(abc.ABC):
             xp: `numpy` or `jax.numpy`, whichever the arrays are of.
         """
 
-    def difficulty(self, rows: Rows) -> dict[str, float]:
+    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
         """Return how hard a curriculum has made it, over all copies, by name; empty without one."""
         del rows
         return {}
 
-    def describe(self, rows: Rows) -> dict[str, np.ndarray]:
+    def info(self, rows: Rows) -> dict[str, np.ndarray]:
         """Return what a single copy's `info` shows besides the terms of the reward, (N, ...) each."""
         del rows
         return {}

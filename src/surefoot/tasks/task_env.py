@@ -8,13 +8,13 @@ import numpy as np
 from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
 from surefoot.tasks.registry import make_task
-from surefoot.tasks.task import PhysicsTask, Reading
+from surefoot.tasks.task import Task, TaskOutput
 
 _SIZE = (640, 480)
 
 
-class PhysicsEnv(gymnasium.Env):
-    """A `PhysicsTask` in one copy; `info` holds the reward's terms, and what else the task tells.
+class TaskEnv(gymnasium.Env):
+    """A `Task` in one copy; `info` holds the reward's terms, and what else the task tells.
 
     Attributes:
         task: the task.
@@ -30,10 +30,10 @@ class PhysicsEnv(gymnasium.Env):
         """Make the task called `id` with its own options."""
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose one of {self.metadata['render_modes']}")
-        self.task: PhysicsTask = make_task(id, options)
+        self.task: Task = make_task(id, options)
         self.model = self.task.model
         self.data = mujoco.MjData(self.model)
-        self._scratch = mujoco.MjData(self.model) if self.task.rederives else None
+        self._scratch = mujoco.MjData(self.model) if self.task.changes_model_constants else None
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self.observation_names = getattr(self.task, "observation_names", None)
@@ -41,10 +41,10 @@ class PhysicsEnv(gymnasium.Env):
         self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
         self.render_mode = render_mode
         sources = [(self.data, field) for field in self.task.fields]
-        sources += [(self.model, field) for field in self.task.expanded]
-        self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.remember(1)
-        self._rows |= self.task.rows_within(1)
-        self.task.restart(self._rows)
+        sources += [(self.model, field) for field in self.task.randomised_fields]
+        self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.init_buffers(1)
+        self._rows |= self.task.init_substep_buffers(1)
+        self.task.reset_curriculum(self._rows)
         self._width, self._height = _SIZE
         self._renderer: MujocoRenderer | None = None
         self._only = np.zeros(1, np.int32)
@@ -68,12 +68,12 @@ class PhysicsEnv(gymnasium.Env):
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         if seed is not None:
-            self.task.restart(self._rows)
-        self.task.begin(self._rows, self._only, [self.np_random])
+            self.task.reset_curriculum(self._rows)
+        self.task.reset(self._rows, self._only, [self.np_random])
         if self._scratch is not None:
             mujoco.mj_setConst(self.model, self._scratch)
         mujoco.mj_forward(self.model, self.data)
-        self.task.begun(self._rows, self._only)
+        self.task.after_reset(self._rows, self._only)
         if self.render_mode == "human":
             self.render()
         observation = self._read(np.zeros((1, self.model.nu))).observation[0]
@@ -83,14 +83,14 @@ class PhysicsEnv(gymnasium.Env):
         """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
         space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
-        self.task.command(self._rows, action)
+        self.task.apply_action(self._rows, action)
         for step in range(self.task.frame_skip):
-            if self.task.scheduled:
+            if self.task.per_substep_control:
                 self.data.ctrl[:] = self._rows["ctrl_schedule"][0, step]
             self.simulate()
-            for field in self.task.traced:
+            for field in self.task.recorded_fields:
                 self._rows[f"{field}_trace"][0, step] = getattr(self.data, field)
-        self.task.after(self._rows)
+        self.task.post_step(self._rows)
         reading = self._read(action)
         terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}
         if self.render_mode == "human":
@@ -114,8 +114,8 @@ class PhysicsEnv(gymnasium.Env):
             self._renderer = None
 
     def _describe(self) -> dict[str, Any]:
-        return {name: value[0] for name, value in self.task.describe(self._rows).items()}
+        return {name: value[0] for name, value in self.task.info(self._rows).items()}
 
-    def _read(self, action: np.ndarray) -> Reading:
-        parts = [part.reshape(1, -1) for part in self.task.measure(self._rows)]
-        return self.task.read(dict(zip(self.task.columns, parts, strict=True)), action, np)
+    def _read(self, action: np.ndarray) -> TaskOutput:
+        parts = [part.reshape(1, -1) for part in self.task.gather(self._rows)]
+        return self.task.observe_and_reward(dict(zip(self.task.columns, parts, strict=True)), action, np)

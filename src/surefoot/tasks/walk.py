@@ -16,11 +16,11 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.bodies.body import Body
-from surefoot.bodies.loader import MENAGERIE, Loaded, Pose, load_body
+from surefoot.bodies.loader import MENAGERIE, LoadedBody, Pose, load_body
 from surefoot.bodies.scene import new_scene
 from surefoot.bodies.symmetry import mirror_feet, mirror_joints, standing
 from surefoot.tasks.options import check_number
-from surefoot.tasks.task import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import Rows, Task, TaskOutput
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
@@ -45,7 +45,7 @@ _ANYMAL_STIFFNESS, _ANYMAL_DAMPING = 250.0, 4.0
 _ANYMAL_FOOT_RADIUS_M = 0.03
 
 
-class Walk(PhysicsTask):
+class Walk(Task):
     """The task; see the module.
 
     Attributes:
@@ -154,10 +154,10 @@ class Walk(PhysicsTask):
         joints, feet = mirror_joints(data, self._parts), mirror_feet(data, self._parts)
         return None if joints is None or feet is None else (*joints, feet)
 
-    def remember(self, count: int) -> Rows:
+    def init_buffers(self, count: int) -> Rows:
         return {name: np.zeros((count, len(self._parts.joints))) for name in ("last", "before")}
 
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         count = len(self._joint_q)
         for one in copies:
             noise = randoms[one].uniform(-self._noise, self._noise, 2 * count + 6)
@@ -170,13 +170,13 @@ class Walk(PhysicsTask):
             rows["ctrl"][one] = self.pose.ctrl
         rows["last"][copies] = rows["before"][copies] = 0
 
-    def command(self, rows: Rows, action: np.ndarray) -> None:
+    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
         rows["before"][:] = rows["last"]
         rows["last"][:] = action
         rows["ctrl"][:] = self.pose.ctrl
         rows["ctrl"][:, self._ctrl] = np.clip(self._rest + self._scale * action, self._low, self._high)
 
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
         q, v = self._q, self._v
         qpos, qvel = rows["qpos"], rows["qvel"]
         return (
@@ -192,7 +192,7 @@ class Walk(PhysicsTask):
             np.add.reduceat(rows["sensordata"][:, self._touch], self._touch_starts, axis=1) > 0,
         )
 
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del action
         height, turned = measured["height"], measured["turned"] @ self._unstand.T.astype(np.float32)
         down = xp.concatenate([xp.zeros_like(height), xp.zeros_like(height), -xp.ones_like(height)], axis=1)
@@ -216,7 +216,7 @@ class Walk(PhysicsTask):
             "action_change": ((measured["last"] - measured["before"]) ** 2).mean(1),
         }
         fell = (height[:, 0] < self._fall * self.pose.height_m) | (upright < _LEAST_UPRIGHT)
-        return Reading(observation, {name: _WEIGHTS[name] * value for name, value in values.items()}, fell)
+        return TaskOutput(observation, {name: _WEIGHTS[name] * value for name, value in values.items()}, fell)
 
     def _along(self, turned: Any, velocity: Any, xp: Any) -> tuple[Any, Any]:
         """Return the velocity along where the body faces, over the ground, and to its left, (N,) each."""
@@ -251,7 +251,7 @@ def _compiled(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
 _compiled_once = functools.lru_cache(maxsize=4)(_compiled)
 
 
-def _load_anymal() -> Loaded:
+def _load_anymal() -> LoadedBody:
     spec = new_scene(0.004)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     anymal_c.add_anymal_c(spec, stiffness=_ANYMAL_STIFFNESS, joint_damping=_ANYMAL_DAMPING)
@@ -261,7 +261,7 @@ def _load_anymal() -> Loaded:
     data = standing(model, qpos)
     feet = [data.geom(geom).xpos[2] for foot in anymal_c.BODY.feet for geom in foot.geoms]
     qpos[2] -= min(feet) - _ANYMAL_FOOT_RADIUS_M
-    return Loaded(spec, anymal_c.BODY, Pose(qpos, np.array(_ANYMAL_POSE), float(qpos[2])))
+    return LoadedBody(spec, anymal_c.BODY, Pose(qpos, np.array(_ANYMAL_POSE), float(qpos[2])))
 
 
 def _times(quat: np.ndarray) -> np.ndarray:

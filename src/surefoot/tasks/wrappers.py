@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 # Task options that are not the environment's own but say how it is seen.
-ACTION_REPEAT, HISTORY = "action_repeat", "history"
+ACTION_REPEAT, FRAME_STACK = "action_repeat", "frame_stack"
 _MOST = 100
 
 
@@ -37,7 +37,7 @@ def read_view(options: dict[str, Any]) -> tuple[int, int]:
         ValueError: one of them is no number from 1 to 100.
     """
     values = []
-    for name in (ACTION_REPEAT, HISTORY):
+    for name in (ACTION_REPEAT, FRAME_STACK):
         value = options.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
             raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {_MOST}")
@@ -47,22 +47,22 @@ def read_view(options: dict[str, Any]) -> tuple[int, int]:
 
 def without_view(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that are the environment's own."""
-    return {name: value for name, value in options.items() if name not in (ACTION_REPEAT, HISTORY)}
+    return {name: value for name, value in options.items() if name not in (ACTION_REPEAT, FRAME_STACK)}
 
 
 def only_view(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that say how the environment is seen."""
-    return {name: value for name, value in options.items() if name in (ACTION_REPEAT, HISTORY)}
+    return {name: value for name, value in options.items() if name in (ACTION_REPEAT, FRAME_STACK)}
 
 
-def seen(env: gymnasium.Env, action_repeat: int, history: int) -> gymnasium.Env:
-    """Wrap an environment of flat observations (D,); the last `history` of them, oldest first, become one.
+def seen(env: gymnasium.Env, action_repeat: int, frame_stack: int) -> gymnasium.Env:
+    """Wrap an environment of flat observations (D,); the last `frame_stack` of them, oldest first, become one.
 
     At the start of an episode the first observation stands for those before it.
     """
     if action_repeat > 1:
         env = ActionRepeat(env, action_repeat)
-    if history > 1:
-        env = gymnasium.wrappers.FrameStackObservation(env, history, padding_type="reset")
+    if frame_stack > 1:
+        env = gymnasium.wrappers.FrameStackObservation(env, frame_stack, padding_type="reset")
         env = gymnasium.wrappers.FlattenObservation(env)
     return env

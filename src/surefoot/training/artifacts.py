@@ -11,7 +11,7 @@ from surefoot.runs.versions import versions
 from surefoot.training.progress import Progress
 
 
-class Keeper:
+class ArtifactWriter:
     """Writes policies and failures.
 
     Args:

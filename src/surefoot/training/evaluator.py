@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from surefoot.errors import NonFiniteError
-from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Episodes, Evaluator
+from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
@@ -18,7 +18,7 @@ _SEEDS_OF_A_USE = 200_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Verdict:
+class EvaluationResult:
     """What an evaluation found.
 
     Attributes:
@@ -44,7 +44,7 @@ class Verdict:
         return self.mean if self.confirmed is None else self.confirmed
 
 
-class Judge:
+class Evaluator:
     """Copies of the task kept ready for evaluations.
 
     Args:
@@ -60,11 +60,11 @@ class Judge:
         self._recipe = recipe
         self._stop = stop
         # By how many episodes they are for: the more copies, the less a step costs.
-        self._evaluators: dict[int, Evaluator] = {}
+        self._evaluators: dict[int, EpisodeRunner] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: Future[Verdict | None] | None = None
+        self._pending: Future[EvaluationResult | None] | None = None
 
-    def judge(self, policy: Policy, step: int, number: int) -> Verdict | None:
+    def judge(self, policy: Policy, step: int, number: int) -> EvaluationResult | None:
         """Judge a policy by the episodes of the `number`th evaluation; None if broken off.
 
         Raises:
@@ -90,7 +90,7 @@ class Judge:
             if more.falls is not None:
                 values["evaluation/confirmed_falls"] = int(np.sum(more.falls))
             solved = confirmed >= goal and self._stands(more)
-        return Verdict(policy, step, mean, confirmed, solved, values)
+        return EvaluationResult(policy, step, mean, confirmed, solved, values)
 
     def begin(self, policy: Policy, step: int, number: int) -> None:
         """Begin to judge beside the caller; `verdict` tells what was found."""
@@ -103,7 +103,7 @@ class Judge:
         """Whether a verdict that was begun has not been fetched."""
         return self._pending is not None
 
-    def verdict(self, wait: bool) -> Verdict | None:
+    def verdict(self, wait: bool) -> EvaluationResult | None:
         """Fetch what was begun, once; None if it is not done yet, unless one waits, or if it was broken off.
 
         Raises:
@@ -147,7 +147,7 @@ class Judge:
     def _run(self, policy: Policy, prepared: int, episodes: int, seed: int) -> Episodes | None:
         """Run `episodes` episodes on copies that were made for `prepared` of them; None if broken off."""
         if prepared not in self._evaluators:
-            self._evaluators[prepared] = Evaluator(
+            self._evaluators[prepared] = EpisodeRunner(
                 self._engine, self._info, prepared, policy.settings, self._recipe.engine.threads, policy.mirror
             )
         return self._evaluators[prepared].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)

@@ -18,14 +18,14 @@ from surefoot.runs.versions import revision, versions
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.factory import choose_engine, hint_faster, make_engine
 from surefoot.tasks.catalogue import TaskInfo, find_task
-from surefoot.training.artifacts import Keeper
-from surefoot.training.evaluator import Judge, Verdict
+from surefoot.training.artifacts import ArtifactWriter
+from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import Interruption
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
-from surefoot.training.random_search import SearchLearner
+from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.warm_start.source import load_earlier
 from surefoot.training.warm_start.transfer import Transfer
 
@@ -48,7 +48,7 @@ class Counters:
         next_evaluation: the step at which the next is due.
         next_snapshot: the step at which the next policy is kept, if any are.
         best_return: the best mean return of an evaluation.
-        best_score: that of the policy kept, by as many episodes as it had (`Verdict.score`).
+        best_score: that of the policy kept, by as many episodes as it had (`EvaluationResult.score`).
         last_return: that of the last one.
         solved: whether `stop_at_return` was reached and confirmed.
     """
@@ -121,12 +121,12 @@ class _Training:
         self.info: TaskInfo = find_task(recipe.task, recipe.seen_options)
         self.engine_name = choose_engine(recipe.engine.name, self.info)
         self.trackers: list[Tracker] = []
-        self._keeper = Keeper(recipe, folder, self.progress)
+        self._keeper = ArtifactWriter(recipe, folder, self.progress)
         self.checkpoints = Checkpoints(folder.checkpoints, self.settings.keep_checkpoints, progress.warn)
         self._interruption = Interruption()
         self._ending = False
         self._beside = self.settings.mode == "asynchronous"
-        self._judge = Judge(self.engine_name, self.info, recipe, self._must_stop)
+        self._judge = Evaluator(self.engine_name, self.info, recipe, self._must_stop)
         self._session_start = 0.0
         self._saved_at = time.perf_counter()
         self._saving = 0.0
@@ -137,7 +137,7 @@ class _Training:
             if self.recipe.algorithm == "ppo":
                 self.learner = OnPolicyLearner(self.recipe, self.info, engines[0])
             elif self.recipe.algorithm == "ars":
-                self.learner = SearchLearner(self.recipe, self.info, engines[0], self._must_stop)
+                self.learner = RandomSearchLearner(self.recipe, self.info, engines[0], self._must_stop)
             else:
                 self.learner = OffPolicyLearner(self.recipe, self.info, engines)
             closing.callback(self.learner.close)
@@ -172,7 +172,7 @@ class _Training:
         threads = settings.threads or (available_cores() if samplers > 1 else 0)
         engines = []
         for number in range(samplers):
-            copies = settings.copies // samplers
+            copies = settings.num_envs // samplers
             seed = self._engine_seed() + number * copies
             engine = make_engine(self.engine_name, info, copies, -(-threads // samplers), seed)
             closing.callback(engine.close)
@@ -293,7 +293,7 @@ class _Training:
         else:
             self._conclude(self._judge.judge(*arguments))
 
-    def _conclude(self, verdict: Verdict | None) -> None:
+    def _conclude(self, verdict: EvaluationResult | None) -> None:
         """Note what an evaluation found, and keep its policy if it is the best; None was broken off, and is due."""
         if verdict is None:
             return

@@ -21,7 +21,7 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import find_mirror, known_mirror
-from surefoot.training.sampler import Collected, Order, Sampler
+from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.compatibility import check_offsets
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
@@ -34,7 +34,7 @@ _DISTANCE_STATES = 256
 class OffPolicyLearner:
     """DDPG, TD3 or SAC, and the samplers that act for it.
 
-    A round is `train_every` steps of every copy, and the updates that belong to them. Synchronous, one sampler acts,
+    A round is `train_freq` steps of every copy, and the updates that belong to them. Synchronous, one sampler acts,
     then the learner learns. Asynchronous, the samplers act with the weights that the last round left while the learner
     learns from what was remembered before; when both are done, the rows are remembered in the samplers' order. So the
     ratio of updates to steps is the same, no sampler is more than one round behind, and the same seed learns the same.
@@ -54,9 +54,9 @@ class OffPolicyLearner:
         self._recipe = recipe
         self._settings = settings = recipe.off_policy
         self._copies = sum(engine.num_envs for engine in engines)
-        per_round = self._copies * settings.train_every
+        per_round = self._copies * settings.train_freq
         self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
-        self._updates_per_round = round(per_round * settings.updates_per_step)
+        self._updates_per_round = round(per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * per_round
         self._mirror = find_mirror(info) if settings.mirror else None
         if settings.tied:
@@ -70,7 +70,7 @@ class OffPolicyLearner:
             settings,
             self._mirror,
         )
-        self._replay = Replay(settings.replay_size, self._copies, info.observation_size, info.action_size)
+        self._replay = Replay(settings.buffer_size, self._copies, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         # Actions are remembered in units of half the task's range, from its middle on.
         low, high = np.float32(info.action_low), np.float32(info.action_high)
@@ -122,7 +122,7 @@ class OffPolicyLearner:
             if self._pool is None:
                 simulating += self._remember(wait_for(), episodes)
             before = clock()
-            if self._steps > self._settings.warmup_steps and self._replay.can_sample:
+            if self._steps > self._settings.learning_starts and self._replay.can_sample:
                 learnt.append(self._learn(progress))
             learning += clock() - before
             if self._pool is not None:
@@ -141,13 +141,13 @@ class OffPolicyLearner:
             "train/length": float(np.mean(lengths)) if episodes else float("nan"),
             "train/episodes": float(len(episodes)),
             "updates": float(updates),
-            "updates_per_step": updates / self.steps_per_iteration,
+            "utd_ratio": updates / self.steps_per_iteration,
             "replay/size": float(self._replay.count * self._copies),
             "time/simulation": simulating,
             "time/update": learning,
             "time/policy": max(0.0, clock() - began - simulating - learning),
         }
-        harder = [sampler.engine.difficulty() for sampler in self._samplers]
+        harder = [sampler.engine.curriculum_metrics() for sampler in self._samplers]
         for name in sorted(set().union(*harder)):
             values[f"curriculum/{name}"] = float(np.mean([one[name] for one in harder if name in one]))
         exploration = self._samplers[0].exploration
@@ -193,7 +193,7 @@ class OffPolicyLearner:
         try:
             self._replay.restore(tree["replay"])
         except ValueError as error:
-            raise RunError(f"the checkpoint is of other settings (replay_size): {error}") from None
+            raise RunError(f"the checkpoint is of other settings (buffer_size): {error}") from None
         self._random = random_from_words(tree["random"])
         self._steps = int(tree["steps"])
         exact = True
@@ -207,13 +207,13 @@ class OffPolicyLearner:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send_out(self) -> Callable[[], list[Collected]]:
+    def _send_out(self) -> Callable[[], list[Transitions]]:
         """Have all samplers act for one round; what is returned waits for them."""
         states = None
         if self._settings.exploration.parameter_noise and self._replay.count:
             states = self._replay.observations(self._random, _DISTANCE_STATES)
-        order = Order(
-            self._settings.train_every,
+        order = CollectRequest(
+            self._settings.train_freq,
             self._steps,
             self._copies,
             self._state.actor,
@@ -227,7 +227,7 @@ class OffPolicyLearner:
         futures = [self._pool.submit(sampler.collect, order) for sampler in self._samplers]
         return functools.partial(_gather, futures)
 
-    def _remember(self, collected: list[Collected], episodes: list[tuple[float, int]]) -> float:
+    def _remember(self, collected: list[Transitions], episodes: list[tuple[float, int]]) -> float:
         """Add a round's rows to the replay and to the statistics; return the seconds spent in the simulators."""
         rows = np.concatenate([one.rows for one in collected], axis=1)
         for row in rows:
@@ -260,7 +260,7 @@ class OffPolicyLearner:
         return metrics
 
 
-def _gather(futures: list[Future]) -> list[Collected]:
+def _gather(futures: list[Future]) -> list[Transitions]:
     wait(futures)  # all of them, so that none acts on while an error of another ends the run
     return [future.result() for future in futures]
 

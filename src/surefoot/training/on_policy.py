@@ -37,7 +37,7 @@ def wanted_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
     return known_mirror(info, f"ppo.symmetry = '{recipe.ppo.symmetry}'")
 
 
-class Tally(NamedTuple):
+class EpisodeStats(NamedTuple):
     """Returns and lengths of the episodes under way.
 
     Attributes:
@@ -80,7 +80,7 @@ class OnPolicyLearner:
             recipe.on_policy,
             self._mirror,
         )
-        self._tally = Tally(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
+        self._tally = EpisodeStats(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
             functools.partial(_step, engine.interpret, engine.term_names, recipe, info, self._built_in),
             donate_argnums=0,
@@ -138,7 +138,7 @@ class OnPolicyLearner:
             "time/policy": collected - began - simulating,
             "time/update": ended - collected,
         }
-        values |= {f"curriculum/{name}": value for name, value in self.engine.difficulty().items()}
+        values |= {f"curriculum/{name}": value for name, value in self.engine.curriculum_metrics().items()}
         earned = np.asarray(paid)
         return values | {
             f"reward/{name}": float(sum_ / earned[-1])
@@ -240,7 +240,9 @@ def _step(interpret, term_names, recipe, info, mirror, carry, parameters, normal
 
 
 @functools.partial(jax.jit, static_argnames="observation_size")
-def _summarise(tally: Tally, rows: jax.Array, observation_size: int) -> tuple[Tally, dict[str, jax.Array]]:
+def _summarise(
+    tally: EpisodeStats, rows: jax.Array, observation_size: int
+) -> tuple[EpisodeStats, dict[str, jax.Array]]:
     """Sum up the episodes that ended in a rollout, and tell whether all of it is finite."""
     rollout = unpack_rows(rows, observation_size)
     finished = rollout.terminated | rollout.truncated
@@ -248,7 +250,7 @@ def _summarise(tally: Tally, rows: jax.Array, observation_size: int) -> tuple[Ta
     steps = jnp.concatenate([jnp.zeros((1, rows.shape[1])), (~finished[:-1]).astype(jnp.float32)])
     lengths = discounted_sums(steps, finished, tally.lengths, 1.0)
     ended = finished[1:]
-    return Tally(returns[-1], lengths[-1]), {
+    return EpisodeStats(returns[-1], lengths[-1]), {
         "count": ended.sum(),
         "return": jnp.sum(returns * ended),
         "length": jnp.sum(lengths * ended),

@@ -6,15 +6,15 @@ from surefoot.tasks.catalogue import TaskInfo, find_task
 
 
 def practised_task(recipe: Recipe) -> TaskInfo:
-    """Return the task with the recipe's `practice_options`.
+    """Return the task with the recipe's `train_task_options`.
 
     Raises:
         InputError: there is no such option, or it changes what is observed or done.
     """
     judged = find_task(recipe.task, recipe.seen_options)
-    if not recipe.practice_options:
+    if not recipe.train_task_options:
         return judged
-    info = find_task(recipe.task, recipe.seen_options | recipe.practice_options)
+    info = find_task(recipe.task, recipe.seen_options | recipe.train_task_options)
     if (info.observation_size, info.action_size) != (judged.observation_size, judged.action_size):
-        raise InputError("practice_options change what is observed or done; such options belong to task_options")
+        raise InputError("train_task_options change what is observed or done; such options belong to task_options")
     return info

@@ -27,7 +27,7 @@ from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
 
 
-class SearchLearner:
+class RandomSearchLearner:
     """Augmented random search on an engine.
 
     Every copy runs an episode of one candidate, and takes up the next when it ends; copies that find none left rest,
@@ -233,7 +233,7 @@ def _step(
     """One moment of all copies in one compiled call: read the frame, note it, decide.
 
     Args:
-        flags: (3, N) bool, as `SearchLearner._try` has them.
+        flags: (3, N) bool, as `RandomSearchLearner._try` has them.
 
     Returns:
         The statistics of what was seen; and (N, A + 3): the actions in the task's units, whether the episode ended, the

@@ -25,7 +25,7 @@ from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
 
 
-class Order(NamedTuple):
+class CollectRequest(NamedTuple):
     """What a sampler is asked to do.
 
     Attributes:
@@ -45,7 +45,7 @@ class Order(NamedTuple):
     states: np.ndarray | None
 
 
-class Collected(NamedTuple):
+class Transitions(NamedTuple):
     """What came of it.
 
     Attributes:
@@ -107,7 +107,7 @@ class Sampler:
         if self._recipe.off_policy.exploration.parameter_noise:
             self._perturbed = jax.tree.map(lambda x: jnp.stack([x] * copies), actor)
 
-    def collect(self, order: Order) -> Collected:
+    def collect(self, order: CollectRequest) -> Transitions:
         """Do what is asked.
 
         The simulator is told the last actions only when the next order comes, so that it works while the learner does.
@@ -139,7 +139,7 @@ class Sampler:
             rows.append(row)
             self._count(self._answer[:, -1], episodes)
             self._owing = True
-        return Collected(np.stack(rows), episodes, self._simulating)
+        return Transitions(np.stack(rows), episodes, self._simulating)
 
     def state(self) -> dict[str, Any]:
         """Return everything that decides what it does next, as a tree of arrays."""
@@ -180,7 +180,7 @@ class Sampler:
         size = (self.engine.num_envs, self._info.action_size)
         own_noise = self._random.standard_normal(size, np.float32) if self._recipe.algorithm == "sac" else None
         # Where something was learnt before, that finds more to learn from than chance does.
-        if steps >= self._recipe.off_policy.warmup_steps or self._recipe.training.start_from:
+        if steps >= self._recipe.off_policy.learning_starts or self._recipe.training.start_from:
             return own_noise, None
         return own_noise, self._random.uniform(-1, 1, size).astype(np.float32)
 
@@ -193,7 +193,7 @@ class Sampler:
             episodes.append((float(self._returns[copy]), int(self._lengths[copy])))
             self._returns[copy] = self._lengths[copy] = 0
 
-    def _begin_episodes(self, order: Order, steps: int) -> None:
+    def _begin_episodes(self, order: CollectRequest, steps: int) -> None:
         """Give episodes that begin their noise, and to those that explore by their weights, new weights."""
         if not self._finished.any():
             return

@@ -20,7 +20,7 @@ ID = "surefoot/AnymalCVelocity-v0"
 # Nothing left to chance.
 CERTAIN = {
     **{"friction": [0.8, 0.8], "base_mass": 0.0, "motor_strength": 0.0, "latency": 0.0, "push_speed": 0.0},
-    **{"noise": 0.0, "start_spread": 0.0},
+    **{"noise": 0.0, "reset_noise": 0.0},
 }
 
 
@@ -75,7 +75,7 @@ def test_what_is_seen_is_the_simulators() -> None:
         assert info["yaw_error"] == pytest.approx(abs(0.3 - env.data.qvel[5]))
         torque = env.data.actuator_force
         paid = {name: value / 0.02 / env.task.weights[name] for name, value in info["reward_terms"].items()
-                if name != "floor"}  # fmt: skip
+                if name != "clip_reward_at_zero"}  # fmt: skip
         assert paid["torques"] == pytest.approx((torque**2).sum(), rel=1e-5)
         assert paid["dof_acc"] == pytest.approx((((env.data.qvel[6:] - before) / 0.02) ** 2).sum(), rel=1e-4)
         assert paid["lin_vel_z"] == pytest.approx(velocity[2] ** 2, rel=1e-3)
@@ -127,7 +127,12 @@ def test_a_trunk_on_the_ground_or_far_from_level_ends_the_episode() -> None:
     "options",
     [
         {},
-        {"command_every_s": 0.1, "push_every_s": 0.1, "floor": False, "weights": {"energy": 0, "feet_air_time": 1.0}},
+        {
+            "command_every_s": 0.1,
+            "push_every_s": 0.1,
+            "clip_reward_at_zero": False,
+            "weights": {"energy": 0, "feet_air_time": 1.0},
+        },
         {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN},
     ],
 )
@@ -306,7 +311,7 @@ def test_pushes_come_when_and_as_hard_as_told() -> None:
     blows = []
     for step in range(30):
         before = engine.rows["qvel"].copy()
-        engine.task.command(engine.rows, np.zeros((200, 12), np.float32))
+        engine.task.apply_action(engine.rows, np.zeros((200, 12), np.float32))
         blow = engine.rows["qvel"] - before
         assert not blow[:, 2:].any()
         pushed[step] = blow[:, :2].any(1)
@@ -370,7 +375,7 @@ def spans(values: np.ndarray, low: float, high: float) -> None:
         ({"motor": "steam"}, "motor is 'steam'; choose servo or limited"),
         ({"gait": "gallop"}, "gait is 'gallop'; choose trot or free"),
         ({"action_scale": 0}, "action_scale is 0; it must be a number from 0.01 to 2"),
-        ({"floor": 1}, "floor is 1; it must be true or false"),
+        ({"clip_reward_at_zero": 1}, "clip_reward_at_zero is 1; it must be true or false"),
         ({"weights": {"enery": 1}}, "weights has no term 'enery'; the terms are tracking_lin_vel"),
         ({"weights": {"energy": "much"}}, "weights.energy is 'much'"),
         ({"weights": 3}, "weights is 3; it must be a table"),

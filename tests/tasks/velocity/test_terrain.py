@@ -13,7 +13,7 @@ from surefoot.tasks.symmetry import find_mirror
 from surefoot.tasks.velocity.terrain import LEVELS, TILE_M, Curriculum, Terrain, riser_m
 
 KINDS = ["rough", "slope", "stairs_up", "stairs_down", "mixed"]
-STILL = {"noise": 0.0, "push_speed": 0.0, "start_spread": 0.0, "latency": 0.0}
+STILL = {"noise": 0.0, "push_speed": 0.0, "reset_noise": 0.0, "latency": 0.0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +81,7 @@ def test_a_foot_that_moves_sees_the_step_before_it() -> None:
     np.testing.assert_allclose(ahead, [[riser, 0, riser, 0]], atol=1e-9)
     # On the stairs themselves it is told from what is below; going down nothing rises.
     env.reset(seed=0)
-    reading = dict(zip(env.task.columns, env.task.measure(env._rows), strict=True))  # ty: ignore
+    reading = dict(zip(env.task.columns, env.task.gather(env._rows), strict=True))  # ty: ignore
     assert reading["rise"].shape == (1, 4) and (reading["rise"] >= 0).all()
 
 
@@ -135,7 +135,7 @@ def test_stairs_get_more_of_the_copies() -> None:
     for kind, shares in (("mixed", [0.2, 0.2, 0.35, 0.25]), ("slope", [1.0])):
         curriculum, count = Curriculum(Terrain(kind), None), 4000
         rows = {name: np.zeros((count, width)) for name, width in curriculum.remembered.items()}
-        curriculum.restart(rows)
+        curriculum.reset_curriculum(rows)
         curriculum.begin(rows, np.arange(count), np.arange(count).astype(np.uint32))
         found = np.bincount(rows["column"][:, 0].astype(int), minlength=len(shares)) / count
         np.testing.assert_allclose(found, shares, atol=0.03)
@@ -145,15 +145,15 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
     curriculum = Curriculum(Terrain("mixed"), None)
     rows = {name: np.zeros((6, width)) for name, width in curriculum.remembered.items()}
     copies, key = np.arange(6), np.arange(6).astype(np.uint32)
-    curriculum.restart(rows)
+    curriculum.reset_curriculum(rows)
     curriculum.begin(rows, copies, key)
     assert ((rows["level"] >= 0) & (rows["level"] <= 5)).all()
     rows["level"][:, 0] = [3, 3, 3, 0, 9, 3]
     rows["walked"][:, 0] = [4.5, 2.0, 2.0, 0.0, 6.0, 4.5]
     rows["asked"][:, 0] = [8.0, 3.0, 5.0, 9.0, 6.0, 20.0]
     rows["column"][:, 0] = [0, 0, 0, 2, 2, 3]
-    assert curriculum.difficulty(rows) == {"rough": 3.0, "stairs_up": 4.5, "stairs_down": 3.0}
-    assert not Curriculum(Terrain("mixed"), 3).difficulty(rows)
+    assert curriculum.curriculum_metrics(rows) == {"rough": 3.0, "stairs_up": 4.5, "stairs_down": 3.0}
+    assert not Curriculum(Terrain("mixed"), 3).curriculum_metrics(rows)
     column = rows["column"].copy()
     place, _ = curriculum.begin(rows, copies, key + np.uint32(100))
     assert rows["level"][[0, 1, 2, 3, 5], 0].tolist() == [4, 3, 2, 0, 4]
@@ -177,7 +177,7 @@ def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
 def test_progress_tells_who_goes_where_it_is_told() -> None:
     curriculum = Curriculum(Terrain("rough"), 0)
     rows = {name: np.zeros((4, width)) for name, width in curriculum.remembered.items()}
-    curriculum.restart(rows)
+    curriculum.reset_curriculum(rows)
     curriculum.begin(rows, np.arange(4), np.arange(4, dtype=np.uint32))
     # Facing along the world's y: as told, half as fast, the other way; and one that is told to stand.
     rows |= {
@@ -193,7 +193,7 @@ def test_progress_tells_who_goes_where_it_is_told() -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_who_is_stuck_may_give_up(ends: bool) -> None:
-    options = {"terrain": "rough", "level": 0, "command": [0.5, 0, 0], "stuck_ends": ends}
+    options = {"terrain": "rough", "level": 0, "command": [0.5, 0, 0], "terminate_when_stuck": ends}
     env = make_env(find_task("anymal-velocity", STILL | options))
     env.reset(seed=0)
     stand, steps, fell = np.zeros(12, np.float32), 0, False

@@ -33,13 +33,13 @@ from surefoot.tasks.symmetry import find_mirror
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
-from surefoot.training.random_search import SearchLearner
+from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.source import load_earlier
 from surefoot.training.warm_start.transfer import Transfer
 
 BEFORE, AFTER = ("a", "b", "c"), ("new", "c", "b", "newer", "a")
-SHAPE = {"engine.copies": 2, "policy.actor": [6, 5], "policy.critic": [4]}
+SHAPE = {"engine.num_envs": 2, "policy.actor": [6, 5], "policy.critic": [4]}
 TINY = {
     "ppo": {"ppo.horizon": 8, "ppo.minibatch_size": 8},
     "ddpg": {},
@@ -107,7 +107,7 @@ def initial(recipe: Recipe) -> Any:
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.ppo is not None:
         mirror = find_mirror(info) if recipe.ppo.symmetry == "tied" else None
-        return ppo.init(*arguments, recipe.engine.copies, recipe.policy, recipe.on_policy, mirror)
+        return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.on_policy, mirror)
     if recipe.ars is not None:
         return ars.init(*arguments, recipe.policy)
     return ddpg_state.init(*arguments, recipe.policy, recipe.off_policy)
@@ -155,7 +155,7 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
 def policy_of(recipe: Recipe, state: Any) -> Policy:
     info = find_task(recipe.task, recipe.seen_options)
     if recipe.ppo is not None:
-        mirror = find_mirror(info) if recipe.ppo.symmetry == "equivariant" else None
+        mirror = find_mirror(info) if recipe.ppo.symmetry == "averaged" else None
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
     if recipe.ars is not None:
         return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.search))
@@ -164,7 +164,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
 
 def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple[Recipe, Any, Transfer]:
     """The recipe and the state with which a run starts from what is at `place`, and how that went."""
-    settings = {"engine.copies": 2} | {name.replace("__", "."): value for name, value in changes.items()}
+    settings = {"engine.num_envs": 2} | {name.replace("__", "."): value for name, value in changes.items()}
     if algorithm == "ppo":
         settings |= TINY["ppo"]
     recipe = make_recipe(task, algorithm, settings | {"training.start_from": str(place)})
@@ -240,7 +240,7 @@ def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
     if recipe.ppo is not None:
         return state_value(state.parameters, features(state.parameters, observation, recipe.policy), recipe.policy)
     action = jnp.tile(jnp.array([0.3, -0.7]), (len(seen), 1))
-    return action_values(state.critics, observation, action, recipe.policy, recipe.off_policy.action_enters)[0]
+    return action_values(state.critics, observation, action, recipe.policy, recipe.off_policy.critic_action_layer)[0]
 
 
 def test_a_shared_trunk_and_layer_norms_are_taken_over():
@@ -265,9 +265,9 @@ def test_values_that_are_no_more_are_left_out_and_said():
 def test_a_longer_memory_starts_without_influence():
     _, earlier, state = make_run("Nameless-v0", "ppo")
     with pytest.raises(RunError, match="sees 3 values, 'Nameless-v0' shows 6, and 'Nameless-v0' does not name its own"):
-        start("Nameless-v0", "ppo", "Nameless-v0/first", wrappers__history=2)
+        start("Nameless-v0", "ppo", "Nameless-v0/first", wrappers__frame_stack=2)
     _, earlier, state = make_run("Before-v0", "ppo")
-    recipe, found, _ = start("Before-v0", "ppo", "Before-v0/first", wrappers__history=2)
+    recipe, found, _ = start("Before-v0", "ppo", "Before-v0/first", wrappers__frame_stack=2)
     now, past = (np.random.default_rng(seed).normal(size=(9, 3)) for seed in (0, 1))
     got = answer(recipe, found, np.concatenate([past, now], 1))
     np.testing.assert_allclose(got, answer(earlier, state, now), rtol=1e-5, atol=1e-6)
@@ -277,7 +277,7 @@ def test_a_longer_memory_starts_without_influence():
     "earlier, later, changes",
     [
         ("ppo", "td3", {}),
-        ("td3", "sac", {"policy__std": "learned"}),
+        ("td3", "sac", {"policy__std": "parameter"}),
         ("sac", "ppo", {}),
         ("ars", "ppo", {}),
         ("ppo", "ars", {}),
@@ -339,7 +339,7 @@ def test_the_scale_of_weight_noise_goes_on(sigma, taken):
 
 def test_moments_are_found_though_gradients_are_no_longer_clipped():
     _, _, state = make_run("Before-v0", "ppo")
-    _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__gradient_clip=0)
+    _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__max_grad_norm=0)
     assert len(found.optimizer) == 1 and len(state.optimizer) == 2
     jax.tree.map(np.testing.assert_array_equal, found.optimizer[0], state.optimizer[1])
 
@@ -379,7 +379,7 @@ def test_a_schedule_of_deviations_goes_on_from_where_it_was():
     "algorithm, changes",
     [
         ("ppo", {}),
-        ("ppo", {"training.start_from": "x", "policy.std": "network"}),
+        ("ppo", {"training.start_from": "x", "policy.std": "state_dependent"}),
         ("td3", {"training.start_from": "x"}),
     ],
 )
@@ -403,7 +403,7 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
         if recipe.ppo is not None:
             return OnPolicyLearner(recipe, info, engine)
         if recipe.ars is not None:
-            return SearchLearner(recipe, info, engine, lambda: False)
+            return RandomSearchLearner(recipe, info, engine, lambda: False)
         return OffPolicyLearner(recipe, info, [engine])
 
     first = learner()
@@ -431,31 +431,31 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
 
 
 def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
-    make_run("Before-v0", "td3", policy__activation="elu", wrappers__history=2, wrappers__action_repeat=3)
+    make_run("Before-v0", "td3", policy__activation="elu", wrappers__frame_stack=2, wrappers__action_repeat=3)
     watcher = Watcher()
     changes = {"training.start_from": "Before-v0/first"}
     recipe = make_recipe_from("Before-v0", None, changes, "runs", watcher)
     assert recipe.algorithm == "td3" and recipe.policy.actor == (6, 5) and recipe.policy.activation == "elu"
-    assert recipe.wrappers.view == {"history": 2, "action_repeat": 3}
+    assert recipe.wrappers.view == {"frame_stack": 2, "action_repeat": 3}
     (said,) = watcher.said
-    for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.history = 2"):
+    for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.frame_stack = 2"):
         assert part in said
     assert "policy.layer_norm" not in said, "it is no other than by itself"
     watcher = Watcher()
-    recipe = make_recipe_from("Before-v0", None, changes | {"wrappers.history": 1}, "runs", watcher)
-    assert recipe.wrappers.history == 1
+    recipe = make_recipe_from("Before-v0", None, changes | {"wrappers.frame_stack": 1}, "runs", watcher)
+    assert recipe.wrappers.frame_stack == 1
     own = make_recipe_from("Before-v0", None, changes | {"algorithm": "ddpg"}, "runs", watcher)
     assert own.algorithm == "ddpg" and own.policy.critic == (256, 256)
 
 
 def test_who_acts_through_a_mirror_goes_on_to_do_so():
-    folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="equivariant")
+    folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="averaged")
     for place in ("anymal/first", str(folder.policy_file)):
         assert load_earlier(place, "runs").equivariant
         recipe, _, _ = start("anymal-step", "ppo", place)
-        assert recipe.ppo is not None and recipe.ppo.symmetry == "equivariant"
+        assert recipe.ppo is not None and recipe.ppo.symmetry == "averaged"
         with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
-            start("anymal-step", "ppo", place, ppo__symmetry="data")
+            start("anymal-step", "ppo", place, ppo__symmetry="augment")
 
 
 def test_how_much_is_tried_at_least_is_for_each_training_to_say():
@@ -464,7 +464,7 @@ def test_how_much_is_tried_at_least_is_for_each_training_to_say():
     assert recipe.policy.activation == "elu" and recipe.policy.minimum_std == 0.01
 
 
-@pytest.mark.parametrize("symmetry, wanted", [("data", "none"), ("tied", "tied")])
+@pytest.mark.parametrize("symmetry, wanted", [("augment", "none"), ("tied", "tied")])
 def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
     make_run("anymal", "ppo", ppo__symmetry=symmetry, policy__actor=[6, 4], policy__critic=[4])
     recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
@@ -483,9 +483,9 @@ def test_a_recipe_that_names_its_start_itself_adopts_nothing():
     [
         ("ppo", "Before-v0", "ppo", {"policy__actor": [9]}, ["policy.actor is [6, 5] there, [9] here"]),
         ("ppo", "Before-v0", "ppo", {"policy__activation": "elu"}, ["policy.activation is 'tanh' there, 'elu' here"]),
-        ("ppo", "Before-v0", "sac", {}, ["policy.mean"]),
-        ("td3", "Before-v0", "sac", {}, ["policy.std is 'learned' there, 'network' here"]),
-        ("sac", "Before-v0", "ars", {}, ["policy.std = 'network' is not for 'ars'"]),
+        ("ppo", "Before-v0", "sac", {}, ["policy.squash"]),
+        ("td3", "Before-v0", "sac", {}, ["policy.std is 'parameter' there, 'state_dependent' here"]),
+        ("sac", "Before-v0", "ars", {}, ["policy.std = 'state_dependent' is not for 'ars'"]),
         ("ppo", "OtherActions-v0", "ppo", {}, ["acts by 2 values, 'OtherActions-v0' by 3"]),
         ("ppo", "Foreign-v0", "ppo", {}, ["nothing that it sees is among what 'Foreign-v0' shows"]),
         ("ppo", "NamelessMore-v0", "ppo", {}, ["it sees 3 values, 'NamelessMore-v0' shows 5"]),

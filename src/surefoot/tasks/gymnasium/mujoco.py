@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.tasks.catalogue import TaskInfo, make_env
-from surefoot.tasks.task import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import Rows, Task, TaskOutput
 
 
 class Physics(NamedTuple):
@@ -35,7 +35,7 @@ class Physics(NamedTuple):
     contact_force: jax.Array
 
 
-class MujocoTask(PhysicsTask):
+class MujocoTask(Task):
     """One of Gymnasium's MuJoCo tasks.
 
     Attributes:
@@ -71,34 +71,34 @@ class MujocoTask(PhysicsTask):
         """Take over what only this task has."""
         del env
 
-    def remember(self, count: int) -> Rows:
+    def init_buffers(self, count: int) -> Rows:
         return {name: np.zeros((count, self.tracked_size)) for name in ("position", "position_before")}
 
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         for copy in copies:
             rows["qpos"][copy], rows["qvel"][copy] = self.initial_state(randoms[copy])
 
-    def begun(self, rows: Rows, copies: np.ndarray) -> None:
+    def after_reset(self, rows: Rows, copies: np.ndarray) -> None:
         rows["position"][copies] = rows["position_before"][copies] = self.tracked_position(rows)[copies]
 
-    def command(self, rows: Rows, action: np.ndarray) -> None:
+    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
         rows["ctrl"][:] = action
         rows["position_before"][:] = rows["position"]
 
-    def after(self, rows: Rows) -> None:
+    def post_step(self, rows: Rows) -> None:
         rows["position"][:] = self.tracked_position(rows)
 
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
         moved = rows["position"] - rows["position_before"]
         force = rows["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
         return rows["qpos"], rows["qvel"], moved, force
 
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del xp  # JAX alone: a single copy is Gymnasium's own environment
         count = len(measured["qpos"])
         force = measured["contact_force"].reshape(count, self._wrenches, 6)
         physics = Physics(measured["qpos"], measured["qvel"], measured["displacement_m"], force)
-        return Reading(self.observe(physics), self.reward_terms(physics, action), self.terminated(physics))
+        return TaskOutput(self.observe(physics), self.reward_terms(physics, action), self.terminated(physics))
 
     def initial_state(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw qpos (nq,) and qvel (nv,) for a new episode, in Gymnasium's order of draws."""

@@ -19,7 +19,7 @@ _USE, _USE_OF_PUSHES = 2, 3  # of chance
 
 
 @dataclasses.dataclass(frozen=True)
-class Randomisation:
+class RandomizationSettings:
     """How far things are off; all is uniform. Ranges not said otherwise are legged_gym's."""
 
     friction: Sequence[float] = (0.5, 1.25)
@@ -52,14 +52,14 @@ class Randomisation:
         check_number("push_every_s", self.push_every_s, 0.02, 1e4)
 
 
-class Variation:
+class DomainRandomizer:
     """The randomisation of copies of one model.
 
     Attributes:
-        expanded: the arrays of the model that differ from copy to copy.
+        randomised_fields: the arrays of the model that differ from copy to copy.
     """
 
-    def __init__(self, settings: Randomisation, model: mujoco.MjModel, frame_skip: int) -> None:
+    def __init__(self, settings: RandomizationSettings, model: mujoco.MjModel, frame_skip: int) -> None:
         self._settings = settings
         self._frame_skip = frame_skip
         self._push_every = max(1, round(settings.push_every_s / (frame_skip * model.opt.timestep)))
@@ -72,13 +72,13 @@ class Variation:
         self._gains = slice(4, 7) if limited else slice(0, 1)
         self._gain = model.actuator_gainprm[:, self._gains].copy()
         self._bias = model.actuator_biasprm[:, :3].copy()
-        self.expanded = (
+        self.randomised_fields = (
             *("geom_friction", "body_mass", "body_inertia"),
             *("actuator_gainprm", "actuator_biasprm"),
         )
 
     def begin(self, rows: Rows, copies: np.ndarray, key: np.ndarray) -> None:
-        """Draw what holds for an episode in some copies (K,) with these keys (K,): the `expanded` and "delay"."""
+        """Draw what holds for an episode in some copies (K,) with these keys (K,): the `randomised_fields` and "delay"."""
         settings = self._settings
         drawn = uniform(key, _USE, np.zeros(len(key), np.uint32), 3 + len(self._gain), np).astype(float)
         least, most = settings.friction

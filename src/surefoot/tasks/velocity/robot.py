@@ -26,7 +26,7 @@ _ARMATURE = 0.01
 _SOFT_RANGE = 0.9
 
 
-def make_model(base: anymal_c.Base, motor: anymal_c.Motor, looks: bool, terrain: Terrain | None) -> mujoco.MjModel:
+def make_model(base: anymal_c.Base, motor: anymal_c.Motor, visuals: bool, terrain: Terrain | None) -> mujoco.MjModel:
     """Return the robot on its ground, with the sensors that `FEET` and the others find."""
     spec = new_scene(PHYSICS_STEP_S)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -41,7 +41,7 @@ def make_model(base: anymal_c.Base, motor: anymal_c.Motor, looks: bool, terrain:
         armature=_ARMATURE,
         touching="feet and knees",
         foot_contact=3,
-        looks=looks,
+        visuals=visuals,
     )
     if terrain is not None:
         terrain.build(spec)

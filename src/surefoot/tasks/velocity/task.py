@@ -20,10 +20,10 @@ import numpy as np
 
 from surefoot.bodies import anymal_c
 from surefoot.tasks.options import check_choice, check_flag, check_number, sorted_options
-from surefoot.tasks.task import PhysicsTask, Reading, Rows
+from surefoot.tasks.task import Rows, Task, TaskOutput
 from surefoot.tasks.velocity import robot
 from surefoot.tasks.velocity.commands import Commands
-from surefoot.tasks.velocity.domain_randomization import Randomisation, Variation
+from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationSettings
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.reward_terms import Moment, merged_weights, weighted_terms
 from surefoot.tasks.velocity.terrain import STUCK, Curriculum, Terrain, TerrainSettings
@@ -49,13 +49,13 @@ _REMEMBERED = {
 }
 
 
-class AnymalCVelocity(PhysicsTask):
+class AnymalCVelocity(Task):
     """The task; see the module."""
 
     frame_skip = robot.FRAME_SKIP
-    scheduled = True
-    rederives = True
-    unseen = MappingProxyType({"looks": False})
+    per_substep_control = True
+    changes_model_constants = True
+    headless_options = MappingProxyType({"visuals": False})
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class AnymalCVelocity(PhysicsTask):
         action_scale: float = 0.5,
         gait: Literal["trot", "free"] = "trot",
         gait_hz: float = 1.75,
-        start_spread: float = 1.0,
+        reset_noise: float = 1.0,
         weights: Mapping[str, float] | None = None,
-        floor: bool = True,
-        looks: bool = True,
+        clip_reward_at_zero: bool = True,
+        visuals: bool = True,
         **options: Any,
     ) -> None:
         """Build the task.
@@ -79,12 +79,12 @@ class AnymalCVelocity(PhysicsTask):
             action_scale: how many rad an action of 1 is.
             gait: "trot" observes a clock and rewards feet that keep to it; "free" has none.
             gait_hz: strides a second.
-            start_spread: how unlike episodes begin: 0 all alike; 1 with joints at 0.5 to 1.5 times the angles of the
+            reset_noise: how unlike episodes begin: 0 all alike; 1 with joints at 0.5 to 1.5 times the angles of the
                 pose, and up to 0.5 m/s and 0.5 rad/s.
             weights: of terms of the reward, instead of those in `reward_terms.WEIGHTS`.
-            floor: whether the sum of all terms is never less than 0, so that falling early pays nothing.
-            looks: whether the robot has parts that are only there to be seen.
-            **options: those of `Commands`, `Randomisation` and `TerrainSettings`.
+            clip_reward_at_zero: whether the sum of all terms is never less than 0, so that falling early pays nothing.
+            visuals: whether the robot has parts that are only there to be seen.
+            **options: those of `Commands`, `RandomizationSettings` and `TerrainSettings`.
 
         Raises:
             ValueError: an option has another value.
@@ -95,21 +95,26 @@ class AnymalCVelocity(PhysicsTask):
         check_number("action_scale", action_scale, 0.01, 2)
         check_choice("gait", gait, Literal["trot", "free"])
         check_number("gait_hz", gait_hz, 0.5, 5)
-        check_number("start_spread", start_spread, 0, 1)
-        check_flag("floor", floor)
-        check_flag("looks", looks)
-        self.commands, randomisation, ground = sorted_options(options, Commands, Randomisation, TerrainSettings)
+        check_number("reset_noise", reset_noise, 0, 1)
+        check_flag("clip_reward_at_zero", clip_reward_at_zero)
+        check_flag("visuals", visuals)
+        self.commands, randomisation, ground = sorted_options(options, Commands, RandomizationSettings, TerrainSettings)
         self._terrain = None if ground.terrain == "flat" else Terrain(ground.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, ground.level)
-        self._stuck_ends = ground.stuck_ends and self._terrain is not None
+        self._stuck_ends = ground.terminate_when_stuck and self._terrain is not None
         self._looks_down = ground.observe_heights
         self.weights = merged_weights(weights, _WEIGHTS_WITHOUT_CLOCK if gait == "free" else {})
-        self._scale, self._clocked, self._spread, self._floor = action_scale, gait == "trot", start_spread, floor
-        self.model = robot.make_model(base, motor, looks, self._terrain)
+        self._scale, self._clocked, self._spread, self._clip_at_zero = (
+            action_scale,
+            gait == "trot",
+            reset_noise,
+            clip_reward_at_zero,
+        )
+        self.model = robot.make_model(base, motor, visuals, self._terrain)
         self._rest = robot.POSE + robot.holding_torque(self.model) / robot.STIFFNESS
-        self._variation = Variation(randomisation, self.model, robot.FRAME_SKIP)
+        self._variation = DomainRandomizer(randomisation, self.model, robot.FRAME_SKIP)
         self.fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
-        self.expanded = self._variation.expanded
+        self.randomised_fields = self._variation.randomised_fields
         self._command_steps = max(1, round(self.commands.command_every_s / self.timestep_s))
         self._turn = 2 * np.pi * gait_hz * self.timestep_s
         self._soft_range = robot.soft_range(self.model)
@@ -145,18 +150,18 @@ class AnymalCVelocity(PhysicsTask):
             *(f"ground at {x:.1f}, {y:.2f}" for x, y in (_SCAN if self._looks_down else ())),
         )
 
-    def remember(self, count: int) -> Rows:
+    def init_buffers(self, count: int) -> Rows:
         widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1}
         widths |= self.commands.remembered
         widths |= {} if self._curriculum is None else self._curriculum.remembered
         kept = {name: np.zeros((count, width)) for name, width in widths.items()}
         return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
 
-    def restart(self, rows: Rows) -> None:
+    def reset_curriculum(self, rows: Rows) -> None:
         if self._curriculum is not None:
-            self._curriculum.restart(rows)
+            self._curriculum.reset_curriculum(rows)
 
-    def begin(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
         key = np.array([randoms[copy].integers(2**32, dtype=np.uint32) for copy in copies], np.uint32)
         start = np.zeros(len(copies), np.uint32)
         rows["key"][copies], rows["step"][copies] = key, start
@@ -191,7 +196,7 @@ class AnymalCVelocity(PhysicsTask):
         rows["qpos"][copies, 3:7] = 0
         rows["qpos"][copies, 3], rows["qpos"][copies, 6] = np.cos(facing / 2), np.sin(facing / 2)
 
-    def command(self, rows: Rows, action: np.ndarray) -> None:
+    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
         rows["followed"][:] = rows["command"]
         rows["velocity_before"][:] = rows["qvel"][:, 6:]
         rows["action_before"][:] = rows["action"]
@@ -202,7 +207,7 @@ class AnymalCVelocity(PhysicsTask):
         rows["ctrl_schedule"][:] = np.where(arrived[:, :, None], rows["target"][:, None], before[:, None])
         self._variation.push(rows)
 
-    def after(self, rows: Rows) -> None:
+    def post_step(self, rows: Rows) -> None:
         rows["step"] += 1
         rows["joint"][:] = rows["qpos"][:, 7:] - robot.POSE
         # As in legged_gym a foot counts as down if it was so at this step or the last: single misses are overlooked.
@@ -222,7 +227,7 @@ class AnymalCVelocity(PhysicsTask):
             self.commands.give(rows, due, rows["step"][due] // self._command_steps)
         self.commands.steer(rows)
 
-    def measure(self, rows: Rows) -> Sequence[np.ndarray]:
+    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
         key = rows["key"]
         chance = np.stack([key >> np.uint32(16), key & np.uint32(0xFFFF), rows["step"]], axis=1)
         qpos, sensed = rows["qpos"], rows["sensordata"]
@@ -263,21 +268,21 @@ class AnymalCVelocity(PhysicsTask):
         assert self._terrain is not None
         return self._terrain.height(qpos[:, :1] + x @ points.T, qpos[:, 1:2] + y @ points.T)
 
-    def read(self, measured: Mapping[str, Any], action: Any, xp: Any) -> Reading:
+    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del action  # remembered, so that it is none where an episode begins
         moment, upright, clearance = self._moment(measured, xp)
         terms = weighted_terms(moment, self.weights, self.timestep_s, xp)
-        if self._floor:
-            terms["floor"] = xp.maximum(-sum(terms.values(), xp.zeros_like(upright)), 0.0)
+        if self._clip_at_zero:
+            terms["clip_reward_at_zero"] = xp.maximum(-sum(terms.values(), xp.zeros_like(upright)), 0.0)
         fell = (clearance < 0) | (upright < _COS_MOST_TILT)
         if self._stuck_ends:
             fell |= measured["progress"][:, 0] < STUCK
-        return Reading(self._observe(measured, moment, xp), terms, fell)
+        return TaskOutput(self._observe(measured, moment, xp), terms, fell)
 
-    def difficulty(self, rows: Rows) -> dict[str, float]:
-        return {} if self._curriculum is None else self._curriculum.difficulty(rows)
+    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
+        return {} if self._curriculum is None else self._curriculum.curriculum_metrics(rows)
 
-    def describe(self, rows: Rows) -> dict[str, np.ndarray]:
+    def info(self, rows: Rows) -> dict[str, np.ndarray]:
         rotation = robot.rotation(rows["qpos"][:, 3:7], np)
         velocity = np.einsum("nij,ni->nj", rotation, rows["qvel"][:, :3])
         achieved = np.c_[velocity[:, :2], rows["qvel"][:, 5]]

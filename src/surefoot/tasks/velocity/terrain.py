@@ -155,7 +155,7 @@ class TerrainSettings:
     """Whether the heights of the ground around the robot are observed."""
     height_noise: float = 0.1
     """How far off each of them is at most, m, where sensor noise is 1. (legged_gym's value, which hides low stairs.)"""
-    stuck_ends: bool = False
+    terminate_when_stuck: bool = False
     """Whether an episode ends, as by a fall, once the robot has hardly gone where it was told for some 3 s. For
     practice: waiting before stairs is safe, and pays a little."""
 
@@ -165,7 +165,7 @@ class TerrainSettings:
             raise ValueError(f"level is {self.level!r}; it must be a whole number from 0 to {LEVELS - 1}")
         check_flag("observe_heights", self.observe_heights)
         check_number("height_noise", self.height_noise, 0, 1)
-        check_flag("stuck_ends", self.stuck_ends)
+        check_flag("terminate_when_stuck", self.terminate_when_stuck)
 
 
 class Curriculum:
@@ -190,7 +190,7 @@ class Curriculum:
         self._terrain = terrain
         self._fixed = level
 
-    def restart(self, rows: Rows) -> None:
+    def reset_curriculum(self, rows: Rows) -> None:
         """Begin with no past; `level` -1 stands for none."""
         rows["level"][:] = -1
 
@@ -216,7 +216,7 @@ class Curriculum:
         rows["progress"][copies] = 1
         return place, facing
 
-    def difficulty(self, rows: Rows) -> dict[str, float]:
+    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
         """Return the mean level of the copies on each kind of terrain, by its name; empty if levels never change."""
         level, column = rows["level"][:, 0], rows["column"][:, 0]
         kinds = [] if self._fixed is not None else [(kind, column == i) for i, kind in enumerate(self._terrain.kinds)]

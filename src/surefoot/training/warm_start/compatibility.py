@@ -11,14 +11,14 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.observation_names import Names, find_names
 from surefoot.training.warm_start.observation_mapping import Columns
-from surefoot.training.warm_start.source import Earlier, is_equivariant
+from surefoot.training.warm_start.source import WarmStartSource, is_equivariant
 
 # Settings of the networks in which two runs may differ and yet have the same actor.
-_FREE = ("critic", "observation_clip", "mean", "std", "initial_std", "final_std", "std_schedule", "minimum_std")
+_FREE = ("critic", "observation_clip", "squash", "std", "initial_std", "final_std", "std_schedule", "minimum_std")
 _MOST_NAMED = 4
 
 
-def check_networks(earlier: Earlier, recipe: Recipe) -> None:
+def check_networks(earlier: WarmStartSource, recipe: Recipe) -> None:
     """Make sure that the new actor has the form of the earlier one, and acts alike.
 
     Raises:
@@ -29,9 +29,9 @@ def check_networks(earlier: Earlier, recipe: Recipe) -> None:
         name for name in type(here).model_fields if name not in _FREE and getattr(there, name) != getattr(here, name)
     ]
     # Without exploration, what is squashed is what is brought within bounds by tanh.
-    if (there.mean == "linear") != (here.mean == "linear"):
-        different.append("mean")
-    if (there.std == "network") != (here.std == "network"):
+    if (there.squash == "clip") != (here.squash == "clip"):
+        different.append("squash")
+    if (there.std == "state_dependent") != (here.std == "state_dependent"):
         different.append("std")
     if earlier.equivariant != is_equivariant(recipe):
         forms = ("its mirror image too", "no mirror image")
@@ -58,7 +58,7 @@ def check_offsets(mirror: Mirror, recipe: Recipe, setting: str) -> None:
         raise InputError(f"{setting} needs policy.normalise_observations = true: left and right count from other zeros")
 
 
-def names_there(earlier: Earlier, info: TaskInfo) -> Names:
+def names_there(earlier: WarmStartSource, info: TaskInfo) -> Names:
     """Find the names of what the earlier policy saw and did."""
     task = earlier.find_task()
     if task is None or (task.observation_size, task.action_size) != (earlier.observation_size, earlier.action_size):
@@ -66,7 +66,7 @@ def names_there(earlier: Earlier, info: TaskInfo) -> Names:
     return find_names(task)
 
 
-def check_actions(earlier: Earlier, info: TaskInfo, there: Names, here: Names) -> Iterator[str]:
+def check_actions(earlier: WarmStartSource, info: TaskInfo, there: Names, here: Names) -> Iterator[str]:
     """Make sure that there are as many actions as before, and yield what else is to be said of them."""
     if earlier.action_size != info.action_size:
         raise RunError(
@@ -78,7 +78,7 @@ def check_actions(earlier: Earlier, info: TaskInfo, there: Names, here: Names) -
 
 
 def match_columns(
-    earlier: Earlier, info: TaskInfo, there: Names, here: Names
+    earlier: WarmStartSource, info: TaskInfo, there: Names, here: Names
 ) -> tuple[Columns, str, list[str], list[str]]:
     """Find each observation value among the earlier ones; also by what, and the names of new ones and of lost ones."""
     if there.observation and here.observation:

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from surefoot.recipes.recipe import ALGORITHMS, Recipe
-from surefoot.tasks.wrappers import ACTION_REPEAT, HISTORY, read_view
-from surefoot.training.warm_start.source import Earlier, is_equivariant, is_tied
+from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_view
+from surefoot.training.warm_start.source import WarmStartSource, is_equivariant, is_tied
 
 # What another algorithm has no use for: these say how the earlier one judged and explored.
 _OWN = ("critic", "initial_std", "final_std", "std_schedule", "minimum_std")
 
 
-def adopted_algorithm(earlier: Earlier, changes: Mapping[str, Any]) -> dict[str, str]:
+def adopted_algorithm(earlier: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
     """Return the earlier run's algorithm as a setting, unless `changes` tell of another."""
     told = any(name.partition(".")[0] in ("algorithm", *ALGORITHMS) for name in changes)
     return {} if told or earlier.algorithm not in ALGORITHMS else {"algorithm": earlier.algorithm}
 
 
-def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+def adopted_settings(earlier: WarmStartSource, own: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the earlier settings of policy and view by dotted names, without those that `changes` name.
 
     Args:
@@ -32,19 +32,19 @@ def adopted_settings(earlier: Earlier, own: Recipe, changes: Mapping[str, Any]) 
             policy["initial_std"] = min(10.0, float(f"{earlier.std.mean():.6g}"))
     else:
         policy = {name: value for name, value in policy.items() if name not in _OWN}
-        if policy["std"] != "network":
+        if policy["std"] != "state_dependent":
             del policy["std"]
-        if "squashed" in (policy["mean"], own.policy.mean) and policy["mean"] != "linear":
-            policy["mean"] = "squashed" if own.sac is not None else "tanh"  # which act alike but for exploration
+        if "tanh_gaussian" in (policy["squash"], own.policy.squash) and policy["squash"] != "clip":
+            policy["squash"] = "tanh_gaussian" if own.sac is not None else "tanh"  # which act alike but for exploration
     adopted = {f"policy.{name}": value for name, value in policy.items()}
     if own.ppo is not None and earlier.recipe is not None and is_tied(earlier.recipe):
         adopted["ppo.symmetry"] = "tied"
     elif (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
-        adopted[f"{own.algorithm}.symmetry"] = "equivariant" if earlier.equivariant else "none"
+        adopted[f"{own.algorithm}.symmetry"] = "averaged" if earlier.equivariant else "none"
     elif own.ppo is not None and own.ppo.symmetry == "tied" and earlier.recipe is not None:
         adopted["ppo.symmetry"] = "none"  # its weights are not tied, and a file alone does not tell
-    repeat, history = read_view(earlier.options)
-    adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{HISTORY}": history}
+    repeat, frame_stack = read_view(earlier.options)
+    adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
     return {name: value for name, value in adopted.items() if name not in changes}
 
 

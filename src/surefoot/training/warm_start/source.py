@@ -26,7 +26,7 @@ _NEVER_NEGATIVE = ("variance", "count")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Earlier:
+class WarmStartSource:
     """What was learnt before.
 
     Attributes:
@@ -90,7 +90,7 @@ class Earlier:
 
 def is_equivariant(recipe: Recipe) -> bool:
     """Tell whether a run's policy acts through its mirror image too."""
-    return any(part is not None and part.symmetry == "equivariant" for part in (recipe.ppo, recipe.ars))
+    return any(part is not None and part.symmetry == "averaged" for part in (recipe.ppo, recipe.ars))
 
 
 def is_tied(recipe: Recipe) -> bool:
@@ -100,7 +100,7 @@ def is_tied(recipe: Recipe) -> bool:
     return recipe.ars is None and recipe.off_policy.tied
 
 
-def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> Earlier:
+def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> WarmStartSource:
     """Read what is to be started from.
 
     Args:
@@ -130,10 +130,10 @@ def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = 
     return earlier
 
 
-def _from_policy(text: str) -> Earlier:
+def _from_policy(text: str) -> WarmStartSource:
     policy = load_policy(text)
     step, algorithm = policy.origin.get("steps"), policy.origin.get("algorithm")
-    return Earlier(
+    return WarmStartSource(
         source=text,
         step=step if isinstance(step, int) else None,
         algorithm=algorithm if isinstance(algorithm, str) else "",
@@ -147,7 +147,7 @@ def _from_policy(text: str) -> Earlier:
     )
 
 
-def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> Earlier:
+def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSource:
     recipe = read_recipe(folder.recipe)
     state, acting = _STATES.get(recipe.algorithm, _FAMILY)
     prefix = f"learner/{state}/"
@@ -164,7 +164,7 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> Earlier:
     for message in skipped:
         warn(message)
     sigma = arrays.pop(_PARAMETER_SIGMA, None)
-    return Earlier(
+    return WarmStartSource(
         source=str(folder.path),
         step=step,
         algorithm=recipe.algorithm,

@@ -37,7 +37,7 @@ from surefoot.training.warm_start.compatibility import (
     names_there,
     shown,
 )
-from surefoot.training.warm_start.source import Earlier
+from surefoot.training.warm_start.source import WarmStartSource
 
 # PPO's statistics of returns count for no more than so many steps, that a task that pays more is soon followed.
 _MOST_RETURNS = 100_000.0
@@ -73,7 +73,7 @@ class Transfer:
         RunError: the policy cannot serve the new task, or its networks are of another form.
     """
 
-    def __init__(self, earlier: Earlier, recipe: Recipe, info: TaskInfo) -> None:
+    def __init__(self, earlier: WarmStartSource, recipe: Recipe, info: TaskInfo) -> None:
         self.earlier = earlier
         self._recipe = recipe
         self._whole = earlier.recipe is not None and earlier.algorithm == recipe.algorithm
@@ -86,7 +86,7 @@ class Transfer:
 
     def into_ppo(self, state: PPOState) -> PPOState:
         """Return the state with which PPO starts."""
-        critic, log_std = self._judge_critic(f"{self._recipe.algorithm}.scale_rewards"), self._find_log_std(state)
+        critic, log_std = self._judge_critic(f"{self._recipe.algorithm}.normalise_returns"), self._find_log_std(state)
 
         def fresh(name: str) -> bool:
             return (not critic and "/critic/" in name) or (log_std is not None and name.endswith("/log_std"))
@@ -107,7 +107,7 @@ class Transfer:
         state = state._replace(
             average=networks(state.average, "average"), optimizer=self._moments(state.optimizer, fresh)
         )
-        if critic and self._recipe.on_policy.scale_rewards:
+        if critic and self._recipe.on_policy.normalise_returns:
             # The values are in units of these.
             statistics: Normaliser = self._tree(state.return_statistics, "return_statistics")
             count = jnp.minimum(statistics.count, _MOST_RETURNS)
@@ -117,7 +117,7 @@ class Transfer:
     def into_ddpg(self, state: DDPGState) -> DDPGState:
         """Return the state with which DDPG, TD3 or SAC starts."""
         name, policy = self._recipe.algorithm, self._recipe.policy
-        own = not self._whole and policy.std != "network"  # nothing acts by its deviation
+        own = not self._whole and policy.std != "state_dependent"  # nothing acts by its deviation
         source = "actor" if self._whole else self.earlier.acting
         actor = self._tree(state.actor, source, lambda name: own and name.endswith("/log_std"))
         state = state._replace(
@@ -127,7 +127,7 @@ class Transfer:
             normaliser=self._normaliser(state.normaliser),
         )
         self._note_policy()
-        critic = self._judge_critic(f"{name}.critics", f"{name}.action_enters")
+        critic = self._judge_critic(f"{name}.critics", f"{name}.critic_action_layer")
         self.parts["noise scale"] = Part(False, "as the recipe has it")
         self.parts["replay"] = Part(False, "begins empty; the policy fills it, no warm-up at random")
         if not self._whole:
@@ -269,11 +269,11 @@ class Transfer:
         if start is not None:
             return jnp.full_like(state.parameters["log_std"], math.log(start))
         same = self.earlier.algorithm == "ppo" and policy.std != "scheduled"
-        return None if same or policy.std == "network" else state.parameters["log_std"]
+        return None if same or policy.std == "state_dependent" else state.parameters["log_std"]
 
     def _describe_std(self, log_std: np.ndarray, taken: bool) -> Part:
         policy = self._recipe.policy
-        if policy.std == "network":
+        if policy.std == "state_dependent":
             return Part(taken, "the network's own")
         std = np.maximum(np.exp(log_std), policy.minimum_std)
         text = f"std {std.min():.3g}" + (f" to {std.max():.3g}" if std.max() > 1.005 * std.min() else "")
