@@ -259,7 +259,7 @@ def test_wrong_input_leaves_an_existing_root_as_it_is(capsys, empty_folder):
 
 
 def test_a_task_that_can_be_learnt_only_with_its_options():
-    recipe = surefoot.face.make_recipe("LunarLander-v3", None, {"task_options.continuous": True})
+    recipe = surefoot.api.make_recipe("LunarLander-v3", None, {"task_options.continuous": True})
     assert recipe.task_options == {"continuous": True}
 
 

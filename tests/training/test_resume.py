@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
     [
         ("actor = [8]", "actor = [16]", "other settings"),
         ("actor = [8]", "actor = [8, 8]", "other settings"),
-        ("copies = 4", "copies = 8", "other settings"),
+        ("num_envs = 4", "num_envs = 8", "other settings"),
         ('task = "Hopper-v5"', 'task = "Walker2d-v5"', "other settings"),
         ('name = "auto"', 'name = "processes"', "other settings"),
         ("horizon = 16", "horizon = 0", "ppo.horizon"),
