@@ -1,4 +1,4 @@
-"""The robot against its figures, and against what these lead to."""
+"""ANYmal C against its published figures."""
 
 import mujoco
 import numpy as np
@@ -15,7 +15,7 @@ def compiled(base: str = "urdf", **servos: float) -> mujoco.MjModel:
 
 
 @pytest.mark.parametrize("base, robot, trunk", [("urdf", 52.13485, 26.37317), ("menagerie", 44.96518, 19.2035)])
-def test_it_weighs_what_the_figures_say(base: str, robot: float, trunk: float) -> None:
+def test_masses_are_the_published_ones(base: str, robot: float, trunk: float) -> None:
     model = compiled(base)
     assert model.body_mass.sum() == pytest.approx(robot, abs=1e-5)
     assert model.body("base").mass[0] == pytest.approx(trunk)
@@ -23,8 +23,8 @@ def test_it_weighs_what_the_figures_say(base: str, robot: float, trunk: float) -
 
 
 @pytest.mark.parametrize("base", ["urdf", "menagerie"])
-def test_inertias_are_those_of_the_figures(base: str) -> None:
-    """What MuJoCo keeps, principal moments and their axes, turned back into the six numbers."""
+def test_inertias_are_the_published_ones(base: str) -> None:
+    """MuJoCo stores principal moments and axes; they are rotated back here."""
     model = compiled(base)
     known = {link["name"]: link for link in figures()["links"]} | {"base": figures()["base"][base]}
     assert len(known) == 13
@@ -38,14 +38,14 @@ def test_inertias_are_those_of_the_figures(base: str) -> None:
         np.testing.assert_allclose(body.ipos, link["com"], atol=1e-12)
 
 
-def test_joints_and_servos_are_those_of_the_figures() -> None:
+def test_joints_and_servos_are_the_published_ones() -> None:
     model = compiled()
     assert [model.actuator(i).name for i in range(model.nu)] == list(JOINTS) == list(BODY.joints)
     assert [model.joint(i + 1).name for i in range(12)] == list(JOINTS)
     for joint in JOINTS:
         shoulder = {"L": (-0.72, 0.49), "R": (-0.49, 0.72)}[joint[0]]
-        wanted = shoulder if joint.endswith("HAA") else (-9.42478, 9.42478)
-        assert tuple(model.joint(joint).range) == pytest.approx(wanted)
+        expected = shoulder if joint.endswith("HAA") else (-9.42478, 9.42478)
+        assert tuple(model.joint(joint).range) == pytest.approx(expected)
         assert tuple(model.actuator(joint).forcerange) == (-80, 80)
     assert model.opt.timestep == 0.002
     assert BODY.speed_limit == figures()["speed_limit"]
@@ -60,7 +60,7 @@ def test_joints_and_servos_are_those_of_the_figures() -> None:
         ((0.5235988, -0.7853981), (-0.5235988, 0.7853981), 0.5587747),
     ],
 )
-def test_it_stands_as_high_as_its_legs_are_long(front: tuple, hind: tuple, height: float) -> None:
+def test_standing_heights_follow_from_the_leg_lengths(front: tuple, hind: tuple, height: float) -> None:
     model = compiled()
     data = mujoco.MjData(model)
     data.qpos[7:] = [*(0, *front) * 2, *(0, *hind) * 2]
@@ -70,8 +70,8 @@ def test_it_stands_as_high_as_its_legs_are_long(front: tuple, hind: tuple, heigh
     np.testing.assert_allclose(1 - np.array(lowest), height, atol=2e-7)
 
 
-def test_left_and_right_are_each_others_image() -> None:
-    """In places and axes exactly; in mass all but a fifth of a millimetre."""
+def test_left_and_right_are_mirror_images() -> None:
+    """Positions and axes exactly; the centre of mass to 0.2 mm."""
     model = compiled()
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -88,7 +88,7 @@ def test_left_and_right_are_each_others_image() -> None:
     assert abs(data.subtree_com[1, 1]) < 2e-4
 
 
-def test_only_feet_and_trunk_touch_the_ground_and_nothing_each_other() -> None:
+def test_only_feet_and_trunk_collide_with_the_ground_and_no_parts_with_each_other() -> None:
     model = compiled()
     touching = {model.body(model.geom_bodyid[i]).name for i in np.flatnonzero(model.geom_conaffinity)}
     assert touching == {"base", *(f"{leg}_SHANK" for leg in LEGS)}
@@ -97,8 +97,8 @@ def test_only_feet_and_trunk_touch_the_ground_and_nothing_each_other() -> None:
     assert not (model.geom_contype[model.geom_bodyid > 0]).any()
 
 
-def test_it_stands_when_told_to() -> None:
-    """With stiffer servos than those of the experiment, which give way in this pose until its trunk lies down."""
+def test_stiff_servos_hold_the_standing_pose() -> None:
+    """The default servos give way in this pose until the trunk lies down."""
     model = compiled(stiffness=400.0)
     data = mujoco.MjData(model)
     for _ in range(1000):

@@ -1,4 +1,4 @@
-"""Bodies from elsewhere: what is found in a model, what a description states, and how wrong ones are met."""
+"""Loading of bodies: detection of parts, TOML descriptions, and errors for invalid input."""
 
 import importlib.util
 import sys
@@ -17,18 +17,18 @@ walkers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(walkers)
 
 
-def load(folder: Path, text: str, ending: str = ".xml", stated: str | None = None) -> LoadedBody:
+def load(folder: Path, text: str, ending: str = ".xml", description: str | None = None) -> LoadedBody:
     model = folder / f"model{ending}"
     model.write_text(text)
-    if stated is None:
+    if description is None:
         return load_body(str(model))
-    description = folder / "body.toml"
-    description.write_text(f'model = "{model.name}"\n{stated}')
-    return load_body(str(description))
+    path = folder / "body.toml"
+    path.write_text(f'model = "{model.name}"\n{description}')
+    return load_body(str(path))
 
 
 def lowest(model: mujoco.MjModel, qpos: np.ndarray) -> float:
-    """The lowest point of a model of boxes, spheres and capsules, by corners and ends."""
+    """Height of the lowest point of a model of boxes, spheres and capsules."""
     data = standing(model, qpos)
     found = []
     for geom in np.flatnonzero(model.geom_bodyid):
@@ -41,7 +41,7 @@ def lowest(model: mujoco.MjModel, qpos: np.ndarray) -> float:
     return min(found)
 
 
-def test_a_biped_of_torque_motors_is_given_servos_and_a_floor(tmp_path: Path) -> None:
+def test_torque_motors_are_replaced_by_servos_and_a_floor_is_added(tmp_path: Path) -> None:
     spec, body, pose = load(tmp_path, walkers.biped())
     model = spec.compile()
     assert (body.name, body.trunk) == ("small biped", "pelvis")
@@ -63,7 +63,7 @@ def test_a_biped_of_torque_motors_is_given_servos_and_a_floor(tmp_path: Path) ->
     assert mirror_feet(standing(model, pose.qpos), body).tolist() == [1, 0]
 
 
-def test_a_urdf_is_freed_and_driven_and_its_feet_keep_their_names(tmp_path: Path) -> None:
+def test_a_urdf_gets_a_free_joint_and_servos_and_keeps_the_names_of_its_feet(tmp_path: Path) -> None:
     spec, body, pose = load(tmp_path, walkers.urdf_biped(), ".urdf")
     model = spec.compile()
     assert body.trunk == "base_link"
@@ -75,7 +75,7 @@ def test_a_urdf_is_freed_and_driven_and_its_feet_keep_their_names(tmp_path: Path
     assert body.joint_pairs == (("L_hip", "R_hip"), ("L_knee", "R_knee"))
     assert body.foot_pairs == (("L", "R"),)
     assert pose.height_m == pytest.approx(0.15 + 0.28 + 0.28 + 0.02)
-    assert (model.actuator_forcerange[:, 1] == 30).all(), "the effort that the file states"
+    assert (model.actuator_forcerange[:, 1] == 30).all(), "the effort limit of the file"
     data = standing(model, pose.qpos)
     for _ in range(100):
         data.ctrl[:] = pose.ctrl
@@ -83,7 +83,7 @@ def test_a_urdf_is_freed_and_driven_and_its_feet_keep_their_names(tmp_path: Path
     assert data.qpos[2] == pytest.approx(pose.height_m, abs=0.03)
 
 
-def test_a_quadruped_keeps_its_servos_its_floor_and_its_home(tmp_path: Path) -> None:
+def test_servos_floor_and_home_keyframe_of_a_model_are_kept(tmp_path: Path) -> None:
     spec, body, pose = load(tmp_path, walkers.quadruped())
     model = spec.compile()
     assert [foot.name for foot in body.feet] == ["FL", "FR", "RL", "RR"]
@@ -101,12 +101,12 @@ def test_a_quadruped_keeps_its_servos_its_floor_and_its_home(tmp_path: Path) -> 
     assert pose.qpos[2] - pose.height_m == pytest.approx(0.5)
 
 
-def test_without_a_keyframe_joints_are_at_zero_or_the_nearest_that_they_reach(tmp_path: Path) -> None:
+def test_without_a_keyframe_joints_are_at_zero_or_their_nearest_limit(tmp_path: Path) -> None:
     _, _, pose = load(tmp_path, walkers.quadruped(keyframe=False, floor=False))
     np.testing.assert_allclose(pose.qpos[7:], [0, 0, np.radians(-30)] * 4)
 
 
-def test_a_body_faces_along_x_whichever_way_its_file_turns_it(tmp_path: Path) -> None:
+def test_a_body_is_turned_to_face_along_x(tmp_path: Path) -> None:
     for turn in ("1 0 0 1", "0 0 0 1", "1 0 0 -0.5"):
         spec, body, pose = load(tmp_path, walkers.quadruped(keyframe=False, turn=turn))
         data = standing(spec.compile(), pose.qpos)
@@ -114,18 +114,18 @@ def test_a_body_faces_along_x_whichever_way_its_file_turns_it(tmp_path: Path) ->
         assert len(body.joint_pairs) == 6
 
 
-def test_a_wheel_is_no_foot(tmp_path: Path) -> None:
+def test_wheels_are_not_feet(tmp_path: Path) -> None:
     _, body, _ = load(tmp_path, walkers.quadruped(wheels=True, keyframe=False))
     assert [foot.name for foot in body.feet] == ["FL", "FR"]
 
 
-def test_feet_that_have_other_names_are_what_reaches_the_floor(tmp_path: Path) -> None:
+def test_feet_with_other_names_are_the_links_near_the_floor(tmp_path: Path) -> None:
     text = walkers.biped(feet="end").replace("shin", "stick")
     _, body, _ = load(tmp_path, text)
     assert [foot.geoms for foot in body.feet] == [("left_end",), ("right_end",)]
 
 
-def test_names_that_are_pairs_are_none_if_the_body_says_otherwise(tmp_path: Path) -> None:
+def test_pairs_of_names_need_mirrored_geometry(tmp_path: Path) -> None:
     spec, body, pose = load(tmp_path, walkers.biped(shift=0.1))
     assert body.joint_pairs == () == body.foot_pairs
     assert mirror_joints(standing(spec.compile(), pose.qpos), body) is None
@@ -135,70 +135,72 @@ def test_names_that_are_pairs_are_none_if_the_body_says_otherwise(tmp_path: Path
     "left, right",
     [("left_hip", "right_hip"), ("l_hip", "r_hip"), ("LF_HAA", "RF_HAA"), ("RL_calf", "RR_calf"), ("HipL", "HipR")],
 )
-def test_sides_are_read_from_names(left: str, right: str) -> None:
+def test_left_and_right_are_read_from_names(left: str, right: str) -> None:
     assert is_swap(left, right)
     assert not is_swap(right, left)
     assert not is_swap(left, left)
     assert not is_swap(left, right + "2")
 
 
-def test_what_is_stated_is_so(tmp_path: Path) -> None:
-    stated = """
+def test_a_description_overrides_detection(tmp_path: Path) -> None:
+    description = """
         name = "Strider"
         joints = ["right_knee", "left_knee"]
         feet = ["right_shin", "left_foot"]
         joint_pairs = [["left_knee", "right_knee"]]
         foot_pairs = []
         kp = 70.0
+        speed_limit = 21.0
         kd = { left_knee = 3.0 }
         pose = { left_knee = 0.3, right_knee = 0.3, waist = 0.1 }
     """
-    spec, body, pose = load(tmp_path, walkers.biped(), stated=stated)
+    spec, body, pose = load(tmp_path, walkers.biped(), description=description)
     model = spec.compile()
     assert (body.name, body.joints) == ("Strider", ("right_knee", "left_knee"))
     assert [foot.name for foot in body.feet] == ["right_shin", "left_foot"]
     assert [len(foot.geoms) for foot in body.feet] == [2, 1]
     assert body.foot_pairs == ()
+    assert body.speed_limit == 21
     assert (model.actuator_gainprm[:, 0] == 70).all()
     assert model.actuator("left_knee").biasprm[2] == -3
-    assert model.nu == 7, "other driven joints are held"
+    assert model.nu == 7, "other actuated joints are held"
     held = {model.actuator(i).name: pose.ctrl[i] for i in range(model.nu)}
     assert (held["waist"], held["left_knee"], held["left_hip_roll"]) == (0.1, 0.3, 0)
     assert lowest(model, pose.qpos) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    "stated, message",
+    "description, message",
     [
         ('trunk = "pelvic"', "no body 'pelvic'; did you mean 'pelvis'"),
-        ('trunk = "chest"', "the trunk 'chest' hangs on 'pelvis'"),
-        ('joints = ["left_kne"]', "joints: there is no 'left_kne'; did you mean 'left_knee'"),
-        ('joints = ["left_knee", "left_knee"]', "twice"),
+        ('trunk = "chest"', "the trunk 'chest' is a child of 'pelvis'"),
+        ('joints = ["left_kne"]', "joints: unknown name 'left_kne'; did you mean 'left_knee'"),
+        ('joints = ["left_knee", "left_knee"]', "a name is repeated"),
         ("joints = []", "joints"),
         ('feet = ["hand"]', "the foot 'hand' is no geom or body"),
         ('joint_pairs = [["left_knee", "right_hip_pitch"]]', "are not each other's image"),
         ('joint_pairs = [["left_knee"]]', "joint_pairs"),
-        ('foot_pairs = [["a", "b"]]', "foot_pairs: there is no 'a'"),
-        ("pose = { tail = 1.0 }", "pose: there is no 'tail'"),
+        ('foot_pairs = [["a", "b"]]', "foot_pairs: unknown name 'a'"),
+        ("pose = { tail = 1.0 }", "pose: unknown name 'tail'"),
         ("kp = -1", "kp and kd must be from 0"),
         ("kp = inf", "kp"),
         ("colour = 1", "unknown setting 'colour'"),
         ("pose = [", "cannot be read"),
     ],
 )
-def test_wrong_statements_are_told_in_a_line(tmp_path: Path, stated: str, message: str) -> None:
+def test_invalid_descriptions_give_one_line_errors(tmp_path: Path, description: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        load(tmp_path, walkers.biped(), stated=stated)
+        load(tmp_path, walkers.biped(), description=description)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "no model that MuJoCo can read"),
-        ("<mujoco><worldbody>", "no model that MuJoCo can read"),
+        ("", "is not a model that MuJoCo can read"),
+        ("<mujoco><worldbody>", "is not a model that MuJoCo can read"),
         ("<robot/>", "it has no joints"),
-        ("\x00\x01", "no model that MuJoCo can read"),
+        ("\x00\x01", "is not a model that MuJoCo can read"),
         ("<mujoco/>", "it has no joints"),
         (walkers.biped().replace('"0.004"', '"1e-9"'), "its timestep is 1e-09 s; it must be 0.0001 or more"),
         (walkers.biped().replace('name="left_foot"', 'name="right_foot"'), "repeated name"),
@@ -206,10 +208,13 @@ def test_wrong_statements_are_told_in_a_line(tmp_path: Path, stated: str, messag
             walkers.biped().replace("<freejoint/>", '<joint name="rail" type="slide"/>'),
             "tied to the world by .* 'rail'",
         ),
-        (walkers.biped().replace("<geom", '<geom contype="0" conaffinity="0"'), "can touch the ground"),
+        (
+            walkers.biped().replace("<geom", '<geom contype="0" conaffinity="0"'),
+            "no geom of the robot can touch",
+        ),
     ],
 )
-def test_wrong_models_are_told_in_a_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_models_give_one_line_errors(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load(tmp_path, text)
     assert "\n" not in str(caught.value)
@@ -225,13 +230,13 @@ def test_wrong_models_are_told_in_a_line(tmp_path: Path, text: str, message: str
         ("a" * 5000 + ".xml", "there is no such file"),
     ],
 )
-def test_wrong_sources_are_told_in_a_line(source: str, message: str) -> None:
+def test_invalid_sources_give_one_line_errors(source: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_body(source)
 
 
 @pytest.mark.parametrize("model", ["../secret.xml", "/etc/passwd", "sub/../../secret.xml", "link.xml", "a\\u0000.xml"])
-def test_a_description_opens_nothing_outside_its_folder(tmp_path: Path, model: str) -> None:
+def test_a_description_cannot_open_files_outside_its_folder(tmp_path: Path, model: str) -> None:
     secret = tmp_path / "secret.xml"
     secret.write_text("my secret")
     folder = tmp_path / "strange"
@@ -243,14 +248,14 @@ def test_a_description_opens_nothing_outside_its_folder(tmp_path: Path, model: s
     assert "my secret" not in str(caught.value)
 
 
-def test_without_its_package_the_menagerie_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_menagerie_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
     with pytest.raises(InputError, match=r"pip install \"surefoot\[menagerie\]\""):
         load_body("menagerie:unitree_go2")
 
 
-def test_the_menagerie_is_met_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the package itself, from a folder in the place of the network."""
+def test_menagerie_robots_load_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the package itself, from a local folder instead of the network."""
     pytest.importorskip("mujoco_menagerie")
     monkeypatch.setenv("MENAGERIE_ROOT", str(tmp_path))
     (tmp_path / "unitree_go2").mkdir()
@@ -267,7 +272,7 @@ def test_the_menagerie_is_met_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
             load_body(source)
 
 
-def test_offline_the_menagerie_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_the_error_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mujoco_menagerie")
     monkeypatch.delenv("MENAGERIE_ROOT", raising=False)
     monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(tmp_path / "cache"))

@@ -1,8 +1,8 @@
-"""Small walkers of primitive shapes, as texts that anybody might have written; for tests."""
+"""Small walkers in MJCF and URDF for tests."""
 
 
 def biped(feet: str = "foot", left: str = "left_", right: str = "right_", shift: float = 0.0) -> str:
-    """A biped of six torque motors and a waist, in MJCF; `shift` moves the right leg's hip along x."""
+    """MJCF of a biped with a waist and six leg joints, driven by torque motors; `shift` moves the right hip along x."""
 
     def leg(name: str, side: float, x: float = 0.0) -> str:
         return f"""
@@ -42,7 +42,7 @@ def biped(feet: str = "foot", left: str = "left_", right: str = "right_", shift:
 
 
 def urdf_biped() -> str:
-    """A biped in URDF: its base is fixed, feet are fixed to shins, and nothing is driven."""
+    """URDF of a biped: its base is fixed, feet are fixed to shins, and there are no actuators."""
 
     def link(name: str, mass: float, shape: str, place: str = "0 0 0") -> str:
         return f"""<link name="{name}">
@@ -71,9 +71,14 @@ def urdf_biped() -> str:
 def quadruped(
     wheels: bool = False, keyframe: bool = True, floor: bool = True, turn: str = "1 0 0 0", back: str = "1 0 0 0"
 ) -> str:
-    """A quadruped in MJCF with position servos, a keyframe and a floor; with `wheels` the hind legs end in them.
+    """MJCF of a quadruped with position servos, a keyframe and a floor.
 
-    The trunk is turned by one quaternion, and what it consists of, seen from the trunk, by another.
+    Args:
+        wheels: whether the hind legs end in wheels.
+        keyframe: whether to add a home keyframe.
+        floor: whether to add a floor.
+        turn: quaternion of the trunk in the world.
+        back: quaternion of all parts in the trunk's frame.
     """
     legs = []
     for name, x, y in (("FL", 1, 1), ("FR", 1, -1), ("RL", -1, 1), ("RR", -1, -1)):

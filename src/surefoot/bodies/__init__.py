@@ -1,1 +1,1 @@
-"""What moves: MuJoCo models built of primitive shapes, and the names of their parts."""
+"""Robots as MuJoCo models: ANYmal C from primitive shapes, loading from files, and the names of a body's parts."""

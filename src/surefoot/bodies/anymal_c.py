@@ -1,6 +1,6 @@
-"""ANYmal C, a quadruped of twelve joints and 52 kg, of primitive shapes.
+"""ANYmal C, a quadruped of twelve joints and 52 kg, built from primitive shapes.
 
-The figures stand in anymal_c.toml, with their source and licence.
+Masses, inertias and dimensions are in anymal_c.toml, with their source and licence.
 """
 
 import functools
@@ -9,8 +9,12 @@ from importlib import resources
 from typing import Any, Literal
 
 import mujoco
+import numpy as np
 
 from surefoot.bodies.body import Body, Foot
+from surefoot.bodies.loader import Pose
+from surefoot.bodies.robot import Robot, TrunkHull
+from surefoot.bodies.scene import new_scene
 
 Base = Literal["urdf", "menagerie"]
 Motor = Literal["servo", "limited"]
@@ -30,18 +34,28 @@ BODY = Body(
     speed_limit=7.5,
 )  # fmt: skip
 
-# Of the motors' supply; any will do, for torque and speed alone decide what it feeds.
+# Supply voltage of the motors. Any value gives the same motion: torque and speed limits are stated separately.
 _VOLTAGE = 48.0
-# The groups of geoms that every viewer draws, and that none draws unless told to.
-_PICTURED, _HIDDEN = 2, 3
-# Rotations, as quaternions, that turn what stands along z to lie along an axis.
+# Geom groups that viewers show and hide by default.
+_SHOWN, _HIDDEN = 2, 3
+# Quaternions that rotate the z axis onto another axis.
 _UPRIGHT_TO = {"x": [0.5**0.5, 0, 0.5**0.5, 0], "y": [0.5**0.5, 0.5**0.5, 0, 0], "z": [1, 0, 0, 0]}
+# Velocity task: 5 ms is stable with these servos. The solver's iterations are not capped: with 4 of them random actions
+# made it diverge, and the cap saved no time (64 environments).
+_VELOCITY_TIMESTEP_S = 0.005
+# From the pose itself, as in legged_gym, servos of 80 N m / rad give way until the robot kneels; so the targets are
+# those that hold the pose (see tasks/velocity).
+_VELOCITY_STIFFNESS, _VELOCITY_DAMPING = 80.0, 2.0
+# Rotor inertia is not published. A shank has 0.02 kg m^2 about its knee; some armature keeps it from ringing.
+_ARMATURE = 0.01
+_FOOT_RADIUS_M = 0.03
+STANDING_POSE = (*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2)
 _RED, _DARK, _GREY, _RUBBER = (0.74, 0.12, 0.11, 1), (0.13, 0.14, 0.16, 1), (0.46, 0.48, 0.51, 1), (0.06, 0.06, 0.07, 1)
 
 
 @functools.lru_cache
 def figures() -> dict[str, Any]:
-    """Return the figures of anymal_c.toml."""
+    """Return the contents of anymal_c.toml."""
     text = resources.files("surefoot.bodies").joinpath("anymal_c.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -59,32 +73,31 @@ def add_anymal_c(
     motor: Motor = "servo",
     visuals: bool = True,
 ) -> None:
-    """Add the robot to a scene: a free base called "base", twelve hinges, a position servo for each, in `JOINTS` order.
-
-    Feet and trunk, or what `touching` says, touch the ground; the other parts are there to be seen.
+    """Add the robot to a scene: a free body "base", twelve hinges, and a position servo for each, in `JOINTS` order.
 
     Args:
         spec: the scene.
-        base: whose mass and inertia of the base: those of the maker's URDF (26.4 kg), or of MuJoCo Menagerie (19.2 kg).
+        base: source of the base's mass and inertia: the maker's URDF (26.4 kg) or MuJoCo Menagerie (19.2 kg).
         stiffness: of the servos, N m / rad.
         joint_damping: N m s / rad.
-        servo_damping: of the servos, N m s / rad; with the `implicitfast` integrator it is stable at larger time steps.
-        joint_friction: of a joint that turns, N m.
-        armature: inertia of the rotors behind their gears, kg m^2.
-        touching: what touches the ground; knees do so as spheres called "LF_KNEE" and so on, of `knee_radius`.
-        foot_contact: 3 for feet that grip, 6 if they resist turning and rolling too, which takes longer.
-        motor: "servo" for up to 80 N m at any speed; "limited" for a direct-current motor behind the same limit, that
-            gives no more than 120 (1 - v / 7.5) N m at a speed v (rad/s), forwards and backwards alike.
-        visuals: whether to add what is only there to be seen; it moves the same without, in an eighth less time.
+        servo_damping: of the servos, N m s / rad; stable at larger time steps with the `implicitfast` integrator.
+        joint_friction: dry friction of the joints, N m.
+        armature: reflected inertia of the rotors, kg m^2.
+        touching: parts that collide with the ground; knees are spheres "LF_KNEE" and so on, of `knee_radius`.
+        foot_contact: dimensions of the feet's contacts: 3 for sliding friction; 6 adds torsional and rolling friction,
+            which is slower.
+        motor: "servo" gives up to 80 N m at any speed; "limited" is a direct-current motor with the same limit and at
+            most 120 (1 - v / 7.5) N m at speed v (rad/s), in both directions.
+        visuals: whether to add parts that do not collide; without them the motion is the same and an eighth faster.
     """
     known = figures()
     root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])
     root.add_freejoint(name="root")
-    _weigh(root, known["base"][base])
+    _set_inertia(root, known["base"][base])
     bodies = {"base": root}
     for link in known["links"]:
         body = bodies[link["parent"]].add_body(name=link["name"], pos=link["pos"])
-        _weigh(body, link)
+        _set_inertia(body, link)
         body.add_joint(
             name=link["joint"],
             type=mujoco.mjtJoint.mjJNT_HINGE,
@@ -101,11 +114,66 @@ def add_anymal_c(
         if touches or visuals:
             _add_shape(bodies[shape["owner"]], shape, touches, foot_contact)
     if visuals:
-        _add_looks(root)
+        _add_decoration(root)
     if touching == "feet and knees":
         _add_knees(bodies)
     for joint in JOINTS:
         _add_servo(spec, joint, stiffness, servo_damping, motor)
+
+
+def make_robot(base: Base = "urdf", motor: Motor = "limited", visuals: bool = True) -> Robot:
+    """Return the robot of the velocity task, in a new scene with the robot's own servos (80 N m / rad, 2 N m s / rad).
+
+    Args:
+        base: see `add_anymal_c`.
+        motor: see `add_anymal_c`.
+        visuals: see `add_anymal_c`.
+    """
+    spec = new_scene(_VELOCITY_TIMESTEP_S)
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    add_anymal_c(
+        spec,
+        base,
+        motor=motor,
+        stiffness=_VELOCITY_STIFFNESS,
+        servo_damping=_VELOCITY_DAMPING,
+        joint_damping=0.0,
+        joint_friction=0.0,
+        armature=_ARMATURE,
+        touching="feet and knees",
+        foot_contact=3,
+        visuals=visuals,
+    )
+    pose, count = np.array(STANDING_POSE), len(JOINTS)
+    height_m = float(_standing_height(pose[None])[0])
+    return Robot(
+        spec=spec,
+        body=BODY,
+        pose=Pose(np.array([0, 0, height_m, 1, 0, 0, 0, *pose]), pose, height_m),
+        standing_height=_standing_height,
+        stiffness=np.full(count, _VELOCITY_STIFFNESS),
+        torque_limit=np.full(count, figures()["torque_limit"]),
+        speed_limit=np.full(count, figures()["speed_limit"]),
+        sole_m=np.full(len(LEGS), _FOOT_RADIUS_M),
+        stance_m=(0.36, 0.30),
+        trunk=TrunkHull(half_length_m=0.5245, half_width_m=0.07, radius_m=0.09),
+        knees=tuple(f"{leg}_SHANK" for leg in LEGS),
+        knee_radius_m=0.065,
+        lateral_joints=tuple(range(0, count, 3)),
+        look_height_m=0.5,
+    )
+
+
+def _standing_height(angles: np.ndarray) -> np.ndarray:
+    """Return the height of a level base whose lowest foot touches the floor, (K,) m, for joint angles (K, 12)."""
+    haa, hfe, kfe = (angles[:, joint::3] for joint in range(3))
+    forward = np.array([1, 1, -1, -1])
+    out = np.array([1, -1, 1, -1])
+    # Within the leg's plane, down from the hip; then HAA rotates that plane about x.
+    whole = hfe + kfe
+    down = 0.285 * np.cos(hfe) + 0.31547 * np.cos(whole) + 0.08795 * forward * np.sin(whole)
+    aside = out * (0.08381 + 0.1003 + 0.01305)
+    return (down * np.cos(haa) - aside * np.sin(haa) + _FOOT_RADIUS_M).max(1)
 
 
 def _add_servo(spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float, motor: Motor) -> None:
@@ -138,7 +206,7 @@ def _add_knees(bodies: dict[str, mujoco.MjsBody]) -> None:
         )
 
 
-def _weigh(body: mujoco.MjsBody, link: dict[str, Any]) -> None:
+def _set_inertia(body: mujoco.MjsBody, link: dict[str, Any]) -> None:
     body.mass = link["mass"]
     body.ipos = link["com"]
     body.fullinertia = link["inertia"]
@@ -150,20 +218,20 @@ def _axis(name: str) -> list[int]:
 
 
 def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any], touches: bool, foot_contact: int) -> None:
-    """Add one part, that touches the ground or does not."""
+    """Add one part to its link."""
     geom = body.add_geom(
         type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape['type'].upper()}"),
         size=[*shape["size"], 0, 0][:3],
         pos=shape["pos"],
         contype=0,
         conaffinity=int(touches),
-        group=_PICTURED,
+        group=_SHOWN,
         rgba=_colour(shape),
     )
     if "axis" in shape:
         geom.quat = _UPRIGHT_TO[shape["axis"]]
     if shape["type"] == "sphere":
-        # Menagerie's feet: they alone decide how they slide, and in six dimensions resist turning and rolling too.
+        # Contact parameters of Menagerie; by priority the foot's own friction applies.
         geom.name = shape["part"]
         geom.priority = 1
         geom.condim = foot_contact
@@ -179,12 +247,12 @@ def _colour(shape: dict[str, Any]) -> tuple[float, float, float, float]:
     return _GREY if shape["type"] == "box" or shape["part"].endswith("FOOT") else _DARK
 
 
-def _add_looks(root: mujoco.MjsBody) -> None:
-    """Add what is only to be seen: a handle, a battery, lamps and eyes at the two faces."""
+def _add_decoration(root: mujoco.MjsBody) -> None:
+    """Add a handle, a battery, lamps and cameras, which do not collide."""
 
     def add(kind: mujoco.mjtGeom, size: list[float], pos: list[float], colour, axis: str = "z") -> None:
         quat = _UPRIGHT_TO[axis]
-        root.add_geom(type=kind, size=size, pos=pos, quat=quat, rgba=colour, contype=0, conaffinity=0, group=_PICTURED)
+        root.add_geom(type=kind, size=size, pos=pos, quat=quat, rgba=colour, contype=0, conaffinity=0, group=_SHOWN)
 
     box, cylinder = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
     add(box, [0.16, 0.075, 0.02], [0.06, 0, 0.105], _DARK)

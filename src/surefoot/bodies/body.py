@@ -1,4 +1,4 @@
-"""What is known of a body beside its physics: which parts are its trunk, its joints and its feet."""
+"""The names of a body's parts: trunk, joints, feet and left-right pairs."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ class Foot:
     """A part that is meant to touch the ground.
 
     Attributes:
-        name: as figures and tables show it, such as "LF".
-        geoms: the MuJoCo geoms of which it is made.
+        name: label in figures and tables, such as "LF".
+        geoms: names of its MuJoCo geoms.
     """
 
     name: str
@@ -18,16 +18,16 @@ class Foot:
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """The names of a body's parts in its MuJoCo model.
+    """Names of a body's parts in its MuJoCo model.
 
     Attributes:
-        name: as figures and tables show it.
-        trunk: the MuJoCo body whose movement is that of the whole.
-        joints: the hinges that the actions move, in the order of the actions.
-        feet: in the order in which a footfall diagram shows them, from top to bottom.
-        joint_pairs: (left, right) joints that change places in a mirror.
-        foot_pairs: (left, right) names of feet that change places in a mirror.
-        speed_limit: how fast the motors can turn in rad/s, as their maker says, or None.
+        name: label in figures and tables.
+        trunk: the MuJoCo body that represents the whole robot.
+        joints: the joints that actions move, in the order of the actions.
+        feet: in the order of a footfall diagram, top to bottom.
+        joint_pairs: (left, right) joints that a mirror exchanges.
+        foot_pairs: (left, right) names of feet that a mirror exchanges.
+        speed_limit: no-load speed of the motors, rad/s; None if unknown.
     """
 
     name: str

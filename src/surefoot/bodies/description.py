@@ -1,4 +1,4 @@
-"""What a person states of a body in a TOML file, so that it need not be found."""
+"""TOML description of a body: names and gains that are then not detected."""
 
 import tomllib
 from pathlib import Path
@@ -15,35 +15,37 @@ Pair = tuple[str, str]
 
 
 class BodyDescription(Settings):
-    """A body's description; all but `model` may be left out and is then found. Names are those of the model."""
+    """Description of a body, by names of its model. Optional fields are detected if left out."""
 
     model: str
-    """The model: a file beside or below this one, or menagerie:NAME."""
+    """Model file in the same folder or below, or menagerie:NAME."""
     name: str | None = None
-    """What figures and tables call the body; else the model's own name."""
+    """Label in figures and tables; by default the model's own name."""
     trunk: str | None = None
-    """The MuJoCo body (URDF: link) whose movement is that of the whole."""
+    """MuJoCo body (URDF: link) that represents the whole robot."""
     joints: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """The joints that actions move, in this order; other driven joints are held where they stand."""
+    """Joints that actions move, in this order. Other actuated joints are held in the standing pose."""
     feet: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Geoms, or bodies with all their geoms, that are meant to touch the ground."""
     joint_pairs: tuple[Pair, ...] | None = None
-    """[left, right] joints that change places in a mirror; [] for none."""
+    """[left, right] joints that a mirror exchanges; [] for none."""
     foot_pairs: tuple[Pair, ...] | None = None
-    """[left, right] names of feet, as `feet` has them."""
+    """[left, right] feet that a mirror exchanges, by the names in `feet`."""
     pose: dict[str, float] | None = None
-    """Angles (rad) or places (m) of joints when it stands; those not named are at zero."""
+    """Joint positions of the standing pose, rad (m for slides); 0 for joints that are not named."""
     kp: float | dict[str, float] | None = None
-    """Stiffness of the servos, N m / rad: of all, or by joint."""
+    """Stiffness of the servos, N m / rad: one number, or one per joint."""
     kd: float | dict[str, float] | None = None
-    """Damping of the servos, N m s / rad: of all, or by joint."""
+    """Damping of the servos, N m s / rad: one number, or one per joint."""
+    speed_limit: float | None = Field(default=None, gt=0)
+    """No-load speed of the motors, rad/s."""
 
 
-def read_stated(path: Path) -> BodyDescription:
-    """Return what a TOML file states.
+def read_description(path: Path) -> BodyDescription:
+    """Read a description from a TOML file.
 
     Raises:
-        InputError: it is no such file, or names a model outside its own folder.
+        InputError: the file cannot be read or is not a description.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -51,27 +53,27 @@ def read_stated(path: Path) -> BodyDescription:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"body '{path}' cannot be read: {error}") from None
-    stated = validate(BodyDescription, data, f"body '{path}'")
-    for gain in (stated.kp, stated.kd):
+    description = validate(BodyDescription, data, f"body '{path}'")
+    for gain in (description.kp, description.kd):
         values = gain.values() if isinstance(gain, dict) else [gain]
         if any(value is not None and not 0 <= value <= _MOST_GAIN for value in values):
             raise InputError(f"body '{path}': kp and kd must be from 0 to {_MOST_GAIN:g}")
-    return stated
+    return description
 
 
 def model_beside(path: Path, model: str) -> Path:
-    """Return the file that a description names, which must lie in the description's folder or below.
+    """Return the path of a description's model, which must lie in the description's folder or below.
 
-    A description may come from a stranger; so it cannot have other files opened, and their text shown in an error.
+    A description may come from an untrusted source; it must not open other files and show their text in an error.
 
     Raises:
-        InputError: it lies elsewhere.
+        InputError: the model lies elsewhere.
     """
     folder = path.parent.resolve()
     try:
-        found = (folder / model).resolve()
-    except (OSError, ValueError, RuntimeError):  # a zero in its name, or links in a ring
-        found = None
-    if found is None or not found.is_relative_to(folder):
+        target = (folder / model).resolve()
+    except (OSError, ValueError, RuntimeError):  # such as a null byte, or a ring of links
+        target = None
+    if target is None or not target.is_relative_to(folder):
         raise InputError(f"body '{path}': the model '{model}' must lie in the same folder or below")
-    return found
+    return target

@@ -1,7 +1,7 @@
-"""Bodies from elsewhere: an MJCF or URDF file, a TOML that describes one, or a robot of MuJoCo Menagerie.
+"""Loading of robots: an MJCF or URDF file, a TOML description of one, or a robot of MuJoCo Menagerie.
 
-What a description does not state is found (`parts`, `mirrored`, `servos`). MuJoCo reads the model, with the meshes and
-files it names, and nothing of it is run.
+Parts that a description leaves out are detected (`parts`, `symmetry`, `servos`). Loading a model runs no code of its
+author.
 """
 
 import dataclasses
@@ -14,26 +14,25 @@ import numpy as np
 
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
-from surefoot.bodies.description import BodyDescription, model_beside, read_stated
-from surefoot.bodies.scene import add_scenery
+from surefoot.bodies.description import BodyDescription, model_beside, read_description
+from surefoot.bodies.scene import ALL_BITS, add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.symmetry import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
 from surefoot.errors import InputError, suggestion
 
 MENAGERIE = "menagerie:"
 _MODELS = (".xml", ".mjcf", ".urdf")
-_HOME = ("home", "stand", "standing", "default")
-_ALL_BITS = 2**31 - 1
-_LEAST_STEP_S = 1e-4  # 200 steps an action
+_STANDING_KEYS = ("home", "stand", "standing", "default")
+_LEAST_STEP_S = 1e-4  # 200 physics steps per action
 
 
 class Pose(NamedTuple):
-    """How a body stands when an episode begins.
+    """A standing pose.
 
     Attributes:
-        qpos: (nq,) of the compiled model, its lowest part just on the floor.
-        ctrl: (nu,) what the actuators are told, so that it stays.
-        height_m: of the trunk above the floor.
+        qpos: (nq,) positions of the compiled model; its lowest part touches the floor.
+        ctrl: (nu,) targets of the servos, the joint positions of the pose.
+        height_m: height of the trunk above the floor.
     """
 
     qpos: np.ndarray
@@ -42,12 +41,12 @@ class Pose(NamedTuple):
 
 
 class LoadedBody(NamedTuple):
-    """A body in its scene.
+    """A robot in its scene.
 
     Attributes:
-        spec: the model, which has a floor, light, a free trunk, and for each of the joints a servo of the same name.
-        body: the names of its parts.
-        pose: how it stands.
+        spec: model with a floor, light, a free trunk, and a servo for each joint, of the same name.
+        body: names of its parts.
+        pose: standing pose.
     """
 
     spec: mujoco.MjSpec
@@ -56,29 +55,29 @@ class LoadedBody(NamedTuple):
 
 
 def load_body(source: str) -> LoadedBody:
-    """Load a body and find its parts.
+    """Load a robot and detect its parts.
 
     Args:
-        source: a path to .xml, .mjcf or .urdf; to a .toml, see `stated.Stated`; or "menagerie:NAME" or
-            "menagerie:NAME/ENTRY" for a robot of MuJoCo Menagerie, which is downloaded when it is first wanted.
+        source: a path to .xml, .mjcf, .urdf or .toml (see `description.BodyDescription`); or "menagerie:NAME" or
+            "menagerie:NAME/ENTRY" for a robot of MuJoCo Menagerie, downloaded on first use.
 
     Raises:
-        InputError: in one line, what is wrong and what to do.
+        InputError: the source does not exist, or is no robot with joints and feet.
     """
-    path, stated = _find_files(source)
+    path, description = _find_files(source)
     try:
         spec = mujoco.MjSpec.from_file(str(path))
-        if stated.name:
-            spec.modelname = stated.name
-        return _complete(spec, stated)
+        if description.name:
+            spec.modelname = description.name
+        return _complete(spec, description)
     except InputError as error:
         raise InputError(f"body '{source}': {error}") from None
-    except (ValueError, mujoco.FatalError) as error:  # MuJoCo's own words on a model
-        raise InputError(f"body '{source}' is no model that MuJoCo can read: {error}") from None
+    except (ValueError, mujoco.FatalError) as error:  # raised by MuJoCo
+        raise InputError(f"body '{source}' is not a model that MuJoCo can read: {error}") from None
 
 
 def _find_files(source: str) -> tuple[Path, BodyDescription]:
-    """Return the model's file and what is stated of it."""
+    """Return the model's file and its description."""
     if source.startswith(MENAGERIE):
         return _menagerie_file(source), BodyDescription(model=source)
     path = Path(source)
@@ -90,22 +89,22 @@ def _find_files(source: str) -> tuple[Path, BodyDescription]:
     _check_file(path, source)
     if path.suffix.lower() != ".toml":
         return path, BodyDescription(model=path.name)
-    stated = read_stated(path)
-    if stated.model.startswith(MENAGERIE):
-        return _menagerie_file(stated.model), stated
-    model = model_beside(path, stated.model)
+    description = read_description(path)
+    if description.model.startswith(MENAGERIE):
+        return _menagerie_file(description.model), description
+    model = model_beside(path, description.model)
     if model.suffix.lower() not in _MODELS:
-        raise InputError(f"body '{source}': the model '{stated.model}' must end with .xml, .mjcf or .urdf")
-    _check_file(model, stated.model)
-    return model, stated
+        raise InputError(f"body '{source}': the model '{description.model}' must end with .xml, .mjcf or .urdf")
+    _check_file(model, description.model)
+    return model, description
 
 
 def _check_file(path: Path, name: str) -> None:
     try:
-        there = path.is_file()
-    except (OSError, ValueError):  # such as a name too long, or with a zero in it
-        there = False
-    if not there:
+        exists = path.is_file()
+    except (OSError, ValueError):  # such as a name too long, or with a null byte
+        exists = False
+    if not exists:
         raise InputError(f"body '{name}': there is no such file")
 
 
@@ -132,25 +131,25 @@ def _menagerie_file(source: str) -> Path:
         ) from None
 
 
-def _complete(spec: mujoco.MjSpec, stated: BodyDescription) -> LoadedBody:
-    """Give a model what it lacks, and find its parts."""
-    spec.compiler.fusestatic = False  # a foot that is fixed to its shin keeps its name
+def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
+    """Add floor, free joint and servos to a model, and detect its parts."""
+    spec.compiler.fusestatic = False  # keeps the names of feet that are fixed to shins
     _name_parts(spec)
-    given = spec.compile()
-    if given.opt.timestep < _LEAST_STEP_S:
-        raise InputError(f"its timestep is {given.opt.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
-    trunk = _free_trunk(spec, given, stated)
-    joints = _known_joints(given, trunk, stated)
-    angles, quat = _find_angles(given, stated), _find_quat(given, trunk, stated)
-    complete = parts.is_free(given, trunk)
-    if parts.find_floor(given) is None:
-        add_scenery(spec, contype=_ALL_BITS, conaffinity=_ALL_BITS)
+    original = spec.compile()
+    if original.opt.timestep < _LEAST_STEP_S:
+        raise InputError(f"its timestep is {original.opt.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
+    trunk = _free_trunk(spec, original, description)
+    joints = _known_joints(original, trunk, description)
+    angles, quat = _find_angles(original, description), _find_quat(original, trunk, description)
+    complete = parts.is_free(original, trunk)
+    if parts.find_floor(original) is None:
+        add_scenery(spec, contype=ALL_BITS, conaffinity=ALL_BITS)
         complete = False
-    actuated = [given.joint(j).name for j in dict.fromkeys(parts.driven_joints(given))]
-    servos = {joint: _servo(given, joint, stated) for joint in dict.fromkeys((*joints, *actuated))}
-    for key in list(spec.keys):  # of another size, once the trunk is free
+    actuated = [original.joint(j).name for j in dict.fromkeys(parts.driven_joints(original))]
+    servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *actuated))}
+    for key in list(spec.keys):  # the number of coordinates may have changed
         spec.delete(key)
-    model = given if complete else spec.compile()
+    model = original if complete else spec.compile()
     _, height_m = _stand(model, trunk, angles, quat)
     add_servos(spec, model, servos, height_m)
     model = spec.compile()
@@ -160,70 +159,70 @@ def _complete(spec: mujoco.MjSpec, stated: BodyDescription) -> LoadedBody:
     if facing is not None:
         mujoco.mju_mulQuat(qpos[place + 3 : place + 7], facing, qpos[place + 3 : place + 7].copy())
     ctrl = np.array([angles.get(model.actuator(i).name, 0.0) for i in range(model.nu)])
-    body = _name_body(model, qpos, height_m, trunk, joints, stated, spec.modelname)
+    body = _name_body(model, qpos, height_m, trunk, joints, description, spec.modelname)
     return LoadedBody(spec, body, Pose(qpos, ctrl, height_m))
 
 
 def _name_parts(spec: mujoco.MjSpec) -> None:
-    """Give every body, joint, geom and actuator a name."""
+    """Name every unnamed body, joint, geom and actuator."""
     for group, word in ((spec.bodies, "body"), (spec.joints, "joint"), (spec.geoms, "geom"), (spec.actuators, "drive")):
-        names = {one.name for one in group}
-        for number, one in enumerate(group):
-            if not one.name:
-                stem = f"{one.parent.name} geom" if word == "geom" and one.parent.name else word
-                one.name = next(name for i in itertools.count(number) if (name := f"{stem} {i}") not in names)
-                names.add(one.name)
+        names = {element.name for element in group}
+        for number, element in enumerate(group):
+            if not element.name:
+                stem = f"{element.parent.name} geom" if word == "geom" and element.parent.name else word
+                element.name = next(name for i in itertools.count(number) if (name := f"{stem} {i}") not in names)
+                names.add(element.name)
 
 
-def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, stated: BodyDescription) -> str:
-    """Return the trunk, and free it if it is fixed."""
-    trunk = stated.trunk or parts.find_trunk(model)
+def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, description: BodyDescription) -> str:
+    """Return the trunk; add a free joint if it has none."""
+    trunk = description.trunk or parts.find_trunk(model)
     known = [model.body(i).name for i in range(1, model.nbody)]
     if trunk not in known:
         raise InputError(f"it has no body '{trunk}'" + suggestion(trunk, known))
     if model.body(trunk).parentid[0] != 0:
-        raise InputError(f"the trunk '{trunk}' hangs on '{model.body(model.body(trunk).parentid[0]).name}'")
+        raise InputError(f"the trunk '{trunk}' is a child of '{model.body(model.body(trunk).parentid[0]).name}'")
     if not parts.is_free(model, trunk):
         if model.body(trunk).jntnum[0]:
             tie = model.joint(model.body(trunk).jntadr[0]).name
             raise InputError(
-                f"the trunk '{trunk}' is tied to the world by the joint '{tie}'; a walker's moves freely, "
-                "by a free joint or by none"
+                f"the trunk '{trunk}' is tied to the world by the joint '{tie}'; the trunk of a walker "
+                "must have a free joint or no joint"
             )
         spec.body(trunk).add_freejoint(name=f"{trunk} free")
     return trunk
 
 
-def _known_joints(model: mujoco.MjModel, trunk: str, stated: BodyDescription) -> tuple[str, ...]:
-    if stated.joints is None:
+def _known_joints(model: mujoco.MjModel, trunk: str, description: BodyDescription) -> tuple[str, ...]:
+    if description.joints is None:
         return parts.find_joints(model, trunk)
     hinges = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
     known = [model.joint(j).name for j in hinges if parts.is_below(model, model.jnt_bodyid[j], trunk)]
-    _check_names("joints", stated.joints, known)
-    return stated.joints
+    _check_names("joints", description.joints, known)
+    return description.joints
 
 
 def _check_names(field: str, names, known) -> None:
-    """Raise an InputError if a name is unknown or stands there twice."""
+    """Raise an InputError if a name is unknown or repeated."""
     for name in names:
         if name not in known:
-            raise InputError(f"{field}: there is no '{name}'" + suggestion(name, known))
+            raise InputError(f"{field}: unknown name '{name}'" + suggestion(name, known))
     if len(set(names)) < len(list(names)):
-        raise InputError(f"{field}: a name stands there twice")
+        raise InputError(f"{field}: a name is repeated")
 
 
 def _home(model: mujoco.MjModel) -> int:
     names = [model.key(k).name.lower() for k in range(model.nkey)]
-    return next((names.index(name) for name in _HOME if name in names), 0)
+    return next((names.index(name) for name in _STANDING_KEYS if name in names), 0)
 
 
-def _find_angles(model: mujoco.MjModel, stated: BodyDescription) -> dict[str, float]:
-    """Return where each hinge and slide is as the body stands: as stated, else as in a keyframe, else at zero."""
+def _find_angles(model: mujoco.MjModel, description: BodyDescription) -> dict[str, float]:
+    """Return the position of each hinge and slide in the standing pose: as described, else of a keyframe, else zero."""
     numbers = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
-    if stated.pose is not None:
-        _check_names("pose", stated.pose, [model.joint(j).name for j in numbers])
+    if description.pose is not None:
+        _check_names("pose", description.pose, [model.joint(j).name for j in numbers])
         pose = np.zeros(model.nq)
-        for joint, value in stated.pose.items():
+        for joint, value in description.pose.items():
             pose[model.joint(joint).qposadr[0]] = value
     else:
         pose = model.key_qpos[_home(model)] if model.nkey else np.zeros(model.nq)
@@ -234,40 +233,40 @@ def _find_angles(model: mujoco.MjModel, stated: BodyDescription) -> dict[str, fl
     return angles
 
 
-def _find_quat(model: mujoco.MjModel, trunk: str, stated: BodyDescription) -> np.ndarray | None:
-    """Return how a keyframe turns the trunk, or None where the model's own frame counts."""
-    if stated.pose is not None or not model.nkey or not parts.is_free(model, trunk):
+def _find_quat(model: mujoco.MjModel, trunk: str, description: BodyDescription) -> np.ndarray | None:
+    """Return the trunk's orientation in the keyframe of the standing pose, or None without one."""
+    if description.pose is not None or not model.nkey or not parts.is_free(model, trunk):
         return None
     place = model.jnt_qposadr[model.body(trunk).jntadr[0]]
     return model.key_qpos[_home(model), place + 3 : place + 7]
 
 
-def _servo(model: mujoco.MjModel, joint: str, stated: BodyDescription) -> Servo:
+def _servo(model: mujoco.MjModel, joint: str, description: BodyDescription) -> Servo:
     servo = find_servo(model, joint)
-    given = {}
+    changes = {}
     for name in ("kp", "kd"):
-        value = getattr(stated, name)
+        value = getattr(description, name)
         value = value.get(joint) if isinstance(value, dict) else value
         if value is not None:
-            given[name] = value
-    if "kp" in given and "kd" not in given:
-        given["kd"] = None  # the model's own belongs to its own stiffness
-    return dataclasses.replace(servo, **given)
+            changes[name] = value
+    if "kp" in changes and "kd" not in changes:
+        changes["kd"] = None  # the model's damping belongs to the model's stiffness
+    return dataclasses.replace(servo, **changes)
 
 
 def _stand(model: mujoco.MjModel, trunk: str, angles: dict[str, float], quat: np.ndarray | None):
-    """Return qpos with the lowest part on the floor, and the trunk's height above it in metres."""
+    """Return qpos with the lowest part on the floor, and the height of the trunk above it, m."""
     qpos = model.qpos0.copy()
     for joint, value in angles.items():
         qpos[model.joint(joint).qposadr[0]] = value
     place = model.joint(model.body(trunk).jntadr[0]).qposadr[0]
     if quat is not None:
         qpos[place + 3 : place + 7] = quat
-    qpos[place + 2] += 10  # a place from which all distances are positive
+    qpos[place + 2] += 10  # high enough for all distances to be positive
     data = standing(model, qpos)
     above = parts.clearances(data, trunk).min()
     if not np.isfinite(above):
-        raise InputError("nothing below its trunk can touch the ground")
+        raise InputError("no geom of the robot can touch the ground")
     qpos[place + 2] -= above
     return qpos, float(qpos[place + 2] - data.geom_xpos[parts.find_floor(model), 2])
 
@@ -278,22 +277,22 @@ def _name_body(
     height_m: float,
     trunk: str,
     joints: tuple[str, ...],
-    stated: BodyDescription,
+    description: BodyDescription,
     name: str,
 ) -> Body:
-    """Find feet and pairs of the finished model as it stands."""
+    """Return the names of the parts of a completed model in its standing pose."""
     data = standing(model, qpos)
     clearance = parts.clearances(data, trunk)
-    if stated.feet is None:
+    if description.feet is None:
         feet: tuple[Foot, ...] = parts.find_feet(model, clearance, trunk, height_m)
     else:
-        _check_names("feet", stated.feet, stated.feet)
-        feet = parts.stated_feet(model, clearance, stated.feet)
-    joint_pairs, foot_pairs = stated.joint_pairs, stated.foot_pairs
+        _check_names("feet", description.feet, description.feet)
+        feet = parts.named_feet(model, clearance, description.feet)
+    joint_pairs, foot_pairs = description.joint_pairs, description.foot_pairs
     if joint_pairs is None:
         joint_pairs = find_joint_pairs(data, trunk, joints)
     else:
-        _check_names("joint_pairs", [one for pair in joint_pairs for one in pair], joints)
+        _check_names("joint_pairs", [joint for pair in joint_pairs for joint in pair], joints)
         for left, right in joint_pairs:
             if joint_sign(data, trunk, left, right) is None:
                 raise InputError(f"joint_pairs: '{left}' and '{right}' are not each other's image as the body stands")
@@ -301,5 +300,5 @@ def _name_body(
         ends = {foot.name: parts.last_joint(model, foot.geoms[0], joints) for foot in feet}
         foot_pairs = find_foot_pairs(data, trunk, [(foot.name, foot.geoms) for foot in feet], ends, joint_pairs)
     else:
-        _check_names("foot_pairs", [one for pair in foot_pairs for one in pair], [foot.name for foot in feet])
-    return Body(name, trunk, joints, feet, joint_pairs, foot_pairs)
+        _check_names("foot_pairs", [foot for pair in foot_pairs for foot in pair], [foot.name for foot in feet])
+    return Body(name, trunk, joints, feet, joint_pairs, foot_pairs, description.speed_limit)

@@ -1,4 +1,4 @@
-"""Find a body's trunk, joints and feet in a model that somebody else made."""
+"""Detection of trunk, joints and feet in any MuJoCo model."""
 
 import re
 from collections import Counter
@@ -12,20 +12,20 @@ from surefoot.errors import InputError
 _FOOT, _SHIN = ("foot", "feet", "toe", "sole"), ("ankle", "calf", "shank", "shin")
 _WHEEL = ("wheel",)
 _LABEL = re.compile(r"(?:^|[_\-. ])(left|right|[lr][fhbmr]|[fhbmr][lr]|l|r)(?=[_\-. ]|$)", re.IGNORECASE)
-_LEVEL_M = 0.005  # parts that lie this close are at one height
-_NEAR_FLOOR = 0.1  # of the trunk's height
+_LEVEL_M = 0.005  # geoms within this distance count as equally low
+_NEAR_FLOOR = 0.1  # fraction of the trunk's height
 _FAR_M = 100.0
-# MuJoCo's arrays hold plain integers, which Python finds in no tuple of its enumerations.
+# As plain integers: elements of MuJoCo's arrays do not compare equal to its enumerations inside a tuple.
 HINGES = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
 BY_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 
 
 def find_trunk(model: mujoco.MjModel) -> str:
-    """Return the body that hangs on none, is free if one is, and has most joints below.
+    """Return the root body with most joints below it; a free one is preferred.
 
     Raises:
-        InputError: nothing has joints.
+        InputError: the model has no joints.
     """
     below = Counter(
         int(model.body_rootid[model.jnt_bodyid[j]]) for j in range(model.njnt) if model.jnt_type[j] in HINGES
@@ -37,13 +37,13 @@ def find_trunk(model: mujoco.MjModel) -> str:
 
 
 def is_free(model: mujoco.MjModel, body: str) -> bool:
-    """Tell whether a MuJoCo body moves by a free joint."""
+    """Whether a MuJoCo body has a free joint."""
     part = model.body(body)
     return bool(part.jntnum[0] and model.jnt_type[part.jntadr[0]] == _FREE)
 
 
 def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
-    """Return the joints below the trunk that actuators drive, in the actuators' order; else all limited hinges."""
+    """Return the actuated joints below the trunk, in the order of the actuators; without any, all limited hinges."""
     below = [
         j for j in range(model.njnt) if model.jnt_type[j] in HINGES and is_below(model, model.jnt_bodyid[j], trunk)
     ]
@@ -55,12 +55,12 @@ def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
 
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
-    """Return the joint of each actuator that has one, by the order of actuators."""
+    """Return the joint of each actuator that drives one, in the order of the actuators."""
     return [int(model.actuator_trnid[i, 0]) for i in range(model.nu) if model.actuator_trntype[i] in BY_JOINT]
 
 
 def is_below(model: mujoco.MjModel, body: int, trunk: str) -> bool:
-    """Tell whether a MuJoCo body is the trunk or hangs on it."""
+    """Whether a MuJoCo body is the trunk or one of its descendants."""
     top = model.body(trunk).id
     while body and body != top:
         body = model.body_parentid[body]
@@ -68,7 +68,7 @@ def is_below(model: mujoco.MjModel, body: int, trunk: str) -> bool:
 
 
 def find_floor(model: mujoco.MjModel) -> int | None:
-    """Return the geom of a level floor, or None.
+    """Return the geom of a level floor, or None if there is none.
 
     Raises:
         InputError: the ground is a height field.
@@ -76,7 +76,7 @@ def find_floor(model: mujoco.MjModel) -> int | None:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     for geom in range(model.ngeom):
-        if model.body_weldid[model.geom_bodyid[geom]] == 0 and _collides(model, geom):
+        if model.body_weldid[model.geom_bodyid[geom]] == 0 and collides(model, geom):
             if model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_HFIELD):
                 raise InputError("its ground is a height field; choose a file without it, and a level floor is added")
             if model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_PLANE) and data.geom_xmat[geom, 8] > 0.999:
@@ -85,32 +85,34 @@ def find_floor(model: mujoco.MjModel) -> int | None:
 
 
 def clearances(data: mujoco.MjData, trunk: str) -> np.ndarray:
-    """Return how far each geom is above the floor, (ngeom,) in metres; infinite for what is no part or touches nothing.
+    """Return the height of each geom's lowest point above the floor, (ngeom,) m.
+
+    Geoms that do not collide or do not belong to the robot are at infinity.
 
     Args:
-        data: a body in a scene with a floor.
-        trunk: its name.
+        data: a robot in a scene with a floor.
+        trunk: name of its trunk.
     """
     model = data.model
     floor = find_floor(model)
     above = np.full(model.ngeom, np.inf)
     for geom in range(model.ngeom):
-        if _collides(model, geom) and is_below(model, model.geom_bodyid[geom], trunk):
+        if collides(model, geom) and is_below(model, model.geom_bodyid[geom], trunk):
             above[geom] = mujoco.mj_geomDistance(model, data, floor, geom, _FAR_M, None)
     return above
 
 
 def find_feet(model: mujoco.MjModel, clearance: np.ndarray, trunk: str, height_m: float) -> tuple[Foot, ...]:
-    """Return the feet: the ends of limbs that are called so, else those that reach the floor.
+    """Return the feet: last links of limbs with a foot or shin in their names; without any, those near the floor.
 
     Args:
         model: the model.
-        clearance: of each geom from the floor, as the body stands, (ngeom,).
-        trunk: its name.
-        height_m: the trunk's.
+        clearance: of each geom above the floor in the standing pose, (ngeom,).
+        trunk: name of the trunk.
+        height_m: standing height of the trunk.
 
     Raises:
-        InputError: there are none.
+        InputError: no feet are found.
     """
     links = [link for link in _last_links(model, trunk) if np.isfinite(clearance[_geoms_of(model, link)]).any()]
     named = {link: _names_of(model, link) for link in links}
@@ -126,11 +128,11 @@ def find_feet(model: mujoco.MjModel, clearance: np.ndarray, trunk: str, height_m
     return tuple(Foot(str(label), _sole(model, clearance, leg)) for label, leg in zip(labels, legs, strict=True))
 
 
-def stated_feet(model: mujoco.MjModel, clearance: np.ndarray, names: tuple[str, ...]) -> tuple[Foot, ...]:
-    """Return feet by the names of geoms, or of bodies, whose geoms that can touch the ground they are then made of.
+def named_feet(model: mujoco.MjModel, clearance: np.ndarray, names: tuple[str, ...]) -> tuple[Foot, ...]:
+    """Return feet from the names of geoms, or of bodies with all their colliding geoms.
 
     Raises:
-        InputError: there is no such part, or it cannot touch the ground.
+        InputError: a part does not exist or cannot touch the ground.
     """
     feet = []
     for name in names:
@@ -144,7 +146,7 @@ def stated_feet(model: mujoco.MjModel, clearance: np.ndarray, names: tuple[str, 
 
 
 def last_joint(model: mujoco.MjModel, geom: str, joints: tuple[str, ...]) -> str | None:
-    """Return the nearest of `joints` above a geom."""
+    """Return the nearest of `joints` above a geom, or None."""
     body = int(model.geom_bodyid[model.geom(geom).id])
     while body:
         start, count = model.body_jntadr[body], model.body_jntnum[body]
@@ -155,16 +157,17 @@ def last_joint(model: mujoco.MjModel, geom: str, joints: tuple[str, ...]) -> str
     return None
 
 
-def _collides(model: mujoco.MjModel, geom: int) -> bool:
+def collides(model: mujoco.MjModel, geom: int) -> bool:
+    """Whether a geom can collide with any other."""
     paired = geom in model.pair_geom1 or geom in model.pair_geom2
     return bool(model.geom_contype[geom] or model.geom_conaffinity[geom] or paired)
 
 
 def _last_links(model: mujoco.MjModel, trunk: str) -> list[int]:
-    """Return the moving bodies on which no other moving body hangs; what is fixed to them counts as theirs."""
+    """Return the moving bodies without moving descendants."""
     moving = [b for b in range(1, model.nbody) if model.body_weldid[b] == b and is_below(model, b, trunk)]
-    carrying = {int(model.body_weldid[model.body_parentid[b]]) for b in moving}
-    return [b for b in moving if b not in carrying and b != model.body(trunk).id]
+    parents = {int(model.body_weldid[model.body_parentid[b]]) for b in moving}
+    return [b for b in moving if b not in parents and b != model.body(trunk).id]
 
 
 def _geoms_of(model: mujoco.MjModel, link: int) -> np.ndarray:
@@ -177,7 +180,7 @@ def _names_of(model: mujoco.MjModel, link: int) -> list[str]:
 
 
 def _any_word(names: list[str], words: tuple[str, ...]) -> bool:
-    """Tell whether a part of a name begins or ends with one of the words."""
+    """Whether a part of a name begins or ends with one of the words."""
     parts = [part for name in names for part in re.split(r"[^a-z]+", name.lower())]
     return any(part.startswith(words) or part.endswith(words) for part in parts)
 
@@ -187,8 +190,8 @@ def _label(names: list[str]) -> str | None:
 
 
 def _sole(model: mujoco.MjModel, clearance: np.ndarray, link: int) -> tuple[str, ...]:
-    """Return the geoms of a leg's last link that are called a foot, on a body or by themselves; else the lowest."""
+    """Return the geoms of a leg's last link that have a foot in their name or their body's; without any, the lowest."""
     geoms = [int(g) for g in _geoms_of(model, link) if np.isfinite(clearance[g])]
-    called = [g for g in geoms if _any_word([model.geom(g).name, model.body(model.geom_bodyid[g]).name], _FOOT)]
-    geoms = called or [g for g in geoms if clearance[g] <= clearance[geoms].min() + _LEVEL_M]
+    named = [g for g in geoms if _any_word([model.geom(g).name, model.body(model.geom_bodyid[g]).name], _FOOT)]
+    geoms = named or [g for g in geoms if clearance[g] <= clearance[geoms].min() + _LEVEL_M]
     return tuple(model.geom(g).name for g in geoms)

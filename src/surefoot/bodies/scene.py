@@ -1,10 +1,12 @@
-"""The ground, the light and the sky in which a body of ours stands."""
+"""Scenes: floor, light, sky and obstacles."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 import mujoco
 
+# Every bit of `contype` and `conaffinity`.
+ALL_BITS = 2**31 - 1
 Contact = Literal["pyramidal", "elliptic"]
 
 _SKY_HIGH, _SKY_LOW = [0.93, 0.95, 0.97], [0.63, 0.73, 0.83]
@@ -13,14 +15,13 @@ _OBSTACLE = [0.86, 0.66, 0.40, 1]
 
 
 def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpec:
-    """Return a scene with a floor without end, called "floor", and light.
+    """Return a scene with an infinite floor, called "floor", and light. Angles are in radians.
 
-    What is to touch the ground needs the bit 1 in its `conaffinity`. Angles are in radians.
+    Geoms collide with the floor if bit 1 of their `conaffinity` is set.
 
     Args:
-        timestep_s: of the physics.
-        contact: friction as a pyramid, which is quick; or as MuJoCo Menagerie has it, an elliptic cone whose friction
-            is a hundred times as hard as its normal.
+        timestep_s: physics time step.
+        contact: friction cone: "pyramidal" is fast; "elliptic" with `impratio` 100 is that of MuJoCo Menagerie.
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
@@ -35,21 +36,21 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
 
 
 def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> None:
-    """Add a floor without end at height zero, and light and sky where there are none.
+    """Add an infinite floor at height zero; add light and sky if the scene has none.
 
-    What is called "floor", "tiles", "sky" or "sun" already keeps its name, and ours has a longer one.
+    Names that are taken get an underscore appended.
 
     Args:
         spec: the scene.
-        contype: of the floor, as MuJoCo has it; what is to touch the ground needs one of these bits in its conaffinity,
-        conaffinity: or one of these in its contype.
+        contype: of the floor, as in MuJoCo.
+        conaffinity: of the floor, as in MuJoCo.
     """
     spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
     spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
     spec.visual.headlight.specular = [0.1, 0.1, 0.1]
     spec.visual.rgba.haze = [0.80, 0.85, 0.90, 1]
     spec.visual.quality.shadowsize = 2048
-    # Where the shadows' map ends, the floor is speckled: that is to be far away.
+    # Beyond the shadow map the floor is speckled; a large map keeps that out of sight.
     spec.visual.map.shadowclip = 8
     if all(texture.type != mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
         _add_sky(spec)
@@ -67,7 +68,7 @@ def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> 
 
 
 def _free_name(name: str, group) -> str:
-    """Return a name that no element of a kind has."""
+    """Return `name`, with underscores appended until no element of the group has it."""
     names = {one.name for one in group}
     while name in names:
         name += "_"
@@ -87,7 +88,7 @@ def _add_sky(spec: mujoco.MjSpec) -> None:
 
 
 def _add_tiles(spec: mujoco.MjSpec) -> str:
-    """Add the floor's look; return its material's name."""
+    """Add the floor's material and return its name."""
     texture, material = _free_name("tiles", spec.textures), _free_name("tiles", spec.materials)
     spec.add_texture(
         name=texture,
@@ -118,7 +119,7 @@ def _add_sun(spec: mujoco.MjSpec) -> None:
 
 
 def add_block(spec: mujoco.MjSpec, name: str, start: Sequence[float], stop: Sequence[float]) -> None:
-    """Add a block that stands on the floor, from one corner (x, y, z) to the opposite, in metres."""
+    """Add a block between two opposite corners (x, y, z), m."""
     spec.worldbody.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,

@@ -1,4 +1,4 @@
-"""Give joints position servos in the place of whatever drives them."""
+"""Replacement of a model's actuators by position servos."""
 
 import dataclasses
 
@@ -7,16 +7,22 @@ import numpy as np
 
 from surefoot.bodies.parts import BY_JOINT, driven_joints
 
-# Where nothing is stated: all of its torque is spent at this error, in rad (m for slides).
-_FULL_AT = 0.6
-# Without a limit of torque: at an error of 1 rad a servo holds half of the weight at the lever of the trunk's height.
-_SHARE_OF_WEIGHT = 0.5
+# Default stiffness: the torque limit is reached at this error, rad (m for slides).
+_FULL_TORQUE_ERROR = 0.6
+# Without a torque limit, the default stiffness is this fraction of weight times standing height, N m / rad.
+_WEIGHT_FRACTION = 0.5
 _DAMPING_RATIO = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Servo:
-    """A position servo: kp in N m / rad, kd in N m s / rad (None: to be found), the largest torque in N m or inf."""
+    """A position servo.
+
+    Attributes:
+        kp: stiffness, N m / rad; None for the default.
+        kd: damping, N m s / rad; None for the default.
+        limit: largest torque, N m; inf if unknown.
+    """
 
     kp: float | None
     kd: float | None
@@ -24,7 +30,7 @@ class Servo:
 
 
 def find_servo(model: mujoco.MjModel, joint: str) -> Servo:
-    """Return what the model knows of a joint's drive: a servo's gains, or how strong it is."""
+    """Return the gains and torque limit that a model states for a joint."""
     number = model.joint(joint).id
     limit = float(model.jnt_actfrcrange[number, 1]) if model.jnt_actfrclimited[number] else np.inf
     kp = kd = None
@@ -42,24 +48,28 @@ def find_servo(model: mujoco.MjModel, joint: str) -> Servo:
             limit = min(limit, abs(float(model.actuator_ctrlrange[actuator, 1] * gain)) * gear)
         if model.actuator_forcelimited[actuator]:
             limit = min(limit, float(model.actuator_forcerange[actuator, 1]) * gear)
-    # Nothing is driven by no force at all; such a limit says that none was written down.
+    # A limit of zero stands for a missing one.
     return Servo(kp, kd, limit if limit > 0 else np.inf)
 
 
 def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Servo], height_m: float) -> None:
-    """Replace all drives of joints by servos, called as their joints and in the order of `servos`.
+    """Replace all actuators of joints by position servos with the joints' names, in the order of `servos`.
+
+    Sensors and keyframes are deleted, as they may refer to the old actuators.
 
     Args:
-        spec: changed; its sensors and keyframes, which may speak of other drives, go.
-        model: the same, compiled, in whose `qpos0` the body is about as it stands.
-        servos: by joint.
-        height_m: of the trunk as it stands.
+        spec: the model to change.
+        model: the same model, compiled.
+        servos: servo of each joint.
+        height_m: standing height of the trunk.
     """
     for group in (spec.sensors, spec.keys):
-        for one in list(group):
-            spec.delete(one)
-    gone = [model.actuator(i).name for i in range(model.nu) if any(_drives(model, i, j) for j in driven_joints(model))]
-    for name in gone:
+        for element in list(group):
+            spec.delete(element)
+    replaced = [
+        model.actuator(i).name for i in range(model.nu) if any(_drives(model, i, j) for j in driven_joints(model))
+    ]
+    for name in replaced:
         spec.delete(spec.actuator(name))
     inertia = _joint_inertias(model)
     weight = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
@@ -67,7 +77,7 @@ def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Ser
         kp = servo.kp
         if kp is None:
             finite = np.isfinite(servo.limit)
-            kp = servo.limit / _FULL_AT if finite else _SHARE_OF_WEIGHT * weight * height_m
+            kp = servo.limit / _FULL_TORQUE_ERROR if finite else _WEIGHT_FRACTION * weight * height_m
         kd = servo.kd
         if kd is None:
             kd = 2 * _DAMPING_RATIO * float(np.sqrt(kp * inertia[model.joint(joint).dofadr[0]]))
@@ -76,7 +86,7 @@ def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Ser
         if np.isfinite(servo.limit):
             added.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
             added.forcerange = [-servo.limit, servo.limit]
-    # A servo's damping is stable at larger steps where it is integrated implicitly.
+    # With implicit integration the servos' damping is stable at larger time steps.
     if spec.option.integrator == mujoco.mjtIntegrator.mjINT_EULER:
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
 
@@ -86,7 +96,7 @@ def _drives(model: mujoco.MjModel, actuator: int, joint: int) -> bool:
 
 
 def _joint_inertias(model: mujoco.MjModel) -> np.ndarray:
-    """Return what each degree of freedom has to turn, (nv,): the diagonal of the inertia."""
+    """Return the diagonal of the joint-space inertia, (nv,)."""
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     full = np.zeros((model.nv, model.nv))
