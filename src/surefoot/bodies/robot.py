@@ -177,7 +177,7 @@ def _find_hull(data: mujoco.MjData, trunk: str) -> TrunkHull:
     """Return the hull of the geoms that are fixed to the trunk, those that can collide if there are any."""
     model = data.model
     geoms = np.flatnonzero(model.body_weldid[model.geom_bodyid] == model.body(trunk).id)
-    solid = [geom for geom in geoms if parts.collides(model, geom)]
+    solid = [geom for geom in geoms if parts.collides(model, int(geom))]
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     corners = [
         data.geom_xpos[geom]
@@ -189,7 +189,8 @@ def _find_hull(data: mujoco.MjData, trunk: str) -> TrunkHull:
     points = np.concatenate(corners) - data.body(trunk).xpos
     low, high = points.min(0), points.max(0)
     half, centre = (high - low) / 2, (high + low) / 2
-    return TrunkHull(float(half[0]), float(max(half[1] - half[2], 0)), float(half[2]), tuple(map(float, centre)))
+    x, y, z = map(float, centre)
+    return TrunkHull(float(half[0]), float(max(half[1] - half[2], 0)), float(half[2]), (x, y, z))
 
 
 def _find_knees(data: mujoco.MjData, body: Body, floor_m: float, height_m: float) -> tuple[str, ...]:
