@@ -192,12 +192,12 @@ def _time_updates(updates: int) -> dict[str, float]:
         normal(turn, BATCH, size),
         np.full((turn, BATCH), 0.99, np.float32),
     )
-    state = ddpg_state.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.off_policy)
+    state = ddpg_state.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
     products = _products(turn, size, actions)
     times: dict[str, list[float]] = {"update_ms": [], "products_ms": []}
     for _ in range(1 + max(1, updates // turn)):
         began = time.perf_counter()
-        state, metrics = ddpg.update(state, drawn, jnp.float32(0.5), None, recipe.policy, recipe.off_policy)
+        state, metrics = ddpg.update(state, drawn, jnp.float32(0.5), None, recipe.policy, recipe.settings)
         jax.block_until_ready(metrics)
         between = time.perf_counter()
         products()

@@ -37,7 +37,7 @@ def main() -> None:
     info = find_task(recipe.task, recipe.seen_options)
     copies = recipe.engine.num_envs
     engine = BatchEngine(info, copies)
-    learner = OnPolicyLearner(recipe, info, make_engine("batch", info, copies))
+    learner = OnPolicyLearner(recipe, info, [make_engine("batch", info, copies)])
     learner.start(0)
     for _ in range(3):  # to compile
         learner.iterate(0.0)

@@ -61,7 +61,7 @@ def _alternate(steps: int) -> dict[str, Any]:
     from surefoot.training.progress import Progress
 
     recipe = default_recipe(TASK)
-    info, copies, horizon = find_task(TASK), recipe.engine.num_envs, recipe.ppo.horizon
+    info, copies, horizon = find_task(TASK), recipe.engine.num_envs, recipe.settings.horizon
     settings = _SETTINGS | {"training__steps": steps}
     engine = make_engine("batch", info, copies, recipe.engine.threads)
     engine.begin(0)

@@ -58,13 +58,13 @@ class Learner:
         recipe = make_recipe("anymal", None, {"ppo.symmetry": symmetry})
         info = find_task(recipe.task, recipe.seen_options)
         sizes = info.observation_size, info.action_size
-        copies, horizon = recipe.engine.num_envs, recipe.on_policy.horizon
+        copies, horizon = recipe.engine.num_envs, recipe.settings.horizon
         mirror = None if symmetry == "none" else find_mirror(info)
         rows = np.random.default_rng(0).normal(size=(horizon + 1, copies, sum(sizes) + 3)).astype(np.float32)
         rows[..., -2:] = 0.0  # nothing ends
         self.rows = jnp.asarray(rows)
-        self.fixed: tuple[Any, ...] = (recipe.policy, recipe.on_policy, mirror)
-        self.state = ppo.init(jax.random.PRNGKey(0), *sizes, copies, recipe.policy, recipe.on_policy, mirror)
+        self.fixed: tuple[Any, ...] = (recipe.policy, recipe.settings, mirror)
+        self.state = ppo.init(jax.random.PRNGKey(0), *sizes, copies, recipe.policy, recipe.settings, mirror)
         self.update()  # compiles
 
     def update(self) -> float:

@@ -9,22 +9,21 @@ from typing import Any
 
 import gymnasium
 
+from surefoot.algorithms.registry import DEFAULT_ALGORITHM
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
+from surefoot.recipes.checks import check_recipe
 from surefoot.recipes.files import default_recipe, dump_recipe, load_recipe
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.folder import RunFolder
 from surefoot.settings import validate
-from surefoot.simulation.factory import choose_engine, make_engine
+from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import canonical_name, find_task
-from surefoot.tasks.reward_shaping import check_wrappers
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
-from surefoot.training.on_policy import wanted_mirror
-from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
 from surefoot.training.warm_start.inherited_settings import adopted_algorithm, adopted_settings, told
 from surefoot.training.warm_start.source import load_earlier
@@ -120,16 +119,12 @@ def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recip
         InputError: a wrong name or value.
     """
     name = canonical_name(task)
-    algorithm = changes.get("algorithm", "ppo")
+    algorithm = changes.get("algorithm", DEFAULT_ALGORITHM)
     base = load_recipe(recipe) if recipe else default_recipe(name, algorithm)
     if canonical_name(base.task) != name:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, changes), "settings")
-    complete_info = find_task(complete.task, complete.seen_options)
-    choose_engine(complete.engine.name, complete_info)
-    check_wrappers(complete.wrappers, complete_info)
-    practised_task(complete)  # complains of what does not fit
-    wanted_mirror(complete, complete_info)
+    check_recipe(complete)
     return complete
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # the command line answers '--help' before NumPy is loaded
     import numpy as np
 
 
-_MOST_LISTED = 30
+_LONGEST_LIST = 160  # characters, so that a message fits on two lines of a terminal
 _LONGEST_NAME = 200  # comparing names takes time with the square of their length
 
 
@@ -64,11 +64,12 @@ def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid names, or all of them if they are few and none is near."""
+    """Return the end of an error message: the nearest valid names, or else all of them, or where they are listed."""
     options = sorted(options)
     close = nearest(name, options)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
-    if len(options) > _MOST_LISTED:
-        return "; 'surefoot list' shows what there is"
-    return "; choose from " + ", ".join(options) if options else ""
+    listed = ", ".join(options)
+    if len(listed) > _LONGEST_LIST:
+        return "; 'surefoot list' and 'surefoot train --settings' show all names"
+    return "; choose from " + listed if options else ""

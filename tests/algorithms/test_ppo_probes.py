@@ -118,7 +118,7 @@ def learn(probe: Probe, iterations: int, observations: list[float]) -> tuple[np.
     """Train, and return values and actions at `observations`, and the deviation of exploration in the task's units."""
     bounds = np.float32([LOW]), np.float32([HIGH])
     info = TaskInfo("probe", "probe", {}, 1, *bounds, None, None, "none")
-    learner = OnPolicyLearner(RECIPE, info, probe)
+    learner = OnPolicyLearner(RECIPE, info, [probe])
     learner.start(0)
     for iteration in range(iterations):
         values = learner.iterate((iteration + 1) / iterations)

@@ -39,10 +39,7 @@ def test_an_algorithm_has_its_own_table_and_no_other(algorithm: str) -> None:
     tables = {name: getattr(recipe, name) for name in MODELS}
     assert type(tables.pop(algorithm)) is MODELS[algorithm]
     assert set(tables.values()) == {None}
-    if algorithm != "ppo":
-        assert recipe.off_policy is getattr(recipe, algorithm)
-    else:
-        assert recipe.on_policy is recipe.ppo
+    assert recipe.settings is getattr(recipe, algorithm)
 
 
 def test_no_algorithm_means_ppo() -> None:
@@ -75,7 +72,7 @@ def test_what_is_said_of_the_policy_counts_more_than_what_the_algorithm_brings(a
 
 
 def test_the_family_differs_in_its_defaults_alone() -> None:
-    ddpg, td3, sac = (default_recipe("Hopper-v5", name).off_policy for name in ("ddpg", "td3", "sac"))
+    ddpg, td3, sac = (default_recipe("Hopper-v5", name).settings for name in ("ddpg", "td3", "sac"))
     assert (ddpg.critics, ddpg.policy_delay, ddpg.target_noise) == (1, 1, 0.0)
     assert (td3.critics, td3.policy_delay, td3.target_noise, td3.target_noise_clip) == (2, 2, 0.2, 0.5)
     assert (sac.critics, sac.policy_delay, sac.exploration.sigma) == (2, 1, 0.0)
@@ -102,7 +99,7 @@ def test_settings_of_another_algorithm_on_the_command_line(tmp_path, capsys) -> 
 
 def test_the_algorithm_is_a_setting_like_others() -> None:
     recipe = make_recipe("Hopper-v5", None, {"algorithm": "td3", "td3.critics": 3})
-    assert recipe.ppo is None and recipe.td3 is not None and recipe.td3.critics == 3
+    assert "ppo" not in recipe.model_dump(exclude_none=True) and recipe.settings.critics == 3
     assert recipe.policy.squash == "tanh"
     with pytest.raises(InputError, match="td4") as error:
         make_recipe("Hopper-v5", None, {"algorithm": "td4"})

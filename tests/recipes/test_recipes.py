@@ -238,7 +238,7 @@ def test_random_tables_are_a_recipe_or_one_line(data):
     except InputError as error:
         assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
     else:
-        assert math.isfinite(recipe.ppo.clip_eps) and recipe.task
+        assert math.isfinite(recipe.settings.clip_eps) and recipe.task
 
 
 @shared_folder

@@ -135,7 +135,7 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     assert fragment in message and len(message.splitlines()) == 1 and "failure" in message
     step, arrays, _ = Checkpoints(folder.checkpoints).latest()
     assert step == 3 * ITERATION
-    assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith("learner/ppo"))
+    assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith("learner/algorithm"))
     [path] = folder.failure.iterdir()
     found, header = load_arrays(path)
     assert array in found and header["step"] == 3 * ITERATION and fragment in header["error"]
@@ -331,7 +331,9 @@ def test_evaluations_are_due_by_steps_not_by_iterations(folder, tmp_path, monkey
 
 def test_the_same_seed_gives_the_same_and_another_does_not(tmp_path):
     ends = [
-        Checkpoints(train(tmp_path / name, seed=seed).folder.checkpoints).latest()[1]["learner/ppo/parameters/log_std"]
+        Checkpoints(train(tmp_path / name, seed=seed).folder.checkpoints).latest()[1][
+            "learner/algorithm/parameters/log_std"
+        ]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert ends[0].tobytes() == ends[1].tobytes() != ends[2].tobytes()
@@ -374,11 +376,13 @@ def test_a_run_can_start_from_the_networks_of_another(tmp_path):
         recipe = make_recipe(training__start_from=place, training__steps=ITERATION, ppo__learning_rate=1e-30)
         outcome = train_recipe(recipe, None, tmp_path)
         found = Checkpoints(outcome.folder.checkpoints).latest()[1]
-        names = [name for name in wanted if name.startswith(("learner/ppo/parameters/", "learner/ppo/average/"))]
+        names = [
+            name for name in wanted if name.startswith(("learner/algorithm/parameters/", "learner/algorithm/average/"))
+        ]
         assert len(names) > 10
         for name in names:
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
-        counts = [arrays["learner/ppo/normaliser/count"] for arrays in (wanted, found)]
+        counts = [arrays["learner/algorithm/normaliser/count"] for arrays in (wanted, found)]
         assert counts[1] == counts[0] + ITERATION
         assert json.loads(outcome.folder.transfer.read_text())["parts"]["optimiser"]["taken"]
     # A resumed run goes on by itself.
@@ -386,7 +390,7 @@ def test_a_run_can_start_from_the_networks_of_another(tmp_path):
     outcome.folder.transfer.unlink()
     loop.resume(outcome.folder, Watcher(), 2 * ITERATION)
     assert not outcome.folder.transfer.exists()
-    count = Checkpoints(outcome.folder.checkpoints).latest()[1]["learner/ppo/normaliser/count"]
+    count = Checkpoints(outcome.folder.checkpoints).latest()[1]["learner/algorithm/normaliser/count"]
     assert count == counts[0] + 2 * ITERATION
 
 

@@ -203,7 +203,7 @@ def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path
     assert logged(folder, "updates") == pytest.approx([0, 800 * ratio, 1000 * ratio, 1000 * ratio])
     assert len(logged(folder, "loss/value")) == 3, "nothing is learnt in the first iteration"
     arrays = newest(folder)
-    assert arrays["learner/ddpg/updates"] == 2800 * ratio
+    assert arrays["learner/algorithm/updates"] == 2800 * ratio
     assert logged(folder, "replay/size") == [1000, 2000, 3000, 4000]
     action = arrays["learner/replay/rows"][:, :, 11:14]
     random, own = action[:300], action[300:]
@@ -280,7 +280,9 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     folder = RunFolder(tmp_path / "Hopper-v5" / "run")
     step, arrays, _ = Checkpoints(folder.checkpoints).latest()
     assert step == 2 * ITERATION
-    assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith(("learner/ddpg", "learner/r")))
+    assert all(
+        np.isfinite(one).all() for name, one in arrays.items() if name.startswith(("learner/algorithm", "learner/r"))
+    )
     [path] = folder.failure.iterdir()
     found, header = load_arrays(path)
     assert not np.isfinite(found[array]).all() and header["step"] == 2 * ITERATION
@@ -294,7 +296,7 @@ def test_the_policy_saved_is_the_average_and_what_acts_is_the_newest_actor(tmp_p
     folder = train(tmp_path, recipe).folder
     arrays, policy = newest(folder), load_policy(folder.policy / "last.safetensors")
     names = ("actor/0/weight", "actor/2/bias")
-    average, actor = ([arrays[f"learner/ddpg/{part}/{name}"] for name in names] for part in ("average", "actor"))
+    average, actor = ([arrays[f"learner/algorithm/{part}/{name}"] for name in names] for part in ("average", "actor"))
     saved = [policy.parameters["actor"][0]["weight"], policy.parameters["actor"][2]["bias"]]
     for one, other, newest_one in zip(saved, average, actor, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -426,8 +428,8 @@ def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monke
     "algorithm, changes, message",
     [
         ("td3", {"training.samplers": 2}, "needs training.mode = 'asynchronous'"),
-        ("td3", BESIDE | {"training.samplers": 3}, "engine.num_envs = 4 cannot be shared among 3 samplers"),
-        ("ppo", {"training.mode": "asynchronous"}, "is not for PPO"),
+        ("td3", BESIDE | {"training.samplers": 3}, "engine.num_envs = 4 cannot be split equally among 3 samplers"),
+        ("ppo", {"training.mode": "asynchronous"}, "is not for 'ppo'"),
     ],
 )
 def test_what_cannot_run_side_by_side_is_one_line(algorithm, changes, message):
@@ -485,12 +487,12 @@ def test_values_and_actions_of_a_known_problem_are_found(algorithm):
     learner.start(0)
     for iteration in range(8):
         learner.iterate((iteration + 1) / 8)
-    policy, critics = learner.policy(), learner.state()["ddpg"].critics
+    policy, critics = learner.policy(), learner.state()["algorithm"].critics
     asked = np.float32([[-1.0], [1.0], [0.0]])
     action = policy.predict(asked)[0]
     np.testing.assert_allclose(action[:, 0], [0.0, 2.0, 1.0], atol=0.2)
     best = (np.float32([[0.0], [2.0], [1.0]]) - 1) / 2  # in units of the bounds
     values, _ = action_values(critics, asked, jax.numpy.asarray(best), recipe.policy, "first")
     # The noise that TD3 puts on the second action costs its variance, in the task's units.
-    first = DISCOUNT * (1 - (recipe.off_policy.target_noise * (HIGH - LOW) / 2) ** 2)
+    first = DISCOUNT * (1 - (recipe.settings.target_noise * (HIGH - LOW) / 2) ** 2)
     np.testing.assert_allclose(values, [[first, first, 1.0]] * len(values), atol=0.15)

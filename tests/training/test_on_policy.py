@@ -27,7 +27,7 @@ class Telling(BatchEngine):
 def test_terms_of_the_reward_are_logged_over_real_steps() -> None:
     """A copy's fifth step is the last of its episode, the sixth of the engine begins the next and is none."""
     info = find_task("half-cheetah", {"max_episode_steps": 5})
-    learner = OnPolicyLearner(RECIPE, info, Telling(info, 3))
+    learner = OnPolicyLearner(RECIPE, info, [Telling(info, 3)])
     learner.start(0)
     for _ in range(3):
         values = learner.iterate(0.5)
@@ -46,7 +46,7 @@ def test_a_tasks_own_terms_make_up_its_reward() -> None:
     signals = engine.interpret(jnp.asarray(frame), jnp.ones((3, info.action_size)))
     assert signals.terms is not None
     assert jnp.allclose(sum(signals.terms.values()), signals.reward)
-    learner = OnPolicyLearner(RECIPE, info, engine)
+    learner = OnPolicyLearner(RECIPE, info, [engine])
     learner.start(0)
     values = learner.iterate(0.5)
     assert values["reward/control"] < 0 and "reward/forward" in values
@@ -56,7 +56,7 @@ def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
     """Of a task on hills, the mean level of the copies on each kind; of a task without a curriculum, nothing."""
     info = find_task("anymal-velocity", {"terrain": "mixed"})
     engine = BatchEngine(info, 16)
-    learner = OnPolicyLearner(RECIPE, info, engine)
+    learner = OnPolicyLearner(RECIPE, info, [engine])
     learner.start(0)
     engine.rows["column"][:, 0] = np.arange(16) % 4
     engine.rows["level"][:, 0] = np.arange(16) // 4 + np.arange(16) % 4
@@ -66,7 +66,7 @@ def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
         f"curriculum/{kind}": 1.5 + i for i, kind in enumerate(("rough", "slope", "stairs_up", "stairs_down"))
     }
     flat = find_task("anymal-velocity", {})
-    learner = OnPolicyLearner(RECIPE, flat, BatchEngine(flat, 2))
+    learner = OnPolicyLearner(RECIPE, flat, [BatchEngine(flat, 2)])
     learner.start(0)
     assert not any(name.startswith("curriculum/") for name in learner.iterate(0.5))
 

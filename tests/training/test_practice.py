@@ -33,7 +33,7 @@ def test_only_the_practised_episodes_are_short(tmp_path) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"train_task_options.observe_ground": True}, "train_task_options change what is observed or done"),
+        ({"train_task_options.observe_ground": True}, "train_task_options change observations or actions"),
         ({"train_task_options.stepps": 3}, "stepps"),
         ({"train_task_options.step_height": -1}, "step_height is -1"),
     ],

@@ -35,9 +35,7 @@ def make_recipe(task: str, **changes: Any) -> Recipe:
 
 
 def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> RandomSearchLearner:
-    learner = RandomSearchLearner(
-        recipe, info, make_engine(engine_name, info, recipe.engine.num_envs, 1), lambda: False
-    )
+    learner = RandomSearchLearner(recipe, info, [make_engine(engine_name, info, recipe.engine.num_envs, 1)])
     learner.start(7)
     return learner
 
@@ -52,11 +50,11 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
         parameters=learner._state.parameters | {"actor": [{"weight": jnp.ones((3, 1)), "bias": jnp.zeros(1)}]},
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
-    state, directions = ars.draw(learner._state, recipe.search)
+    state, directions = ars.draw(learner._state, recipe.settings)
     tried = learner._try(state, directions, jnp.ones(()), 200)
     assert tried is not None
     returns, learnt, lengths, seen, _ = tried
-    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.ones(()), recipe.search)[0]["weight"])
+    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.ones(()), recipe.settings)[0]["weight"])
     env: Any = gymnasium.make("Pendulum-v1")
     for number in range(8):
         observation, _ = env.reset(seed=7 + number)
@@ -115,7 +113,7 @@ def test_what_is_broken_off_is_as_if_it_had_not_begun():
         calls += 1
         return calls > 5
 
-    learner = RandomSearchLearner(recipe, info, make_engine("batch", info, 4, 1), stop)
+    learner = RandomSearchLearner(recipe, info, [make_engine("batch", info, 4, 1)], stop)
     learner.start(0)
     before = jax.tree.map(np.array, learner.state())
     assert learner.iterate(0.0) is None
@@ -170,7 +168,7 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
     recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.num_envs": 3})
     learner = start(recipe, find_task("BipedalWalker-v3"), engine)
     for _ in range(2):  # some fall, others stand
-        state, directions = ars.draw(learner._state, recipe.search)
+        state, directions = ars.draw(learner._state, recipe.settings)
         tried = learner._try(state, directions, jnp.ones(()), 70)
         assert tried is not None
         returns, _, lengths, *_ = tried
@@ -204,16 +202,16 @@ def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
     few = {"ars.ema_decay": 0.8, "training.steps": 400}
     first = train_recipe(make_recipe("Hopper-v5", **few), "first", tmp_path)
     arrays = Checkpoints(first.folder.checkpoints).latest()[1]
-    newest, average = (arrays[f"learner/ars/{part}/actor/0/weight"] for part in ("parameters", "average"))
+    newest, average = (arrays[f"learner/algorithm/{part}/actor/0/weight"] for part in ("parameters", "average"))
     assert not np.allclose(newest, average)
     saved = load(first.folder.policy / "last.safetensors").parameters["actor"][0]["weight"]
     np.testing.assert_array_equal(saved, average)
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
     second = train_recipe(make_recipe("Hopper-v5", **few | changes), "second", tmp_path)
     arrays = Checkpoints(second.folder.checkpoints).latest()[1]
-    np.testing.assert_allclose(arrays["learner/ars/parameters/actor/0/weight"], newest, atol=1e-6)
+    np.testing.assert_allclose(arrays["learner/algorithm/parameters/actor/0/weight"], newest, atol=1e-6)
     expected = 0.8 * average + 0.2 * newest
-    np.testing.assert_allclose(arrays["learner/ars/average/actor/0/weight"], expected, atol=1e-6)
+    np.testing.assert_allclose(arrays["learner/algorithm/average/actor/0/weight"], expected, atol=1e-6)
 
 
 def test_earlier_weights_are_taken_up(tmp_path):
@@ -233,10 +231,10 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     info = find_task("ant", options)
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
-    state, directions = ars.draw(learner._state, recipe.search)
+    state, directions = ars.draw(learner._state, recipe.settings)
     returns, *_ = learner._try(state, directions, jnp.ones(()), 20)
     # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
-    weights = ars.candidates(state, directions, jnp.array([3]), jnp.ones(()), recipe.search)
+    weights = ars.candidates(state, directions, jnp.array([3]), jnp.ones(()), recipe.settings)
     policy = learner.policy()
     policy.parameters["actor"] = jax.tree.map(lambda x: np.asarray(x[0]), weights)
     assert policy.mirror is not None

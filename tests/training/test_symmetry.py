@@ -47,7 +47,7 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     updates = [row for row in rows if "loss/policy" in row]
     assert len(updates) == 2
     for row in updates:
-        assert set(metric_names(recipe.on_policy)) <= row.keys()
+        assert set(metric_names(recipe.settings)) <= row.keys()
         assert ("loss/symmetry" in row) == (symmetry in ("augment", "loss"))
 
     policy = load_policy(folder.policy / "last.safetensors")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from surefoot.algorithms.algorithm import Algorithm
 from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.policies.networks import Layer, Parameters, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
@@ -126,3 +127,34 @@ def effective(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
 
 def _norm(tree: list[Layer]) -> jax.Array:
     return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+
+def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: int) -> None:
+    """Make sure that the settings fit each other; see `Algorithm.check`."""
+    if num_envs > 2 * settings.directions:
+        raise ValueError(
+            f"engine.num_envs = {num_envs} is more than the {2 * settings.directions} episodes of an iteration "
+            f"(2 x {name}.directions)"
+        )
+    if (settings.top_directions or 0) > settings.directions:
+        raise ValueError(
+            f"{name}.top_directions = {settings.top_directions} is more than {name}.directions = {settings.directions}"
+        )
+    if settings.step_size_schedule == "exponential" and not settings.final_share:
+        raise ValueError(f"{name}.final_share = 0 is never reached by {name}.step_size_schedule = 'exponential'")
+    if policy.trunk or policy.critic:
+        which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
+        raise ValueError(f"{which}: '{name}' has an actor only")
+    if policy.batch_norm or policy.squash == "tanh_gaussian" or policy.std != "parameter":
+        which = "policy.batch_norm = true" if policy.batch_norm else f"policy.squash = '{policy.squash}'"
+        which = f"policy.std = '{policy.std}'" if policy.std != "parameter" else which
+        raise ValueError(f"{which} is not for '{name}'")
+
+
+ARS = Algorithm(
+    description="augmented random search (Mania et al. 2018)",
+    settings=ARSSettings,
+    learner="random_search",
+    check=check,
+    policy_defaults={"actor": [], "critic": []},
+)

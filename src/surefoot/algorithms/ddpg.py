@@ -15,6 +15,7 @@ and a delay of 2 (Fujimoto et al. 2018, arXiv 1802.09477); SAC has a stochastic 
 (Haarnoja et al. 2018, arXiv 1812.05905). `update` makes K such updates, acting left out, compiled into one call.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -22,11 +23,12 @@ import jax
 import jax.numpy as jnp
 
 from surefoot.algorithms.adam import ADAM, adam_step
+from surefoot.algorithms.algorithm import Algorithm
 from surefoot.algorithms.critics import Critic, action_values
-from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
+from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
-from surefoot.algorithms.symmetric_networks import tied, tied_critics
+from surefoot.algorithms.symmetric_networks import check_paired_units, tied, tied_critics
 from surefoot.policies.distributions import squashed_log_probability
 from surefoot.policies.networks import (
     BatchStatistics,
@@ -308,3 +310,51 @@ def _settled(layers: list[Layer], statistics: list[BatchStatistics], settings: D
                 layer["weight"] = weight / (jnp.linalg.norm(weight, axis=-2, keepdims=True) + 1e-8)
         settled.append(layer)
     return settled
+
+
+def check(name: str, settings: DDPGSettings, policy: PolicySettings, num_envs: int) -> None:
+    """Make sure that the settings fit each other; see `Algorithm.check`."""
+    updates = num_envs * settings.train_freq * settings.utd_ratio
+    if updates < 0.5 or abs(updates - round(updates)) > 1e-6 * updates or round(updates) % settings.policy_delay:
+        raise ValueError(
+            f"{updates:g} updates a round (engine.num_envs x {name}.train_freq x {name}.utd_ratio) is not a "
+            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_freq"
+        )
+    if policy.trunk:
+        raise ValueError(f"policy.trunk = {list(policy.trunk)}: actor and critic share no layers in '{name}'")
+    if settings.critic_action_layer != "first" and not policy.critic:
+        raise ValueError(
+            f"{name}.critic_action_layer = '{settings.critic_action_layer}' needs a hidden layer in policy.critic"
+        )
+    if (policy.squash == "tanh_gaussian") != isinstance(settings, SACSettings):
+        raise ValueError(f"policy.squash = '{policy.squash}' is not for '{name}'")
+    if policy.std == "scheduled":
+        raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
+    if settings.tied:
+        check_paired_units(policy)
+        if settings.mirror:
+            raise ValueError(f"{name}.mirror = true teaches tied networks nothing more; leave one of the two out")
+    if not policy.batch_norm and (settings.unit_norm_weights or not settings.target_networks):
+        which = "unit_norm_weights = true" if settings.unit_norm_weights else "target_networks = false"
+        raise ValueError(f"{name}.{which} needs policy.batch_norm = true")
+    if settings.buffer_size < num_envs * (settings.n_step + 1):
+        raise ValueError(f"{name}.buffer_size = {settings.buffer_size} is too small for {num_envs} environments")
+
+
+# The networks of the papers' own code.
+_NETWORKS = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
+DDPG = Algorithm(
+    description="deep deterministic policy gradients (Lillicrap et al. 2016)",
+    settings=DDPGSettings,
+    learner="off_policy",
+    check=check,
+    policy_defaults=_NETWORKS | {"squash": "tanh", "initial_std": 0.1},
+    off_policy=True,
+)
+TD3 = dataclasses.replace(DDPG, description="twin delayed DDPG (Fujimoto et al. 2018)", settings=TD3Settings)
+SAC = dataclasses.replace(
+    DDPG,
+    description="soft actor-critic (Haarnoja et al. 2018)",
+    settings=SACSettings,
+    policy_defaults=_NETWORKS | {"squash": "tanh_gaussian", "std": "state_dependent", "minimum_std": 1e-5},
+)

@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from surefoot.algorithms.algorithm import Algorithm
 from surefoot.algorithms.minibatches import Minibatches
 from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, image_metrics, uses_images, with_images
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
-from surefoot.algorithms.symmetric_networks import START_SCALE, merge_seen, tied
+from surefoot.algorithms.symmetric_networks import START_SCALE, check_paired_units, merge_seen, tied
 from surefoot.algorithms.weighted import standardise, weighted_variance
 from surefoot.policies.distributions import entropy, log_probability
 from surefoot.policies.networks import (
@@ -346,3 +347,31 @@ def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
     if settings.max_grad_norm:
         parts.insert(0, optax.clip_by_global_norm(settings.max_grad_norm))
     return optax.chain(*parts)
+
+
+def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: int) -> None:
+    """Make sure that the settings fit each other; see `Algorithm.check`."""
+    transitions = num_envs * settings.horizon
+    if settings.minibatch_size > transitions:
+        raise ValueError(
+            f"{name}.minibatch_size = {settings.minibatch_size} is more than the {transitions} transitions of an "
+            f"iteration (engine.num_envs x {name}.horizon)"
+        )
+    if transitions > 50_000_000:
+        raise ValueError(
+            f"{transitions} transitions an iteration (engine.num_envs x {name}.horizon) is over 50 million"
+        )
+    if policy.batch_norm or policy.squash == "tanh_gaussian":
+        which = "policy.batch_norm" if policy.batch_norm else "policy.squash = 'tanh_gaussian'"
+        raise ValueError(f"{which} is not for PPO")
+    if settings.symmetry == "tied":
+        check_paired_units(policy)
+
+
+PPO = Algorithm(
+    description="proximal policy optimisation (Schulman et al. 2017)",
+    settings=PPOSettings,
+    learner="on_policy",
+    check=check,
+    learns_std=True,
+)

@@ -139,3 +139,17 @@ def _halves(width: int) -> Exchange:
 def _beside(first: Exchange, second: Exchange) -> Exchange:
     size = first.index.shape[0]
     return Exchange(jnp.concatenate([first.index, size + second.index]), jnp.concatenate([first.sign, second.sign]))
+
+
+def check_paired_units(policy: PolicySettings) -> None:
+    """Make sure that the units of tied networks can form pairs.
+
+    Raises:
+        ValueError: a layer has an odd number of units.
+    """
+    for name in ("trunk", "actor", "critic"):
+        widths = getattr(policy, name)
+        if any(width % 2 for width in widths):
+            raise ValueError(
+                f"policy.{name} = {list(widths)}: tied networks have an even number of units in each layer"
+            )

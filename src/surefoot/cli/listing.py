@@ -9,11 +9,11 @@ from typing import Any, Literal, TextIO
 
 from pydantic.fields import FieldInfo
 
+from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.tables import print_table
 from surefoot.errors import InputError
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.overrides import setting_fields
-from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.factory import ENGINES, choose_engine
 from surefoot.tasks.catalogue import SHORT_NAMES, find_task
 
@@ -22,13 +22,6 @@ _USES = {
     "batch": "MuJoCo tasks, on C++ threads; a run resumes bit for bit",
     "envpool": "BipedalWalker and other Gymnasium tasks that EnvPool holds, on C++ threads; an extra",
     "processes": "any other Gymnasium environment, in worker processes",
-}
-_ALGORITHMS = {
-    "ppo": "proximal policy optimisation (Schulman et al. 2017)",
-    "ddpg": "deep deterministic policy gradients (Lillicrap et al. 2016)",
-    "td3": "twin delayed DDPG (Fujimoto et al. 2018)",
-    "sac": "soft actor-critic (Haarnoja et al. 2018)",
-    "ars": "augmented random search (Mania et al. 2018)",
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "none"}
@@ -55,8 +48,8 @@ def print_catalogue(file: TextIO | None = None) -> None:
     print(file=file)
     print_table(("engine", "what it is for"), [(name, _USES.get(name, "")) for name in ENGINES], file)
     print(file=file)
-    algorithms = typing.get_args(Recipe.model_fields["algorithm"].annotation)
-    print_table(("algorithm", "what it is"), [(name, _ALGORITHMS.get(name, "")) for name in algorithms], file)
+    algorithms = [(name, algorithm.description) for name, algorithm in ALGORITHMS.items()]
+    print_table(("algorithm", "what it is"), algorithms, file)
 
 
 def _task_details(name: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from surefoot.algorithms.registry import DEFAULT_ALGORITHM
 from surefoot.errors import InputError, suggestion
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
@@ -55,9 +56,9 @@ def read_recipe(path: Path) -> Recipe:
     return validate(Recipe, _parse(content, source), source)
 
 
-def default_recipe(task: str, algorithm: str = "ppo") -> Recipe:
+def default_recipe(task: str, algorithm: str = DEFAULT_ALGORITHM) -> Recipe:
     """Return the tuned recipe of a task if there is one, else the defaults."""
-    name = task if algorithm == "ppo" else f"{task}-{algorithm}"
+    name = task if algorithm == DEFAULT_ALGORITHM else f"{task}-{algorithm}"
     if name in recipe_names():
         return load_recipe(name)
     return validate(Recipe, {"name": "default", "task": task, "algorithm": algorithm}, f"task '{task}'")

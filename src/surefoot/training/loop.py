@@ -17,15 +17,12 @@ from surefoot.runs.trackers import Tracker, make_trackers
 from surefoot.runs.versions import revision, versions
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.factory import choose_engine, hint_faster, make_engine
-from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.artifacts import ArtifactWriter
 from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import Interruption
-from surefoot.training.off_policy import OffPolicyLearner
-from surefoot.training.on_policy import OnPolicyLearner
-from surefoot.training.practice import practised_task
 from surefoot.training.progress import Progress
-from surefoot.training.random_search import RandomSearchLearner
+from surefoot.training.registry import make_learner
 from surefoot.training.warm_start.source import load_earlier
 from surefoot.training.warm_start.transfer import Transfer
 
@@ -118,7 +115,7 @@ class _Training:
         self.folder = folder
         self.progress = progress
         self.counters = Counters()
-        self.info: TaskInfo = find_task(recipe.task, recipe.seen_options)
+        self.info: TaskInfo = recipe.evaluation_task()
         self.engine_name = choose_engine(recipe.engine.name, self.info)
         self.trackers: list[Tracker] = []
         self._keeper = ArtifactWriter(recipe, folder, self.progress)
@@ -134,12 +131,7 @@ class _Training:
     def run(self, resumed: bool, other_steps: bool = False) -> Outcome:
         with contextlib.ExitStack() as closing:
             engines = self._make_engines(closing)
-            if self.recipe.algorithm == "ppo":
-                self.learner = OnPolicyLearner(self.recipe, self.info, engines[0])
-            elif self.recipe.algorithm == "ars":
-                self.learner = RandomSearchLearner(self.recipe, self.info, engines[0], self._must_stop)
-            else:
-                self.learner = OffPolicyLearner(self.recipe, self.info, engines)
+            self.learner = make_learner(self.recipe, self.info, engines, self._must_stop)
             closing.callback(self.learner.close)
             closing.callback(self._end)
             closing.enter_context(self.folder.lock())
@@ -168,7 +160,7 @@ class _Training:
     def _make_engines(self, closing: contextlib.ExitStack) -> list[Engine]:
         """Make an engine for each sampler; each is closed with `closing`."""
         settings, samplers = self.recipe.engine, self.settings.samplers
-        info = practised_task(self.recipe)
+        info = self.recipe.training_task()
         threads = settings.threads or (available_cores() if samplers > 1 else 0)
         engines = []
         for number in range(samplers):

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ddpg
+from surefoot.algorithms.ddpg_settings import DDPGSettings
 from surefoot.algorithms.ddpg_state import init
 from surefoot.algorithms.replay import Replay
 from surefoot.algorithms.symmetric_networks import merge_seen, symmetric
-from surefoot.errors import NonFiniteError, RunError
+from surefoot.errors import InputError, NonFiniteError, RunError
 from surefoot.policies.policy import Policy
 from surefoot.pytrees import random_from_words, random_words, unflatten_tree
 from surefoot.recipes.recipe import Recipe
@@ -23,7 +24,6 @@ from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import find_mirror, known_mirror
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.compatibility import check_offsets
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.
@@ -49,10 +49,14 @@ class OffPolicyLearner:
         steps_per_iteration: environment steps of one `iterate`.
     """
 
-    def __init__(self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        del stop  # an iteration is short
         self.info = info
         self._recipe = recipe
-        self._settings = settings = recipe.off_policy
+        self._settings: DDPGSettings = recipe.settings
+        settings = self._settings
         self._copies = sum(engine.num_envs for engine in engines)
         per_round = self._copies * settings.train_freq
         self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
@@ -61,7 +65,8 @@ class OffPolicyLearner:
         self._mirror = find_mirror(info) if settings.mirror else None
         if settings.tied:
             self._mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
-            check_offsets(self._mirror, recipe, f"{recipe.algorithm}.tied = true")
+            if self._mirror.observation_offset.any() and not recipe.policy.normalise_observations:
+                raise InputError(f"{recipe.algorithm}.tied = true needs policy.normalise_observations = true")
         self._state = init(
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
@@ -168,7 +173,7 @@ class OffPolicyLearner:
     def state(self) -> dict[str, Any]:
         """Return everything that decides how training goes on, as a tree of arrays."""
         return {
-            "ddpg": self._state,
+            "algorithm": self._state,
             "replay": self._replay.state(),
             "random": random_words(self._random),
             "steps": np.int64(self._steps),
@@ -185,11 +190,11 @@ class OffPolicyLearner:
         """
         rows = f"{prefix}/replay/rows"
         template = self.state()
-        template["ddpg"] = with_stored_count(template["ddpg"], arrays, f"{prefix}/ddpg")
+        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         if rows in arrays:  # as many rows as there were; everything else has one shape only
             template["replay"] = {"rows": arrays[rows]}
         tree = unflatten_tree(template, arrays, prefix)
-        self._state = tree["ddpg"]
+        self._state = tree["algorithm"]
         try:
             self._replay.restore(tree["replay"])
         except ValueError as error:

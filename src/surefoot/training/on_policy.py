@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,27 +14,14 @@ from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.algorithms.symmetric_networks import symmetric
 from surefoot.errors import NonFiniteError
 from surefoot.policies.policy import Policy, to_bounds
-from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import unflatten_tree
+from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
-from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.compatibility import check_offsets
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
-
-
-def wanted_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
-    """Return the task's symmetry if PPO is to make something of it, else None.
-
-    Raises:
-        InputError: it is to, but none is known.
-    """
-    if recipe.ppo is None or recipe.ppo.symmetry == "none":
-        return None
-    return known_mirror(info, f"ppo.symmetry = '{recipe.ppo.symmetry}'")
 
 
 class EpisodeStats(NamedTuple):
@@ -61,23 +48,25 @@ class OnPolicyLearner:
         steps_per_iteration: environment steps of one `iterate`.
     """
 
-    def __init__(self, recipe: Recipe, info: TaskInfo, engine: Engine) -> None:
+    def __init__(
+        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        del stop  # an iteration is short
+        (engine,) = engines
         self.info = info
         self.engine = engine
         self._recipe = recipe
-        self._mirror = wanted_mirror(recipe, info)
-        self._built_in = ppo.built_in(self._mirror, recipe.on_policy)
-        self._tie = self._mirror if recipe.on_policy.symmetry == "tied" else None
-        if self._tie is not None:
-            check_offsets(self._tie, recipe, "ppo.symmetry = 'tied'")
-        self.steps_per_iteration = engine.num_envs * recipe.on_policy.horizon
+        self._mirror = training_mirror(recipe, info)
+        self._built_in = ppo.built_in(self._mirror, recipe.settings)
+        self._tie = self._mirror if recipe.settings.symmetry == "tied" else None
+        self.steps_per_iteration = engine.num_envs * recipe.settings.horizon
         self._state = ppo.init(
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
             info.action_size,
             engine.num_envs,
             recipe.policy,
-            recipe.on_policy,
+            recipe.settings,
             self._mirror,
         )
         self._tally = EpisodeStats(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
@@ -123,9 +112,9 @@ class OnPolicyLearner:
         if not finite:
             raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
         self._state, metrics = ppo.update(
-            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.on_policy, self._mirror
+            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.settings, self._mirror
         )
-        values = dict(zip(ppo.metric_names(self._recipe.on_policy), np.asarray(metrics).tolist(), strict=True))
+        values = dict(zip(ppo.metric_names(self._recipe.settings), np.asarray(metrics).tolist(), strict=True))
         if not np.isfinite(np.asarray(metrics)).all():
             raise NonFiniteError("the loss is not finite", {"rows": np.asarray(rows)})
         ended = time.perf_counter()
@@ -158,7 +147,7 @@ class OnPolicyLearner:
     def state(self) -> dict[str, Any]:
         """Return everything that decides how training goes on, as a tree of arrays."""
         engine = self.engine.get_state()
-        tree = {"ppo": self._state, "tally": self._tally}
+        tree = {"algorithm": self._state, "tally": self._tally}
         if engine is not None:
             tree |= {"engine": engine, "frame": self._frame, "answer": self._answer}
         return tree
@@ -172,9 +161,9 @@ class OnPolicyLearner:
             RunError: the arrays are of other settings.
         """
         template = self.state()
-        template["ppo"] = with_stored_count(template["ppo"], arrays, f"{prefix}/ppo")
+        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         tree = unflatten_tree(template, arrays, prefix)
-        self._state = jax.tree.map(jnp.array, tree["ppo"])
+        self._state = jax.tree.map(jnp.array, tree["algorithm"])
         if "engine" in tree:
             self._tally = jax.tree.map(jnp.array, tree["tally"])
             self.engine.set_state(tree["engine"])
@@ -192,7 +181,7 @@ class OnPolicyLearner:
             and the seconds spent in the simulator.
         """
         state = self._state
-        horizon, copies = self._recipe.on_policy.horizon, self.engine.num_envs
+        horizon, copies = self._recipe.settings.horizon, self.engine.num_envs
         size = (horizon + 1, copies, self.info.action_size)
         key, noise = _draw(state.key, size)
         self._state = state = state._replace(key=key)

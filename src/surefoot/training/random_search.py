@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ars
+from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.errors import NonFiniteError
 from surefoot.evaluation.episodes import MOST_STEPS
 from surefoot.policies.networks import Layer, Parameters, PolicySettings
@@ -17,12 +18,12 @@ from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy, act
 from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import unflatten_tree
+from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import scheduled
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
-from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
 
@@ -36,7 +37,7 @@ class RandomSearchLearner:
     Args:
         recipe: the recipe.
         info: the task.
-        engine: the copies.
+        engines: a single one.
         stop: asked again and again; True breaks an iteration off, and the search stays where it was before.
 
     Attributes:
@@ -44,18 +45,19 @@ class RandomSearchLearner:
         steps_per_iteration: environment steps of the last `iterate`; 0 before the first.
     """
 
-    def __init__(self, recipe: Recipe, info: TaskInfo, engine: Engine, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        (engine,) = engines
         self.info = info
         self.engine = engine
         self._recipe = recipe
-        self._settings = recipe.search
+        self._settings: ARSSettings = recipe.settings
         self._stop = stop
         self.steps_per_iteration = 0
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
-        self._mirror = None
-        if recipe.search.symmetry != "none":
-            self._mirror = known_mirror(info, f"ars.symmetry = '{recipe.search.symmetry}'")
+        self._mirror = training_mirror(recipe, info)
         self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info, self._mirror))
         self._fresh: np.ndarray | None = None  # the first frame of episodes that have just begun
         self._kept: dict[str, Any] = {}
@@ -124,7 +126,7 @@ class RandomSearchLearner:
 
     def state(self) -> dict[str, Any]:
         """Return everything that decides how training goes on, as a tree of arrays."""
-        return {"ars": self._state, "steps": np.int64(self.steps_per_iteration)} | self._kept
+        return {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)} | self._kept
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
         """Go on from what `state` returned, flattened under `prefix`.
@@ -134,9 +136,9 @@ class RandomSearchLearner:
         """
         fresh = f"{prefix}/frame" in arrays
         template = {name: part for name, part in self.state().items() if name != "frame" or fresh}
-        template["ars"] = with_stored_count(template["ars"], arrays, f"{prefix}/ars")
+        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         tree = unflatten_tree(template, arrays, prefix)
-        self._state = jax.tree.map(jnp.array, tree["ars"])
+        self._state = jax.tree.map(jnp.array, tree["algorithm"])
         self.steps_per_iteration = int(tree["steps"])
         if "engine" in tree:
             self.engine.set_state(tree["engine"])
@@ -239,7 +241,7 @@ def _step(
         The statistics of what was seen; and (N, A + 3): the actions in the task's units, whether the episode ended, the
         true reward, the reward to learn from.
     """
-    settings, policy = recipe.search, recipe.policy
+    settings, policy = recipe.settings, recipe.policy
     going, resting, last = flags
     signals = interpret(frame, previous[:, :-3])
     finished = (signals.terminated | signals.truncated | last) & going

@@ -79,7 +79,7 @@ class Sampler:
         self._recipe = recipe
         self._info = info
         copies = engine.num_envs
-        settings = recipe.off_policy.exploration
+        settings = recipe.settings.exploration
         self.exploration = Exploration(settings, copies, info.action_size, recipe.seed, number)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 9, number))))
         # What actions cost is charged when rewards are drawn from memory, for it changes.
@@ -104,7 +104,7 @@ class Sampler:
         self._answer[:, -2] = 1
         self._returns[:] = 0
         self._lengths[:] = 0
-        if self._recipe.off_policy.exploration.parameter_noise:
+        if self._recipe.settings.exploration.parameter_noise:
             self._perturbed = jax.tree.map(lambda x: jnp.stack([x] * copies), actor)
 
     def collect(self, order: CollectRequest) -> Transitions:
@@ -180,7 +180,7 @@ class Sampler:
         size = (self.engine.num_envs, self._info.action_size)
         own_noise = self._random.standard_normal(size, np.float32) if self._recipe.algorithm == "sac" else None
         # Where something was learnt before, that finds more to learn from than chance does.
-        if steps >= self._recipe.off_policy.learning_starts or self._recipe.training.start_from:
+        if steps >= self._recipe.settings.learning_starts or self._recipe.training.start_from:
             return own_noise, None
         return own_noise, self._random.uniform(-1, 1, size).astype(np.float32)
 

@@ -47,7 +47,6 @@ TINY = {
     "sac": {},
     "ars": {"policy.critic": []},
 }
-STATES = {"ppo": "ppo", "ars": "ars"}  # the others' is "ddpg"
 ALGORITHMS = list(TINY)
 
 
@@ -105,12 +104,12 @@ def initial(recipe: Recipe) -> Any:
     """The state before any learning."""
     info = find_task(recipe.task, recipe.seen_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
-    if recipe.ppo is not None:
-        mirror = find_mirror(info) if recipe.ppo.symmetry == "tied" else None
-        return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.on_policy, mirror)
-    if recipe.ars is not None:
+    if recipe.algorithm == "ppo":
+        mirror = find_mirror(info) if recipe.settings.symmetry == "tied" else None
+        return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, mirror)
+    if recipe.algorithm == "ars":
         return ars.init(*arguments, recipe.policy)
-    return ddpg_state.init(*arguments, recipe.policy, recipe.off_policy)
+    return ddpg_state.init(*arguments, recipe.policy, recipe.settings)
 
 
 def scrambled(state: Any) -> Any:
@@ -143,7 +142,7 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
     state = scrambled(initial(recipe))
     folder = RunFolder.create("runs", task, None, "first")
     folder.recipe.write_text(dump_recipe(recipe))
-    arrays = flatten_tree({STATES.get(algorithm, "ddpg"): state}, "learner")
+    arrays = flatten_tree({"algorithm": state}, "learner")
     Checkpoints(folder.checkpoints).save(7000, arrays, {})
     policy = policy_of(recipe, state)
     policy.origin = {"algorithm": algorithm, "steps": 7000}
@@ -154,11 +153,11 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
 
 def policy_of(recipe: Recipe, state: Any) -> Policy:
     info = find_task(recipe.task, recipe.seen_options)
-    if recipe.ppo is not None:
-        mirror = find_mirror(info) if recipe.ppo.symmetry == "averaged" else None
+    if recipe.algorithm == "ppo":
+        mirror = find_mirror(info) if recipe.settings.symmetry == "averaged" else None
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
-    if recipe.ars is not None:
-        return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.search))
+    if recipe.algorithm == "ars":
+        return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.settings))
     return snapshot(recipe, info, state.average, state.normaliser)
 
 
@@ -237,10 +236,10 @@ def test_new_values_move_nothing_at_first_whatever_they_are(algorithm):
 def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
     """What the critic thinks of some observations, and of an action in them."""
     observation = prepare(recipe.policy, state.normaliser, jnp.asarray(seen))
-    if recipe.ppo is not None:
+    if recipe.algorithm == "ppo":
         return state_value(state.parameters, features(state.parameters, observation, recipe.policy), recipe.policy)
     action = jnp.tile(jnp.array([0.3, -0.7]), (len(seen), 1))
-    return action_values(state.critics, observation, action, recipe.policy, recipe.off_policy.critic_action_layer)[0]
+    return action_values(state.critics, observation, action, recipe.policy, recipe.settings.critic_action_layer)[0]
 
 
 def test_a_shared_trunk_and_layer_norms_are_taken_over():
@@ -384,7 +383,7 @@ def test_a_schedule_of_deviations_goes_on_from_where_it_was():
     ],
 )
 def test_a_deviation_that_starts_nothing_is_refused(algorithm, changes):
-    with pytest.raises(InputError, match=r"training\.from_std is for PPO"):
+    with pytest.raises(InputError, match=r"training\.from_std needs .* a learned std"):
         make_recipe("Before-v0", algorithm, changes | {"training.from_std": 0.5})
 
 
@@ -400,10 +399,10 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
     engine = make_engine("auto", info, 2, 1)
 
     def learner() -> Any:
-        if recipe.ppo is not None:
-            return OnPolicyLearner(recipe, info, engine)
-        if recipe.ars is not None:
-            return RandomSearchLearner(recipe, info, engine, lambda: False)
+        if recipe.algorithm == "ppo":
+            return OnPolicyLearner(recipe, info, [engine])
+        if recipe.algorithm == "ars":
+            return RandomSearchLearner(recipe, info, [engine])
         return OffPolicyLearner(recipe, info, [engine])
 
     first = learner()
@@ -414,7 +413,7 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
             "it acts by its policy, not at random, from the first step"
         )
     kept = flatten_tree(first.state(), "learner")
-    count = kept[f"learner/{STATES.get(algorithm, 'ddpg')}/normaliser/count"]
+    count = kept["learner/algorithm/normaliser/count"]
     np.testing.assert_array_equal(count, [3e6] * 27 + [0] * 78)
     second = learner()
     second.start(4)
@@ -453,7 +452,7 @@ def test_who_acts_through_a_mirror_goes_on_to_do_so():
     for place in ("anymal/first", str(folder.policy_file)):
         assert load_earlier(place, "runs").equivariant
         recipe, _, _ = start("anymal-step", "ppo", place)
-        assert recipe.ppo is not None and recipe.ppo.symmetry == "averaged"
+        assert recipe.settings.symmetry == "averaged"
         with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
             start("anymal-step", "ppo", place, ppo__symmetry="augment")
 
@@ -468,7 +467,7 @@ def test_how_much_is_tried_at_least_is_for_each_training_to_say():
 def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
     make_run("anymal", "ppo", ppo__symmetry=symmetry, policy__actor=[6, 4], policy__critic=[4])
     recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
-    assert recipe.ppo is not None and recipe.ppo.symmetry == wanted
+    assert recipe.settings.symmetry == wanted
 
 
 def test_a_recipe_that_names_its_start_itself_adopts_nothing():
@@ -537,23 +536,23 @@ def rewrite(folder: RunFolder, change: Any) -> None:
 
 
 def set_nan(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/average/actor/1/bias"][0] = np.nan
+    arrays["learner/algorithm/average/actor/1/bias"][0] = np.nan
 
 
 def set_negative(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/normaliser/variance"][1] = -1
+    arrays["learner/algorithm/normaliser/variance"][1] = -1
 
 
 def cut_mean(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/normaliser/mean"] = arrays["learner/ppo/normaliser/mean"][:0]
+    arrays["learner/algorithm/normaliser/mean"] = arrays["learner/algorithm/normaliser/mean"][:0]
 
 
 def cut_variance(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/normaliser/variance"] = arrays["learner/ppo/normaliser/variance"][:2]
+    arrays["learner/algorithm/normaliser/variance"] = arrays["learner/algorithm/normaliser/variance"][:2]
 
 
 def lose_layer(arrays: dict[str, np.ndarray]) -> None:
-    del arrays["learner/ppo/average/actor/1/weight"]
+    del arrays["learner/algorithm/average/actor/1/weight"]
 
 
 def lose_moments(arrays: dict[str, np.ndarray]) -> None:
@@ -562,11 +561,11 @@ def lose_moments(arrays: dict[str, np.ndarray]) -> None:
 
 
 def flatten_first(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/parameters/actor/0/weight"] = np.zeros(18, np.float32)
+    arrays["learner/algorithm/parameters/actor/0/weight"] = np.zeros(18, np.float32)
 
 
 def other_type(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/ppo/average/critic/0/bias"] = np.zeros(4, np.int64)
+    arrays["learner/algorithm/average/critic/0/bias"] = np.zeros(4, np.int64)
 
 
 @pytest.mark.parametrize(

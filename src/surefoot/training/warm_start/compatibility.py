@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.errors import InputError, RunError
-from surefoot.policies.symmetry import Mirror
+from surefoot.errors import RunError
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.observation_names import Names, find_names
@@ -36,7 +35,7 @@ def check_networks(earlier: WarmStartSource, recipe: Recipe) -> None:
     if earlier.equivariant != is_equivariant(recipe):
         forms = ("its mirror image too", "no mirror image")
         there, here = forms if earlier.equivariant else forms[::-1]
-        algorithm = recipe.algorithm if recipe.ppo or recipe.ars else earlier.algorithm
+        algorithm = recipe.algorithm if hasattr(recipe.settings, "symmetry") else earlier.algorithm
         raise RunError(
             f"cannot start from '{earlier.source}': it acts through {there} there, {here} here ({algorithm}.symmetry)"
         )
@@ -46,16 +45,6 @@ def check_networks(earlier: WarmStartSource, recipe: Recipe) -> None:
             f"cannot start from '{earlier.source}': policy.{name} is {shown(getattr(there, name))} there, "
             f"{shown(getattr(here, name))} here; the networks must be of one form"
         )
-
-
-def check_offsets(mirror: Mirror, recipe: Recipe, setting: str) -> None:
-    """Make sure that tied networks see observations whose mirror image has no offset.
-
-    Raises:
-        InputError: they do not; `setting` is what asks for them, as a person would write it.
-    """
-    if mirror.observation_offset.any() and not recipe.policy.normalise_observations:
-        raise InputError(f"{setting} needs policy.normalise_observations = true: left and right count from other zeros")
 
 
 def names_there(earlier: WarmStartSource, info: TaskInfo) -> Names:

@@ -1,9 +1,11 @@
 """Settings that a run takes from the one it starts from, because what was learnt there means nothing without them."""
 
+import typing
 from collections.abc import Mapping
 from typing import Any
 
-from surefoot.recipes.recipe import ALGORITHMS, Recipe
+from surefoot.algorithms.registry import ALGORITHMS
+from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_view
 from surefoot.training.warm_start.source import WarmStartSource, is_equivariant, is_tied
 
@@ -28,24 +30,33 @@ def adopted_settings(earlier: WarmStartSource, own: Recipe, changes: Mapping[str
     policy = earlier.policy.model_dump(mode="json")
     if earlier.algorithm == own.algorithm:
         del policy["minimum_std"]  # how much is tried at least is for each training to say
-        if own.ppo is not None and earlier.policy.std == "scheduled":  # the schedule goes on from where it was
+        if ALGORITHMS[own.algorithm].learns_std and earlier.policy.std == "scheduled":
+            # The schedule continues from its last value.
             policy["initial_std"] = min(10.0, float(f"{earlier.std.mean():.6g}"))
     else:
         policy = {name: value for name, value in policy.items() if name not in _OWN}
         if policy["std"] != "state_dependent":
             del policy["std"]
         if "tanh_gaussian" in (policy["squash"], own.policy.squash) and policy["squash"] != "clip":
-            policy["squash"] = "tanh_gaussian" if own.sac is not None else "tanh"  # which act alike but for exploration
+            # Both have the same deterministic action.
+            policy["squash"] = "tanh_gaussian" if own.policy.squash == "tanh_gaussian" else "tanh"
     adopted = {f"policy.{name}": value for name, value in policy.items()}
-    if own.ppo is not None and earlier.recipe is not None and is_tied(earlier.recipe):
-        adopted["ppo.symmetry"] = "tied"
-    elif (own.ppo or own.ars) and earlier.equivariant != is_equivariant(own):
-        adopted[f"{own.algorithm}.symmetry"] = "averaged" if earlier.equivariant else "none"
-    elif own.ppo is not None and own.ppo.symmetry == "tied" and earlier.recipe is not None:
-        adopted["ppo.symmetry"] = "none"  # its weights are not tied, and a file alone does not tell
+    symmetry, allowed = f"{own.algorithm}.symmetry", _allowed_symmetry(own)
+    if "tied" in allowed and earlier.recipe is not None and is_tied(earlier.recipe):
+        adopted[symmetry] = "tied"
+    elif "averaged" in allowed and earlier.equivariant != is_equivariant(own):
+        adopted[symmetry] = "averaged" if earlier.equivariant else "none"
+    elif allowed and own.settings.symmetry == "tied" and earlier.recipe is not None:
+        adopted[symmetry] = "none"  # its weights are not tied, and a file alone does not tell
     repeat, frame_stack = read_view(earlier.options)
     adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
     return {name: value for name, value in adopted.items() if name not in changes}
+
+
+def _allowed_symmetry(recipe: Recipe) -> tuple[str, ...]:
+    """Values that the algorithm's `symmetry` setting may have; () if it has none."""
+    field = type(recipe.settings).model_fields.get("symmetry")
+    return () if field is None else typing.get_args(field.annotation)
 
 
 def told(adopted: Mapping[str, Any], own: Mapping[str, Any]) -> str:

@@ -18,9 +18,9 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
-# Where a checkpoint keeps the algorithm's state, and in it the networks that act; DDPG's is the family's.
-_STATES = {"ppo": ("ppo", "average"), "ars": ("ars", "average")}
-_FAMILY = ("ddpg", "average")
+# Where a checkpoint keeps the algorithm's state, and in it the networks that act.
+_STATE = "learner/algorithm/"
+_ACTING = "average"
 _PARAMETER_SIGMA = "learner/samplers/0/exploration/parameter_sigma"
 _NEVER_NEGATIVE = ("variance", "count")
 
@@ -90,14 +90,12 @@ class WarmStartSource:
 
 def is_equivariant(recipe: Recipe) -> bool:
     """Tell whether a run's policy acts through its mirror image too."""
-    return any(part is not None and part.symmetry == "averaged" for part in (recipe.ppo, recipe.ars))
+    return getattr(recipe.settings, "symmetry", "none") == "averaged"
 
 
 def is_tied(recipe: Recipe) -> bool:
     """Tell whether a run's networks are symmetric by their weights."""
-    if recipe.ppo is not None:
-        return recipe.ppo.symmetry == "tied"
-    return recipe.ars is None and recipe.off_policy.tied
+    return getattr(recipe.settings, "symmetry", "none") == "tied" or getattr(recipe.settings, "tied", False)
 
 
 def load_earlier(text: str, root: Any = "runs", warn: Callable[[str], object] = warnings.warn) -> WarmStartSource:
@@ -149,11 +147,9 @@ def _from_policy(text: str) -> WarmStartSource:
 
 def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSource:
     recipe = read_recipe(folder.recipe)
-    state, acting = _STATES.get(recipe.algorithm, _FAMILY)
-    prefix = f"learner/{state}/"
 
     def wanted(name: str) -> bool:  # the replay may be large
-        return name.startswith(prefix) or name == _PARAMETER_SIGMA
+        return name.startswith(_STATE) or name == _PARAMETER_SIGMA
 
     skipped: list[str] = []
     try:
@@ -172,8 +168,8 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSour
         task=recipe.task,
         options=recipe.seen_options,
         policy=recipe.policy,
-        arrays={name.removeprefix(prefix): array for name, array in arrays.items()},
-        acting=acting,
+        arrays={name.removeprefix(_STATE): array for name, array in arrays.items()},
+        acting=_ACTING,
         equivariant=is_equivariant(recipe),
         parameter_sigma=float(sigma) if sigma is not None and sigma.shape == () and 0 < sigma < np.inf else None,
     )

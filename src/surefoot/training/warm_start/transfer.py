@@ -19,6 +19,7 @@ from surefoot.algorithms import ars
 from surefoot.algorithms.ars import ARSState
 from surefoot.algorithms.ddpg_state import DDPGState
 from surefoot.algorithms.ppo import PPOState
+from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.symmetric_networks import tied
 from surefoot.errors import RunError
 from surefoot.files import atomic_write
@@ -107,7 +108,7 @@ class Transfer:
         state = state._replace(
             average=networks(state.average, "average"), optimizer=self._moments(state.optimizer, fresh)
         )
-        if critic and self._recipe.on_policy.normalise_returns:
+        if critic and self._recipe.settings.normalise_returns:
             # The values are in units of these.
             statistics: Normaliser = self._tree(state.return_statistics, "return_statistics")
             count = jnp.minimum(statistics.count, _MOST_RETURNS)
@@ -134,10 +135,10 @@ class Transfer:
             return state
         names = ["average", "target_actor", "actor_moments"]
         names += ["critics", "target_critics", "critic_moments"] if critic else []
-        if self._recipe.sac is not None and self._recipe.sac.temperature_learning_rate:
+        if getattr(self._recipe.settings, "temperature_learning_rate", 0):
             names += ["log_temperature", "temperature_moments"]
             self.parts["noise scale"] = Part(True, "the temperature")
-        elif self._recipe.off_policy.exploration.parameter_noise and self.earlier.parameter_sigma:
+        elif self._recipe.settings.exploration.parameter_noise and self.earlier.parameter_sigma:
             self.parameter_sigma = self.earlier.parameter_sigma
             self.parts["noise scale"] = Part(
                 True, f"of weights {self.parameter_sigma:.3g}; of actions as the recipe has it"
@@ -167,7 +168,7 @@ class Transfer:
         if not all(np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in before):
             raise RunError(
                 f"cannot start from '{self.earlier.source}': its weights are not tied in pairs, as they are to be here "
-                f"({self._recipe.algorithm}.{'symmetry' if self._recipe.ppo else 'tied'})"
+                f"({self._recipe.algorithm}.{'symmetry' if hasattr(self._recipe.settings, 'symmetry') else 'tied'})"
             )
 
     def lines(self) -> Iterator[str]:
@@ -232,8 +233,8 @@ class Transfer:
             return own
         earlier = self.earlier
         found = Normaliser(*(jnp.asarray(earlier.array(f"normaliser/{name}")) for name in Normaliser._fields))
-        if earlier.recipe is not None and earlier.recipe.ars is not None and not self._whole:
-            found = ars.effective(found, earlier.recipe.ars)
+        if earlier.recipe is not None and earlier.algorithm == "ars" and not self._whole:
+            found = ars.effective(found, earlier.recipe.settings)
         self.parts["normaliser"] = Part(
             True, f"of {float(found.count.max()):,.0f} observations" + "; of none for new values" * bool(self._new)
         )
@@ -254,7 +255,7 @@ class Transfer:
                 if there != here:
                     reason = f"{name} is {shown(there)} there, {shown(here)} here"
         taken = not reason
-        self.parts["critic"] = Part(taken, reason or "with its targets" * (self._recipe.ppo is None))
+        self.parts["critic"] = Part(taken, reason or "with its targets" * ALGORITHMS[self._recipe.algorithm].off_policy)
         if self._whole:
             self.parts["optimiser"] = Part(True, "Adam's moments" + ("" if taken else ", but the critic's"))
         else:
