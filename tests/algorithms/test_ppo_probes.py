@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from surefoot.policies.networks import features, state_value
 from surefoot.policies.policy import prepare
 from surefoot.recipes.recipe import Recipe
-from surefoot.simulation.engine import Engine, pack
+from surefoot.simulation.engine import Engine, pack_step
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.on_policy import OnPolicyLearner
 
@@ -55,7 +55,7 @@ class Probe(Engine):
         self.random = np.random.default_rng(seed)
         self.observation = self.first()
         nothing = np.zeros(COPIES)
-        return pack(self.observation[:, None], nothing, nothing, nothing)
+        return pack_step(self.observation[:, None], nothing, nothing, nothing)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         assert (action >= LOW).all() and (action <= HIGH).all()
@@ -63,7 +63,7 @@ class Probe(Engine):
         fresh = (self.first(), *[np.zeros(COPIES)] * 3)
         observation, *rest = (np.where(finished, new, old) for new, old in zip(fresh, signals, strict=True))
         self.observation = observation
-        return pack(observation[:, None], *rest)
+        return pack_step(observation[:, None], *rest)
 
 
 ALWAYS, NEVER = np.ones(COPIES, bool), np.zeros(COPIES, bool)

@@ -88,15 +88,15 @@ def test_every_step_equals_gymnasiums(task: str, options: dict, steps: int, size
     engine = BatchEngine(info, COPIES)
     plain = [make_env(info) for _ in range(COPIES)]
     observation, _ = engine.reset(seed=SEED)
-    for copy, env in enumerate(plain):
-        np.testing.assert_allclose(observation[copy], env.reset(seed=SEED + copy)[0], rtol=1e-6, atol=1e-6)
+    for env_index, env in enumerate(plain):
+        np.testing.assert_allclose(observation[env_index], env.reset(seed=SEED + env_index)[0], rtol=1e-6, atol=1e-6)
     over = np.zeros(COPIES, bool)
     falls = limits = 0
     for action in actions_of(engine, steps, size):
         found = engine.step(action)
         wanted = [
-            (env.reset()[0], 0.0, False, False) if over[copy] else env.step(action[copy])[:4]
-            for copy, env in enumerate(plain)
+            (env.reset()[0], 0.0, False, False) if over[env_index] else env.step(action[env_index])[:4]
+            for env_index, env in enumerate(plain)
         ]
         observation, reward, terminated, truncated = (np.array(x) for x in zip(*wanted, strict=True))
         np.testing.assert_allclose(found[0], observation, rtol=1e-6, atol=1e-6)
@@ -162,13 +162,13 @@ def test_a_state_that_was_kept_goes_on_with_the_same_bits(task: str, fresh: bool
     finished = np.zeros(COPIES, bool)
 
     def go_on(engine: BatchEngine, finished: np.ndarray, actions: np.ndarray):
-        frames = []
+        sim_outputs = []
         for action in actions:
-            frame = engine.advance(action, finished)
-            signals = engine.interpret(frame, action)
+            sim_output = engine.advance(action, finished)
+            signals = engine.interpret(sim_output, action)
             finished = np.asarray(signals.terminated | signals.truncated)
-            frames.append((frame, finished))
-        return frames, finished
+            sim_outputs.append((sim_output, finished))
+        return sim_outputs, finished
 
     _, finished = go_on(engine, finished, actions[:43])
     state = engine.get_state()
@@ -222,7 +222,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     record(engine, actions)
     engine._rows["qpos"][1, 2] = bad
     before = engine.get_state()
-    with pytest.raises(NonFiniteError, match="copy 1 ") as caught:
+    with pytest.raises(NonFiniteError, match="environment 1 ") as caught:
         engine.step(actions[0])
     # What is handed over is enough to see it happen again.
     arrays = caught.value.arrays
@@ -231,7 +231,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     assert (arrays["states_before"][1] == bad).sum() == (0 if np.isnan(bad) else 1)
     assert np.isnan(arrays["states_before"]).sum() == (1 if np.isnan(bad) else 0)
     engine.set_state(before | {"physics": arrays["states_before"]})
-    with pytest.raises(NonFiniteError, match="copy 1 "):
+    with pytest.raises(NonFiniteError, match="environment 1 "):
         engine.step(arrays["ctrl"])
     # The engine is as good as new after a reset.
     engine.reset(seed=SEED)
@@ -276,10 +276,10 @@ def test_gymnasiums_own_wrappers_take_it() -> None:
         _, reward, terminated, truncated, details = wrapped.step(action)
         returns += reward
         lengths += reward != 0
-        for copy in np.flatnonzero(terminated | truncated):
-            assert details["episode"]["l"][copy] == lengths[copy]
-            assert details["episode"]["r"][copy] == pytest.approx(returns[copy], rel=1e-5)
-            returns[copy] = lengths[copy] = 0
+        for env_index in np.flatnonzero(terminated | truncated):
+            assert details["episode"]["l"][env_index] == lengths[env_index]
+            assert details["episode"]["r"][env_index] == pytest.approx(returns[env_index], rel=1e-5)
+            returns[env_index] = lengths[env_index] = 0
             seen += 1
     assert seen >= COPIES
 
@@ -292,8 +292,8 @@ def test_staggered_episodes_end_at_different_times_and_only_the_first_ones_are_c
     ends = np.array([step[3] for step in record(engine, actions_of(engine, 3 * limit))])
     first = ends.argmax(0)
     assert len(np.unique(first)) > 4 and (first < limit).all()
-    for copy in range(8):
-        apart = np.diff(np.flatnonzero(ends[:, copy]))
+    for env_index in range(8):
+        apart = np.diff(np.flatnonzero(ends[:, env_index]))
         np.testing.assert_array_equal(apart, limit + 1)
 
 

@@ -31,8 +31,8 @@ def engine_of(task: str | TaskInfo, num_envs: int, threads: int = 0, seed: int =
         engine.close()
 
 
-def ends(frame: np.ndarray) -> np.ndarray:
-    return np.max(frame[:, -2:], axis=1) > 0.5
+def ends(sim_output: np.ndarray) -> np.ndarray:
+    return np.max(sim_output[:, -2:], axis=1) > 0.5
 
 
 def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
     spec = gymnasium.envs.registration.EnvSpec(CAR, entry_point="my_lab.cars:Car")
     monkeypatch.setitem(gymnasium.registry, CAR, spec)
     assert not available(info)
-    with pytest.raises(InputError, match="somebody else's"):
+    with pytest.raises(InputError, match="not Gymnasium's own"):
         EnvPoolEngine(info, 1)
 
 
@@ -110,18 +110,18 @@ def test_mujoco_tasks_move_as_gymnasiums_do(id: str, hidden: int) -> None:
     positions, size = plain.model.nq - hidden, info.observation_size
     errors = []
     with engine_of(info, 4, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for _ in range(60):
             action = random.uniform(info.action_low, info.action_high, (4, info.action_size)).astype(np.float32)
-            previous, finished = frame, ends(frame)
-            frame = engine.advance(action, finished)
-            np.testing.assert_array_equal(frame[finished, size:], 0.0)
-            for copy in np.flatnonzero(~finished):
-                before = previous[copy, :size].astype(float)
+            previous, finished = sim_output, ends(sim_output)
+            sim_output = engine.advance(action, finished)
+            np.testing.assert_array_equal(sim_output[finished, size:], 0.0)
+            for env in np.flatnonzero(~finished):
+                before = previous[env, :size].astype(float)
                 plain.set_state(np.concatenate([np.zeros(hidden), before[:positions]]), before[positions:])
-                observation, reward, terminated, *_ = plain.step(action[copy])
-                errors.append(np.abs(frame[copy, : size + 1] - [*observation, reward]).max())
-                assert frame[copy, size + 1] == terminated
+                observation, reward, terminated, *_ = plain.step(action[env])
+                errors.append(np.abs(sim_output[env, : size + 1] - [*observation, reward]).max())
+                assert sim_output[env, size + 1] == terminated
     assert len(errors) > 150
     assert np.quantile(errors, 0.8) < 1e-4 and np.max(errors) < 0.05
 
@@ -133,24 +133,24 @@ def test_mountain_car_moves_and_terminates_as_gymnasiums_does() -> None:
     plain.reset(seed=0)
     arrivals, resets = 0, []
     with engine_of(info, 3, 1) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for step in range(1, 1005):
-            action = np.where(frame[:, 1:2] >= 0, 1.0, -1.0).astype(np.float32)  # push the way it rolls
-            action[2] = 0.0  # and let one copy run into the time limit
-            previous, finished = frame, ends(frame)
-            frame = engine.advance(action, finished)
+            action = np.where(sim_output[:, 1:2] >= 0, 1.0, -1.0).astype(np.float32)  # push the way it rolls
+            action[2] = 0.0  # and let one env run into the time limit
+            previous, finished = sim_output, ends(sim_output)
+            sim_output = engine.advance(action, finished)
             if finished[2]:
                 resets.append(step)
-            assert frame[2, -1] == (step == 999)
-            for copy in range(3):
-                if finished[copy]:
-                    assert -0.6 <= frame[copy, 0] <= -0.4 and not frame[copy, 1:].any()
+            assert sim_output[2, -1] == (step == 999)
+            for env in range(3):
+                if finished[env]:
+                    assert -0.6 <= sim_output[env, 0] <= -0.4 and not sim_output[env, 1:].any()
                     continue
-                plain.state = previous[copy, :2].astype(np.float32)
-                observation, reward, terminated, *_ = plain.step(action[copy])
-                np.testing.assert_allclose(frame[copy, :2], observation, atol=1e-5)
-                np.testing.assert_allclose(frame[copy, 2], reward, atol=1e-3)
-                assert frame[copy, 3] == terminated
+                plain.state = previous[env, :2].astype(np.float32)
+                observation, reward, terminated, *_ = plain.step(action[env])
+                np.testing.assert_allclose(sim_output[env, :2], observation, atol=1e-5)
+                np.testing.assert_allclose(sim_output[env, 2], reward, atol=1e-3)
+                assert sim_output[env, 3] == terminated
                 arrivals += terminated
     assert arrivals > 10 and resets == [1000]
 
@@ -159,11 +159,11 @@ def test_mountain_car_moves_and_terminates_as_gymnasiums_does() -> None:
 def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
     """Terrains are drawn by other random numbers, but begin flat; pushed alike, all walkers fall alike."""
     info = find_task("bipedal-walker")
-    copies, steps = 12, 140
+    envs, steps = 12, 140
     random = np.random.default_rng(0)
     actions = np.repeat(random.uniform(-1, 1, (steps // 10, 4)), 10, axis=0).astype(np.float32)
     starts, falls = [], []
-    for i in range(copies):
+    for i in range(envs):
         plain = gymnasium.make(info.id)
         observation, _ = plain.reset(seed=i)
         rows = [[*observation, 0.0]]
@@ -179,20 +179,20 @@ def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
     mean = starts.mean(0)
 
     fallen = {}
-    with engine_of(info, copies, 2) as engine:
-        frame = engine.begin(0)
+    with engine_of(info, envs, 2) as engine:
+        sim_output = engine.begin(0)
         for step, action in enumerate(actions, 1):
             if step <= 10:
-                assert np.abs(frame[:, :25] - mean[step - 1]).max() < 0.02
-            finished = ends(frame)
-            frame = engine.advance(np.tile(action, (copies, 1)), finished)
-            assert np.isfinite(frame).all()
-            for copy in np.flatnonzero(frame[:, 25]):
-                assert frame[copy, 24] == -100.0 and frame[copy, 26] == 0.0
-                fallen.setdefault(copy, step)
-            np.testing.assert_array_equal(frame[finished, 24:], 0.0)
-            assert (np.abs(frame[finished, :25] - mean[0]) < 0.02).all()
-    assert len(fallen) >= copies / 2
+                assert np.abs(sim_output[:, :25] - mean[step - 1]).max() < 0.02
+            finished = ends(sim_output)
+            sim_output = engine.advance(np.tile(action, (envs, 1)), finished)
+            assert np.isfinite(sim_output).all()
+            for env in np.flatnonzero(sim_output[:, 25]):
+                assert sim_output[env, 24] == -100.0 and sim_output[env, 26] == 0.0
+                fallen.setdefault(env, step)
+            np.testing.assert_array_equal(sim_output[finished, 24:], 0.0)
+            assert (np.abs(sim_output[finished, :25] - mean[0]) < 0.02).all()
+    assert len(fallen) >= envs / 2
     assert abs(np.median(list(fallen.values())) - np.median(falls)) <= 2
 
 
@@ -200,10 +200,10 @@ def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
 @pytest.mark.parametrize("limit", [1, 5])
 def test_a_time_limit_of_ones_own_is_kept(limit: int) -> None:
     with engine_of(find_task("BipedalWalker-v3", {"max_episode_steps": limit}), 2, 1) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for step in range(1, 3 * limit + 3):
-            frame = engine.advance(np.zeros((2, 4), np.float32), ends(frame))
-            np.testing.assert_array_equal(frame[:, -2:], [[0.0, step % (limit + 1) == limit]] * 2)
+            sim_output = engine.advance(np.zeros((2, 4), np.float32), ends(sim_output))
+            np.testing.assert_array_equal(sim_output[:, -2:], [[0.0, step % (limit + 1) == limit]] * 2)
 
 
 @needs_envpool
@@ -211,10 +211,10 @@ def test_seeds_belong_to_copies_and_threads_change_nothing() -> None:
     def run(seed: int, num_envs: int, threads: int, given: int = 0) -> np.ndarray:
         info = find_task(CAR, {"max_episode_steps": 100})
         with engine_of(info, num_envs, threads, given) as engine:
-            frames = [engine.begin(seed)]
+            sim_outputs = [engine.begin(seed)]
             for _ in range(210):
-                frames.append(engine.advance(np.zeros((num_envs, 1), np.float32), ends(frames[-1])))
-            return np.array(frames)
+                sim_outputs.append(engine.advance(np.zeros((num_envs, 1), np.float32), ends(sim_outputs[-1])))
+            return np.array(sim_outputs)
 
     four = run(7, 4, 2)
     np.testing.assert_array_equal(four, run(7, 4, 1, given=7))
@@ -238,12 +238,12 @@ def test_the_same_beginning_can_be_had_again() -> None:
 @needs_envpool
 def test_frames_are_fresh_arrays() -> None:
     with engine_of(CAR, 2, 1) as engine:
-        frames = [engine.begin(0)]
+        sim_outputs = [engine.begin(0)]
         for _ in range(5):
-            frames.append(engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool)))
-        kept = [frame.copy() for frame in frames[:3]]
-        assert all(not np.shares_memory(a, b) for a in frames for b in frames if a is not b)
-        np.testing.assert_array_equal(frames[:3], kept)
+            sim_outputs.append(engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool)))
+        kept = [sim_output.copy() for sim_output in sim_outputs[:3]]
+        assert all(not np.shares_memory(a, b) for a in sim_outputs for b in sim_outputs if a is not b)
+        np.testing.assert_array_equal(sim_outputs[:3], kept)
 
 
 @needs_envpool
@@ -270,11 +270,11 @@ def test_an_episode_can_be_given_up_in_the_middle(given_up: list[bool]) -> None:
             each.begin(0)
             for _ in range(5):
                 before = each.advance(push, none)
-        frame, plain = engine.advance(push, some), other.advance(push, none)
-        np.testing.assert_array_equal(frame[~some], plain[~some])
+        sim_output, plain = engine.advance(push, some), other.advance(push, none)
+        np.testing.assert_array_equal(sim_output[~some], plain[~some])
         # Where a car begins it stands in the valley, and nothing has been earned.
-        assert (np.abs(frame[some, 0] + 0.5) <= 0.1).all() and (frame[some, 1:] == 0).all()
-        assert not np.isclose(frame[some, 0], before[some, 0]).any()
+        assert (np.abs(sim_output[some, 0] + 0.5) <= 0.1).all() and (sim_output[some, 1:] == 0).all()
+        assert not np.isclose(sim_output[some, 0], before[some, 0]).any()
         assert (engine.advance(push, none)[:, 1] != 0).all()
 
 

@@ -88,8 +88,8 @@ def engine_of(task: str | TaskInfo, num_envs: int, workers: int = 0, **options) 
         engine.close()
 
 
-def ends(frame: np.ndarray) -> np.ndarray:
-    return np.max(frame[:, -2:], axis=1) > 0.5
+def ends(sim_output: np.ndarray) -> np.ndarray:
+    return np.max(sim_output[:, -2:], axis=1) > 0.5
 
 
 def no_action(engine: ProcessesEngine) -> np.ndarray:
@@ -112,7 +112,7 @@ def kill(pid: int) -> None:
 
 
 class PlainLoop:
-    """The same copies, one after the other in this process, as anybody would write it."""
+    """The same environments, stepped one after the other in this process."""
 
     def __init__(self, info: TaskInfo, num_envs: int) -> None:
         self.envs = [gymnasium.make(info.id, **info.options) for _ in range(num_envs)]
@@ -154,19 +154,19 @@ def test_equals_a_plain_loop_step_by_step(task: str, num_envs: int, workers: int
     with engine_of(task, num_envs, workers) as engine:
         assert len(set(engine.pids)) == workers
         for _ in range(2):  # a second beginning with the same seed is the same again
-            frame = engine.begin(seed)
-            np.testing.assert_array_equal(frame, loop.begin(seed))
+            sim_output = engine.begin(seed)
+            np.testing.assert_array_equal(sim_output, loop.begin(seed))
             episodes = 0
             for _ in range(steps):
                 action = random.uniform(
                     info.action_low, np.minimum(info.action_high, 1.0), (num_envs, info.action_size)
                 )
                 action = action.astype(np.float32)
-                finished = ends(frame)
+                finished = ends(sim_output)
                 episodes += finished.sum()
-                frame, previous = engine.advance(action, finished), frame
-                np.testing.assert_array_equal(frame, loop.advance(action, finished))
-                assert frame is not previous and not np.shares_memory(frame, previous)
+                sim_output, previous = engine.advance(action, finished), sim_output
+                np.testing.assert_array_equal(sim_output, loop.advance(action, finished))
+                assert sim_output is not previous and not np.shares_memory(sim_output, previous)
             assert episodes >= (0 if task == "BipedalWalker-v3" else 2)
 
 
@@ -175,16 +175,16 @@ def test_is_a_gymnasium_vector_env_with_next_step_autoreset() -> None:
         observation, _ = engine.reset(seed=4)
         assert observation.shape == (3, 3) and observation.dtype == np.float32
         loop = PlainLoop(find_task(SHORT), 3)
-        frame = loop.begin(4)
+        sim_output = loop.begin(4)
         for step in range(1, 3 * LIMIT):
             action = np.zeros((3, 2), np.float32)
             action[1, 0] = float(step == 3)
-            frame = loop.advance(action, ends(frame))
+            sim_output = loop.advance(action, ends(sim_output))
             observation, reward, terminated, truncated, _ = engine.step(action)
-            np.testing.assert_array_equal(observation, frame[:, :3])
-            np.testing.assert_array_equal(reward, frame[:, 3])
+            np.testing.assert_array_equal(observation, sim_output[:, :3])
+            np.testing.assert_array_equal(reward, sim_output[:, 3])
             np.testing.assert_array_equal(terminated, [False, step == 3, False])
-            np.testing.assert_array_equal(truncated, frame[:, 5] > 0.5)
+            np.testing.assert_array_equal(truncated, sim_output[:, 5] > 0.5)
 
 
 @pytest.mark.parametrize("workers, expected", [(1, 1), (3, 3), (9, 4), (0, min(4, len(os.sched_getaffinity(0))))])
@@ -202,11 +202,11 @@ def test_no_seed_draws_a_new_one_each_time() -> None:
 
 def test_an_id_that_names_its_module_works() -> None:
     with engine_of("surefoot_test_envs:SurefootTestModule-v0", 2, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for _ in range(4):
-            assert not ends(frame).any()
-            frame = engine.advance(no_action(engine), ends(frame))
-        assert (frame[:, -1] == 1.0).all()
+            assert not ends(sim_output).any()
+            sim_output = engine.advance(no_action(engine), ends(sim_output))
+        assert (sim_output[:, -1] == 1.0).all()
 
 
 def test_workers_do_not_load_jax() -> None:
@@ -221,13 +221,13 @@ def test_workers_do_not_load_jax() -> None:
 @pytest.mark.parametrize("trouble, text", [(2.0, "ValueError: knee missing"), (5.0, "SystemExit: 3")])
 def test_an_exception_reaches_the_user_whole(trouble: float, text: str) -> None:
     with engine_of(SHORT, 5, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         action = no_action(engine)
         action[3, 1] = trouble
         with pytest.raises(EngineError) as caught:
-            engine.advance(action, ends(frame))
+            engine.advance(action, ends(sim_output))
         message = str(caught.value)
-        assert message == f"task '{SHORT}' failed in copy 3: {text}"
+        assert message == f"task '{SHORT}' failed in environment 3: {text}"
         assert "surefoot_test_envs.py" in caught.value.details and "in step" in caught.value.details
         assert engine.closed
         with pytest.raises(EngineError, match="closed"):
@@ -236,7 +236,7 @@ def test_an_exception_reaches_the_user_whole(trouble: float, text: str) -> None:
 
 def test_an_environment_that_cannot_be_made_says_why() -> None:
     info = dataclasses.replace(find_task(SHORT), options={"trouble": "make"})
-    with pytest.raises(EngineError, match=r"worker 0 \(copies 0 to 1\): RuntimeError: cannot be built") as caught:
+    with pytest.raises(EngineError, match=r"worker 0 \(environments 0 to 1\): RuntimeError: cannot be built") as caught:
         ProcessesEngine(info, 2, 1)
     assert "Traceback" in caught.value.details
 
@@ -251,11 +251,11 @@ def test_an_environment_of_another_shape_is_refused() -> None:
 def test_a_dead_worker_is_replaced_and_its_episodes_cut(how: str) -> None:
     with engine_of(SHORT, 5, 2) as engine:
         loop = PlainLoop(find_task(SHORT), 5)
-        frame, plain = engine.begin(3), loop.begin(3)
+        sim_output, plain = engine.begin(3), loop.begin(3)
         action = no_action(engine)
-        action[3, 0] = 1.0  # copy 3 terminates now, and is to be reset in the step in which its worker dies
-        frame, plain = engine.advance(action, ends(frame)), loop.advance(action, ends(plain))
-        before, finished = frame, ends(frame)
+        action[3, 0] = 1.0  # env 3 terminates now, and is to be reset in the step in which its worker dies
+        sim_output, plain = engine.advance(action, ends(sim_output)), loop.advance(action, ends(plain))
+        before, finished = sim_output, ends(sim_output)
         assert finished.tolist() == [False, False, False, True, False]
         old, action = engine.pids, no_action(engine)
         if how == "killed between steps":
@@ -264,24 +264,26 @@ def test_a_dead_worker_is_replaced_and_its_episodes_cut(how: str) -> None:
         else:
             action[4, 1] = 3.0
             name = "SIGSEGV"
-        with pytest.warns(RuntimeWarning, match=rf"worker 1 \(copies 2 to 4\) of task '{SHORT}'.*{name}"):
-            frame = engine.advance(action, finished)
+        with pytest.warns(RuntimeWarning, match=rf"worker 1 \(environments 2 to 4\) of task '{SHORT}'.*{name}"):
+            sim_output = engine.advance(action, finished)
         action[4, 1] = 0.0
         plain = loop.advance(action, finished)
-        np.testing.assert_array_equal(frame[:2], plain[:2])  # the other worker's copies notice nothing
-        np.testing.assert_array_equal(frame[[2, 4], :3], before[[2, 4], :3])
-        np.testing.assert_array_equal(frame[[2, 4], 3:], [[0.0, 0.0, 1.0]] * 2)
-        assert not np.array_equal(frame[3, :3], before[3, :3]) and not np.array_equal(frame[3, :3], plain[3, :3])
-        np.testing.assert_array_equal(frame[3, 3:], [0.0, 0.0, 0.0])
+        np.testing.assert_array_equal(sim_output[:2], plain[:2])  # the other worker's environments are not affected
+        np.testing.assert_array_equal(sim_output[[2, 4], :3], before[[2, 4], :3])
+        np.testing.assert_array_equal(sim_output[[2, 4], 3:], [[0.0, 0.0, 1.0]] * 2)
+        assert not np.array_equal(sim_output[3, :3], before[3, :3]) and not np.array_equal(
+            sim_output[3, :3], plain[3, :3]
+        )
+        np.testing.assert_array_equal(sim_output[3, 3:], [0.0, 0.0, 0.0])
         assert engine.pids[0] == old[0] and engine.pids[1] != old[1]
-        cut = frame
-        frame, plain = engine.advance(action, ends(frame)), loop.advance(action, ends(plain))
-        np.testing.assert_array_equal(frame[:2], plain[:2])
-        np.testing.assert_array_equal(frame[[2, 4], 3:], np.zeros((2, 3)))
-        assert len({*frame[[2, 4], 0], *cut[[2, 4], 0], *plain[[2, 4], 0]}) == 6  # new episodes, new numbers
+        cut = sim_output
+        sim_output, plain = engine.advance(action, ends(sim_output)), loop.advance(action, ends(plain))
+        np.testing.assert_array_equal(sim_output[:2], plain[:2])
+        np.testing.assert_array_equal(sim_output[[2, 4], 3:], np.zeros((2, 3)))
+        assert len({*sim_output[[2, 4], 0], *cut[[2, 4], 0], *plain[[2, 4], 0]}) == 6  # new episodes, new numbers
         for _ in range(2 * LIMIT):
-            frame, plain = engine.advance(action, ends(frame)), loop.advance(action, ends(plain))
-            np.testing.assert_array_equal(frame[:2], plain[:2])
+            sim_output, plain = engine.advance(action, ends(sim_output)), loop.advance(action, ends(plain))
+            np.testing.assert_array_equal(sim_output[:2], plain[:2])
 
 
 def test_two_deaths_give_two_different_worlds_and_the_same_again() -> None:
@@ -298,28 +300,28 @@ def test_two_deaths_give_two_different_worlds_and_the_same_again() -> None:
 
 def test_all_workers_at_once_are_replaced() -> None:
     with engine_of(SHORT, 4, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for pid in engine.pids:
             kill(pid)
         with pytest.warns(RuntimeWarning) as warned:
-            frame = engine.advance(no_action(engine), ends(frame))
+            sim_output = engine.advance(no_action(engine), ends(sim_output))
         assert len(warned) == 2
-        assert (frame[:, -1] == 1.0).all()
-        frame = engine.advance(no_action(engine), ends(frame))
-        assert not ends(frame).any()
+        assert (sim_output[:, -1] == 1.0).all()
+        sim_output = engine.advance(no_action(engine), ends(sim_output))
+        assert not ends(sim_output).any()
 
 
 @pytest.mark.filterwarnings("ignore:worker:RuntimeWarning")
 def test_the_fourth_death_without_progress_is_an_error() -> None:
     with engine_of(SHORT, 2, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for death in range(4):
             kill(engine.pids[death % 2])
             if death < 3:
-                frame = engine.advance(no_action(engine), ends(frame))
+                sim_output = engine.advance(no_action(engine), ends(sim_output))
         with pytest.raises(EngineError, match="died 4 times with fewer than 100 steps") as caught:
-            engine.advance(no_action(engine), ends(frame))
-        assert "worker 1 (copy 1)" in str(caught.value) and "\n" not in str(caught.value)
+            engine.advance(no_action(engine), ends(sim_output))
+        assert "worker 1 (environment 1)" in str(caught.value) and "\n" not in str(caught.value)
         for pid in engine.pids:
             wait_for_death(pid)
 
@@ -327,12 +329,12 @@ def test_the_fourth_death_without_progress_is_an_error() -> None:
 @pytest.mark.filterwarnings("ignore:worker:RuntimeWarning")
 def test_deaths_with_progress_between_are_borne() -> None:
     with engine_of(SHORT, 2, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         for death in range(6):
             kill(engine.pids[0])
             for _ in range(100 if death % 3 == 2 else 1):
-                frame = engine.advance(no_action(engine), ends(frame))
-        assert frame.shape == (2, 6)
+                sim_output = engine.advance(no_action(engine), ends(sim_output))
+        assert sim_output.shape == (2, 6)
 
 
 @pytest.mark.filterwarnings("ignore:worker:RuntimeWarning")
@@ -344,13 +346,13 @@ def test_an_environment_that_always_kills_its_worker_does_not_loop_for_ever() ->
 
 def test_a_worker_that_hangs_is_named() -> None:
     with engine_of(SHORT, 4, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         engine._timeout_s = 2.0  # for the step only: a start may take longer on a busy machine
         action = no_action(engine)
         action[0, 1] = 4.0
         pids = engine.pids
-        with pytest.raises(EngineError, match=r"^worker 0 \(copies 0 to 1\) of task .* 2 seconds"):
-            engine.advance(action, ends(frame))
+        with pytest.raises(EngineError, match=r"^worker 0 \(environments 0 to 1\) of task .* 2 seconds"):
+            engine.advance(action, ends(sim_output))
         for pid in pids:
             wait_for_death(pid)
 
@@ -361,8 +363,8 @@ def test_signals_for_the_whole_group_are_the_engines_business() -> None:
         for pid in pids:
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
-        frame = engine.begin(0)
-        engine.advance(no_action(engine), ends(frame))
+        sim_output = engine.begin(0)
+        engine.advance(no_action(engine), ends(sim_output))
         assert engine.pids == pids
 
 
@@ -371,12 +373,12 @@ def test_an_interrupt_closes_the_engine(monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyboardInterrupt
 
     with engine_of(SHORT, 2, 2) as engine:
-        frame = engine.begin(0)
+        sim_output = engine.begin(0)
         monkeypatch.setattr(engine, "_collect", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            engine.advance(no_action(engine), ends(frame))
+            engine.advance(no_action(engine), ends(sim_output))
         with pytest.raises(EngineError, match="closed"):
-            engine.advance(no_action(engine), ends(frame))
+            engine.advance(no_action(engine), ends(sim_output))
 
 
 @pytest.mark.parametrize("dead", [False, True])
@@ -413,7 +415,7 @@ def test_close_does_not_wait_for_a_worker_that_hangs(monkeypatch: pytest.MonkeyP
     engine.begin(0)
     action = no_action(engine)
     action[0, 1] = 4.0
-    engine._shared.action[:] = action
+    engine._shared.command[:, :2] = action
     for handle in engine._handles:
         handle.send(b"s")
     engine.close()
@@ -444,8 +446,8 @@ class Own(gymnasium.Env):
 gymnasium.register("Own-v0", entry_point=ENTRY)
 engine = ProcessesEngine(find_task("Own-v0"), 2, 2)
 engine.begin(0)
-frame = engine.advance(np.array([[0.25], [-0.25]], np.float32), np.zeros(2, bool))
-print(*engine.pids, *frame[:, 0], flush=True)
+sim_output = engine.advance(np.array([[0.25], [-0.25]], np.float32), np.zeros(2, bool))
+print(*engine.pids, *sim_output[:, 0], flush=True)
 ACTION
 """
 

@@ -13,28 +13,28 @@ COPIES, STEPS = 3, 40
 
 
 def run(engine: Engine, pauses: dict[int, int]) -> tuple[list[list[np.ndarray]], int]:
-    """Step until each copy has made `STEPS` steps; copy i rests for `pauses[i]` of them whenever its episode ends.
+    """Step until each env has made `STEPS` steps; env i rests for `pauses[i]` of them whenever its episode ends.
 
-    Returns the observations of each copy, those at rest left out, and how often any copy rested.
+    Returns the observations of each env, those at rest left out, and how often any env rested.
     """
     rests = 0
     action = np.full((COPIES, engine.single_action_space.shape[0]), 0.9, np.float32)
     observed: list[list[np.ndarray]] = [[] for _ in range(COPIES)]
-    frame = engine.begin(3)
+    sim_output = engine.begin(3)
     finished, resting = np.zeros((2, COPIES), bool)
     left = np.zeros(COPIES, int)
-    answer = engine._interpret(frame, action)
+    answer = engine._interpret(sim_output, action)
     while min(map(len, observed)) < STEPS:
-        for copy in np.flatnonzero(~resting):
-            observed[copy].append(np.array(answer.observation[copy]))
+        for env in np.flatnonzero(~resting):
+            observed[env].append(np.array(answer.observation[env]))
         ended = np.asarray(answer.terminated | answer.truncated) & ~finished & ~resting
-        left[ended] = [pauses.get(copy, 0) for copy in np.flatnonzero(ended)]
+        left[ended] = [pauses.get(env, 0) for env in np.flatnonzero(ended)]
         finished = ended | resting
         resting = finished & (left > 0)
         left -= resting
         rests += int(resting.sum())
-        frame = engine.advance(action, finished, resting if resting.any() else None)
-        answer = engine._interpret(frame, action)
+        sim_output = engine.advance(action, finished, resting if resting.any() else None)
+        answer = engine._interpret(sim_output, action)
     return observed, rests
 
 

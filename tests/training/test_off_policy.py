@@ -28,7 +28,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.engine import Engine, pack
+from surefoot.simulation.engine import Engine, pack_step
 from surefoot.simulation.processes import ProcessesEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training import loop
@@ -455,7 +455,7 @@ class Probe(Engine):
         self.random = np.random.default_rng(seed)
         self.observation = self.random.choice([-1.0, 1.0], COPIES)
         nothing = np.zeros(COPIES)
-        return pack(self.observation[:, None], nothing, nothing, nothing)
+        return pack_step(self.observation[:, None], nothing, nothing, nothing)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         second = self.observation == 0
@@ -463,7 +463,7 @@ class Probe(Engine):
         reward = np.where(finished, 0, second - cost)
         fresh = self.random.choice([-1.0, 1.0], COPIES)
         self.observation = np.where(finished, fresh, np.where(second, 9.0, 0.0))
-        return pack(self.observation[:, None], reward, second & ~finished, np.zeros(COPIES))
+        return pack_step(self.observation[:, None], reward, second & ~finished, np.zeros(COPIES))
 
 
 @pytest.mark.parametrize("algorithm", ["ddpg", "td3", "sac"])

@@ -1,1 +1,1 @@
-"""Many at once: engines that step many copies of one task together."""
+"""Engines that step many environments of one task together."""

@@ -1,9 +1,9 @@
-"""What every engine is: a Gymnasium vector environment with a second, faster face for training.
+"""The base of all engines: a Gymnasium vector environment with a second, faster interface for training.
 
-An engine answers each step with one float32 array, the *frame*: whatever the simulator measured, packed one row per
-copy. `interpret` turns a frame into observation, reward and the two ends of an episode; it is a pure `jax.numpy`
-function, so that training can fuse it with the policy into one compiled call per step. `reset` and `step` are the
-ordinary Gymnasium face over the same two.
+An engine returns one float32 array per step, the simulator output: one row per environment, with the fields of a
+`Layout`. `interpret` turns it into observation, reward, termination and truncation. It is a pure `jax.numpy` function,
+so that training compiles it together with the policy into one call per step. `reset` and `step` are Gymnasium's
+interface, built on the same functions.
 """
 
 import abc
@@ -18,16 +18,18 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from surefoot.packing import Layout
+
 
 class StepResult(NamedTuple):
-    """What one step of every copy says.
+    """One step of every environment.
 
     Attributes:
         observation: (N, D) float32.
-        reward: (N,) float32; 0 where a copy has just been reset.
-        terminated: (N,) bool, the episode ended by what happened in it; False where a copy has just been reset.
-        truncated: (N,) bool, the episode ended by its time limit; False where a copy has just been reset.
-        terms: (N,) float32 each, what the reward is the sum of, by name; None where the engine cannot tell.
+        reward: (N,) float32; 0 after a reset.
+        terminated: (N,) bool; False after a reset.
+        truncated: (N,) bool, the episode reached its time limit; False after a reset.
+        terms: the reward's terms by name, (N,) float32 each; None if the engine does not know them.
     """
 
     observation: jax.Array
@@ -37,34 +39,39 @@ class StepResult(NamedTuple):
     terms: dict[str, jax.Array] | None = None
 
 
-def pack(observation, reward, terminated, truncated) -> np.ndarray:
-    """Pack finished signals into a new (N, D + 3) float32 frame, the layout that `Engine.interpret` reads."""
-    count, size = observation.shape
-    frame = np.empty((count, size + 3), np.float32)
-    frame[:, :size] = observation
-    frame[:, size] = reward
-    frame[:, size + 1] = terminated
-    frame[:, size + 2] = truncated
-    return frame
+@functools.cache
+def step_layout(observation_size: int) -> Layout:
+    """Fields of the simulator output that the default `Engine.interpret` reads."""
+    return Layout(observation=observation_size, reward="scalar", terminated="flag", truncated="flag")
+
+
+def pack_step(observation, reward, terminated, truncated) -> np.ndarray:
+    """Pack (N, D) observations and (N,) or scalar others into a new simulator output of `step_layout`."""
+    layout = step_layout(observation.shape[1])
+    sim_output = np.empty((len(observation), layout.size), np.float32)
+    fields = {"observation": observation, "reward": reward, "terminated": terminated, "truncated": truncated}
+    layout.write(sim_output, fields)
+    return sim_output
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine(gymnasium.vector.VectorEnv, abc.ABC):
-    """Many copies of one task, stepped together, with next-step autoreset.
+    """N environments of one task, stepped together, with next-step autoreset.
 
-    A copy whose episode ended returns that episode's last observation; its next step resets it, whatever the action,
-    and returns the first observation of a new episode with reward 0 and both flags down.
+    An environment whose episode ended returns that episode's final observation. Its next step resets it, whatever the
+    action, and returns the first observation of a new episode with reward 0 and both flags False.
 
     Attributes:
-        name: the engine's name, as the user gives it.
-        num_envs: the number of copies, N.
+        name: name of the engine in a recipe.
+        num_envs: N.
         single_observation_space: `Box` of shape (D,), float32.
         single_action_space: `Box` of shape (A,), float32.
-        term_names: the names of `StepResult.terms`.
+        layout: fields of the simulator output.
+        term_names: names of `StepResult.terms`.
     """
 
     name: str = ""
@@ -74,6 +81,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         self, num_envs: int, observation_space: gymnasium.spaces.Box, action_space: gymnasium.spaces.Box
     ) -> None:
         self.num_envs = num_envs
+        self.layout = step_layout(*observation_space.shape)
         self.single_observation_space = observation_space
         self.single_action_space = action_space
         self.observation_space = batch_space(observation_space, num_envs)
@@ -84,66 +92,65 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
 
     @abc.abstractmethod
     def begin(self, seed: int | None) -> np.ndarray:
-        """Start a new episode in every copy and return the first frame, (N, K) float32, a fresh array.
+        """Start a new episode in every environment and return the simulator output, (N, K) float32, a new array.
 
-        Copy i draws from its own random numbers, seeded with `seed + i`; None draws from the operating system.
+        Environment i has its own random numbers, seeded with `seed + i`; None takes a seed from the operating system.
         """
 
     @abc.abstractmethod
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
-        """Step the copies and return the next frame, (N, K) float32, a fresh array.
+        """Step all environments and return the simulator output, (N, K) float32, a new array.
 
         Args:
-            action: (N, A) float32, within the action space's bounds.
-            finished: (N,) bool, the copies whose previous frame ended their episode; they are reset instead.
-            resting: (N,) bool, finished copies that are left as they are, at no cost, until a later call resets them;
-                their rows of the frame say nothing. None: no copy rests.
+            action: (N, A) float32, within the bounds of the action space.
+            finished: (N,) bool, environments whose episode ended at the previous output; they are reset instead.
+            resting: (N,) bool, finished environments that stay as they are, at no cost, until a later call resets them;
+                their rows of the output are undefined. None: no environment rests.
 
         Raises:
-            EngineError: a simulator failed; the message names the copy.
+            EngineError: a simulator failed; the message names the environment.
         """
 
-    def interpret(self, frame: jax.Array, action: jax.Array) -> StepResult:
-        """Read a frame that followed `action`; pure, and traced by JAX."""
+    def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
+        """Read the simulator output that followed `action`, (N, A); pure, and traced by JAX."""
         del action
-        size = frame.shape[1] - 3
-        return StepResult(frame[:, :size], frame[:, size], frame[:, size + 1] > 0.5, frame[:, size + 2] > 0.5)
+        return StepResult(**self.layout.unpack(sim_output))
 
     def curriculum_metrics(self) -> dict[str, float]:
-        """Return how hard the task's curriculum has made it, over all copies, by name; empty where there is none."""
+        """Return the curriculum's current difficulty, averaged over environments, by name; {} without a curriculum."""
         return {}
 
     def get_state(self) -> dict[str, np.ndarray] | None:
-        """Return everything that decides what the copies do next, or None where the simulator cannot give it."""
+        """Return everything that decides the environments' future, or None if the simulator cannot save it."""
         return None
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Continue exactly from what `get_state` returned."""
+        """Continue, bit for bit, from what `get_state` returned."""
         raise NotImplementedError(f"engine '{self.name}' cannot restore its state")
 
     @functools.cached_property
     def _interpret(self):
-        return jax.jit(lambda frame, action: self.interpret(frame, action)._replace(terms=None))
+        return jax.jit(lambda sim_output, action: self.interpret(sim_output, action)._replace(terms=None))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes in all copies; (N, D) float32 observations and an empty info."""
+        """Start new episodes in all environments; return (N, D) float32 observations and an empty info."""
         del options
-        frame = self.begin(seed)
+        sim_output = self.begin(seed)
         self._begun = True
-        observation = self._interpret(frame, jnp.zeros(self.action_space.shape, jnp.float32)).observation
+        observation = self._interpret(sim_output, jnp.zeros(self.action_space.shape, jnp.float32)).observation
         self._finished = np.zeros(self.num_envs, bool)
         return np.array(observation), {}
 
     def step(self, actions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step all copies by (N, A) actions; observation, reward, terminated, truncated and an empty info."""
+        """Step all environments by (N, A) actions; observation, reward, terminated, truncated and an empty info."""
         actions = np.asarray(actions, np.float32)
         if not self._begun:
             raise gymnasium.error.ResetNeeded("call reset before step")
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, not {self.action_space.shape}")
-        frame = self.advance(actions, self._finished)
-        observation, reward, terminated, truncated = map(np.array, self._interpret(frame, actions)[:4])
+        sim_output = self.advance(actions, self._finished)
+        observation, reward, terminated, truncated = map(np.array, self._interpret(sim_output, actions)[:4])
         self._finished = terminated | truncated
         return observation, reward, terminated, truncated, {}

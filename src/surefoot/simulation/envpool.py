@@ -1,32 +1,32 @@
-"""Gymnasium ids that EnvPool holds, stepped by its C++ threads: several times the speed of a Python loop.
+"""Engine `envpool`: Gymnasium ids that EnvPool holds, on its C++ threads; several times faster than a Python loop.
 
-EnvPool has written the tasks again in C++. Random numbers differ from Gymnasium's, and so does one corner: an
-episode that terminates on the very last step of its time limit is told as truncated only.
+EnvPool reimplements the tasks. Random numbers differ from Gymnasium's, and so does one case: an episode that terminates
+on the last step of its time limit is reported as truncated only.
 """
 
 import importlib.util
 import secrets
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
 from surefoot.errors import EngineError, InputError
-from surefoot.simulation.engine import Engine, pack
+from surefoot.simulation.engine import Engine, pack_step
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
 INSTALL = 'pip install "surefoot[envpool]"'
 
-# The tasks that EnvPool holds and no other fast engine does; it can't be asked before it is installed.
+# Tasks that EnvPool holds and no other fast engine does; needed to recommend it before it is installed.
 _HELD = (
     "BipedalWalker-v3",
     "BipedalWalkerHardcore-v3",
     "LunarLanderContinuous-v3",
     "MountainCarContinuous-v0",
 )
-# At its speed limit EnvPool 1.2.5's pendulum turns by the speed before the limit, as Pendulum-v0 once did.
-_DIFFERENT = ("Pendulum-v1",)
+# At the speed limit, EnvPool 1.2.5's pendulum moves by the unlimited speed, as in Pendulum-v0.
+_DIFFERENT_PHYSICS = ("Pendulum-v1",)
 _NO_TIME_LIMIT = 2**31 - 1
 _SEEDS = 2**31  # EnvPool takes 31 bits
 _POOL_SETTINGS = {
@@ -36,24 +36,33 @@ _POOL_SETTINGS = {
 
 
 def installed() -> bool:
-    """Tell whether EnvPool is there; `INSTALL` says how to get it."""
+    """Whether EnvPool is installed; `INSTALL` is the command to install it."""
     return importlib.util.find_spec("envpool") is not None
 
 
 def would_help(info: TaskInfo) -> bool:
-    """Tell whether installing EnvPool would bring an engine for this task."""
+    """Whether this task would run on EnvPool if it were installed."""
     return not installed() and info.id in _HELD and not info.env_options
 
 
 def available(info: TaskInfo) -> bool:
-    """Tell whether EnvPool is installed and holds this very task, options and all."""
+    """Whether EnvPool is installed and holds this task with these options."""
     return not _obstacle(info)
 
 
-class EnvPoolEngine(Engine):
-    """Copies of a Gymnasium task in an EnvPool, each with its own random numbers at any number of threads.
+class _Steps(NamedTuple):
+    """One step of every environment in EnvPool: observation (N, D), reward, terminated and truncated (N,)."""
 
-    EnvPool knows no repeated actions and no histories (`tasks.view`); both are made here, of all copies at once.
+    observation: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+
+class EnvPoolEngine(Engine):
+    """Environments of a Gymnasium task in EnvPool, each with its own random numbers at any number of threads.
+
+    EnvPool has no action repeat and no frame stack (`tasks.wrappers`); this class adds both.
     """
 
     name = "envpool"
@@ -63,12 +72,12 @@ class EnvPoolEngine(Engine):
 
         Args:
             info: the task; `available(info)` must hold.
-            num_envs: the number of copies, N.
-            threads: how many threads step them; 0 for one per CPU core.
-            seed: the seed that `begin` will be given first; any other costs a new pool.
+            num_envs: number of environments, N.
+            threads: number of threads; 0: one per CPU core.
+            seed: seed of the first `begin`; any other seed needs a new pool.
 
         Raises:
-            InputError: EnvPool is absent or does not hold the task.
+            InputError: EnvPool is not installed or does not hold the task.
         """
         if obstacle := _obstacle(info):
             raise InputError(f"engine 'envpool' cannot run task '{info.name}': {obstacle}")
@@ -80,7 +89,7 @@ class EnvPoolEngine(Engine):
         self._info = info
         self._threads = min(threads, num_envs)
         self._size = info.observation_size // info.frame_stack
-        self._seen = np.zeros((num_envs, info.frame_stack, self._size), np.float32)
+        self._stack = np.zeros((num_envs, info.frame_stack, self._size), np.float32)
         self._ended = np.zeros(num_envs, bool)
         self._seed = seed
         self._pool = self._build(seed)
@@ -97,71 +106,76 @@ class EnvPoolEngine(Engine):
         self._ended = np.zeros(self.num_envs, bool)
         observation, _ = self._pool.reset()
         everywhere = np.ones(self.num_envs, bool)
-        return self._look(pack(observation, 0.0, False, False), everywhere, everywhere)
+        return self._pack(_Steps(observation, *np.zeros((3, self.num_envs))), everywhere, everywhere)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
         moving = np.ones(self.num_envs, bool) if resting is None else ~resting
         if (self._ended & moving & ~finished).any():
             raise EngineError(
-                "engine 'envpool' cannot go on with an episode that has ended; pass the last frame's "
-                "terminated | truncated as finished"
+                "engine 'envpool' cannot continue an episode that has ended; pass terminated | truncated of the last "
+                "step as finished"
             )
-        # EnvPool begins anew by itself where an episode has ended, but has to be told where one is given up.
-        given_up = moving & finished & ~self._ended
-        frame = self._step(action, moving & ~given_up)
-        if given_up.any():
-            self._begin_some(frame, given_up)
-        frame[finished, self._size] = 0.0
+        # EnvPool resets by itself after an episode has ended, but not before.
+        abandoned = moving & finished & ~self._ended
+        steps = self._step(action, moving & ~abandoned)
+        if abandoned.any():
+            self._reset_some(steps, abandoned)
+        steps.reward[finished] = 0
         for _ in range(1, self._info.action_repeat):
             going = moving & ~finished & ~self._ended
             if not going.any():
                 break
             more = self._step(action, going)
-            more[:, self._size] += frame[:, self._size]
-            frame[going] = more[going]
-        return self._look(frame, moving, finished)
+            more.reward[:] += steps.reward
+            for total, part in zip(steps, more, strict=True):
+                total[going] = part[going]
+        return self._pack(steps, moving, finished)
 
-    def _step(self, action: np.ndarray, moving: np.ndarray) -> np.ndarray:
-        """Make one step of the copies in `moving`, (N,) bool, and leave the others as they are; their rows are 0."""
+    def _step(self, action: np.ndarray, moving: np.ndarray) -> _Steps:
+        """Step the environments in `moving`, (N,) bool; the rows of the others are 0."""
         if moving.all():
-            observation, reward, terminated, truncated, _ = self._pool.step(action)
-            self._ended = terminated | truncated
-            return pack(observation, reward, terminated, truncated)
-        frame = np.zeros((self.num_envs, self._size + 3), np.float32)
-        copies = np.flatnonzero(moving).astype(np.int32)
-        if len(copies):
-            observation, reward, terminated, truncated, info = self._pool.step(action[copies], copies)
-            copies = info["env_id"]  # they come in any order
-            self._ended[copies] = terminated | truncated
-            frame[copies] = pack(observation, reward, terminated, truncated)
-        return frame
+            *steps, _ = self._pool.step(action)
+            result = _Steps(*(np.array(part, np.float32) for part in steps))
+        else:
+            observation = np.zeros((self.num_envs, self._size), np.float32)
+            result = _Steps(observation, *np.zeros((3, self.num_envs), np.float32))
+            envs = np.flatnonzero(moving).astype(np.int32)
+            if not len(envs):
+                return result
+            *steps, info = self._pool.step(action[envs], envs)
+            for part, values in zip(result, steps, strict=True):
+                part[info["env_id"]] = values  # they come in any order
+        self._ended[moving] = (result.terminated[moving] > 0) | (result.truncated[moving] > 0)
+        return result
 
-    def _begin_some(self, frame: np.ndarray, some: np.ndarray) -> None:
-        """Begin new episodes in some copies, (N,) bool, and put what they observe first into the frame."""
+    def _reset_some(self, steps: _Steps, some: np.ndarray) -> None:
+        """Reset some environments, (N,) bool, and write their first observations into `steps`."""
         observation, info = self._pool.reset(options={"reset_mask": some})
-        frame[info["env_id"]] = pack(observation, 0.0, False, False)
+        steps.observation[info["env_id"]] = observation
+        for part in steps[1:]:
+            part[info["env_id"]] = 0
 
-    def _look(self, frame: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """Put the last observations, oldest first, in the place of the newest; where episodes begin, that is all."""
+    def _pack(self, steps: _Steps, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """Pack steps into simulator output, with the last observations stacked, oldest first."""
         if self._info.frame_stack == 1:
-            return frame
-        newest, seen = frame[:, : self._size], self._seen
+            return pack_step(*steps)
+        stack, newest = self._stack, steps.observation
         going, begun = moving & ~begun, moving & begun
-        seen[going, :-1] = seen[going, 1:]
-        seen[going, -1] = newest[going]
-        seen[begun] = newest[begun, None]
-        return np.concatenate([seen.reshape(self.num_envs, -1), frame[:, self._size :]], axis=1)
+        stack[going, :-1] = stack[going, 1:]
+        stack[going, -1] = newest[going]
+        stack[begun] = newest[begun, None]
+        return pack_step(stack.reshape(self.num_envs, -1), *steps[1:])
 
     def close_extras(self, **kwargs) -> None:
-        """End the pool's threads."""
+        """Stop the pool's threads."""
         del kwargs
         self._pool = None
 
     def _build(self, seed: int) -> Any:
         import envpool
 
-        limit = find_task(self._info.name, self._info.env_options).max_episode_steps  # in steps, not in actions
+        limit = find_task(self._info.name, self._info.env_options).max_episode_steps  # before action repeat
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the precision of its own bounds
             pool = envpool.make(
@@ -169,11 +183,11 @@ class EnvPoolEngine(Engine):
                 env_type="gymnasium",
                 num_envs=self.num_envs,
                 num_threads=self._threads,
-                seed=[(seed + copy) % _SEEDS for copy in range(self.num_envs)],
+                seed=[(seed + env) % _SEEDS for env in range(self.num_envs)],
                 max_episode_steps=limit or _NO_TIME_LIMIT,
                 **_task_options(self._info),
             )
-            _ = pool.observation_space  # makes it now, so that its first use doesn't warn
+            _ = pool.observation_space  # created now, so that its first use does not warn
         return pool
 
     def _check_open(self) -> None:
@@ -182,22 +196,22 @@ class EnvPoolEngine(Engine):
 
 
 def _obstacle(info: TaskInfo) -> str:
-    """Say why EnvPool cannot run the task, "" if it can."""
+    """Return why EnvPool cannot run the task, "" if it can."""
     if not installed():
         return f"EnvPool is not installed; {INSTALL}"
     try:
         import envpool
     except (ImportError, OSError) as error:
         return f"EnvPool cannot be imported: {' '.join(str(error).split())}"
-    if info.id in _DIFFERENT:
-        return "EnvPool's moves differently from Gymnasium's; use engine 'processes'"
+    if info.id in _DIFFERENT_PHYSICS:
+        return "EnvPool's version moves differently from Gymnasium's; use engine 'processes'"
     if info.id not in envpool.list_all_envs():
         return "EnvPool does not hold it; use engine 'processes'"
     if not str(gymnasium.spec(info.id).entry_point).startswith("gymnasium"):
-        return f"'{info.id}' is registered as somebody else's environment; use engine 'processes'"
+        return f"'{info.id}' is not Gymnasium's own environment; use engine 'processes'"
     options = _task_options(info)
     settings = set(envpool.make_spec(info.id).config._fields) - _POOL_SETTINGS
-    # Files are excluded because EnvPool looks for them among its own, whatever the name.
+    # Text options name files, which EnvPool looks up among its own.
     foreign = [
         key for key, value in options.items() if key not in settings or not isinstance(value, bool | int | float)
     ]

@@ -1,4 +1,7 @@
-"""Choose an engine by name, or the fastest one that knows the task."""
+"""Choice of the engine: by name, or the fastest one that supports the task."""
+
+import dataclasses
+from typing import Any
 
 from surefoot.errors import InputError, suggestion
 from surefoot.simulation import batch, envpool
@@ -6,16 +9,16 @@ from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.envpool import EnvPoolEngine
 from surefoot.simulation.processes import ProcessesEngine
-from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.catalogue import TaskInfo, find_task
 
 ENGINES = ("auto", "batch", "envpool", "processes")
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
-    """Return the engine that `name` stands for: itself, or for "auto" the fastest that can simulate the task.
+    """Return the engine that `name` stands for: itself, or for "auto" the fastest one that supports the task.
 
     Raises:
-        InputError: no such engine, or it cannot simulate the task.
+        InputError: no such engine, or it does not support the task.
     """
     if name not in ENGINES:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
@@ -38,14 +41,14 @@ def choose_engine(name: str, info: TaskInfo) -> str:
 
 
 def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0, seed: int = 0) -> Engine:
-    """Make `num_envs` copies of a task.
+    """Make an engine with `num_envs` environments.
 
     Args:
         name: one of `ENGINES`.
         info: the task.
-        num_envs: how many copies.
-        threads: threads or worker processes; 0: one per CPU.
-        seed: for simulators that want it at construction.
+        num_envs: number of environments.
+        threads: threads or worker processes; 0: one per CPU core.
+        seed: seed of the first `Engine.begin`, for simulators that are seeded at construction.
 
     Raises:
         InputError: as `choose_engine`.
@@ -58,8 +61,14 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0, seed
     return ProcessesEngine(info, num_envs, threads)
 
 
+def make_vector(num_envs: int, id: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:
+    """Make one of Surefoot's own tasks for `gymnasium.make_vec`; it cannot be rendered."""
+    info = find_task(id, options)
+    return BatchEngine(dataclasses.replace(info, max_episode_steps=max_episode_steps), num_envs)
+
+
 def hint_faster(chosen: str, info: TaskInfo) -> str:
-    """Say how to get a faster engine for this task, or "" when there is none to be had."""
+    """Return one line on how to get a faster engine for this task, or ""."""
     if chosen == "processes" and envpool.would_help(info):
         return f"engine 'envpool' would step '{info.name}' several times faster: {envpool.INSTALL}"
     return ""

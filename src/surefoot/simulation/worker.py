@@ -1,10 +1,10 @@
-"""What runs inside one worker process of the `processes` engine: a few copies of one Gymnasium environment.
+"""One worker process of the `processes` engine: some environments of one Gymnasium task.
 
-Started as `python -m surefoot.simulation.worker SOCKET MEMORY`, with the numbers of two inherited files: a
-socket to the engine and the memory that they share. The engine sends the set-up once, then one byte per
-command; the worker answers each with one byte. Everything else (actions, frames, seeds) is in shared memory.
+Started as `python -m surefoot.simulation.worker SOCKET MEMORY`, with the descriptors of two inherited files: a socket
+to the engine, and shared memory. The engine sends the set-up once, then one byte per command; the worker answers each
+with one byte. Everything else (actions, simulator output, seeds) is in shared memory.
 
-This module must stay light: no JAX, and nothing that imports it, so that workers start fast and stay small.
+This module must not import JAX, so that workers start fast and stay small.
 """
 
 import importlib
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from surefoot.packing import Layout
 from surefoot.tasks.wrappers import seen
 
 BEGIN, STEP, CLOSE = b"b", b"s", b"c"
@@ -34,19 +35,19 @@ _PARENT_CHECK_S = 10.0
 
 
 class Setup(NamedTuple):
-    """What a worker must know to make its copies.
+    """Everything a worker needs to make its environments.
 
     Attributes:
         module: a module to import first (it may register environments), or "".
-        spec: the environment's registration; its entry point is made with `options`.
+        spec: the environment's registration.
         options: keyword arguments for `gymnasium.make`.
-        action_repeat: how many steps each action lasts.
-        frame_stack: how many observations are seen at once.
-        num_envs: N, the copies in all workers together.
+        action_repeat: environment steps per action.
+        frame_stack: observations stacked into one.
+        num_envs: N, environments in all workers together.
         observation_size: D.
         action_size: A.
-        start: the first copy that lives in this worker.
-        stop: one past the last.
+        start: first environment of this worker.
+        stop: one past its last.
     """
 
     module: str
@@ -61,47 +62,41 @@ class Setup(NamedTuple):
     stop: int
 
 
-class Shared(NamedTuple):
-    """The arrays in the shared memory, one row per copy.
+class SharedMemory:
+    """Arrays that engine and workers share, one row per environment.
+
+    Args:
+        file: descriptor of at least `size(...)` bytes.
+        num_envs: N.
+        observation_size: D.
+        action_size: A.
 
     Attributes:
-        seed: (N,) int64, for the next beginning.
-        action: (N, A) float32.
-        frame: (N, D + 3) float32: observation, reward, terminated, truncated.
-        finished: (N,) bool, the copies to reset instead of step.
-        resting: (N,) bool, the copies to leave as they are.
+        seed: (N,) int64, seed of the next `BEGIN`.
+        command: (N, A + 2) float32, as in `command_layout`.
+        sim_output: (N, D + 3) float32, as in `output_layout`.
+        command_layout: action; flags "finished" (reset instead of step) and "resting" (do nothing).
+        output_layout: the fields of `engine.step_layout`.
     """
 
-    seed: np.ndarray
-    action: np.ndarray
-    frame: np.ndarray
-    finished: np.ndarray
-    resting: np.ndarray
+    def __init__(self, file: int, num_envs: int, observation_size: int, action_size: int) -> None:
+        self.command_layout, self.output_layout = _layouts(observation_size, action_size)
+        memory = mmap.mmap(file, self.size(num_envs, observation_size, action_size))
+        self.seed = np.ndarray(num_envs, np.int64, memory)
+        shape = num_envs, self.command_layout.size
+        self.command = np.ndarray(shape, np.float32, memory, self.seed.nbytes)
+        shape = num_envs, self.output_layout.size
+        self.sim_output = np.ndarray(shape, np.float32, memory, self.seed.nbytes + self.command.nbytes)
+
+    @staticmethod
+    def size(num_envs: int, observation_size: int, action_size: int) -> int:
+        """Bytes that all arrays take together."""
+        return num_envs * (8 + 4 * sum(layout.size for layout in _layouts(observation_size, action_size)))
 
 
-def shared_size(num_envs: int, observation_size: int, action_size: int) -> int:
-    """Return how many bytes `share` maps."""
-    return num_envs * (8 + 4 * action_size + 4 * (observation_size + 3) + 2)
-
-
-def share(file: int, num_envs: int, observation_size: int, action_size: int) -> Shared:
-    """Map the arrays that engine and workers share; `file` is a descriptor of `shared_size` bytes."""
-    memory = mmap.mmap(file, shared_size(num_envs, observation_size, action_size))
-    offset = 0
-
-    def take(dtype: type, *shape: int) -> np.ndarray:
-        nonlocal offset
-        array = np.ndarray(shape, dtype, memory, offset)
-        offset += array.nbytes
-        return array
-
-    return Shared(
-        seed=take(np.int64, num_envs),
-        action=take(np.float32, num_envs, action_size),
-        frame=take(np.float32, num_envs, observation_size + 3),
-        finished=take(np.bool_, num_envs),
-        resting=take(np.bool_, num_envs),
-    )
+def _layouts(observation_size: int, action_size: int) -> tuple[Layout, Layout]:
+    command = Layout(action=action_size, finished="flag", resting="flag")
+    return command, Layout(observation=observation_size, reward="scalar", terminated="flag", truncated="flag")
 
 
 def send_message(line: socket.socket, message: bytes) -> None:
@@ -110,7 +105,11 @@ def send_message(line: socket.socket, message: bytes) -> None:
 
 
 def receive_message(line: socket.socket) -> bytes:
-    """Receive what `send_message` sent; EOFError when the other end went away."""
+    """Receive the bytes that `send_message` sent.
+
+    Raises:
+        EOFError: the other end is closed.
+    """
     return _receive(line, LENGTH.unpack(_receive(line, LENGTH.size))[0])
 
 
@@ -124,95 +123,95 @@ def _receive(line: socket.socket, size: int) -> bytes:
     return bytes(parts)
 
 
-class Copies:
-    """The copies that live in one worker, stepped one after the other."""
+class Environments:
+    """The environments of one worker, stepped one after the other.
 
-    def __init__(self, setup: Setup, shared: Shared) -> None:
+    Attributes:
+        current: number of the environment at work, for error reports.
+    """
+
+    def __init__(self, setup: Setup, shared: SharedMemory) -> None:
         if setup.module:
             importlib.import_module(setup.module)
-        self.current: int | None = None  # the copy at work, so that a failure can be told
-        self._size = setup.observation_size
-        self._rows = slice(setup.start, setup.stop)
+        self.current: int | None = None
         self._shared = shared
+        self._rows = slice(setup.start, setup.stop)
         self._envs: list[tuple[int, gymnasium.Env]] = []
-        for copy in range(setup.start, setup.stop):
-            self.current = copy
+        for index in range(setup.start, setup.stop):
+            self.current = index
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # whoever looked the task up has seen them once, which is enough
+                warnings.simplefilter("ignore")  # shown once already, when the task was looked up
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
             env = seen(env, setup.action_repeat, setup.frame_stack)
-            self._envs.append((copy, env))
+            self._envs.append((index, env))
         self.current = None
-        found = env.observation_space.shape, env.action_space.shape
-        if found != ((setup.observation_size,), (setup.action_size,)):
-            raise ValueError(f"observation and action have the shapes {found} here")
+        shapes = env.observation_space.shape, env.action_space.shape
+        if shapes != ((setup.observation_size,), (setup.action_size,)):
+            raise ValueError(f"observation and action have the shapes {shapes} here")
         self._action_dtype = env.action_space.dtype
 
     def begin(self) -> None:
-        """Start a new episode in every copy, with its shared seed."""
-        for copy, env in self._envs:
-            self.current = copy
-            observation, _ = env.reset(seed=int(self._shared.seed[copy]))
-            self._write(copy, observation)
+        """Start a new episode in every environment, with its shared seed."""
+        for index, env in self._envs:
+            self.current = index
+            observation, _ = env.reset(seed=int(self._shared.seed[index]))
+            self._write(index, observation)
 
     def step(self) -> None:
-        """Step every copy by its shared action, or reset it where it is finished, or let it rest."""
-        # A fresh array, because an environment may keep the action it was given.
-        actions = self._shared.action[self._rows].astype(self._action_dtype)
-        finished = self._shared.finished[self._rows].tolist()
-        resting = self._shared.resting[self._rows].tolist()
-        for (copy, env), action, reset, rests in zip(self._envs, actions, finished, resting, strict=True):
-            self.current = copy
+        """Step every environment by its shared command."""
+        command = self._shared.command_layout.unpack(self._shared.command[self._rows])
+        # A new array, because an environment may keep the action it was given.
+        actions = command["action"].astype(self._action_dtype)
+        finished, resting = command["finished"].tolist(), command["resting"].tolist()
+        for (index, env), action, reset, rests in zip(self._envs, actions, finished, resting, strict=True):
+            self.current = index
             if rests:
                 continue
             if reset:
                 observation, _ = env.reset()
-                self._write(copy, observation)
+                self._write(index, observation)
             else:
                 observation, reward, terminated, truncated, _ = env.step(action)
-                self._write(copy, observation, reward, terminated, truncated)
+                self._write(index, observation, reward, terminated, truncated)
 
-    def _write(self, copy: int, observation, reward=0.0, terminated=False, truncated=False) -> None:
-        row, size = self._shared.frame[copy], self._size
-        row[:size] = observation
-        row[size] = reward
-        row[size + 1] = terminated
-        row[size + 2] = truncated
+    def _write(self, index: int, observation, reward=0.0, terminated=False, truncated=False) -> None:
+        fields = {"observation": observation, "reward": reward, "terminated": terminated, "truncated": truncated}
+        self._shared.output_layout.write(self._shared.sim_output[index], fields)
 
     def close(self) -> None:
-        """Close every copy."""
-        for copy, env in self._envs:
-            self.current = copy
+        """Close every environment."""
+        for index, env in self._envs:
+            self.current = index
             env.close()
 
 
 def serve(line: socket.socket, memory: int) -> None:
-    """Make the copies and obey commands until told to close or the engine goes away."""
-    copies: Copies | None = None
+    """Make the environments and execute commands until `CLOSE`, or until the engine's process ends."""
+    environments: Environments | None = None
     try:
         setup: Setup = pickle.loads(receive_message(line))
-        shared = share(memory, setup.num_envs, setup.observation_size, setup.action_size)
+        shared = SharedMemory(memory, setup.num_envs, setup.observation_size, setup.action_size)
         os.close(memory)
-        copies = Copies(setup, shared)
+        environments = Environments(setup, shared)
         line.send(DONE)
         while (command := line.recv(1)) in (BEGIN, STEP):
             if command == STEP:
-                copies.step()
+                environments.step()
             else:
-                copies.begin()
+                environments.begin()
             line.send(DONE)
-        copies.close()
+        environments.close()
     except (EOFError, ConnectionError) as error:
         if not _hung_up(line):  # the environment's own, not the engine's
-            _report(line, copies, error)
+            _report(line, environments, error)
     except BaseException as error:  # an environment that calls sys.exit() has failed too
-        _report(line, copies, error)
+        _report(line, environments, error)
 
 
-def _report(line: socket.socket, copies: Copies | None, error: BaseException) -> None:
+def _report(line: socket.socket, environments: Environments | None, error: BaseException) -> None:
     summary = " ".join(traceback.format_exception_only(error)[-1].split())
     report = {
-        "copy": copies.current if copies else None,
+        "env": environments.current if environments else None,
         "summary": summary,
         "details": "".join(traceback.format_exception(error)),
     }
@@ -225,21 +224,21 @@ def _report(line: socket.socket, copies: Copies | None, error: BaseException) ->
 
 def _hung_up(line: socket.socket, timeout_ms: int = 0) -> bool:
     watch = select.poll()
-    watch.register(line, 0)  # asks for nothing but the hang-up, which is always told
+    watch.register(line, 0)  # no events but the hang-up, which poll always reports
     return bool(watch.poll(timeout_ms))
 
 
 def _exit_with_parent(line: socket.socket, parent: int) -> None:
-    # A copy that never returns from its step would otherwise outlive an engine that was killed. The parent's
-    # number is looked at too, because a forked child of the engine's process may hold the socket open.
+    # An environment that never returns from its step would otherwise outlive an engine that was killed. The parent's
+    # process id is compared, too, because a forked child of the engine's process may hold the socket open.
     while not _hung_up(line, int(1000 * _PARENT_CHECK_S)) and os.getppid() == parent:
         pass
     os._exit(0)
 
 
 def main() -> None:
-    """Run a worker; see the module's text."""
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; what follows is for the engine to say.
+    """Run a worker; see the module's docstring."""
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the engine decides how to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})

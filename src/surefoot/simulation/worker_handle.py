@@ -1,4 +1,4 @@
-"""The engine's end of one worker process: start it, talk to it, say how it died, and be rid of it."""
+"""The engine's side of one worker process: start, commands, cause of death, and stop."""
 
 import contextlib
 import copy
@@ -26,23 +26,23 @@ _NOT_IN_WORKERS = {signal.SIGINT, signal.SIGTERM}
 
 
 class WorkerHandle:
-    """One worker process, the line to it, and the numbers of the copies that live in it."""
+    """One worker process, the socket to it, and the numbers of its environments."""
 
-    def __init__(self, index: int, copies: range, setup: bytes, memory: int, timeout_s: float) -> None:
-        """Start the process; it answers by one byte when its copies are made.
+    def __init__(self, index: int, envs: range, setup: bytes, memory: int, timeout_s: float) -> None:
+        """Start the process; it answers with one byte once its environments are made.
 
         Args:
-            index: which worker this is.
-            copies: the numbers of its copies.
+            index: number of the worker.
+            envs: numbers of its environments.
             setup: the pickled `worker.Setup`.
             memory: the descriptor of the shared memory.
-            timeout_s: the longest that sending may take, in seconds.
+            timeout_s: limit for sending, in seconds.
 
         Raises:
-            OSError: the system has no process or no file left to give.
+            OSError: the system has no process or file descriptor left.
         """
         self.index = index
-        self.copies = copies
+        self.envs = envs
         self.line, theirs = socket.socketpair()
         self.line.settimeout(timeout_s)
         # A plain new interpreter, not multiprocessing's spawn or forkserver: those import the user's script
@@ -50,7 +50,7 @@ class WorkerHandle:
         module = "surefoot.simulation.worker"
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(memory)]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        # Blocked signals are inherited: a Ctrl-C before the worker can ignore it would print a traceback.
+        # The worker inherits blocked signals; a Ctrl-C before it ignores them would print a traceback.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_IN_WORKERS)
         try:
             self.process = subprocess.Popen(
@@ -65,15 +65,16 @@ class WorkerHandle:
         finally:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        with contextlib.suppress(OSError):  # whoever waits for the answer finds it dead
+        with contextlib.suppress(OSError):  # `receive` will report the worker as dead
             send_message(self.line, setup)
 
     def __str__(self) -> str:
-        first, last = self.copies[0], self.copies[-1]
-        return f"worker {self.index} " + (f"(copy {first})" if first == last else f"(copies {first} to {last})")
+        first, last = self.envs[0], self.envs[-1]
+        which = f"environment {first}" if first == last else f"environments {first} to {last}"
+        return f"worker {self.index} ({which})"
 
     def send(self, command: bytes) -> None:
-        """Send a command; nothing happens if the worker is dead, which shows when its answer is awaited."""
+        """Send a command; a dead worker is noticed by `receive`."""
         with contextlib.suppress(OSError):
             self.line.send(command)
 
@@ -85,21 +86,21 @@ class WorkerHandle:
             return b""
 
     def exited(self) -> bool:
-        """Tell whether the process has ended; if so, `receive` no longer waits."""
+        """Whether the process has ended; if so, `receive` no longer waits."""
         if self.process.poll() is None:
             return False
         self.line.setblocking(False)
         return True
 
     def report(self) -> dict[str, Any]:
-        """Receive what the worker reports of an exception: "copy" (or None), "summary" and "details"."""
+        """Receive the report of an exception: "env" (a number or None), "summary" and "details"."""
         try:
             return json.loads(receive_message(self.line))
         except (OSError, EOFError):
-            return {"copy": None, "summary": f"it {self.fate()} while it reported an error", "details": ""}
+            return {"env": None, "summary": f"it {self.fate()} while it reported an error", "details": ""}
 
     def fate(self) -> str:
-        """Say how the process died; it is made to, where only its line is gone."""
+        """Return how the process died; kill it if only its socket is closed."""
         self.stop(CLOSE_S)
         status = self.process.returncode
         if status is None:
@@ -121,8 +122,8 @@ class WorkerHandle:
 
 
 def stop_all(handles: Sequence[WorkerHandle], memory: IO[bytes], owner: int) -> None:
-    """Stop all workers, together, and free the memory; nothing in any process but `owner`."""
-    if os.getpid() != owner:  # a forked child, whose exit is no business of the workers
+    """Stop all workers at the same time and free the memory; do nothing unless called in process `owner`."""
+    if os.getpid() != owner:  # a forked child, which must not stop its parent's workers
         return
     memory.close()
     for handle in handles:
@@ -135,17 +136,17 @@ def stop_all(handles: Sequence[WorkerHandle], memory: IO[bytes], owner: int) -> 
 
 
 def anonymous_memory(size: int) -> IO[bytes]:
-    """Open memory that has no name, so that nothing is left behind however the processes end."""
+    """Open unnamed shared memory; the system frees it even after a crash."""
     if hasattr(os, "memfd_create"):
         memory: IO[bytes] = os.fdopen(os.memfd_create("surefoot"), "r+b", buffering=0)
     else:
-        memory = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, it lives as long as the engine
+        memory = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, open as long as the engine
     memory.truncate(size)
     return memory
 
 
 def registration(id: str) -> tuple[str, EnvSpec]:
-    """Return the module to import for a Gymnasium id ("" if none) and a registration that workers can use."""
+    """Return the module to import for a Gymnasium id ("" if none), and a registration that can be sent to workers."""
     module, _, name = id.rpartition(":")
     if module:
         importlib.import_module(module)
@@ -153,6 +154,6 @@ def registration(id: str) -> tuple[str, EnvSpec]:
     spec.order_enforce = False  # the engine resets before it steps
     spec.vector_entry_point = None
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
-        # A worker has another __main__; the class itself can travel.
+        # A worker has another __main__; the class itself can be pickled.
         spec.entry_point = getattr(sys.modules["__main__"], spec.entry_point.partition(":")[2])
     return module, spec

@@ -41,7 +41,7 @@ def register() -> None:
             gymnasium.register(
                 id,
                 entry_point="surefoot.tasks.task_env:TaskEnv",
-                vector_entry_point="surefoot.simulation.vector:make_vector",
+                vector_entry_point="surefoot.simulation.factory:make_vector",
                 max_episode_steps=limit,
                 kwargs={"id": id},
             )

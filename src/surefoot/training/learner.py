@@ -25,7 +25,7 @@ class Learner(Protocol):
         stop: polled during long iterations; once it returns True, `iterate` may return None.
 
     Attributes:
-        steps_per_iteration: environment steps of one `iterate`; if iterations differ, those of the last one, 0 at first.
+        steps_per_iteration: environment steps of one `iterate`; if iterations differ, of the last one, 0 at first.
     """
 
     steps_per_iteration: int
