@@ -121,7 +121,11 @@ def lose_loss(monkeypatch) -> None:
 
 CAUSES = {
     "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rows"),
-    "physics": (lambda patch: spoil_advance(patch, lose_physics), "physics of environment 2 became unstable", "states_before"),
+    "physics": (
+        lambda patch: spoil_advance(patch, lose_physics),
+        "physics of environment 2 became unstable",
+        "states_before",
+    ),
     "loss": (lose_loss, "loss is not finite", "rows"),
 }
 
