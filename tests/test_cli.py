@@ -21,6 +21,7 @@ from surefoot.policies.policy import new_policy
 from surefoot.recipes.overrides import setting_fields
 from surefoot.reports.opengl import gl_available
 from surefoot.runs.folder import RunFolder
+from surefoot.schedules import Schedule
 from surefoot.simulation.factory import ENGINES
 from surefoot.training.loop import Counters, Outcome
 
@@ -375,8 +376,25 @@ def test_a_reader_that_has_left_is_no_accident():
         ("ant --training.stop_at_return -100", "training.stop_at_return", -100),
         ("ant --training.stop_at_return -1.5e2", "training.stop_at_return", -150),
         ("bipedal-walker --training.stop_at_return none", "training.stop_at_return", None),
-        ("ant --ppo.learning_rate 1e-3", "ppo.learning_rate", 1e-3),
-        ("ant --ppo.learning-rate .5", "ppo.learning_rate", 0.5),
+        ("ant --ppo.learning_rate 1e-3", "ppo.learning_rate", Schedule(start=1e-3)),
+        ("ant --ppo.learning-rate .5", "ppo.learning_rate", Schedule(start=0.5)),
+        ("ant --ppo.learning_rate.end 1e-4", "ppo.learning_rate", Schedule(kind="linear", start=7e-4, end=1e-4)),
+        (
+            "half-cheetah --ppo.learning_rate.kind linear --ppo.learning_rate.end 0",
+            "ppo.learning_rate",
+            Schedule(kind="linear", start=7e-4, end=0),
+        ),
+        (
+            "ant --ppo.learning-rate.kind cosine --ppo.learning_rate 1e-3",
+            "ppo.learning_rate",
+            Schedule(kind="cosine", start=1e-3),
+        ),
+        (
+            "half-cheetah --algorithm sac --sac.actor_learning_rate.kind linear",
+            "sac.actor_learning_rate",
+            Schedule(kind="linear", start=3e-4),
+        ),
+        ("ant --ppo.learning_rate {kind='linear',start=1}", "ppo.learning_rate", Schedule(kind="linear", start=1)),
         ("ant --ppo.normalise_advantages none", "ppo.normalise_advantages", "none"),
         ("ant --policy.layer_norm true", "policy.layer_norm", True),
         ("ant --policy.actor [64,32]", "policy.actor", (64, 32)),
@@ -412,8 +430,10 @@ def test_the_run_name_is_not_the_recipe_name(asked):
 
 def test_settings_are_all_listed(capsys):
     assert main(["train", "--settings"]) == 0
-    header, *lines = capsys.readouterr().out.splitlines()
+    table, parts = capsys.readouterr().out.split("\n\n")
+    header, *lines = table.splitlines()
     assert header.split()[:1] == ["setting"]
+    assert all(f"--NAME.{part}" in parts for part in Schedule.model_fields)
     listed = {line.split()[0]: line for line in lines}
     assert listed.keys() == {f"--{name}" for name, _ in setting_fields()} - {"--name", "--task"}
     assert (
@@ -434,7 +454,7 @@ ALGORITHMS = ("ppo", "ddpg", "td3", "sac", "ars")
 def test_defaults_as_listed_can_be_given_back(algorithm, capsys, asked):
     main(["train", "--settings"])
     words = []
-    for line in capsys.readouterr().out.splitlines()[1:]:
+    for line in capsys.readouterr().out.partition("\n\n")[0].splitlines()[1:]:
         name, _, default = [cell for cell in line.split("  ") if cell.strip()][:3]
         table = name.strip().removeprefix("--").partition(".")[0]
         # Networks are listed as PPO has them; the table of another algorithm would be refused.

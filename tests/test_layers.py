@@ -17,7 +17,8 @@ HOUSE = ROOT / "src" / "surefoot"
 FACE = "__init__"  # `surefoot` itself
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"files", "packing", "pytrees", "schedules", "settings"}),
+    frozenset({"files", "packing", "pytrees", "settings"}),
+    frozenset({"schedules"}),
     frozenset({"runs"}),
     frozenset({"bodies"}),
     frozenset({"policies"}),

@@ -1,25 +1,79 @@
-"""Step sizes over a training, against hand-computed numbers."""
+"""Schedules against numbers computed by hand."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pydantic import Field
 
-from surefoot.schedules import adapted_to_kl, scheduled
+from surefoot.errors import InputError
+from surefoot.schedules import Schedule, adapted_to_kl
+from surefoot.settings import Settings, validate
 
 
 @pytest.mark.parametrize(
-    "kind, wanted",
+    "kind, expected",
     [
+        ("constant", [1e-3] * 5),
         ("linear", [1e-3, 0.775e-3, 0.55e-3, 1e-4, 1e-4]),
         ("exponential", [1e-3, 1e-3 * 0.1**0.25, 1e-3 * math.sqrt(0.1), 1e-4, 1e-4]),
         ("cosine", [1e-3, 1e-3 - 0.9e-3 * (1 - math.sqrt(0.5)) / 2, 0.55e-3, 1e-4, 1e-4]),
     ],
 )
-def test_a_scheduled_rate_goes_from_start_to_end_and_stays(kind: str, wanted: list[float]) -> None:
-    found = [scheduled(kind, 1e-3, 1e-4, jnp.float32(progress)) for progress in (0.0, 0.25, 0.5, 1.0, 1.1)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+@pytest.mark.parametrize("until", [1.0, 0.5])
+@pytest.mark.parametrize("number", [float, jnp.float32])
+def test_a_schedule_goes_from_start_to_end_and_stays(kind: Any, expected: list[float], until: float, number) -> None:
+    schedule = Schedule(kind=kind, start=1e-3, end=1e-4, until=until)
+    values = [schedule.value(number(until * progress)) for progress in (0.0, 0.25, 0.5, 1.0, 1.1)]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+class Example(Settings):
+    rate: Schedule = Field(Schedule(start=0.5), gt=0, le=1)
+    """A rate."""
+
+
+class Outer(Settings):
+    example: Example = Example(rate=Schedule(kind="cosine", start=0.25, end=0.1))
+
+
+def test_a_number_is_a_constant_and_a_table_keeps_the_defaults_it_leaves_out() -> None:
+    assert Example.model_validate({"rate": 0.1}).rate == Schedule(start=0.1)
+    assert Example.model_validate({"rate": {"kind": "linear"}}).rate == Schedule(kind="linear", start=0.5)
+    assert Outer.model_validate({"example": {"rate": {"end": 0}}}).example.rate == Schedule(kind="cosine", start=0.25)
+    assert Outer.model_validate({"example": {"rate": 1}}).example.rate == Schedule(start=1)
+
+
+@pytest.mark.parametrize("schedule", [0.5, {"kind": "linear", "start": 0.5, "end": 0.1, "until": 0.5}])
+def test_a_schedule_is_written_as_it_was_given(schedule: Any) -> None:
+    example = Example.model_validate({"rate": schedule})
+    assert example.model_dump(mode="json") == {"rate": schedule}
+    assert hash(example) == hash(Example.model_validate(example.model_dump()))
+
+
+@pytest.mark.parametrize(
+    "rate, message",
+    [
+        (0, "rate = 0: input should be greater than 0"),
+        ({"start": -1}, "greater than 0"),
+        ({"kind": "linear", "end": 2}, "less than or equal to 1"),
+        ({"kind": "linear", "end": -0.1}, "rate.end = -0.1: input should be greater than or equal to 0"),
+        ({"kind": "linear", "until": 0}, "rate.until = 0: input should be greater than 0"),
+        ({"kind": "exponential"}, "an exponential schedule needs a start and an end above 0"),
+        ({"kind": "line"}, "did you mean 'linear'"),
+        ({"stop": 1}, "unknown setting 'rate.stop'"),
+        (math.nan, "finite number"),
+        ("fast", "rate.start = 'fast': input should be a valid number"),
+        ([1], "rate = [1]: should be a number, or a table with kind, start, end and until"),
+        (True, "should be a number"),
+    ],
+)
+def test_a_bad_schedule_is_refused_in_one_line(rate: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        validate(Example, {"rate": rate}, "test")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

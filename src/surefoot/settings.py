@@ -21,6 +21,29 @@ class Settings(pydantic.BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
     )
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _complete_tables(cls, data: Any) -> Any:
+        """Fill a table that is given in part from the field's own default."""
+        if not isinstance(data, dict):
+            return data
+        tables = {
+            name: merged(dict(field.default), data[name])
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Settings) and isinstance(data.get(name), dict)
+        }
+        return data | tables
+
+
+def merged(defaults: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` with what it leaves out taken from `defaults`, tables within tables likewise."""
+    both = defaults | data
+    for name, value in data.items():
+        default = defaults.get(name)
+        if isinstance(value, dict) and isinstance(default, Settings):
+            both[name] = merged(dict(default), value)
+    return both
+
 
 def validate(model: type[Model], data: Any, source: str) -> Model:
     """Return `data` as settings of type `model`.

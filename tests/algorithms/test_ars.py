@@ -12,7 +12,7 @@ from surefoot.policies.normaliser import init_normaliser
 
 LINEAR = PolicySettings(actor=(), critic=())
 OBSERVATION, ACTION = 5, 3
-ONE = jnp.ones(())
+STEP_SIZE = 0.05
 # Returns of eight directions, as a search noted them: forwards, backwards.
 RETURNS = np.array(
     [
@@ -44,11 +44,11 @@ def by_the_paper(weights, directions, returns, top, step_size):
 
 @pytest.mark.parametrize("top", [None, 1, 3, 8])
 def test_an_update_is_the_papers(top):
-    settings = ARSSettings(directions=8, top_directions=top, step_size=0.05)
+    settings = ARSSettings(directions=8, top_directions=top)
     state, directions = start(settings)
     drawn = np.asarray(directions[0]["weight"], float)
-    state, metrics = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), ONE, settings)
-    expected = by_the_paper(np.zeros((OBSERVATION, ACTION)), drawn, RETURNS, top or 8, 0.05)
+    state, metrics = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), jnp.float32(STEP_SIZE), settings)
+    expected = by_the_paper(np.zeros((OBSERVATION, ACTION)), drawn, RETURNS, top or 8, STEP_SIZE)
     np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
     found = dict(zip(ars.METRICS, np.asarray(metrics), strict=True))
     assert found["search/step"] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
@@ -56,16 +56,16 @@ def test_an_update_is_the_papers(top):
     # A second update goes on from there.
     state, directions = ars.draw(state, settings)
     drawn = np.asarray(directions[0]["weight"], float)
-    state, _ = ars.update(state, directions, jnp.asarray(RETURNS[::-1].ravel()), ONE, settings)
-    expected = by_the_paper(expected, drawn, RETURNS[::-1], top or 8, 0.05)
+    state, _ = ars.update(state, directions, jnp.asarray(RETURNS[::-1].ravel()), jnp.float32(STEP_SIZE), settings)
+    expected = by_the_paper(expected, drawn, RETURNS[::-1], top or 8, STEP_SIZE)
     np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
 
 
 def test_candidates_are_pairs_around_the_weights():
-    settings = ARSSettings(directions=4, noise=0.5)
+    settings = ARSSettings(directions=4)
     state, directions = start(settings, PolicySettings(actor=(6,), critic=()))
     numbers = jnp.array([0, 1, 6, 7, 7])
-    actors = ars.candidates(state, directions, numbers, 0.5 * ONE, settings)
+    actors = ars.candidates(state, directions, numbers, jnp.float32(0.25))
     for layer, actor, direction in zip(state.parameters["actor"], actors, directions, strict=True):
         change = np.asarray(actor["weight"] - layer["weight"][None])
         drawn = 0.25 * np.asarray(direction["weight"])
@@ -95,31 +95,35 @@ def test_what_is_judged_is_the_average_of_the_weights():
     state, directions = start(settings)
     expected = np.zeros((OBSERVATION, ACTION))
     for returns in (RETURNS, RETURNS[::-1], 2 * RETURNS):
-        state, _ = ars.update(state, directions, jnp.asarray(returns.ravel()), ONE, settings)
+        state, _ = ars.update(state, directions, jnp.asarray(returns.ravel()), jnp.float32(STEP_SIZE), settings)
         expected = 0.75 * expected + 0.25 * np.asarray(state.parameters["actor"][0]["weight"])
         np.testing.assert_allclose(state.average["actor"][0]["weight"], expected, rtol=1e-5)
     # Without, it is the newest.
-    state, _ = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), ONE, ARSSettings(directions=8))
+    state, _ = ars.update(
+        state, directions, jnp.asarray(RETURNS.ravel()), jnp.float32(STEP_SIZE), ARSSettings(directions=8)
+    )
     np.testing.assert_array_equal(state.average["actor"][0]["weight"], state.parameters["actor"][0]["weight"])
 
 
 def test_equal_returns_teach_nothing():
     settings = ARSSettings(directions=8)
     state, directions = start(settings)
-    state, metrics = ars.update(state, directions, jnp.full(16, -3.0), ONE, settings)
+    state, metrics = ars.update(state, directions, jnp.full(16, -3.0), jnp.float32(STEP_SIZE), settings)
     assert not np.any(state.parameters["actor"][0]["weight"])
     assert np.isfinite(np.asarray(metrics)).all()
 
 
 def test_a_known_slope_is_climbed():
     """Returns that are highest at given weights: they are found."""
-    settings = ARSSettings(directions=16, top_directions=8, step_size=0.05, noise=0.05)
+    settings = ARSSettings(directions=16, top_directions=8)
     goal = np.random.default_rng(0).normal(size=(OBSERVATION, ACTION)).astype(np.float32)
     state = ars.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, LINEAR)
     for _ in range(300):
         state, directions = ars.draw(state, settings)
-        tried = ars.candidates(state, directions, jnp.arange(32), ONE, settings)[0]["weight"]
-        state, _ = ars.update(state, directions, -jnp.square(tried - goal).sum((1, 2)), ONE, settings)
+        tried = ars.candidates(state, directions, jnp.arange(32), jnp.float32(0.05))[0]["weight"]
+        state, _ = ars.update(
+            state, directions, -jnp.square(tried - goal).sum((1, 2)), jnp.float32(STEP_SIZE), settings
+        )
     np.testing.assert_allclose(state.parameters["actor"][0]["weight"], goal, atol=0.2)
 
 

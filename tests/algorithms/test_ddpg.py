@@ -182,7 +182,7 @@ class Paper:
 
             loss, gradient = jax.value_and_grad(critic_loss)(self.critics)
             losses.append(float(loss) / settings.critics)
-            rate, decay = share * settings.critic_learning_rate, settings.critic_weight_decay
+            rate, decay = share * settings.critic_learning_rate.start, settings.critic_weight_decay
             self.critics = self.critic_adam.step(self.critics, gradient, rate, decay, settings)
             if (index + 1) % settings.policy_delay == 0:
                 policy_losses.append(self.update_actor(batch, share))
@@ -199,7 +199,7 @@ class Paper:
             return -jnp.mean(judge(self.critics[0], s, jnp.tanh(network(actor["actor"], s)))), 0.0
 
         (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(self.actor)
-        rate, decay = share * settings.actor_learning_rate, settings.actor_weight_decay
+        rate, decay = share * settings.actor_learning_rate.start, settings.actor_weight_decay
         self.actor = self.actor_adam.step(self.actor, gradient, rate, decay, settings)
         if isinstance(settings, SACSettings):
             # J(alpha) = E[-alpha (log pi + H)], by the logarithm of alpha as the authors' code does it
@@ -232,27 +232,29 @@ CASES = [
     ("ddpg", 2, DECAY),
     ("td3", 2, DECAY | {"optimizer": "adamw"}),
     ("sac", 2, DECAY | {"max_grad_norm": 0.2}),
-    ("ddpg", 1, {"learning_rate_schedule": "linear", "final_learning_rate_share": 0.2}),
-    ("sac", 1, {"learning_rate_schedule": "cosine", "final_learning_rate_share": 0.2}),
+    ("ddpg", 1, {"kind": "linear"}),
+    ("sac", 1, {"kind": "cosine"}),
     ("ddpg", 3, {"ema_decay": 0.7}),
     ("td3", 4, {"ema_decay": 0.7}),
 ]
 
 
+RATES = {"actor_learning_rate": 2e-3, "critic_learning_rate": 1e-3}
+
+
 @pytest.mark.parametrize("algorithm, updates, changes", CASES)
 def test_updates_are_those_of_the_papers(algorithm: str, updates: int, changes: dict) -> None:
     policy, progress = shape(algorithm), 0.25
-    settings = (
-        MODELS[algorithm](**{"actor_learning_rate": 2e-3, "polyak": 0.1, "temperature_learning_rate": 0.01} | changes)
-        if algorithm == "sac"
-        else MODELS[algorithm](actor_learning_rate=2e-3, polyak=0.1, **changes)
-    )
+    changes = changes | ({"temperature_learning_rate": 0.01} if algorithm == "sac" else {})
+    kind = changes.pop("kind", "constant")
+    rates = {name: {"kind": kind, "start": rate, "end": 0.2 * rate} for name, rate in RATES.items()}
+    settings = MODELS[algorithm](**rates, **{"polyak": 0.1} | changes)
     state, drawn = start(policy, settings), transitions(updates)
     share = {
         "constant": 1.0,
         "linear": 1 - 0.8 * progress,
         "cosine": 1 - 0.8 * (1 - math.cos(math.pi * progress)) / 2,
-    }[settings.learning_rate_schedule]
+    }[kind]
     paper = Paper(state, settings)
     wanted = paper.update(drawn, share)
     found, metrics = run(state, drawn, policy, settings, progress)

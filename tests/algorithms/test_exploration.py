@@ -9,6 +9,7 @@ import pytest
 
 from surefoot.algorithms.exploration import Exploration, ExplorationSettings, action_distance, perturbed
 from surefoot.policies.networks import apply_head, init_mlp
+from surefoot.schedules import Schedule
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -45,20 +46,17 @@ def test_gaussian_noise_has_no_memory() -> None:
     exploration = Exploration(ExplorationSettings(sigma=0.2), copies=4, action_size=2, seed=3)
     random = generator(3)
     for t in range(5):
-        np.testing.assert_allclose(exploration.draw(t), 0.2 * random.standard_normal((4, 2)), rtol=1e-6)
+        np.testing.assert_allclose(exploration.draw(t / 5), 0.2 * random.standard_normal((4, 2)), rtol=1e-6)
 
 
 def test_sigma_follows_its_schedule_and_scales_the_noise() -> None:
-    settings = ExplorationSettings(sigma=0.4, final_sigma=0.1, sigma_steps=1000)
+    settings = ExplorationSettings(sigma=Schedule(kind="linear", start=0.4, end=0.1, until=0.5))
     exploration = Exploration(settings, copies=2, action_size=1, seed=1)
-    for steps, wanted in ((0, 0.4), (500, 0.25), (1000, 0.1), (10**9, 0.1)):
-        assert exploration.sigma(steps) == pytest.approx(wanted)
-        assert exploration.target_distance(steps) == pytest.approx(wanted)
-    np.testing.assert_allclose(exploration.draw(500), 0.25 * generator(1).standard_normal((2, 1)), rtol=1e-6)
-    constant = Exploration(ExplorationSettings(sigma=0.4, sigma_steps=10), 1, 1, 0)
-    assert constant.sigma(0) == constant.sigma(10**9) == 0.4
-    told = Exploration(ExplorationSettings(sigma=0.4, parameter_distance=0.15), 1, 1, 0)
-    assert told.target_distance(0) == 0.15
+    for progress, sigma in ((0.0, 0.4), (0.25, 0.25), (0.5, 0.1), (1.0, 0.1)):
+        assert exploration.target_distance(progress) == pytest.approx(sigma)
+    np.testing.assert_allclose(exploration.draw(0.25), 0.25 * generator(1).standard_normal((2, 1)), rtol=1e-6)
+    fixed = Exploration(ExplorationSettings(sigma=0.4, parameter_distance=0.15), 1, 1, 0)
+    assert fixed.target_distance(0.0) == 0.15
 
 
 def test_an_episode_keeps_the_kind_it_was_given() -> None:

@@ -16,6 +16,7 @@ from surefoot.algorithms.ppo import METRICS, Batch, PPOState
 from surefoot.algorithms.ppo_settings import PPOSettings
 from surefoot.algorithms.rollout import pack_row
 from surefoot.policies.networks import PolicySettings, scheduled_log_std, state_value
+from surefoot.schedules import Schedule
 
 LINEAR = PolicySettings(actor=(), critic=(), normalise_observations=False)
 PLAIN = {"normalise_advantages": "none", "normalise_returns": False, "max_grad_norm": 0.0}
@@ -272,7 +273,7 @@ def test_nothing_is_learnt_from_the_padding_of_the_last_minibatch() -> None:
     batch = batch_of(rows, state, settings)
     _, use = jax.random.split(state.key)
     order = np.asarray(jax.random.permutation(jax.random.split(use, 1)[0], 48))
-    parameters, adam = state.parameters, optax.adam(settings.learning_rate, eps=1e-5)
+    parameters, adam = state.parameters, optax.adam(settings.learning_rate.start, eps=1e-5)
     moments = adam.init(parameters)
     for part in (order[:47], order[47:]):
         minibatch = jax.tree.map(lambda x, part=part: x[part], batch)
@@ -318,8 +319,8 @@ def test_the_first_step_is_adams_on_the_clipped_gradient(limit: float) -> None:
     for old, gradient, new in zip(*map(jax.tree.leaves, trees), strict=True):
         clipped = gradient * (limit / norm if limit else 1)
         # Adam's first step: its corrected moments are the gradient and its square.
-        wanted = -settings.learning_rate * clipped / (np.abs(clipped) + 1e-5)
-        np.testing.assert_allclose(new - old, wanted, rtol=1e-2, atol=1e-3 * settings.learning_rate)
+        wanted = -settings.learning_rate.start * clipped / (np.abs(clipped) + 1e-5)
+        np.testing.assert_allclose(new - old, wanted, rtol=1e-2, atol=1e-3 * settings.learning_rate.start)
 
 
 def test_what_advantages_are_standardised_over() -> None:
@@ -401,7 +402,7 @@ def test_a_stop_holds_for_all_epochs_that_would_have_come() -> None:
 
 
 def test_an_adaptive_rate_follows_the_divergence() -> None:
-    adaptive = {"learning_rate_schedule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
+    adaptive = {"learning_rate_rule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
     # The first minibatch finds no divergence, so both speed up once; what the second finds decides.
     fast = PPOSettings(**adaptive, desired_kl=1e3)
     state, metrics = update(rollout_rows(), fast)
@@ -413,7 +414,7 @@ def test_an_adaptive_rate_follows_the_divergence() -> None:
 
 
 def test_a_scheduled_rate_is_the_one_in_use() -> None:
-    settings = PPOSettings(learning_rate_schedule="linear", learning_rate=1e-3, minibatch_size=48, epochs=1)
+    settings = PPOSettings(learning_rate=Schedule(kind="linear", start=1e-3), minibatch_size=48, epochs=1)
     state, metrics = update(rollout_rows(), settings, progress=1.0)
     assert metrics["learning_rate"] == 0
     assert_same_bits(state.parameters, new_state(settings).parameters)
@@ -423,7 +424,8 @@ def test_a_scheduled_rate_is_the_one_in_use() -> None:
 
 
 def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
-    policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule="cosine", final_std=0.2)
+    schedule = Schedule(kind="cosine", start=1.0, end=0.2)
+    policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule=schedule)
     settings = PPOSettings(epochs=2, entropy_coef=0.1)
     state = new_state(settings, policy)
     used = 1.0
@@ -455,7 +457,7 @@ def test_an_entropy_bonus_widens_the_policy() -> None:
 
 
 def test_the_averaged_policy_follows_the_newest_one() -> None:
-    settings = WHOLE.model_copy(update={"ema_decay": 0.75, "learning_rate": 0.1})
+    settings = WHOLE.model_copy(update={"ema_decay": 0.75, "learning_rate": Schedule(start=0.1)})
     state = new_state(settings)
     wanted = jax.tree.map(np.array, state.parameters)
     for seed in range(3):
@@ -491,7 +493,7 @@ def test_exploration_is_the_gaussian_of_the_policy() -> None:
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"learning_rate": float("inf")},
-        {"learning_rate_schedule": "step"},
+        {"learning_rate": {"kind": "step"}},
         {"normalise_advantages": True},
         {"max_grad_norm": -0.5},
         {"desired_kl": 0},

@@ -28,9 +28,7 @@ RECIPE = Recipe.model_validate(
             "epochs": 4,
             "minibatch_size": 128,
             "discount": DISCOUNT,
-            "learning_rate": 1e-2,
-            "learning_rate_schedule": "linear",
-            "final_learning_rate": 1e-4,
+            "learning_rate": {"kind": "linear", "start": 1e-2, "end": 1e-4},
             "normalise_returns": False,
         },
     }

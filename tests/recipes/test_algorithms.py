@@ -75,7 +75,7 @@ def test_the_family_differs_in_its_defaults_alone() -> None:
     ddpg, td3, sac = (default_recipe("Hopper-v5", name).settings for name in ("ddpg", "td3", "sac"))
     assert (ddpg.critics, ddpg.policy_delay, ddpg.target_noise) == (1, 1, 0.0)
     assert (td3.critics, td3.policy_delay, td3.target_noise, td3.target_noise_clip) == (2, 2, 0.2, 0.5)
-    assert (sac.critics, sac.policy_delay, sac.exploration.sigma) == (2, 1, 0.0)
+    assert (sac.critics, sac.policy_delay, sac.exploration.sigma.start) == (2, 1, 0.0)
     extras = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}
     assert td3.model_copy(update=extras).model_dump() == ddpg.model_dump()
 
@@ -163,7 +163,7 @@ def test_what_goes_together_is_taken(algorithm: str, changes: dict) -> None:
 def test_a_recipe_of_any_algorithm_reads_back_the_same(algorithm: str, tmp_path) -> None:
     recipe = changed(algorithm, policy__critic=[16, 8], seed=7, **{f"{algorithm}__discount": 0.97})
     if algorithm != "ppo":
-        recipe = validate(Recipe, replaced(recipe, {f"{algorithm}.exploration.final_sigma": 0.01}), "test")
+        recipe = validate(Recipe, replaced(recipe, {f"{algorithm}.exploration.sigma.kind": "linear"}), "test")
     path = tmp_path / "recipe.toml"
     path.write_text(dump_recipe(recipe))
     found = read_recipe(path)

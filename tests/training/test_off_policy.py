@@ -114,7 +114,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
             {"exploration.parameter_noise": 0.3, "exploration.parameter_rule": "bisection"},
             marks=pytest.mark.slow,
         ),
-        ("td3", NOISE | {"learning_rate_schedule": "linear", "exploration.final_sigma": 0.0}),
+        ("td3", NOISE | {"actor_learning_rate.kind": "linear", "exploration.sigma.kind": "linear"}),
         ("sac", NOISE),
     ],
 )

@@ -51,10 +51,10 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
     state, directions = ars.draw(learner._state, recipe.settings)
-    tried = learner._try(state, directions, jnp.ones(()), 200)
+    tried = learner._try(state, directions, jnp.float32(0.03), 200)
     assert tried is not None
     returns, learnt, lengths, seen, _ = tried
-    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.ones(()), recipe.settings)[0]["weight"])
+    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.float32(0.03))[0]["weight"])
     env: Any = gymnasium.make("Pendulum-v1")
     for number in range(8):
         observation, _ = env.reset(seed=7 + number)
@@ -123,7 +123,12 @@ def test_what_is_broken_off_is_as_if_it_had_not_begun():
 
 @pytest.mark.parametrize("stops", [[1], [2, 1, 2]])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
-    changes = {"training.steps": 4000, "training.evaluate_every": 1000, "ars.step_size_schedule": "linear"}
+    changes = {
+        "training.steps": 4000,
+        "training.evaluate_every": 1000,
+        "ars.step_size.kind": "linear",
+        "ars.noise.kind": "linear",
+    }
     recipe = make_recipe("Hopper-v5", **changes)
 
     class Interrupting(Progress):
@@ -179,12 +184,12 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
 
 
 @pytest.mark.parametrize(
-    "last, share, expected",
+    "last, until, expected",
     [(None, 1, [5, 5, 5, 5]), (20, 1, [10, 15, 20]), (0, 1, [28, 50]), (21, 0.5, [13, 21, 21, 21])],
 )
-def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, share, expected, tmp_path):
-    few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5, "ars.final_rollout_length": last}
-    few |= {"ars.schedule_share": share}
+def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, until, expected, tmp_path):
+    growing = {"kind": "linear", "start": 5, "end": last, "until": until}
+    few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5 if last is None else growing}
     few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.num_envs": 4, "training.evaluation_episodes": 1}
     recipe = make_recipe("HalfCheetah-v5", **few)
     learner = start(recipe, find_task("HalfCheetah-v5", recipe.task_options))
@@ -232,9 +237,9 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
     state, directions = ars.draw(learner._state, recipe.settings)
-    returns, *_ = learner._try(state, directions, jnp.ones(()), 20)
+    returns, *_ = learner._try(state, directions, jnp.float32(0.03), 20)
     # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
-    weights = ars.candidates(state, directions, jnp.array([3]), jnp.ones(()), recipe.settings)
+    weights = ars.candidates(state, directions, jnp.array([3]), jnp.float32(0.03))
     policy = learner.policy()
     policy.parameters["actor"] = jax.tree.map(lambda x: np.asarray(x[0]), weights)
     assert policy.mirror is not None
@@ -263,7 +268,7 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
         ({"policy.std": "state_dependent"}, "policy.std = 'state_dependent' is not for 'ars'"),
         ({"policy.squash": "tanh_gaussian"}, "policy.squash = 'tanh_gaussian' is not for 'ars'"),
         ({"policy.batch_norm": True}, "policy.batch_norm = true is not for 'ars'"),
-        ({"ars.step_size_schedule": "exponential", "ars.final_share": 0.0}, "ars.final_share = 0 is never reached"),
+        ({"ars.noise.kind": "exponential", "ars.noise.end": 0.0}, "an exponential schedule needs"),
         ({"training.mode": "asynchronous"}, "'asynchronous' is not for 'ars'"),
     ],
 )
@@ -276,7 +281,7 @@ def test_what_does_not_fit_is_one_line(changes, fragment):
 def test_a_short_search_learns(tmp_path: Path):
     """A linear policy runs: seeds 0, 1 and 2 came to 2,520, 2,513 and 1,294; untrained it stands, at 0."""
     changes = {"ars.directions": 8, "ars.top_directions": None, "ars.rollout_length": 150, "engine.num_envs": 16}
-    changes |= {"ars.step_size_schedule": "constant"}
+    changes |= {"ars.step_size": 0.02, "ars.noise": 0.03}
     changes |= {"training.steps": 120_000, "training.evaluate_every": 120_000}
     outcome = train_recipe(make_recipe("HalfCheetah-v5", **changes), "run", tmp_path)
     policy = load(outcome.folder.policy / "last.safetensors")

@@ -30,7 +30,7 @@ TINY = {
     "ppo.horizon": 16,
     "ppo.minibatch_size": 32,
     "ppo.epochs": 2,
-    "ppo.learning_rate_schedule": "linear",
+    "ppo.learning_rate.kind": "linear",
     "policy.actor": [8],
     "policy.critic": [8],
     "training.steps": 64 * 12,

@@ -13,7 +13,7 @@ ADAM: Any = optax.scale_by_adam()
 _NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
 
 
-def adam_step(parameters: Any, moments: Any, slope: Any, rate: jax.Array, decay: float, settings: DDPGSettings) -> Any:
+def adam_step(parameters: Any, moments: Any, slope: Any, rate: Any, decay: float, settings: DDPGSettings) -> Any:
     """Make one step of Adam (Kingma and Ba 2015) with weight decay of either kind.
 
     Args:

@@ -66,20 +66,17 @@ def draw(state: ARSState, settings: ARSSettings) -> tuple[ARSState, list[Layer]]
     return state._replace(key=key), jax.tree.unflatten(shape, drawn)
 
 
-@functools.partial(jax.jit, static_argnames="settings")
-def candidates(
-    state: ARSState, directions: list[Layer], numbers: jax.Array, share: jax.Array, settings: ARSSettings
-) -> list[Layer]:
+@jax.jit
+def candidates(state: ARSState, directions: list[Layer], numbers: jax.Array, noise: jax.Array) -> list[Layer]:
     """Return the actors of candidates `numbers` (C,), layers with one more dimension in front.
 
     Args:
         state: where the search is.
         directions: as drawn.
         numbers: (C,) int, which candidates.
-        share: (), what is left of nu.
-        settings: the algorithm's.
+        noise: (), nu.
     """
-    sign = jnp.where(numbers % 2, -1.0, 1.0) * share * settings.noise
+    sign = jnp.where(numbers % 2, -1.0, 1.0) * noise
 
     def one(weight: jax.Array, direction: jax.Array) -> jax.Array:
         return weight + sign.reshape(-1, *[1] * weight.ndim) * direction[numbers // 2]
@@ -89,7 +86,7 @@ def candidates(
 
 @functools.partial(jax.jit, static_argnames="settings")
 def update(
-    state: ARSState, directions: list[Layer], returns: jax.Array, share: jax.Array, settings: ARSSettings
+    state: ARSState, directions: list[Layer], returns: jax.Array, step_size: jax.Array, settings: ARSSettings
 ) -> tuple[ARSState, jax.Array]:
     """Move the weights.
 
@@ -97,7 +94,7 @@ def update(
         state: where the search is.
         directions: as drawn.
         returns: (2 N,), of the candidates.
-        share: (), what is left of alpha.
+        step_size: (), alpha.
         settings: the algorithm's.
 
     Returns:
@@ -108,7 +105,7 @@ def update(
     best = jnp.argsort(-pairs.max(1), stable=True)[:count]
     deviation = pairs[best].std()
     # Where all returns are the same there is nothing to learn, and nothing to divide by.
-    size = share * settings.step_size / (count * jnp.maximum(deviation, 1e-6))
+    size = step_size / (count * jnp.maximum(deviation, 1e-6))
     gain = size * (pairs[best, 0] - pairs[best, 1])
     steps = jax.tree.map(lambda direction: jnp.tensordot(gain, direction[best], 1), directions)
     actor = jax.tree.map(jnp.add, state.parameters["actor"], steps)
@@ -116,7 +113,7 @@ def update(
     parameters["actor"] = actor
     decay = settings.ema_decay
     average["actor"] = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["actor"], actor)
-    metrics = [deviation, returns.max(), _norm(steps), _norm(actor), share * settings.step_size]
+    metrics = [deviation, returns.max(), _norm(steps), _norm(actor), step_size]
     return state._replace(parameters=parameters, average=average), jnp.stack(metrics)
 
 
@@ -140,8 +137,6 @@ def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: in
         raise ValueError(
             f"{name}.top_directions = {settings.top_directions} is more than {name}.directions = {settings.directions}"
         )
-    if settings.step_size_schedule == "exponential" and not settings.final_share:
-        raise ValueError(f"{name}.final_share = 0 is never reached by {name}.step_size_schedule = 'exponential'")
     if policy.trunk or policy.critic:
         which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
         raise ValueError(f"{which}: '{name}' has an actor only")

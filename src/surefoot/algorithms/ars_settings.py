@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 
@@ -17,22 +18,13 @@ class ARSSettings(Settings):
     """N, random directions of each iteration; each is tried forwards and backwards."""
     top_directions: int | None = Field(None, ge=1, le=100_000)
     """b, how many of them are learnt from, those with the best returns; none: all."""
-    rollout_length: int = Field(0, ge=0, le=10**9)
-    """H, steps after which an episode is broken off while searching; 0: the task's own limit. Evaluations keep to the
-    task's own."""
-    final_rollout_length: int | None = Field(None, ge=0, le=10**9)
-    """H at the end of the schedule; it grows evenly until then. 0: the task's own limit; none: H stays as it is."""
-    step_size: float = Field(0.02, gt=0, le=100)
-    """Alpha."""
-    noise: float = Field(0.03, gt=0, le=100)
+    rollout_length: Schedule = schedule(0, ge=0, le=10**9)
+    """H, steps after which an episode of the search is truncated; 0: the task's own limit. Evaluations use the task's
+    own limit."""
+    step_size: Schedule = schedule(0.02, gt=0, le=100)
+    """Alpha, the learning rate."""
+    noise: Schedule = schedule(0.03, gt=0, le=100)
     """Nu, the standard deviation of the noise on the parameters."""
-    step_size_schedule: Literal["constant", "linear", "exponential"] = "constant"
-    """Whether alpha and nu stay as they are, or fall over the training to `final_share` of themselves: evenly, or
-    exponentially, which leaves more of the training to small ones."""
-    final_share: float = Field(0.1, ge=0, le=1)
-    """What is left of both at the end of a schedule."""
-    schedule_share: float = Field(1.0, gt=0, le=1)
-    """After this share of the training alpha, nu and H are what they are to be at the end, and stay so."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """The policy that is evaluated and saved is a moving average of the weights over iterations, in which the past
     keeps this share each time (Polyak and Juditsky 1992): single steps go astray. 0: the newest weights."""

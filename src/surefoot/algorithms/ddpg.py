@@ -41,7 +41,6 @@ from surefoot.policies.networks import (
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import prepare
 from surefoot.policies.symmetry import Mirror
-from surefoot.schedules import scheduled
 
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
@@ -74,23 +73,20 @@ def update(
     Returns:
         The next state and the means of the metrics named in `METRICS`, (len(METRICS),).
     """
-    share = jnp.ones(())
-    if settings.learning_rate_schedule != "constant":
-        share = scheduled(settings.learning_rate_schedule, 1.0, settings.final_learning_rate_share, progress)
     images, tie = mirror if settings.mirror else None, mirror if settings.tied else None
     groups = Batch(*(jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]) for x in transitions))
 
     def critic_update(state: DDPGState, drawn: Batch):
         batch = _prepare(state.normaliser, drawn, images, policy)
         key, use = jax.random.split(state.key)
-        state, metrics = _update_critics(state._replace(key=key), batch, use, share, tie, policy, settings)
+        state, metrics = _update_critics(state._replace(key=key), batch, use, progress, tie, policy, settings)
         return state, metrics
 
     def group(state: DDPGState, drawn: Batch):
         state, metrics = _scan(critic_update, state, drawn)
         batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), images, policy)
         key, use = jax.random.split(state.key)
-        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, share, tie, policy, settings)
+        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, progress, tie, policy, settings)
         if settings.ema_decay:
             state = state._replace(average=_toward(state.average, state.actor, 1 - settings.ema_decay))
         if settings.target_networks:
@@ -106,8 +102,8 @@ def update(
         state = state._replace(average=state.actor)
     if not settings.target_networks:
         state = state._replace(target_actor=state.actor, target_critics=state.critics)
-    means = jax.tree.map(jnp.mean, metrics) | {"learning_rate": share * settings.actor_learning_rate}
-    return state, jnp.stack([means[name] for name in METRICS])
+    means = jax.tree.map(jnp.mean, metrics) | {"learning_rate": settings.actor_learning_rate.value(progress)}
+    return state, jnp.stack([jnp.asarray(means[name], jnp.float32) for name in METRICS])
 
 
 def act(
@@ -165,7 +161,7 @@ def _update_critics(
     state: DDPGState,
     batch: Batch,
     key: jax.Array,
-    share: jax.Array,
+    progress: jax.Array,
     tie: Mirror | None,
     policy: PolicySettings,
     settings: DDPGSettings,
@@ -197,7 +193,7 @@ def _update_critics(
         state.critics,
         state.critic_moments,
         slope,
-        share * settings.critic_learning_rate,
+        settings.critic_learning_rate.value(progress),
         settings.critic_weight_decay,
         settings,
     )
@@ -237,7 +233,7 @@ def _update_actor(
     state: DDPGState,
     batch: Batch,
     key: jax.Array,
-    share: jax.Array,
+    progress: jax.Array,
     tie: Mirror | None,
     policy: PolicySettings,
     settings: DDPGSettings,
@@ -264,7 +260,7 @@ def _update_actor(
         state.actor,
         state.actor_moments,
         slope,
-        share * settings.actor_learning_rate,
+        settings.actor_learning_rate.value(progress),
         settings.actor_weight_decay,
         settings,
     )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from surefoot.algorithms.critics import ActionEntry
 from surefoot.algorithms.exploration import ExplorationSettings
+from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 
@@ -60,14 +61,10 @@ class DDPGSettings(Settings):
     """With adam, weight decay is added to the gradient; with adamw, to the step (Loshchilov and Hutter 2019)."""
     adam_b1: float = Field(0.9, ge=0, lt=1)
     """Beta 1, the share of the past in Adam's mean of the gradients. CrossQ has 0.5."""
-    actor_learning_rate: float = Field(1e-3, gt=0, le=1)
-    """The actor's step size at the start."""
-    critic_learning_rate: float = Field(1e-3, gt=0, le=1)
-    """The critics'."""
-    learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How both change over the training."""
-    final_learning_rate_share: float = Field(0.0, ge=0, le=1)
-    """What is left of both at the end of a schedule."""
+    actor_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
+    """Adam's step size for the actor."""
+    critic_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
+    """Adam's step size for the critics."""
     actor_weight_decay: float = Field(0.0, ge=0, le=1)
     """Pull of the actor's parameters towards zero."""
     critic_weight_decay: float = Field(0.0, ge=0, le=1)
@@ -92,13 +89,6 @@ class TD3Settings(DDPGSettings):
     """The deviation of the noise on the target's actions."""
 
 
-class NoNoise(ExplorationSettings):
-    """No exploration beyond the actor's own, unless asked for."""
-
-    sigma: float = Field(0.0, ge=0, le=10)
-    """The noise's scale at the start, in units of half the action range."""
-
-
 class SACSettings(DDPGSettings):
     """Soft actor-critic with automatic temperature (Haarnoja et al. 2018, arXiv 1812.05905).
 
@@ -107,9 +97,10 @@ class SACSettings(DDPGSettings):
 
     critics: int = Field(2, ge=1, le=10)
     """Critics of one shape; the least of their targets counts."""
-    actor_learning_rate: float = Field(3e-4, gt=0, le=1)
-    """The actor's step size at the start."""
-    exploration: NoNoise = NoNoise()
+    actor_learning_rate: Schedule = schedule(3e-4, gt=0, le=1)
+    """Adam's step size for the actor."""
+    exploration: ExplorationSettings = ExplorationSettings(sigma=Schedule(start=0.0))
+    """Exploration beyond the actor's own: none by default."""
     temperature: float = Field(1.0, gt=0, le=1000)
     """Alpha, the weight of the entropy, at the start."""
     target_entropy: float | None = Field(None, ge=-1000, le=1000)

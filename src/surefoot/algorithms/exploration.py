@@ -13,6 +13,7 @@ from pydantic import Field
 
 from surefoot.policies.networks import Layer
 from surefoot.pytrees import random_from_words, random_words
+from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 _PLAPPERT_FACTOR = 1.01  # Plappert et al. 2018, arXiv 1706.01905, appendix C
@@ -26,12 +27,8 @@ class ExplorationSettings(Settings):
 
     noise: Literal["gaussian", "ornstein-uhlenbeck"] = "gaussian"
     """The noise added to actions."""
-    sigma: float = Field(0.1, ge=0, le=10)
-    """Its scale at the start, in units of half the action range; of Ornstein-Uhlenbeck noise, per root of a second."""
-    final_sigma: float | None = Field(None, ge=0, le=10)
-    """Its scale at the end of `sigma_steps`, reached linearly; none: as at the start."""
-    sigma_steps: int = Field(1_000_000, ge=1)
-    """Environment steps over which the scale changes."""
+    sigma: Schedule = schedule(0.1, ge=0, le=10)
+    """Its standard deviation, in units of half the action range; of Ornstein-Uhlenbeck noise, per root of a second."""
     theta: float = Field(0.15, ge=0, le=100)
     """Ornstein-Uhlenbeck: the rate of return to zero, per second."""
     dt: float = Field(0.01, gt=0, le=10)
@@ -74,14 +71,6 @@ class Exploration:
         self.parameter_sigma = settings.parameter_sigma
         self.distance = math.nan
 
-    def sigma(self, steps: int) -> float:
-        """Return the scale of action noise after so many environment steps."""
-        settings = self.settings
-        if settings.final_sigma is None:
-            return settings.sigma
-        share = min(1.0, steps / settings.sigma_steps)
-        return settings.sigma + share * (settings.final_sigma - settings.sigma)
-
     def begin_episodes(self, started: np.ndarray) -> None:
         """Give every copy in `started`, (N,) bool, its kind of noise for the episode that begins."""
         self._drift[started] = 0
@@ -89,22 +78,22 @@ class Exploration:
             drawn = self._random.random(len(started)) < self.settings.parameter_noise
             self.by_weights = np.where(started, drawn, self.by_weights)
 
-    def draw(self, steps: int) -> np.ndarray:
+    def draw(self, progress: float) -> np.ndarray:
         """Return (N, A) float32 noise to add to the actions; 0 for copies that explore by their weights.
 
         Ornstein-Uhlenbeck noise follows x += -theta x dt + sigma sqrt(dt) N(0, 1) (Uhlenbeck and Ornstein 1930, in the
         Euler-Maruyama form of Lillicrap et al. 2016).
         """
         settings = self.settings
-        noise = self.sigma(steps) * self._random.standard_normal(self._drift.shape)
+        noise = settings.sigma.value(progress) * self._random.standard_normal(self._drift.shape)
         if settings.noise == "ornstein-uhlenbeck":
             self._drift += -settings.theta * settings.dt * self._drift + math.sqrt(settings.dt) * noise
             noise = self._drift
         return np.where(self.by_weights[:, None], 0, noise).astype(np.float32)
 
-    def target_distance(self, steps: int) -> float:
+    def target_distance(self, progress: float) -> float:
         """Return how far weight noise shall move actions."""
-        return self.settings.parameter_distance or self.sigma(steps)
+        return self.settings.parameter_distance or self.settings.sigma.value(progress)
 
     def adapt(self, distance: float, target: float) -> None:
         """Nudge the scale of weight noise towards the target distance (Plappert et al. 2018, section 3)."""

@@ -39,7 +39,7 @@ from surefoot.policies.networks import (
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
 from surefoot.policies.policy import prepare
 from surefoot.policies.symmetry import Mirror
-from surefoot.schedules import adapted_to_kl, scheduled
+from surefoot.schedules import adapted_to_kl
 
 
 class PPOState(NamedTuple):
@@ -107,7 +107,7 @@ def init(
         normaliser=init_normaliser(observation_size),
         return_sums=jnp.zeros(num_envs),
         return_statistics=init_normaliser(1),
-        learning_rate=jnp.asarray(settings.learning_rate, jnp.float32),
+        learning_rate=jnp.asarray(settings.learning_rate.start, jnp.float32),
         key=key,
     )
 
@@ -161,10 +161,8 @@ def update(
 
     key, use = jax.random.split(state.key)
     learning_rate = state.learning_rate
-    if settings.learning_rate_schedule in ("linear", "cosine"):
-        learning_rate = scheduled(
-            settings.learning_rate_schedule, settings.learning_rate, settings.final_learning_rate, progress
-        )
+    if settings.learning_rate_rule == "schedule":
+        learning_rate = jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
     learner = (state.parameters, state.optimizer, learning_rate)
     (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings, mirror)
     if policy.std == "scheduled":
@@ -246,7 +244,7 @@ def _learn(
         (_, metrics), slope = gradient(parameters, minibatches.read(rows))
         if settings.symmetry == "tied" and mirror is not None:
             slope = tied(slope, mirror, policy)
-        if settings.learning_rate_schedule == "adaptive":
+        if settings.learning_rate_rule == "adaptive":
             rate = adapted_to_kl(rate, metrics["policy/kl"], settings.desired_kl)
         steps, moments = optimizer.update(slope, moments, parameters)
         parameters = jax.tree.map(lambda p, step: p - rate * step, parameters, steps)

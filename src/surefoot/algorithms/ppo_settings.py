@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 
@@ -34,14 +35,13 @@ class PPOSettings(Settings):
     """Over what advantages are given mean 0 and deviation 1."""
     normalise_returns: bool = True
     """Divide rewards by the running deviation of the discounted return (Engstrom et al. 2020, section 3)."""
-    learning_rate: float = Field(3e-4, gt=0)
-    """Adam's step size at the start."""
-    learning_rate_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
-    """Constant; falling over the training to `final_learning_rate`; or following the KL divergence."""
-    final_learning_rate: float = Field(0.0, ge=0)
-    """The step size at the end of a linear or cosine schedule."""
+    learning_rate: Schedule = schedule(3e-4, gt=0)
+    """Adam's step size."""
+    learning_rate_rule: Literal["schedule", "adaptive"] = "schedule"
+    """schedule: `learning_rate` as it stands; adaptive: from its start, raised and lowered to keep the KL divergence of
+    each update near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
     desired_kl: float = Field(0.01, gt=0)
-    """The divergence per update that an adaptive rate steers towards (Heess et al. 2017 style, as in RSL-RL)."""
+    """KL divergence per update that an adaptive learning rate aims at."""
     max_kl: float = Field(0.0, ge=0)
     """Leave the update once a minibatch's divergence exceeds this; 0: never."""
     max_grad_norm: float = Field(0.5, ge=0)

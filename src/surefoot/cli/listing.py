@@ -14,6 +14,7 @@ from surefoot.cli.tables import print_table
 from surefoot.errors import InputError
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.overrides import setting_fields
+from surefoot.schedules import Schedule
 from surefoot.simulation.factory import ENGINES, choose_engine
 from surefoot.tasks.catalogue import SHORT_NAMES, find_task
 
@@ -35,6 +36,12 @@ def print_settings(file: TextIO | None = None) -> None:
         if name not in ("name", "task")  # the arguments of `train` say these
     ]
     print_table(("setting", "may be", "default", "what it is"), rows, file)
+    print("\nA schedule is a number, or is given by its parts:", file=file)
+    parts = [
+        (f"--NAME.{name}", _allowed(field), _default(field), field.description or "")
+        for name, field in Schedule.model_fields.items()
+    ]
+    print_table(("part", "may be", "default", "what it is"), parts, file)
 
 
 def print_catalogue(file: TextIO | None = None) -> None:
@@ -84,6 +91,8 @@ def _kind(kind: Any) -> str:
         return _kind(parts[0])
     if origin is tuple:
         return f"list of {_kind(parts[0])}" if typing.get_origin(parts[0]) is Literal else f"list of {_kind(parts[0])}s"
+    if kind is Schedule:
+        return "schedule"
     if origin is dict:
         return "names with values"
     return _KINDS.get(kind, str(kind))
@@ -91,6 +100,10 @@ def _kind(kind: Any) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, Schedule):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {json.dumps(part)}" for name, part in value.items()) + "}"
     if field.is_required() or value in ("", {}):
         return "-"
     if value is None:

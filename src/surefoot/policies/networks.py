@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from surefoot.policies.symmetry import Mirror
+from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
@@ -67,14 +68,12 @@ class PolicySettings(Settings):
     """How the actor's output meets the action bounds: clipped to them; brought within them by tanh, before
     exploration is added; or by tanh of the sample, exploration included (SAC)."""
     std: Literal["parameter", "scheduled", "state_dependent"] = "parameter"
-    """Where the standard deviation of exploration comes from: one parameter per action value, learnt; a schedule
-    over the training; or a second output of the actor."""
+    """Source of the action standard deviation: one learned parameter per action; `std_schedule`; or a second output of
+    the actor."""
     initial_std: float = Field(1.0, gt=0, le=10)
-    """The standard deviation at the start, in units of half the action range."""
-    final_std: float = Field(0.1, ge=0, le=10)
-    """The standard deviation at the end of a schedule, before the floor."""
-    std_schedule: Literal["linear", "cosine", "exponential"] = "linear"
-    """The form of the schedule."""
+    """Action standard deviation at the start, in units of half the action range, if it is learned."""
+    std_schedule: Schedule = schedule(Schedule(kind="linear", start=1.0, end=0.1), gt=0, le=10)
+    """Action standard deviation over the training, for std = "scheduled"."""
     minimum_std: float = Field(0.01, ge=1e-6, le=10)
     """A floor under the standard deviation, whatever its source; it keeps exploration from collapsing."""
 
@@ -160,6 +159,7 @@ def apply_head(
 
 def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
     """Make the parameters of an actor and a critic of states."""
+    initial_std = settings.std_schedule.start if settings.std == "scheduled" else settings.initial_std
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size
     outputs = 2 * action_size if settings.std == "state_dependent" else action_size
@@ -170,7 +170,7 @@ def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, s
         "trunk": trunk,
         "actor": init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, *norms),
         "critic": init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, *norms),
-        "log_std": jnp.full(action_size, math.log(settings.initial_std), jnp.float32),
+        "log_std": jnp.full(action_size, math.log(initial_std), jnp.float32),
     }
 
 
@@ -229,10 +229,4 @@ def state_value(
 
 def scheduled_log_std(settings: PolicySettings, progress: jax.Array) -> jax.Array:
     """Return the log standard deviation that the schedule gives at `progress` in [0, 1]."""
-    start, end, floor = settings.initial_std, settings.final_std, settings.minimum_std
-    if settings.std_schedule == "exponential":
-        std = start * (max(end, floor) / start) ** progress
-    else:
-        share = 0.5 * (1 - jnp.cos(jnp.pi * progress)) if settings.std_schedule == "cosine" else progress
-        std = start + share * (end - start)
-    return jnp.log(jnp.maximum(std, floor))
+    return jnp.log(jnp.maximum(settings.std_schedule.value(progress), settings.minimum_std))

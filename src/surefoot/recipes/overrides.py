@@ -1,5 +1,6 @@
 """The settings of a recipe as words: their dotted names, and their values as a person types them."""
 
+import copy
 import tomllib
 import types
 import typing
@@ -10,17 +11,24 @@ from pydantic.fields import FieldInfo
 
 from surefoot.errors import InputError, suggestion
 from surefoot.recipes.recipe import Recipe
+from surefoot.schedules import Schedule
 from surefoot.settings import Settings
 
 
-def setting_fields(model: type[Settings] = Recipe, parent: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the dotted name and the field of every setting that has a value of its own."""
+def setting_fields(
+    model: type[Settings] = Recipe, parent: str = "", defaults: Settings | None = None
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the dotted name and the field of every setting; `defaults` go before those of `model`."""
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
-        if table:
-            yield from setting_fields(table, f"{parent}{name}.")
+        if table and table is not Schedule:  # a schedule has one value, even if that may be a table
+            default = getattr(defaults, name, field.default)
+            yield from setting_fields(table, f"{parent}{name}.", default if isinstance(default, Settings) else None)
         else:
+            if defaults is not None:
+                field = copy.copy(field)
+                field.default = getattr(defaults, name)
             yield parent + name, field
 
 
@@ -43,13 +51,18 @@ def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -
         known = _known(name, fields, flags)
         if text is None:
             raise InputError(f"setting '--{known}' needs a value; 'surefoot train --settings' says which")
-        values[known] = _parse_value(text, fields[known].annotation if known in fields else None)
+        owner, _, part = known.rpartition(".")
+        field = fields.get(known) or (Schedule.model_fields.get(part) if owner in fields else None)
+        values[known] = _parse_value(text, field.annotation if field else None)
     return values
 
 
 def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> str:
     plain = name.replace("-", "_")
     if plain in fields:
+        return plain
+    owner, _, part = plain.rpartition(".")
+    if owner in fields and fields[owner].annotation is Schedule and part in Schedule.model_fields:
         return plain
     table, dot, key = plain.partition(".")
     if dot and key and table in fields and typing.get_origin(fields[table].annotation) is dict:

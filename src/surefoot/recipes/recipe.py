@@ -171,11 +171,14 @@ class Recipe(_AlgorithmTables):
 def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe as plain data with dotted `changes` made, such as {"ppo.clip_eps": 0.1}; not yet validated."""
     data = recipe.model_dump(mode="json")
-    for dotted, value in changes.items():
+    # A whole table or schedule goes before its parts.
+    for dotted, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
         *parents, last = dotted.split(".")
         table = data
         for name in parents:
             nested = table.setdefault(name, {})
+            if isinstance(nested, (int, float)):  # a number that is given parts is the start of a schedule
+                nested = {"start": nested}
             table[name] = table = nested if isinstance(nested, dict) else {}
         table[last] = value
     return data

@@ -123,7 +123,7 @@ class OffPolicyLearner:
         began = clock()
         episodes: list[tuple[float, int]] = []
         for _ in range(self._rounds):
-            wait_for = self._send_out()
+            wait_for = self._send_out(progress)
             if self._pool is None:
                 simulating += self._remember(wait_for(), episodes)
             before = clock()
@@ -212,7 +212,7 @@ class OffPolicyLearner:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send_out(self) -> Callable[[], list[Transitions]]:
+    def _send_out(self, progress: float) -> Callable[[], list[Transitions]]:
         """Have all samplers act for one round; what is returned waits for them."""
         states = None
         if self._settings.exploration.parameter_noise and self._replay.count:
@@ -220,6 +220,7 @@ class OffPolicyLearner:
         order = CollectRequest(
             self._settings.train_freq,
             self._steps,
+            progress,
             self._copies,
             self._state.actor,
             self._state.normaliser,

@@ -20,7 +20,6 @@ from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import unflatten_tree
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
-from surefoot.schedules import scheduled
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
@@ -87,17 +86,15 @@ class RandomSearchLearner:
         """
         settings = self._settings
         began = time.perf_counter()
-        progress = min(1.0, progress / settings.schedule_share)
-        share = jnp.ones(())
-        if settings.step_size_schedule != "constant":
-            share = scheduled(settings.step_size_schedule, 1.0, settings.final_share, jnp.float32(progress))
+        done = jnp.float32(progress)
+        noise, step_size = (jnp.float32(s.value(done)) for s in (settings.noise, settings.step_size))
         state, directions = ars.draw(self._state, settings)
-        tried = self._try(state, directions, share, self._longest(progress))
+        tried = self._try(state, directions, noise, self._longest(progress))
         if tried is None:
             return None
         returns, learnt, lengths, normaliser, simulating = tried
         tried_at = time.perf_counter()
-        state, metrics = ars.update(state, directions, jnp.float32(learnt), share, settings)
+        state, metrics = ars.update(state, directions, jnp.float32(learnt), step_size, settings)
         self._state = state._replace(normaliser=normaliser)
         values = dict(zip(ars.METRICS, np.asarray(metrics).tolist(), strict=True))
         if not np.isfinite(np.asarray(metrics)).all():
@@ -165,13 +162,12 @@ class RandomSearchLearner:
     def _longest(self, progress: float) -> int:
         """Return after how many steps an episode is broken off, if it has not ended before."""
         own = self.info.max_episode_steps or MOST_STEPS
-        first = self._settings.rollout_length or own
-        last = self._settings.final_rollout_length
-        last = first if last is None else last or own
-        return round(first + progress * (last - first))
+        schedule = self._settings.rollout_length
+        limits = {"start": schedule.start or own, "end": schedule.end or own}
+        return round(schedule.model_copy(update=limits).value(progress))
 
     def _try(
-        self, state: ars.ARSState, directions: list[Layer], share: jax.Array, longest: int
+        self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, longest: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Normaliser, float] | None:
         """Run an episode of every candidate, of at most so many steps; None if broken off.
 
@@ -184,7 +180,7 @@ class RandomSearchLearner:
         lengths = np.zeros(2 * settings.directions, np.int64)
         number = np.arange(copies)  # the candidate of each copy
         handed_out = copies
-        weights = ars.candidates(state, directions, number, share, settings)
+        weights = ars.candidates(state, directions, number, noise)
         seen = state.normaliser
         # Which copies are in an episode, which rest, and which are about to be broken off.
         flags = going, resting, last = np.zeros((3, copies), bool)
@@ -212,7 +208,7 @@ class RandomSearchLearner:
             if resting.all():
                 return returns, learnt, lengths, seen, simulating
             if len(ended):
-                weights = ars.candidates(state, directions, np.minimum(number, len(returns) - 1), share, settings)
+                weights = ars.candidates(state, directions, np.minimum(number, len(returns) - 1), noise)
             before = clock()
             frame = self.engine.advance(host[:, :-3], finished, resting if resting.any() else None)
             simulating += clock() - before

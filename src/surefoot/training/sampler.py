@@ -31,6 +31,7 @@ class CollectRequest(NamedTuple):
     Attributes:
         moments: T, how many steps each copy shall make.
         steps: environment steps made so far, of all samplers together.
+        progress: how much of the training is done, in [0, 1].
         copies: copies of all samplers together.
         actor: the networks to act with.
         normaliser: the observations' statistics.
@@ -39,6 +40,7 @@ class CollectRequest(NamedTuple):
 
     moments: int
     steps: int
+    progress: float
     copies: int
     actor: Parameters
     normaliser: Normaliser
@@ -122,12 +124,12 @@ class Sampler:
         for moment in range(order.moments):
             steps = order.steps + moment * order.copies
             self._catch_up()
-            self._begin_episodes(order, steps)
+            self._begin_episodes(order)
             row, answer = self._step(
                 order.actor,
                 self._perturbed,
                 order.normaliser,
-                self.exploration.draw(steps),
+                self.exploration.draw(order.progress),
                 *self._chance(steps),
                 self.exploration.by_weights,
                 self._frame,
@@ -193,7 +195,7 @@ class Sampler:
             episodes.append((float(self._returns[copy]), int(self._lengths[copy])))
             self._returns[copy] = self._lengths[copy] = 0
 
-    def _begin_episodes(self, order: CollectRequest, steps: int) -> None:
+    def _begin_episodes(self, order: CollectRequest) -> None:
         """Give episodes that begin their noise, and to those that explore by their weights, new weights."""
         if not self._finished.any():
             return
@@ -201,7 +203,7 @@ class Sampler:
         exploration.begin_episodes(self._finished)
         if self._perturbed is None:
             return
-        target = exploration.target_distance(steps)
+        target = exploration.target_distance(order.progress)
         for copy in np.flatnonzero(self._finished & exploration.by_weights):
             if order.states is not None:
 

@@ -364,14 +364,14 @@ def test_exploration_starts_with_the_deviation_it_had_or_another():
 
 
 def test_a_schedule_of_deviations_goes_on_from_where_it_was():
-    _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__final_std=0.02)
+    _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__std_schedule__end=0.02)
     recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
     assert transfer.parts["noise scale"].taken
     std = float(np.exp(state.average["log_std"]).mean())
-    assert recipe.policy.std == "scheduled" and recipe.policy.initial_std == pytest.approx(std, rel=1e-4)
-    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), recipe.policy.initial_std, rtol=1e-5)
-    recipe, _, transfer = start("Before-v0", "ppo", "Before-v0/first", policy__initial_std=0.5)
-    assert recipe.policy.initial_std == 0.5 and not transfer.parts["noise scale"].taken
+    assert recipe.policy.std == "scheduled" and recipe.policy.std_schedule.start == pytest.approx(std, rel=1e-4)
+    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), recipe.policy.std_schedule.start, rtol=1e-5)
+    recipe, _, transfer = start("Before-v0", "ppo", "Before-v0/first", policy__std_schedule__start=0.5)
+    assert recipe.policy.std_schedule.start == 0.5 and not transfer.parts["noise scale"].taken
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from surefoot.training.warm_start.observation_mapping import Columns
 from surefoot.training.warm_start.source import WarmStartSource, is_equivariant
 
 # Settings of the networks in which two runs may differ and yet have the same actor.
-_FREE = ("critic", "observation_clip", "squash", "std", "initial_std", "final_std", "std_schedule", "minimum_std")
+_FREE = ("critic", "observation_clip", "squash", "std", "initial_std", "std_schedule", "minimum_std")
 _MOST_NAMED = 4
 
 

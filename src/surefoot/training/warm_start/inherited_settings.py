@@ -10,7 +10,7 @@ from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_view
 from surefoot.training.warm_start.source import WarmStartSource, is_equivariant, is_tied
 
 # What another algorithm has no use for: these say how the earlier one judged and explored.
-_OWN = ("critic", "initial_std", "final_std", "std_schedule", "minimum_std")
+_OWN = ("critic", "initial_std", "std_schedule", "minimum_std")
 
 
 def adopted_algorithm(earlier: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
@@ -32,7 +32,8 @@ def adopted_settings(earlier: WarmStartSource, own: Recipe, changes: Mapping[str
         del policy["minimum_std"]  # how much is tried at least is for each training to say
         if ALGORITHMS[own.algorithm].learns_std and earlier.policy.std == "scheduled":
             # The schedule continues from its last value.
-            policy["initial_std"] = min(10.0, float(f"{earlier.std.mean():.6g}"))
+            start = min(10.0, float(f"{earlier.std.mean():.6g}"))
+            policy["std_schedule"] = earlier.policy.std_schedule.model_copy(update={"start": start}).model_dump()
     else:
         policy = {name: value for name, value in policy.items() if name not in _OWN}
         if policy["std"] != "state_dependent":

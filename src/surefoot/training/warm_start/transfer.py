@@ -280,7 +280,7 @@ class Transfer:
         text = f"std {std.min():.3g}" + (f" to {std.max():.3g}" if std.max() > 1.005 * std.min() else "")
         if policy.std == "scheduled":
             taken = self.earlier.algorithm == "ppo" and np.allclose(std, self.earlier.std.mean(), rtol=1e-3)
-            return Part(taken, f"{text}, where its schedule starts; --policy.initial_std starts it elsewhere")
+            return Part(taken, f"{text}, where its schedule starts; --policy.std_schedule.start starts it elsewhere")
         if not taken:
             return Part(False, f"{text}, as the recipe has it")
         return Part(True, f"{text}; --training.from_std starts with another")
