@@ -62,7 +62,7 @@ def main() -> None:
         runs[name].append(one)
     picture = given.output.with_suffix(".png")
     plot_curves(
-        [{"label": name, "rows": one.pop("rows")} for name, ones in runs.items() for one in ones],
+        [{"label": name, "metrics": one.pop("rows")} for name, ones in runs.items() for one in ones],
         picture,
         title=f"DDPG on {given.task}",
     )

@@ -26,7 +26,7 @@ def main() -> None:
     for path in given.files:
         result = json.loads(path.read_text())
         label = load_recipe(result["recipe"]).algorithm.upper()
-        runs += [{"label": label, "rows": rows(seed["curve"])} for seed in result["seeds"]]
+        runs += [{"label": label, "metrics": rows(seed["curve"])} for seed in result["seeds"]]
     plot_curves(runs, given.output, threshold=given.threshold, title=given.title)
 
 

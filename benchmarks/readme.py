@@ -48,7 +48,7 @@ GROUND = (
     ("anymal-rough", "then on all of them"),
 )
 # Joints as they are called in the body, and in the experiment.
-JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"
+JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-video --output results/anymal-gait.html"
 JOINTS = (("LF_HAA", "shoulder, opening"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
 
 

@@ -1,9 +1,9 @@
-"""How high a step a policy of ANYmal's still crosses.
+"""Success of an ANYmal policy at crossing steps of several heights.
 
     python benchmarks/step_crossing.py runs/anymal-step/NAME/policy/policy.safetensors --output results/NAME.json
 
-For each height, 100 copies start from seeds that training never used. One crosses if it has the whole step behind it
-before its 8 s are over, and does not fall before or after.
+For each height, 100 held-out episodes. An episode crosses if the whole robot passes the step within 8 s and does not
+fall before or after.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from rich.table import Table
 
 import surefoot
 from measuring import busy_share, write_results
-from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.policies.policy import Policy
 from surefoot.simulation.batch import BatchEngine
@@ -47,26 +47,24 @@ def main() -> None:
 
 
 def cross(policy: Policy, height_m: float, episodes: int) -> dict:
-    """Let copies of the policy walk into a step, one episode each."""
+    """Run `episodes` episodes towards a step, one per environment."""
     options = {name: value for name, value in (policy.task_options or {}).items() if name not in _OWN}
     info = find_task("anymal-step", options | {"step_height": height_m})
     engine = BatchEngine(info, episodes)
     task = engine.task
     assert isinstance(task, AnymalCStep)
-    observation, _ = engine.reset(seed=EVALUATION_SEEDS)
-    returns = np.zeros(episodes)
-    going, fell, crossed = np.ones(episodes, bool), np.zeros(episodes, bool), np.zeros(episodes, bool)
-    while going.any():
-        observation, reward, terminated, truncated, _ = engine.step(policy.predict(observation)[0])
-        returns += reward * going
-        crossed |= going & task.crossed(engine.rows["qpos"])
-        fell |= going & terminated
-        going &= ~(terminated | truncated)
+    crossed = np.zeros(episodes, bool)
+
+    def on_step(step: EpisodeStep) -> None:
+        crossed[:] |= step.active & task.crossed(engine.rows["qpos"])
+
+    result = run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
+    assert result is not None
     return {
         "step_height_m": height_m,
-        "crossed": int((crossed & ~fell).sum()),
-        "falls": int(fell.sum()),
-        "return": summarise(returns),
+        "crossed": int((crossed & ~result.terminated).sum()),
+        "falls": int(result.terminated.sum()),
+        "return": summarise(result.returns),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from measuring import busy_share, print_table, write_results
-from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
 from surefoot.simulation.batch import BatchEngine
@@ -47,24 +47,31 @@ def main() -> None:
 
 
 def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any]:
-    """Let copies of the policy walk ahead on one kind of ground, one episode each."""
+    """Run `episodes` episodes straight ahead on one kind of terrain, one per environment."""
     options = {"terrain": kind, "level": level, "command": [SPEED, 0, 0], "heading": 1.0}
     info = find_policy_task(policy.task, dict(policy.task_options) | options)
     engine = BatchEngine(info, episodes)
-    observation, _ = engine.reset(seed=EVALUATION_SEEDS)
     qpos = engine.rows["qpos"]
-    start, facing = qpos[:, :2].copy(), 2 * np.arctan2(qpos[:, 6], qpos[:, 3])
-    ahead = np.stack([np.cos(facing), np.sin(facing)], axis=1)
+    start, ahead = np.zeros((2, episodes, 2))
+    fell, furthest = np.zeros(episodes, bool), np.zeros(episodes)
+    last = round(SECONDS / engine.task.timestep_s)
+
+    def on_step(step: EpisodeStep) -> bool:
+        if step.number == 0:
+            yaw = 2 * np.arctan2(qpos[:, 6], qpos[:, 3])
+            start[:], ahead[:] = qpos[:, :2], np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+            return False
+        fell[:] |= step.terminated
+        distance = ((qpos[:, :2] - start) * ahead).sum(1)
+        furthest[:] = np.where(fell, furthest, np.maximum(furthest, distance))
+        return step.number == last
+
+    run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
+    engine.close()
     ground = Terrain(kind)
     heights = [ground.height(*(start + way * ahead).T) for way in np.linspace(0, WAY_M, 81)]
     hill_m = 0.0 if kind == "rough" else float(ground.height(np.array((level + 0.5) * TILE_M), np.array(TILE_M / 2)))
     counted = np.ptp(heights, axis=0) >= hill_m / 2 - 1e-9
-    fell, furthest = np.zeros(episodes, bool), np.zeros(episodes)
-    for _ in range(round(SECONDS / engine.task.timestep_s)):
-        observation, _, terminated, _, _ = engine.step(policy.predict(observation)[0])
-        fell |= terminated
-        furthest = np.where(fell, furthest, np.maximum(furthest, ((qpos[:, :2] - start) * ahead).sum(1)))
-    engine.close()
     return {
         "terrain": kind,
         "level": level,

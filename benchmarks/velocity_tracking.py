@@ -18,7 +18,7 @@ import numpy as np
 
 from measuring import busy_share, print_table, write_results
 from surefoot.bodies.anymal_c import figures
-from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -50,67 +50,83 @@ def main() -> None:
 
 
 def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str, Any]:
-    """Run one episode in each of `episodes` copies, and return what was measured as plain data."""
+    """Run one episode in each of `episodes` environments, and return the measures as plain data."""
     engine = BatchEngine(info, episodes)
-    task, rows = engine.task, engine.rows
-    settling, stride = round(_SETTLING_S / task.timestep_s), round(_STRIDE_S / task.timestep_s)
-    observation, _ = engine.reset(seed=seed)
-    going, falls = np.ones(episodes, bool), np.zeros(episodes, bool)
-    returns, since = np.zeros(episodes), np.zeros(episodes, int)
-    command = rows["command"].copy()
-    notes: dict[str, list[np.ndarray]] = {name: [] for name in ("followed", "miss", "turn", "speed", "torque", "lift")}
-    strides: list[np.ndarray] = []
-    path: list[np.ndarray] = []
-    lift, up = np.zeros((episodes, 4)), np.zeros((episodes, 4), int)
-    while going.any():
-        observation, reward, terminated, truncated, _ = engine.step(np.asarray(policy.predict(observation)[0]))
-        returns += reward * going
-        told, measured = task.info(rows), dict(zip(task.columns, task.gather(rows), strict=True))
-        since += 1
-        settled = going & ~terminated & (since > settling)
-        for name, value in (("followed", command), ("miss", told["velocity_error"]), ("turn", told["yaw_error"])):
-            notes[name].append(value[settled].copy())
-        path.append(told["velocity"])
-        whole = going & ~terminated & (since > settling + stride)
-        strides.append((np.mean(path[-stride:], axis=0) - command)[whole])
-        notes["speed"].append(np.abs(rows["qvel"][going, 6:]))
-        notes["torque"].append(np.abs(rows["actuator_force"][going]))
-        down = measured["touched"] > 0
-        notes["lift"].append(lift[down & (up >= 2) & going[:, None]])
-        lift = np.where(down, 0, np.maximum(lift, measured["foot_height"] - 0.03))
-        up = np.where(down, 0, up + 1)
-        since[(rows["command"] != command).any(1)] = 0
-        command = rows["command"].copy()
-        falls |= going & terminated
-        going &= ~(terminated | truncated)
-    kept = {name: np.concatenate(values) for name, values in notes.items()}
-    found = {"episodes": episodes, "falls": int(falls.sum()), "return": summarise(returns)}
-    return found | _figures(kept, np.concatenate(strides))
+    samples = _Samples(engine)
+    result = run_episodes(policy, engine, info, episodes, seed, samples.add)
+    assert result is not None
+    summary = {"episodes": episodes, "falls": int(result.terminated.sum()), "return": summarise(result.returns)}
+    return summary | _figures(samples.concatenated())
 
 
-def _figures(kept: dict[str, np.ndarray], strides: np.ndarray) -> dict[str, Any]:
-    known = figures()
-    standing = (kept["followed"] == 0).all(1)
+class _Samples:
+    """Samples of velocity errors, joints and feet, collected step by step."""
+
+    def __init__(self, engine: BatchEngine) -> None:
+        self._engine = engine
+        timestep_s, envs = engine.task.timestep_s, engine.num_envs
+        self._settling, self._stride = round(_SETTLING_S / timestep_s), round(_STRIDE_S / timestep_s)
+        self._since_command = np.zeros(envs, int)
+        self._command = np.zeros((envs, 3))
+        self._velocities: list[np.ndarray] = []
+        self._lift, self._steps_up = np.zeros((envs, 4)), np.zeros((envs, 4), int)
+        names = ("command", "velocity_error", "yaw_error", "stride_error", "speed", "torque", "lift")
+        self._parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+
+    def add(self, step: EpisodeStep) -> None:
+        """Add the samples of one step."""
+        task, rows = self._engine.task, self._engine.rows
+        if step.number == 0:
+            self._command = rows["command"].copy()
+            return
+        info, state = task.info(rows), dict(zip(task.columns, task.gather(rows), strict=True))
+        command, parts = self._command, self._parts
+        self._since_command += 1
+        valid = step.active & ~step.terminated
+        settled = valid & (self._since_command > self._settling)
+        parts["command"].append(command[settled])
+        for name in ("velocity_error", "yaw_error"):
+            parts[name].append(info[name][settled].copy())
+        self._velocities.append(info["velocity"])
+        settled_stride = valid & (self._since_command > self._settling + self._stride)
+        parts["stride_error"].append((np.mean(self._velocities[-self._stride :], axis=0) - command)[settled_stride])
+        parts["speed"].append(np.abs(rows["qvel"][step.active, 6:]))
+        parts["torque"].append(np.abs(rows["actuator_force"][step.active]))
+        down = state["touched"] > 0
+        parts["lift"].append(self._lift[down & (self._steps_up >= 2) & step.active[:, None]])
+        self._lift = np.where(down, 0, np.maximum(self._lift, state["foot_height"] - 0.03))
+        self._steps_up = np.where(down, 0, self._steps_up + 1)
+        self._since_command[(rows["command"] != command).any(1)] = 0
+        self._command = rows["command"].copy()
+
+    def concatenated(self) -> dict[str, np.ndarray]:
+        """All samples by name."""
+        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
+
+
+def _figures(samples: dict[str, np.ndarray]) -> dict[str, Any]:
+    known, strides = figures(), samples["stride_error"]
+    standing = (samples["command"] == 0).all(1)
     return {
         "error": {
-            "velocity_m_s": float(kept["miss"].mean()),
-            "turning_rad_s": float(kept["turn"].mean()),
+            "velocity_m_s": float(samples["velocity_error"].mean()),
+            "turning_rad_s": float(samples["yaw_error"].mean()),
             "velocity_over_a_stride_m_s": float(np.hypot(*strides[:, :2].T).mean()),
             "turning_over_a_stride_rad_s": float(np.abs(strides[:, 2]).mean()),
-            "velocity_when_going_m_s": float(kept["miss"][~standing].mean()),
-            "turning_when_going_rad_s": float(kept["turn"][~standing].mean()),
-            "velocity_when_standing_m_s": float(kept["miss"][standing].mean()) if standing.any() else None,
+            "velocity_when_going_m_s": float(samples["velocity_error"][~standing].mean()),
+            "turning_when_going_rad_s": float(samples["yaw_error"][~standing].mean()),
+            "velocity_when_standing_m_s": float(samples["velocity_error"][standing].mean()) if standing.any() else None,
         },
         "commanded": {
-            "speed_m_s": float(np.hypot(*kept["followed"][:, :2].T).mean()),
-            "turning_rad_s": float(np.abs(kept["followed"][:, 2]).mean()),
+            "speed_m_s": float(np.hypot(*samples["command"][:, :2].T).mean()),
+            "turning_rad_s": float(np.abs(samples["command"][:, 2]).mean()),
             "standing_share": float(standing.mean()),
         },
-        "joint_speed_rad_s": _spread(kept["speed"], known["speed_limit"]),
-        "torque_n_m": _spread(kept["torque"], known["torque_limit"]),
-        "foot_lift_m": _spread(kept["lift"], None)
-        | {"mean": float(kept["lift"].mean()) if len(kept["lift"]) else None},
-        "steps_per_foot_and_second": len(kept["lift"]) / max(len(kept["speed"]) * 0.02 * 4, 1e-9),
+        "joint_speed_rad_s": _spread(samples["speed"], known["speed_limit"]),
+        "torque_n_m": _spread(samples["torque"], known["torque_limit"]),
+        "foot_lift_m": _spread(samples["lift"], None)
+        | {"mean": float(samples["lift"].mean()) if len(samples["lift"]) else None},
+        "steps_per_foot_and_second": len(samples["lift"]) / max(len(samples["speed"]) * 0.02 * 4, 1e-9),
     }
 
 

@@ -613,18 +613,18 @@ def test_evaluate_without_a_best_policy_says_what_to_do(trained, tmp_path, capsy
 
 
 def test_report_makes_a_page_of_each_run(trained, capsys, empty_folder):
-    words = ["report", str(trained), "--episodes", "1", "--no-film"]
+    words = ["report", str(trained), "--episodes", "1", "--no-video"]
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert [Path(path).name for path in out.splitlines()] == ["report.html", "gait.json"] and err == ""
     assert (trained / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert main([*words, "--which", "last", "--seed", "5", "--output", "new/page.html"]) == 0
-    assert "--seed 5 --which last --no-film" in (empty_folder / "new" / "page.html").read_text()
+    assert "--seed 5 --which last --no-video" in (empty_folder / "new" / "page.html").read_text()
     assert (empty_folder / "new" / "page.json").exists()
 
 
 def test_report_of_a_policy_file(pendulum, capsys, empty_folder):
-    assert main(["report", str(pendulum), "--episodes", "1", "--no-film"]) == 0
+    assert main(["report", str(pendulum), "--episodes", "1", "--no-video"]) == 0
     assert capsys.readouterr().out.split() == ["report.html", "gait.json"]
     assert sorted(path.name for path in empty_folder.iterdir()) == ["gait.json", "report.html"]
 

@@ -1,4 +1,4 @@
-"""Summaries against numbers worked out by hand, scipy, and the coverage that an interval promises."""
+"""Summary statistics against values computed by hand, SciPy, and the nominal coverage of the interval."""
 
 import json
 
@@ -10,7 +10,7 @@ from surefoot.errors import InputError
 from surefoot.evaluation.statistics import bootstrap_interval, interquartile_mean, summarise, summarise_seeds
 
 
-def test_summary_of_numbers_worked_out_by_hand():
+def test_summary_of_values_computed_by_hand():
     summary = summarise([8.0, 2.0, 4.0, 6.0, 100.0, 0.0, 5.0, 3.0])
     assert summary["mean"] == 16.0
     # squared deviations 64 + 196 + 144 + 100 + 7056 + 256 + 121 + 169 = 8106, over 7
@@ -28,28 +28,28 @@ def test_interquartile_mean_is_the_trimmed_mean(count):
 
 def test_interval_agrees_with_an_independent_bootstrap():
     values = np.random.default_rng(5).gamma(2.0, 50.0, size=40)
-    theirs = scipy.stats.bootstrap(
+    expected = scipy.stats.bootstrap(
         (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    width = theirs.high - theirs.low
-    assert bootstrap_interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.03 * width)
+    width = expected.high - expected.low
+    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high), abs=0.03 * width)
 
 
-def test_interval_of_two_values_can_be_listed():
-    # The mean of two draws from {0, 1} is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4.
+def test_interval_of_two_values_is_exact():
+    # The mean of two draws from {0, 1} is 0, 1/2 or 1 with probabilities 1/4, 1/2, 1/4.
     assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
 
 
-def test_interval_covers_the_true_mean_about_as_often_as_promised():
+def test_interval_covers_the_true_mean_at_about_the_nominal_rate():
     rng = np.random.default_rng(0)
     trials = rng.normal(10.0, 3.0, size=(200, 25))
     intervals = np.array([bootstrap_interval(values) for values in trials])
     covered = ((intervals[:, 0] <= 10.0) & (intervals[:, 1] >= 10.0)).mean()
-    # With 25 values the percentile interval holds the mean in about 93 % of cases; 200 trials add 1.8 %.
+    # With 25 values the percentile interval contains the mean in about 93 % of cases, ± 1.8 % for 200 trials.
     assert 0.88 <= covered <= 0.98
 
 
-def test_interval_is_the_same_every_time_and_however_it_is_drawn(monkeypatch):
+def test_interval_is_deterministic_and_independent_of_the_chunk_size(monkeypatch):
     values = np.random.default_rng(3).normal(size=30)
     first = bootstrap_interval(values)
     assert bootstrap_interval(values) == first
@@ -64,14 +64,14 @@ def test_one_value_has_no_spread():
     }  # fmt: skip
 
 
-def test_summaries_can_be_written_as_json():
+def test_summaries_are_json_serialisable():
     summary = summarise(np.arange(5, dtype=np.float32))
     assert json.loads(json.dumps(summary)) == summary
     summary = summarise_seeds([np.arange(5), np.arange(3)])
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_seeds_are_the_unit():
+def test_the_seed_is_the_statistical_unit():
     summary = summarise_seeds([[0.0, 2.0], [10.0, 10.0, 10.0], [4.0, 6.0]])
     assert summary["mean"] == pytest.approx((1 + 10 + 5) / 3)
     assert summary["n"] == 3 and summary["episodes"] == 7
@@ -81,7 +81,7 @@ def test_seeds_are_the_unit():
     assert summary["sd"] == pytest.approx(np.std([1, 10, 5], ddof=1))
 
 
-def test_many_episodes_do_not_hide_the_difference_between_seeds():
+def test_many_episodes_do_not_narrow_the_interval_over_seeds():
     rng = np.random.default_rng(0)
     seeds = [centre + rng.normal(size=500) for centre in (0.0, 50.0, 100.0, 150.0)]
     by_seed, by_episode = summarise_seeds(seeds), summarise(np.concatenate(seeds))
@@ -98,13 +98,13 @@ def test_one_seed_of_one_episode():
 @pytest.mark.parametrize(
     "values", [[], [1.0, float("nan")], [float("inf")], [[1.0, 2.0]], 3.0, ["a"], [None], [[1.0], [1.0, 2.0]]]
 )
-def test_bad_values_are_refused_in_one_line(values):
+def test_bad_values_raise_one_line_errors(values):
     with pytest.raises(InputError) as error:
         summarise(values)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("seeds", [[], [[]], [[1.0], [float("nan")]]])
-def test_bad_seeds_are_refused(seeds):
+def test_bad_seeds_raise_errors(seeds):
     with pytest.raises(InputError):
         summarise_seeds(seeds)

@@ -1,4 +1,4 @@
-"""Measures of synthetic gaits against numbers worked out by hand."""
+"""Gait measures of synthetic contacts against values computed by hand."""
 
 import math
 
@@ -12,46 +12,46 @@ from surefoot.tasks import anatomy
 
 
 def pattern(text, times=1):
-    """Contacts from a picture: # on the ground, . in the air."""
+    """Contacts from a text: # in contact, . in the air."""
     return np.array([sign == "#" for sign in text * times])
 
 
-def test_a_bounce_is_closed_and_a_short_contact_stays():
-    seen = gait.without_bounces(pattern("..###.###....#....##.."), 0.02, 0.04)
-    assert "".join("#" if x else "." for x in seen) == "..#######....#....##.."
-    # Two samples of 0.02 s are as long as the shortest swing, and so are one.
+def test_bounces_are_filled_and_short_contacts_remain():
+    filled = gait.without_bounces(pattern("..###.###....#....##.."), 0.02, 0.04)
+    assert "".join("#" if x else "." for x in filled) == "..#######....#....##.."
+    # Two samples of 0.02 s are as long as the shortest swing.
     assert not gait.without_bounces(pattern("##..##"), 0.02, 0.04)[2:4].any()
 
 
-def test_a_gap_at_either_end_is_left_as_it_is():
+def test_gaps_at_the_ends_remain():
     assert gait.without_bounces(pattern(".####."), 0.01, 0.04).tolist() == pattern(".####.").tolist()
 
 
-def test_strides_run_from_landing_to_landing():
+def test_strides_last_from_landing_to_landing():
     contact = pattern("##...###.....###....#")
-    assert gait.find_strides(contact).tolist() == [[5, 13]]  # the last contact is a tap: 1 < 0.4 * 3
+    assert gait.find_strides(contact).tolist() == [[5, 13]]  # the last contact is too short: 1 < 0.4 * 3
     assert gait.duty_factors(contact, gait.find_strides(contact)).tolist() == [3 / 8]
 
 
-def test_a_tap_begins_no_stride_but_counts_as_contact():
+def test_a_short_contact_starts_no_stride_but_counts_as_contact():
     contact = pattern("..#####..#..", 3)
     assert gait.find_strides(contact).tolist() == [[2, 14], [14, 26]]
     assert gait.duty_factors(contact, gait.find_strides(contact)) == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("contact", ["", "......", "######", "...###", "###..."])
-def test_where_nothing_steps_there_are_no_strides(contact):
+def test_without_steps_there_are_no_strides(contact):
     strides = gait.find_strides(pattern(contact))
     assert strides.shape == (0, 2) and gait.steady(strides).shape == (0, 2)
     assert len(gait.duty_factors(pattern(contact), strides)) == 0
 
 
-def test_strides_of_odd_length_are_left_out():
+def test_strides_of_unusual_length_are_left_out():
     strides = np.array([[0, 10], [10, 21], [21, 30], [30, 55], [55, 59]])
     assert gait.steady(strides).tolist() == [[0, 10], [10, 21], [21, 30]]
 
 
-def test_phase_lags_of_feet_half_and_a_quarter_of_a_stride_behind():
+def test_phase_lags_of_feet_a_quarter_half_and_three_quarters_behind():
     first = pattern("####....", 6)
     strides = gait.find_strides(np.concatenate([[False], first]))
     shifted = {lag: np.concatenate([[False], np.roll(first, lag)]) for lag in (0, 2, 4, 6)}
@@ -62,15 +62,15 @@ def test_phase_lags_of_feet_half_and_a_quarter_of_a_stride_behind():
         assert mean == pytest.approx(samples / 8) and agreement == pytest.approx(1)
 
 
-def test_the_middle_of_stance_is_hardly_moved_by_a_double_step():
+def test_mid_stance_is_the_mean_of_a_double_step():
     reference, other = pattern("####............", 4), pattern("........##..##..", 4)
     strides = np.array([[0, 16], [16, 32]])
-    # Middles at 1.5 and 10.5 of 16 samples.
+    # Mid-stance at samples 1.5 and 10.5 of 16.
     assert gait.phase_lags(other, reference, strides) == pytest.approx([9 / 16, 9 / 16])
     assert len(gait.phase_lags(np.zeros(64, bool), reference, strides)) == 0
 
 
-def test_phases_are_averaged_round_the_clock():
+def test_the_mean_of_phases_is_circular():
     mean, agreement = gait.circular_mean(np.array([0.95, 0.05]))
     assert mean == 0.0 and agreement == pytest.approx(math.cos(0.1 * math.pi))
     assert gait.circular_mean(np.array([0.0, 0.5]))[1] == pytest.approx(0, abs=1e-12)
@@ -78,7 +78,7 @@ def test_phases_are_averaged_round_the_clock():
     assert gait.phase_distance(0.9, 0.1) == pytest.approx(0.2) and gait.phase_distance(0.2, 0.7) == pytest.approx(0.5)
 
 
-def test_a_cycle_is_stretched_to_a_hundred_parts():
+def test_cycles_are_resampled_to_101_points():
     values = np.arange(31.0)[:, None] * [1.0, -2.0]
     cycles = gait.over_cycle(values, np.array([[0, 10], [10, 30]]))
     assert cycles.shape == (2, 101, 2)
@@ -87,29 +87,29 @@ def test_a_cycle_is_stretched_to_a_hundred_parts():
     assert gait.over_cycle(values[:, 0], np.array([[10, 30]]))[0, 50] == pytest.approx(20)
 
 
-def test_stride_length_is_over_the_ground():
+def test_stride_length_is_horizontal():
     position = np.array([[0.0, 0.0, 9.0], [3.0, 4.0, 1.0], [3.0, 4.5, 7.0]])
     assert gait.stride_lengths(position, np.array([[0, 1], [1, 2]])).tolist() == [5.0, 0.5]
 
 
-def test_the_way_does_not_count_swaying():
+def test_distance_does_not_count_sway():
     time = np.arange(0, 10.01, 0.01)
     position = np.stack([2 * time, 0.2 * np.sin(2 * np.pi * time), np.ones_like(time)], axis=1)
-    assert gait.travelled(position, 0.01) == pytest.approx(20.0)
-    assert gait.travelled(position[:1], 0.01) == 0.0
+    assert gait.distance_travelled(position, 0.01) == pytest.approx(20.0)
+    assert gait.distance_travelled(position[:1], 0.01) == 0.0
 
 
-def test_swings_have_a_greatest_height_and_a_clearance():
+def test_swings_have_a_peak_and_a_mid_swing_clearance():
     height = np.array([0, 0, 1, 3, 2, 4, 6, 5, 2, 1, 0, 0, 9])
     contact = pattern("##........##.")
-    greatest, least = gait.swing_heights(height, contact)
-    assert greatest.tolist() == [6] and least.tolist() == [2]  # the middle half is 2 4 6 5
+    peaks, clearances = gait.swing_heights(height, contact)
+    assert peaks.tolist() == [6] and clearances.tolist() == [2]  # the middle half is 2 4 6 5
     assert [len(part) for part in gait.swing_heights(height, np.ones(13, bool))] == [0, 0]
 
 
-def test_support_shares_add_up_to_one():
+def test_support_fractions_add_up_to_one():
     contact = np.stack([pattern("##......"), pattern(".##....."), pattern("........")], axis=1)
-    assert gait.support_shares(contact).tolist() == [5 / 8, 2 / 8, 1 / 8, 0]
+    assert gait.support_fractions(contact).tolist() == [5 / 8, 2 / 8, 1 / 8, 0]
 
 
 def test_symmetry_index():
@@ -144,7 +144,7 @@ HOPPER = anatomy._HOPPER
         (DOG, (0, 0.95, 0.5, 0.52), 0.4, 0.1, "bound"),
         (DOG, (0, 0.05, 0.02, 0.97), 0.4, 0.5, "pronk"),
         (DOG, (0, 0.5, 0.75, 0.25), 0.7, 0.0, "walk"),
-        (DOG, (0, 0.5, 0.75, 0.25), 0.4, 0.0, "amble"),  # too short on the ground for a walk
+        (DOG, (0, 0.5, 0.75, 0.25), 0.4, 0.0, "amble"),  # duty factor too low for a walk
         (DOG, (0, 0.5, 0.69, 0.19), 0.2, 0.3, "amble"),
         (DOG, (0, 0.5, 0.62, 0.12), 0.2, 0.3, UNCLEAR),
         (DOG, (0, 0.3, 0.5, 0.8), 0.4, 0.0, UNCLEAR),
@@ -160,5 +160,5 @@ HOPPER = anatomy._HOPPER
         (HOPPER, (0,), 1.0, 0.0, UNCLEAR),
     ],
 )
-def test_a_gait_is_named_where_its_phases_allow(body, lags, duty, flight, name):
+def test_gaits_are_classified_by_phase_and_duty_factor(body, lags, duty, flight, name):
     assert name_gait(body, dict(zip([foot.name for foot in body.feet], lags, strict=True)), duty, flight) == name

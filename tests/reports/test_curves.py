@@ -1,4 +1,4 @@
-"""Curves are looked at by people; here they must appear, hold what was measured, and survive gaps."""
+"""Learning curves: their lines equal the metrics, also with gaps and several seeds."""
 
 import math
 
@@ -36,7 +36,7 @@ def make_rows(count=40, height=100.0, evaluate_every=8):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, to look into."""
+    """The saved figures."""
     figures = []
     save = curves._save
     monkeypatch.setattr(curves, "_save", lambda figure, path: (figures.append(figure), save(figure, path))[1])
@@ -57,9 +57,9 @@ def read(path):
         return np.asarray(picture.convert("RGB"))
 
 
-def test_one_run_shows_both_returns_over_steps_and_over_minutes(tmp_path, drawn):
+def test_one_run_has_training_and_evaluation_returns_over_steps_and_minutes(tmp_path, drawn):
     rows = make_rows()
-    path = plot_curves([{"label": "run", "rows": rows}], tmp_path / "curve.png", threshold=90, title="a title")
+    path = plot_curves([{"label": "run", "metrics": rows}], tmp_path / "curve.png", threshold=90, title="a title")
     pixels = read(path)
     assert pixels.shape[1] >= 1600 and pixels.std() > 5
     steps, minutes = drawn[0].axes
@@ -71,10 +71,10 @@ def test_one_run_shows_both_returns_over_steps_and_over_minutes(tmp_path, drawn)
     assert labels_of(drawn[0]) == ["while training (exploring)", "evaluation (deterministic)"]
 
 
-def test_seeds_of_one_label_show_their_mean_and_their_range(tmp_path, drawn):
+def test_seeds_of_one_label_have_a_mean_and_a_range(tmp_path, drawn):
     heights = (90.0, 100.0, 140.0)
-    runs = [{"label": "ppo", "rows": make_rows(height=height)} for height in heights]
-    plot_curves([*runs, {"label": "other", "rows": make_rows(height=50)}], tmp_path / "curve.png")
+    runs = [{"label": "ppo", "metrics": make_rows(height=height)} for height in heights]
+    plot_curves([*runs, {"label": "other", "metrics": make_rows(height=50)}], tmp_path / "curve.png")
     steps = drawn[0].axes[0]
     mean = next(line for line in steps.lines if len(line.get_xdata()) == curves._GRID_POINTS).get_xydata()
     assert mean[0, 0] == 1000 and mean[-1, 0] == 33000
@@ -84,8 +84,8 @@ def test_seeds_of_one_label_show_their_mean_and_their_range(tmp_path, drawn):
     assert labels_of(drawn[0]) == ["ppo (3 seeds)", "other"]
 
 
-def test_the_mean_of_seeds_ends_with_the_shortest(tmp_path, drawn):
-    runs = [{"label": "ppo", "rows": make_rows(count=count)} for count in (40, 20)]
+def test_the_mean_of_seeds_ends_with_the_shortest_seed(tmp_path, drawn):
+    runs = [{"label": "ppo", "metrics": make_rows(count=count)} for count in (40, 20)]
     plot_curves(runs, tmp_path / "curve.png")
     mean = next(line for line in drawn[0].axes[0].lines if len(line.get_xdata()) == curves._GRID_POINTS)
     assert mean.get_xdata()[-1] == 17000
@@ -93,12 +93,12 @@ def test_the_mean_of_seeds_ends_with_the_shortest(tmp_path, drawn):
 
 def test_without_times_there_is_one_panel(tmp_path, drawn):
     rows = [{"step": 1, "train/return": 1.0}, {"step": 2, "train/return": 2.0}]
-    plot_curves([{"label": "run", "rows": rows}], tmp_path / "curve.png")
+    plot_curves([{"label": "run", "metrics": rows}], tmp_path / "curve.png")
     assert len(drawn[0].axes) == 1
 
 
-def test_a_lone_point_can_be_seen(tmp_path, drawn):
-    plot_curves([{"label": "run", "rows": [{"step": 5, "train/return": 1.0}]}], tmp_path / "curve.png")
+def test_a_single_point_has_a_marker(tmp_path, drawn):
+    plot_curves([{"label": "run", "metrics": [{"step": 5, "train/return": 1.0}]}], tmp_path / "curve.png")
     assert drawn[0].axes[0].lines[0].get_marker() == "o"
 
 
@@ -114,56 +114,56 @@ def make_run(path, seed=0, **changes) -> RunFolder:
     return folder
 
 
-def test_a_run_folder_is_read_and_named(tmp_path, drawn):
+def test_run_folders_are_read_and_labelled(tmp_path, drawn):
     runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", **{"ppo.clip_eps": 0.1})]
     read(plot_curves(runs, tmp_path / "new" / "curve.png"))
     read(plot_losses(runs, tmp_path / "losses.png"))
     assert labels_of(drawn[0]) == labels_of(drawn[1]) == ["first", "second"]
 
 
-def test_runs_that_differ_in_their_seed_only_are_one_experiment(tmp_path, drawn):
+def test_runs_that_differ_only_in_the_seed_are_one_experiment(tmp_path, drawn):
     root = tmp_path / "Hopper-v5"
     runs = [make_run(root / "ppo-seed0"), make_run(root / "ppo-seed1", seed=1), make_run(root / "again")]
     plot_curves(runs, tmp_path / "curve.png")
     assert labels_of(drawn[0]) == ["ppo-seed0 (2 seeds)", "again"]
-    # Equal names mean nothing where the tasks are others.
+    # Runs of different tasks are different experiments, even with equal names.
     plot_curves([runs[0], make_run(tmp_path / "Ant-v5" / "ppo-seed0", task="Ant-v5")], tmp_path / "curve.png")
     assert labels_of(drawn[1]) == ["Hopper-v5/ppo-seed0", "Ant-v5/ppo-seed0"]
 
 
-def test_losses_have_a_panel_each_and_unknown_ones_follow(tmp_path, drawn):
+def test_each_loss_has_a_panel_and_other_losses_follow(tmp_path, drawn):
     rows = [row | {"loss/my_own": 1.0, "train/entropy": 2.0} for row in make_rows()]
     rows[10]["loss/value"] = None
-    read(plot_losses([{"label": "run", "rows": rows}], tmp_path / "losses.png", title="a title"))
+    read(plot_losses([{"label": "run", "metrics": rows}], tmp_path / "losses.png", title="a title"))
     titles = [axes.get_title(loc="left") for axes in drawn[0].axes if axes.get_visible()]
     assert titles == ["policy loss", "value loss", "entropy", "learning rate", "my own"]
     value = drawn[0].axes[1].lines[0].get_ydata()
     assert np.isnan(value[10]) and np.isfinite(value[[9, 11]]).all()
 
 
-def test_long_runs_are_thinned_by_averaging():
-    x, y = curves._thinned(np.arange(10_001.0), np.ones(10_001))
+def test_long_runs_are_averaged_to_fewer_points():
+    x, y = curves._thin(np.arange(10_001.0), np.ones(10_001))
     assert len(x) <= curves._MAX_POINTS and x[0] == 2.5 and set(y) == {1.0}
 
 
-def test_numbers_on_axes_are_short():
-    shown = [curves._short(value) for value in (0, 0.5, 250, 200_000, 1_500_000, -2e9)]
-    assert shown == ["0", "0.5", "250", "200 k", "1.5 M", "\N{MINUS SIGN}2 G"]
+def test_tick_values_are_short():
+    labels = [curves._short(value) for value in (0, 0.5, 250, 200_000, 1_500_000, -2e9)]
+    assert labels == ["0", "0.5", "250", "200 k", "1.5 M", "\N{MINUS SIGN}2 G"]
 
 
 @pytest.mark.parametrize(
     "rows",
     [[], [{"step": 1}], [{"step": 1, "train/return": None, "evaluation/return": None}], [{"event": "start"}]],
 )
-def test_nothing_to_draw_is_said(tmp_path, rows):
+def test_metrics_without_values_are_an_error(tmp_path, rows):
     for plot in (plot_curves, plot_losses):
         with pytest.raises(InputError):
-            plot([{"label": "run", "rows": rows}], tmp_path / "curve.png")
+            plot([{"label": "run", "metrics": rows}], tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_names_and_no_runs_are_refused(tmp_path):
-    run = {"label": "run", "rows": make_rows()}
+def test_bad_paths_and_missing_runs_are_errors(tmp_path):
+    run = {"label": "run", "metrics": make_rows()}
     for runs, path in (([run], tmp_path / "curve.jpg"), ([run], tmp_path), ([], tmp_path / "curve.png")):
         with pytest.raises(InputError) as error:
             plot_curves(runs, path)

@@ -1,4 +1,4 @@
-"""The page as a browser shows it: pictures have a size, films can play, nothing is too wide, nobody complains."""
+"""The page in a browser: plots have a size, the video plays, nothing is too wide, the console is empty."""
 
 import json
 import re
@@ -22,35 +22,35 @@ FLAGS = (
 )
 PROBE = """<script>addEventListener('load', () => setTimeout(() => {
   const inside = document.querySelector('iframe').contentDocument;
-  const film = inside.querySelector('video');
+  const video = inside.querySelector('video');
   const pictures = [...inside.querySelectorAll('svg, video')];
   document.body.innerText = JSON.stringify({
     pictures: pictures.length,
     small: pictures.filter(x => x.getBoundingClientRect().height < 40).length,
-    film: film && [film.videoWidth, film.error && film.error.message],
+    video: video && [video.videoWidth, video.error && video.error.message],
     wide: inside.documentElement.scrollWidth,
   });
 }, 1000));</script>"""
 
 
-def browse(folder, *words):
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", *words]
+def browse(folder, *arguments):
+    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, complaints
+    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, messages
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_FILM_S", 0.5)
+        patch.setattr(report, "_VIDEO_S", 0.5)
         return report.report_policy(WALKER, tmp_path_factory.mktemp("page") / "page.html", episodes=1)[0]
 
 
-def test_a_screenshot_shows_the_page_and_nobody_complains(page, tmp_path):
+def test_a_screenshot_shows_the_page_without_console_messages(page, tmp_path):
     picture = tmp_path / "page.png"
-    _, complaints = browse(tmp_path, "--window-size=1280,1600", f"--screenshot={picture}", page.as_uri())
-    assert complaints == []
+    _, messages = browse(tmp_path, "--window-size=1280,1600", f"--screenshot={picture}", page.as_uri())
+    assert messages == []
     with Image.open(picture) as shown:
         pixels = np.asarray(shown.convert("L")).astype(int)
     assert pixels.shape == (1600, 1280) and pixels.std() > 15
@@ -58,12 +58,12 @@ def test_a_screenshot_shows_the_page_and_nobody_complains(page, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_everything_has_a_size_and_nothing_is_too_wide(page, width, tmp_path):
-    # In a frame, as the page itself lets no script run.
+def test_plots_have_a_size_and_nothing_is_too_wide(page, width, tmp_path):
+    # In a frame, because the page itself runs no scripts.
     frame = page.with_name(f"frame-{width}.html")
     frame.write_text(f'<body>{PROBE}<iframe src="{page.name}" width="{width}" height="900"></iframe></body>')
     out, _ = browse(tmp_path, "--allow-file-access-from-files", "--dump-dom", frame.as_uri())
-    told = json.loads(re.search(r"\{.*\}", out).group())
-    assert told["pictures"] > 5 and told["small"] == 0
-    assert told["film"] == [600, None]
-    assert told["wide"] <= width
+    measured = json.loads(re.search(r"\{.*\}", out).group())
+    assert measured["pictures"] > 5 and measured["small"] == 0
+    assert measured["video"] == [600, None]
+    assert measured["wide"] <= width

@@ -1,4 +1,4 @@
-"""The page of a run: whole, sound and of its own, whatever the run's files hold."""
+"""Report pages: valid, self-contained and safe for any content of the run's files."""
 
 import html.parser
 import json
@@ -27,7 +27,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class Checker(html.parser.HTMLParser):
-    """Notes what a page holds, and every tag that is not closed where it should be."""
+    """Collects tags, ids, links and texts of a page, and tags that are not closed properly."""
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
@@ -83,15 +83,15 @@ def make_run(root, task, policy, rows=None):
 
 
 @pytest.fixture(autouse=True)
-def short_films(monkeypatch):
-    monkeypatch.setattr(report, "_FILM_S", 0.5)
+def short_videos(monkeypatch):
+    monkeypatch.setattr(report, "_VIDEO_S", 0.5)
 
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    """A run of a half-cheetah and its page."""
+    """A half-cheetah run and its report."""
     folder = make_run(tmp_path_factory.mktemp("runs"), "half-cheetah", make_policy("half-cheetah"))
-    written = report_run(folder, episodes=2, film=False)
+    written = report_run(folder, episodes=2, video=False)
     return folder, written
 
 
@@ -101,21 +101,21 @@ def finite(value):
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def test_a_page_and_its_figures_lie_in_the_run(reported):
+def test_the_page_and_its_json_file_are_in_the_run_folder(reported):
     folder, written = reported
     assert written == [folder.report, folder.path / "gait.json"]
-    figures = json.loads(written[1].read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert finite(figures)
-    assert figures["body"] == "HalfCheetah" and figures["training"]["steps"] == 500
-    assert figures["training"]["seconds"] == 5  # until the policy was kept, not of the whole training
-    assert figures["seeds"] == [1_500_000_000, 1_500_000_001]
-    assert set(figures["after"]["joints"]) == {"bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"}
-    assert figures["after"]["return"]["n"] == figures["before"]["return"]["n"] == 2
-    assert figures["after"]["return"]["mean"] != figures["before"]["return"]["mean"]
-    assert figures["after"]["gait"]["speed_m_s"] >= 0
+    measures = json.loads(written[1].read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert finite(measures)
+    assert measures["body"] == "HalfCheetah" and measures["training"]["steps"] == 500
+    assert measures["training"]["seconds"] == 5  # up to the step of the policy, not of the whole training
+    assert measures["seeds"] == [1_500_000_000, 1_500_000_001]
+    assert set(measures["after"]["joints"]) == {"bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"}
+    assert measures["after"]["return"]["n"] == measures["before"]["return"]["n"] == 2
+    assert measures["after"]["return"]["mean"] != measures["before"]["return"]["mean"]
+    assert measures["after"]["gait"]["speed_m_s"] >= 0
 
 
-def test_the_page_is_sound_and_needs_nothing_else(reported):
+def test_the_page_is_valid_and_self_contained(reported):
     text = reported[1][0].read_text()
     page = Checker(text)
     assert page.wrong == [] and len(page.ids) == len(set(page.ids))
@@ -128,56 +128,56 @@ def test_the_page_is_sound_and_needs_nothing_else(reported):
     assert len(text) < 3_000_000
 
 
-def test_the_page_says_how_it_was_made(reported):
-    words = " ".join(Checker(reported[1][0].read_text()).texts)
+def test_the_page_contains_its_provenance(reported):
+    content = " ".join(Checker(reported[1][0].read_text()).texts)
     for part in (
-        "surefoot report half-cheetah/run --episodes 2 --no-film",
+        "surefoot report half-cheetah/run --episodes 2 --no-video",
         "500 environment steps in 0.0833 minutes",
         "[ppo]",
         "jax",
     ):
-        assert part in words
-    assert "No film: none was asked for." in words
+        assert part in content
+    assert "No video: not requested." in content
 
 
-def test_the_same_run_gives_the_same_figures(reported, tmp_path):
+def test_the_same_run_gives_the_same_measures(reported, tmp_path):
     folder, written = reported
-    again = report_run(folder, output=tmp_path / "new" / "other.html", episodes=2, film=False)
+    again = report_run(folder, output=tmp_path / "new" / "other.html", episodes=2, video=False)
     assert [path.name for path in again] == ["other.html", "other.json"]
     first, second = (json.loads(path.read_text()) for path in (written[1], again[1]))
-    assert {key: x for key, x in first.items() if key != "figures_file"} == {
-        key: x for key, x in second.items() if key != "figures_file"
+    assert {key: x for key, x in first.items() if key != "json_file"} == {
+        key: x for key, x in second.items() if key != "json_file"
     }
 
 
 @pytest.mark.parametrize("task", ["bipedal-walker", "Pendulum-v1"])
-def test_a_film_is_part_of_the_page(task, tmp_path):
+def test_the_page_contains_a_video(task, tmp_path):
     policy = make_policy(task)
     save_policy(policy, tmp_path / "policy.safetensors")
-    page, figures = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
+    page, numbers = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
     text = page.read_text()
     assert 'src="data:video/mp4;base64,' in text and Checker(text).wrong == []
-    assert (json.loads(figures.read_text())["body"] is None) == (task == "Pendulum-v1")
-    assert ("its gait cannot be measured" in text) == (task == "Pendulum-v1")
+    assert (json.loads(numbers.read_text())["body"] is None) == (task == "Pendulum-v1")
+    assert ("No gait measures" in text) == (task == "Pendulum-v1")
 
 
-def test_a_film_that_the_run_has_is_taken(tmp_path):
+def test_a_video_of_the_run_is_reused(tmp_path):
     folder = make_run(tmp_path, "Pendulum-v1", make_policy("Pendulum-v1"))
     folder.videos.mkdir()
-    (folder.videos / "best.mp4").write_bytes(b"a film")
+    (folder.videos / "best.mp4").write_bytes(b"a video")
     page, _ = report_run(folder, episodes=1)
-    assert "data:video/mp4;base64,YSBmaWxt" in page.read_text()
+    assert "data:video/mp4;base64,YSB2aWRlbw==" in page.read_text()
 
 
-def test_where_nothing_can_be_drawn_there_is_a_page_without_a_film(tmp_path, monkeypatch):
+def test_without_opengl_there_is_a_page_without_a_video(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nothing")
     save_policy(make_policy("Hopper-v5"), tmp_path / "policy.safetensors")
     page, _ = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
     text = page.read_text()
-    assert "No film: task &#x27;Hopper-v5&#x27; cannot be drawn" in text and "<video" not in text
+    assert "No video: task &#x27;Hopper-v5&#x27; cannot be rendered" in text and "<video" not in text
 
 
-def test_what_a_run_holds_is_only_text(tmp_path):
+def test_content_of_a_run_is_escaped(tmp_path):
     bad = '<img src=x onerror="alert(1)">$x_{$'
     policy = make_policy("Pendulum-v1")
     policy.origin = {"steps": bad, "seed": bad, "algorithm": 7, "versions": {bad: bad}}
@@ -190,18 +190,18 @@ def test_what_a_run_holds_is_only_text(tmp_path):
     folder = make_run(tmp_path, "Pendulum-v1", policy, rows)
     hostile = folder.path.with_name(bad)
     shutil.move(folder.path, hostile)
-    page, figures = report_run(RunFolder(hostile), episodes=1, film=False)
+    page, numbers = report_run(RunFolder(hostile), episodes=1, video=False)
     checked = Checker(page.read_text())
     assert checked.wrong == [] and "img" not in checked.tags and bad in "".join(checked.texts)
-    assert finite(json.loads(figures.read_text()))
+    assert finite(json.loads(numbers.read_text()))
 
 
-def test_an_untold_training_is_told_as_such(tmp_path):
+def test_without_returns_there_are_no_learning_curves(tmp_path):
     policy = make_policy("Pendulum-v1")
     policy.origin = {}
     folder = make_run(tmp_path, "Pendulum-v1", policy, rows=[])
-    page, _ = report_run(folder, episodes=1, film=False)
-    assert "There are no learning curves" in page.read_text()
+    page, _ = report_run(folder, episodes=1, video=False)
+    assert "No returns of the training are available" in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_an_untold_training_is_told_as_such(tmp_path):
         ({"output": "."}, ".html"),
     ],
 )
-def test_wrong_options_are_told_in_one_line(options, fragment, reported, tmp_path, monkeypatch):
+def test_wrong_options_raise_one_line_errors(options, fragment, reported, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((InputError, PolicyFileError)) as error:
         surefoot.report(reported[0].path, **options)
@@ -224,18 +224,18 @@ def test_wrong_options_are_told_in_one_line(options, fragment, reported, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_is_none(tmp_path):
+def test_a_missing_run_is_an_error(tmp_path):
     with pytest.raises(RunError):
         surefoot.report("no/such", root=tmp_path)
 
 
-def test_reports_are_not_imported_for_training():
+def test_training_does_not_import_reports():
     script = "import sys, surefoot.api; sys.exit('surefoot.reports.report' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
-    "value, digits, shown",
+    "value, digits, formatted",
     [
         (None, 3, "\N{EN DASH}"),
         (math.nan, 3, "\N{EN DASH}"),
@@ -245,13 +245,13 @@ def test_reports_are_not_imported_for_training():
         (99.96, 3, "100.0"),
     ],
 )
-def test_numbers_are_written_for_people(value, digits, shown):
-    assert markup.number(value, digits) == shown
+def test_format_of_numbers(value, digits, formatted):
+    assert markup.number(value, digits) == formatted
 
 
-def test_pieces_of_a_page_escape_what_they_are_given():
+def test_elements_escape_their_content():
     bad = '<b>&"'
-    made = [
+    elements = [
         markup.table([bad], [[bad, bad], [bad]], bad),
         markup.facts([(bad, bad)]),
         markup.tiles([(bad, bad, bad, bad)]),
@@ -260,7 +260,7 @@ def test_pieces_of_a_page_escape_what_they_are_given():
         markup.section(bad, bad),
         markup.paragraph(bad),
     ]
-    for piece in made:
-        assert "<b>" not in piece and "&lt;b&gt;&amp;&quot;" in piece and Checker(piece).wrong == []
+    for element in elements:
+        assert "<b>" not in element and "&lt;b&gt;&amp;&quot;" in element and Checker(element).wrong == []
     assert markup.percent(0.0512) == "5.1\N{NO-BREAK SPACE}%" and markup.percent(0.94) == "94\N{NO-BREAK SPACE}%"
     assert markup.spread({"mean": 2.834, "sd": 0.4567}) == "2.83 ± 0.46"

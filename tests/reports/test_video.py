@@ -1,4 +1,4 @@
-"""Films, stills and animations: real files, decoded again."""
+"""Videos, stills and animations, written and decoded again."""
 
 import functools
 import itertools
@@ -28,28 +28,28 @@ TASKS = [
 
 
 class Stub:
-    """Acts at random, but equally each time it is made."""
+    """Random actions, the same for every instance."""
 
     def __init__(self, size):
         self.size = size
         self.rng = np.random.default_rng(0)
-        self.seen = []
+        self.observations = []
 
     def predict(self, observation, deterministic=True):
         assert deterministic
-        self.seen.append(observation)
+        self.observations.append(observation)
         return self.rng.uniform(-1, 1, self.size).astype(np.float32), None
 
 
 class Broken(Stub):
     def predict(self, observation, deterministic=True):
-        if len(self.seen) == 5:
+        if len(self.observations) == 5:
             raise RuntimeError("the policy broke")
         return super().predict(observation, deterministic)
 
 
 def played(info, seed, steps=None):
-    """Return and length of the stub's episode without any picture."""
+    """Return and length of the stub's episode without rendering."""
     env, policy = make_env(info), Stub(info.action_size)
     observation, _ = env.reset(seed=seed)
     total, length, done = 0.0, 0, False
@@ -68,7 +68,7 @@ def decoded(path):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_film_shows_what_would_have_happened_without_a_camera(name, tmp_path):
+def test_recording_does_not_change_the_episode(name, tmp_path):
     info = find_task(name)
     path = tmp_path / "new folder" / "film.mp4"
     result = record(Stub(info.action_size), info, path, seconds=0.5, seed=3, size=(321, 240))
@@ -83,7 +83,7 @@ def test_a_film_shows_what_would_have_happened_without_a_camera(name, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["film.mp4"]
 
 
-def test_whole_episodes_start_from_successive_seeds(tmp_path):
+def test_episodes_start_from_successive_seeds(tmp_path):
     info = find_task("Pendulum-v1")
     path, policy, progress = tmp_path / "film.mp4", Stub(1), []
     result = record(policy, info, path, episodes=2, seed=7, size=(64, 64), caption=False, progress=progress.append)
@@ -91,12 +91,12 @@ def test_whole_episodes_start_from_successive_seeds(tmp_path):
     assert result["frames"] == 2 * 201 and progress == list(range(1, 403))
     assert decoded(path)[0]["size"] == (64, 64)
     env = make_env(info)
-    assert np.array_equal(policy.seen[0], env.reset(seed=7)[0])
-    assert np.array_equal(policy.seen[200], env.reset(seed=8)[0])
+    assert np.array_equal(policy.observations[0], env.reset(seed=7)[0])
+    assert np.array_equal(policy.observations[200], env.reset(seed=8)[0])
     env.close()
 
 
-def test_a_fall_ends_the_film(tmp_path):
+def test_a_fall_ends_the_video(tmp_path):
     info = find_task("bipedal-walker")
     result = record(Stub(4), info, tmp_path / "film.mp4", seed=0)
     total, length = played(info, 0)
@@ -106,14 +106,14 @@ def test_a_fall_ends_the_film(tmp_path):
 
 @pytest.mark.gl
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
-def test_the_camera_follows_and_the_floor_has_no_end(tmp_path):
+def test_the_camera_follows_and_the_floor_is_unlimited(tmp_path):
     info = find_task("half-cheetah")
     with video._Scene(info, (320, 240)) as scene:
         scene.env.reset(seed=0)
         base: Any = scene.env.unwrapped
         pictures = []
-        for place_m in (0.0, 200.0):
-            base.data.qpos[0] = place_m
+        for x_m in (0.0, 200.0):
+            base.data.qpos[0] = x_m
             scene.env.step(np.zeros(6, np.float32))
             pictures.append(np.asarray(scene.picture()).astype(int))
         assert base.mujoco_renderer.viewer.cam.lookat[0] == pytest.approx(200.0, abs=0.5)
@@ -125,7 +125,7 @@ def test_the_camera_follows_and_the_floor_has_no_end(tmp_path):
 
 @pytest.mark.gl
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
-def test_a_camera_that_the_task_options_choose_is_kept():
+def test_a_camera_in_the_task_options_is_used():
     info = find_task("half-cheetah", {"camera_name": "track"})
     with video._Scene(info, None) as scene:
         scene.env.reset(seed=0)
@@ -134,27 +134,27 @@ def test_a_camera_that_the_task_options_choose_is_kept():
         assert base.mujoco_renderer.camera_id == 0
 
 
-def test_a_fast_simulation_is_filmed_at_its_own_speed(tmp_path, monkeypatch):
+def test_a_fast_simulation_is_recorded_in_real_time(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_MAX_FPS", 20.0)
-    info = find_task("bipedal-walker")  # 50 steps a second: every third is drawn
+    info = find_task("bipedal-walker")  # 50 steps per second: every third is rendered
     result = record(Stub(4), info, tmp_path / "film.mp4", seconds=1.2, size=(64, 64))
     assert result["fps"] == pytest.approx(50 / 3) and result["frames"] == 20
 
 
-def test_a_still_is_the_moment_asked_for(tmp_path):
+def test_a_still_shows_the_given_time_or_the_end(tmp_path):
     info = find_task("bipedal-walker")
     policy = Stub(4)
     path = still(policy, info, tmp_path / "still.png", 0.2)
-    assert len(policy.seen) == 10
+    assert len(policy.observations) == 10
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.size == (600, 400)
     policy = Stub(4)
     still(policy, info, tmp_path / "end.png", 1000.0)
-    assert len(policy.seen) == played(info, 0)[1]
+    assert len(policy.observations) == played(info, 0)[1]
 
 
 @pytest.mark.parametrize(("ending", "kind"), [("webp", "WEBP"), ("gif", "GIF")])
-def test_an_animation_moves_and_repeats_for_ever(ending, kind, tmp_path):
+def test_an_animation_moves_and_loops(ending, kind, tmp_path):
     info = find_task("bipedal-walker")
     path = tmp_path / f"small.{ending}"
     result = write_animation(Stub(4), info, path, start=0.1, seconds=0.4, width=150)
@@ -168,7 +168,7 @@ def test_an_animation_moves_and_repeats_for_ever(ending, kind, tmp_path):
         assert np.abs(np.asarray(picture.convert("RGB")) - first).max() > 50
 
 
-def test_an_animation_gives_quality_for_size(tmp_path):
+def test_a_size_limit_reduces_the_quality(tmp_path):
     info = find_task("bipedal-walker")
     make = functools.partial(write_animation, info=info, seconds=0.4, width=150)
     fine = make(Stub(4), path=tmp_path / "fine.webp")["bytes"]
@@ -176,7 +176,7 @@ def test_an_animation_gives_quality_for_size(tmp_path):
     assert coarse < fine
 
 
-def test_a_failure_while_filming_leaves_nothing_and_keeps_the_old(tmp_path):
+def test_a_failure_while_recording_keeps_the_old_file(tmp_path):
     info = find_task("bipedal-walker")
     path = tmp_path / "film.mp4"
     path.write_bytes(b"old")
@@ -185,7 +185,7 @@ def test_a_failure_while_filming_leaves_nothing_and_keeps_the_old(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_an_encoder_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
+def test_an_encoder_failure_is_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
     with pytest.raises(SurefootError) as error:
         record(Stub(4), find_task("bipedal-walker"), tmp_path / "film.mp4", seconds=0.5)
@@ -206,14 +206,14 @@ def test_an_encoder_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
         {"size": (640, 1_000_000)},
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_made(settings, tmp_path, monkeypatch):
+def test_bad_settings_are_errors_before_any_file_is_written(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         record(Stub(4), find_task("bipedal-walker"), **{"path": "film.mp4"} | settings)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_an_endless_task_needs_a_length(tmp_path):
+def test_a_task_without_time_limit_needs_a_length(tmp_path):
     gymnasium.register("surefoot-test/Endless-v0", "gymnasium.envs.classic_control:PendulumEnv")
     try:
         info = find_task("surefoot-test/Endless-v0")
@@ -224,16 +224,16 @@ def test_an_endless_task_needs_a_length(tmp_path):
         del gymnasium.registry["surefoot-test/Endless-v0"]
 
 
-def test_without_opengl_the_packages_are_named(tmp_path, monkeypatch):
+def test_without_opengl_the_error_names_the_packages(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nothing")
     assert not gl_available()
     with pytest.raises(InputError, match="libegl1 libegl-mesa0 libgl1-mesa-dri") as error:
         still(Stub(6), find_task("half-cheetah"), tmp_path / "still.png")
-    assert "only pictures are skipped" in str(error.value) and "\n" not in str(error.value)
+    assert "everything else works" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(not opengl.sys.platform.startswith("linux"), reason="needs no DISPLAY elsewhere")
-def test_a_screen_that_does_not_answer_is_refused(monkeypatch):
+def test_a_display_that_does_not_answer_has_no_opengl(monkeypatch):
     opengl.gl_problem.cache_clear()
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -242,7 +242,7 @@ def test_a_screen_that_does_not_answer_is_refused(monkeypatch):
     opengl.gl_problem.cache_clear()
 
 
-def test_where_nobody_chose_a_machine_without_a_screen_draws_without_one(monkeypatch):
+def test_without_a_display_rendering_is_headless_unless_chosen_otherwise(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(opengl.sys, "platform", "linux")

@@ -139,7 +139,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--episodes", type=whole_number, default=50, help="how many to record (default: 50)")
     command.add_argument("--seed", type=whole_number, default=0, help="shifts the episodes' seeds (default: 0)")
     command.add_argument("--which", choices=("policy", "last"), default="policy", help="the best policy or the last")
-    command.add_argument("--no-film", action="store_true", help="make no film for the page")
+    command.add_argument("--no-video", action="store_true", help="do not record a video for the page")
     command.add_argument("--quiet", action="store_true", help="show only the files that were written")
     _add_root(command)
 

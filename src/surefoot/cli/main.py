@@ -246,7 +246,7 @@ def _report(given: argparse.Namespace) -> int:
         with ProgressBar(given.quiet) as waiting:
             written = report(
                 *(run, given.episodes, given.which, given.output, given.root),
-                **{"seed": given.seed, "film": not given.no_film, "progress": waiting.tell},
+                **{"seed": given.seed, "video": not given.no_video, "progress": waiting.tell},
             )
         for path in written:
             print(path)

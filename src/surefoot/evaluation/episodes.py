@@ -1,44 +1,56 @@
-"""Whole episodes of a deterministic policy, to judge it apart from training."""
+"""Whole episodes of a deterministic policy: the one loop behind evaluation, gait recording, video and benchmarks."""
 
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from surefoot.packing import Layout
 from surefoot.policies.networks import Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, act
 from surefoot.policies.symmetry import Mirror
+from surefoot.simulation.engine import Engine
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import TaskInfo
 
-# Seeds are apart by use: trainings draw theirs below the first of these bounds.
+# Each use has its own range of seeds; training seeds are drawn below the first bound.
 TRAINING_SEED_BOUND = 1_000_000_000
 SELECTION_SEEDS = 1_000_000_000
 CONFIRMATION_SEEDS = 1_250_000_000
 EVALUATION_SEEDS = 1_500_000_000
 
-# Where it is not known that episodes end; such a task may end them by itself.
-MOST_STEPS = 10_000
+# Episodes of tasks without a known time limit are cut off here.
+MAX_STEPS = 10_000
 
-_MOST_COPIES = 100
+_MAX_ENVS = 100
+
+
+class Actor(Protocol):
+    """Any deterministic policy with the `predict` of `surefoot.policies.policy.Policy`."""
+
+    def predict(self, observation: np.ndarray) -> Sequence[Any]:
+        """Return a sequence whose first element is the action, (A,)."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Episodes:
-    """What E episodes came to.
+    """Results of E episodes.
 
     Attributes:
         returns: (E,) float64, sums of rewards.
         lengths: (E,) int64, steps.
-        terminated: (E,) bool, ended by what happened, not by the time limit.
-        falls: (E,) bool, or None where the task cannot tell.
-        seconds: wall-clock time they took.
+        terminated: (E,) bool, ended by the task rather than by the time limit.
+        falls: (E,) bool, or None if the task cannot detect falls.
+        seconds: wall-clock duration.
     """
 
     returns: np.ndarray
@@ -47,23 +59,58 @@ class Episodes:
     falls: np.ndarray | None
     seconds: float
 
-    def __add__(self, more: "Episodes") -> "Episodes":
-        """Return these episodes and then those."""
-        falls = None if self.falls is None or more.falls is None else np.concatenate([self.falls, more.falls])
+    def __add__(self, other: "Episodes") -> "Episodes":
+        """Concatenate the results of two sets of episodes."""
+        falls = None if self.falls is None or other.falls is None else np.concatenate([self.falls, other.falls])
         return Episodes(
-            np.concatenate([self.returns, more.returns]),
-            np.concatenate([self.lengths, more.lengths]),
-            np.concatenate([self.terminated, more.terminated]),
+            np.concatenate([self.returns, other.returns]),
+            np.concatenate([self.lengths, other.lengths]),
+            np.concatenate([self.terminated, other.terminated]),
             falls,
-            self.seconds + more.seconds,
+            self.seconds + other.seconds,
         )
 
 
-class EpisodeRunner:
-    """Copies of a task kept ready to run whole episodes.
+@dataclasses.dataclass(frozen=True, eq=False)
+class EpisodeStep:
+    """One step of N environments, as passed to `on_step`.
 
-    Every copy runs the same number of episodes, so that short episodes are not counted more often than long ones.
+    Attributes:
+        number: steps since the start; each reset counts as one, and the first reset is number 0.
+        episode: (N,) index of each environment's current episode.
+        length: (N,) steps of that episode; 0 after a reset.
+        total: (N,) float64, sum of its rewards.
+        active: (N,) bool, whether the step belongs to a requested episode; False after a reset, and for environments
+            that have completed their episodes.
+        finished: (N,) bool, whether the step was the last of its episode.
+        reward: (N,).
+        terminated: (N,) bool.
+        truncated: (N,) bool.
+        action: (N, A) of this step; None from an engine.
+        observation: (N, D) before the action; None from an engine.
+        info: the `info` of a Gymnasium environment; empty from an engine.
     """
+
+    number: int
+    episode: np.ndarray
+    length: np.ndarray
+    total: np.ndarray
+    active: np.ndarray
+    finished: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    action: np.ndarray | None = None
+    observation: np.ndarray | None = None
+    info: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+OnStep = Callable[[EpisodeStep], bool | None]
+"""Called after every step; True stops the episodes."""
+
+
+class EpisodeRunner:
+    """An engine and a compiled policy step kept ready for repeated rounds of episodes."""
 
     def __init__(
         self,
@@ -74,20 +121,19 @@ class EpisodeRunner:
         threads: int = 0,
         mirror: Mirror | None = None,
     ) -> None:
-        """Make copies of task `info` for rounds of `episodes` or more episodes.
+        """Make environments of task `info` for rounds of at least `episodes` episodes.
 
         Args:
             engine: as in `make_engine`.
             info: the task.
-            episodes: how many a round has at least.
-            settings: the policies' networks.
+            episodes: minimum number of episodes of a round.
+            settings: network settings of the policies.
             threads: as in `make_engine`.
-            mirror: the policies' symmetry if they are equivariant, else None.
+            mirror: the task's mirror image if the policies are equivariant, else None.
         """
         self.info = info
-        self._most_steps = MOST_STEPS if info.max_episode_steps is None else math.inf
-        self.engine = make_engine(engine, info, min(episodes, _MOST_COPIES), threads)
-        self._step = jax.jit(functools.partial(_step, self.engine.interpret, settings, info, mirror))
+        self.engine = make_engine(engine, info, min(episodes, _MAX_ENVS), threads)
+        self._player = _EnginePlayer(self.engine, info, settings, mirror)
 
     def run(
         self,
@@ -97,66 +143,153 @@ class EpisodeRunner:
         seed: int,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Episodes | None:
-        """Run `episodes` episodes from seeds `seed` on; None if `cancelled` says so on the way.
-
-        Where it is not known that episodes end, they are broken off after `MOST_STEPS`.
-        """
-        start = time.perf_counter()
-        copies = self.engine.num_envs
-        quota = math.ceil(episodes / copies)
-        returns = np.zeros((copies, quota))
-        lengths = np.zeros((copies, quota), np.int64)
-        terminated = np.zeros((copies, quota), bool)
-        last_reward = np.zeros((copies, quota))
-        done = np.zeros(copies, np.int64)  # episodes that each copy has completed
-        given_up = np.zeros(copies, bool)
-        frame = self.engine.begin(seed)
-        answer = self._step(parameters, normaliser, frame, jnp.zeros((copies, self.info.action_size + 3)))
-        rows = np.arange(copies)
-        while (done < quota).any():
-            if cancelled():
-                return None
-            host = np.asarray(answer)
-            finished = ((host[:, -2] + host[:, -1]) > 0.5) | given_up
-            frame = self.engine.advance(host[:, :-3], finished)
-            going = ~finished & (done < quota)
-            answer = self._step(parameters, normaliser, frame, answer)
-            host = np.asarray(answer)
-            at = (rows[going], done[going])
-            returns[at] += host[going, -3]
-            lengths[at] += 1
-            ended = going & ((host[:, -2] + host[:, -1]) > 0.5)
-            given_up[:] = False
-            given_up[going] = (lengths[at] >= self._most_steps) & ~ended[going]
-            ended |= given_up
-            at = (rows[ended], done[ended])
-            terminated[at] = host[ended, -2] > 0.5
-            last_reward[at] = host[ended, -3]
-            done += ended
-        flat = [x.ravel()[:episodes] for x in (returns, lengths, terminated, last_reward)]
-        falls = self.info.falls(flat[2], flat[3])
-        return Episodes(flat[0], flat[1], flat[2], falls, time.perf_counter() - start)
+        """Run `episodes` episodes from seed `seed` on; None if `cancelled` returned True, which ends the round."""
+        self._player.policy = parameters, normaliser
+        return _run(self._player, self.info, episodes, seed, lambda _: cancelled())
 
     def close(self) -> None:
-        """Release the copies."""
+        """Close the engine."""
         self.engine.close()
 
 
-def run_episodes(policy: Policy, engine: str, info: TaskInfo, episodes: int, seed: int) -> Episodes:
-    """Run `episodes` episodes of `policy`, from seeds `seed` on."""
-    evaluator = EpisodeRunner(engine, info, episodes, policy.settings, mirror=policy.mirror)
+def run_episodes(
+    policy: Actor,
+    env: Engine | gymnasium.Env | str,
+    info: TaskInfo,
+    episodes: int,
+    seed: int,
+    on_step: OnStep = lambda _: None,
+) -> Episodes | None:
+    """Run whole episodes of a policy.
+
+    An engine runs the same number of episodes in each environment, so that short episodes are not counted more often
+    than long ones; environment i starts from seed + i. A Gymnasium environment runs one episode after another, episode
+    i from seed + i. Episodes of a task without a known time limit are cut off after `MAX_STEPS`.
+
+    Args:
+        policy: the policy; engines need a `Policy`.
+        env: the environments; or the name of an engine, which is then made and closed here.
+        info: the task of `env`.
+        episodes: number of episodes.
+        seed: the first seed.
+        on_step: called after every step and every reset; True stops.
+
+    Returns:
+        The results, or None if `on_step` stopped the episodes.
+    """
+    if isinstance(env, gymnasium.Env):
+        return _run(_EnvPlayer(env, policy), info, episodes, seed, on_step)
+    assert isinstance(policy, Policy)
+    engine = make_engine(env, info, min(episodes, _MAX_ENVS)) if isinstance(env, str) else env
     try:
-        result = evaluator.run(policy.parameters, policy.normaliser, episodes, seed)
-        assert result is not None
-        return result
+        player = _EnginePlayer(engine, info, policy.settings, policy.mirror)
+        player.policy = policy.parameters, policy.normaliser
+        return _run(player, info, episodes, seed, on_step)
     finally:
-        evaluator.close()
+        if engine is not env:
+            engine.close()
 
 
-def _step(interpret, settings, info, mirror, parameters, normaliser, frame, previous) -> jax.Array:
-    """Read a frame and answer it: (N, A + 3), action, reward, terminated, truncated."""
-    signals = interpret(frame, previous[:, :-3])
+class _EnginePlayer:
+    """An engine's environments and a policy in one compiled function."""
+
+    policy: tuple[Parameters, Normaliser]
+
+    def __init__(self, engine: Engine, info: TaskInfo, settings: PolicySettings, mirror: Mirror | None) -> None:
+        self.num_envs = engine.num_envs
+        self._engine = engine
+        self._layout = Layout(action=info.action_size, reward="scalar", terminated="flag", truncated="flag")
+        self._step = jax.jit(functools.partial(_step, engine.interpret, self._layout, settings, info, mirror))
+        self._command = jnp.zeros((self.num_envs, self._layout.size))
+
+    def start(self, seed: int) -> dict[str, Any]:
+        """Reset all environments; the reward and flags of the reset."""
+        return self._act(self._engine.begin(seed), jnp.zeros((self.num_envs, self._layout.size)))
+
+    def advance(self, finished: np.ndarray) -> dict[str, Any]:
+        """Step all environments, resetting the finished ones; the reward and flags of the step."""
+        action = self._layout.read(np.asarray(self._command), "action")
+        return self._act(self._engine.advance(action, finished), self._command)
+
+    def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
+        self._command = self._step(*self.policy, sim_output, command)
+        fields = self._layout.unpack(np.asarray(self._command))
+        return {name: fields[name] for name in ("reward", "terminated", "truncated")}
+
+
+class _EnvPlayer:
+    """One Gymnasium environment and a policy."""
+
+    num_envs = 1
+
+    def __init__(self, env: gymnasium.Env, policy: Actor) -> None:
+        self._env, self._policy = env, policy
+        self._observation, self._next_seed = np.zeros(0), 0
+
+    def start(self, seed: int) -> dict[str, Any]:
+        """Reset the environment."""
+        self._next_seed = seed
+        return self._reset()
+
+    def advance(self, finished: np.ndarray) -> dict[str, Any]:
+        """Step the environment, or reset it with the next seed if its episode has finished."""
+        if finished[0]:
+            return self._reset()
+        observation = np.array(self._observation, np.float32)
+        action = np.asarray(self._policy.predict(self._observation)[0])
+        self._observation, reward, terminated, truncated, info = self._env.step(action)
+        outcome = {"reward": np.array([float(reward)]), "info": info}
+        outcome |= {"terminated": np.array([bool(terminated)]), "truncated": np.array([bool(truncated)])}
+        return outcome | {"action": action[None], "observation": observation[None]}
+
+    def _reset(self) -> dict[str, Any]:
+        self._observation, info = self._env.reset(seed=self._next_seed)
+        self._next_seed += 1
+        return {"reward": np.zeros(1), "terminated": np.zeros(1, bool), "truncated": np.zeros(1, bool), "info": info}
+
+
+def _run(
+    player: _EnginePlayer | _EnvPlayer, info: TaskInfo, episodes: int, seed: int, on_step: OnStep
+) -> Episodes | None:
+    """Run `episodes` episodes, the same number in each environment; None if `on_step` returned True."""
+    started = time.perf_counter()
+    envs = np.arange(player.num_envs)
+    quota = math.ceil(episodes / len(envs))
+    max_steps = MAX_STEPS if info.max_episode_steps is None else math.inf
+    returns, last_reward = np.zeros((2, len(envs), quota))
+    lengths, terminated = np.zeros((len(envs), quota), np.int64), np.zeros((len(envs), quota), bool)
+    episode, length, total = np.zeros(len(envs), np.int64), np.zeros(len(envs), np.int64), np.zeros(len(envs))
+    active = finished = np.zeros(len(envs), bool)
+    number, outcome = 0, player.start(seed)
+    while not on_step(EpisodeStep(number, episode, length, total, active, finished, **outcome)):
+        episode = episode + finished
+        if (episode >= quota).all():
+            falls = info.falls(terminated.ravel(), last_reward.ravel())
+            return Episodes(
+                returns.ravel()[:episodes],
+                lengths.ravel()[:episodes],
+                terminated.ravel()[:episodes],
+                None if falls is None else falls[:episodes],
+                time.perf_counter() - started,
+            )
+        outcome = player.advance(finished)
+        number += 1
+        length = np.where(finished, 0, length + 1)
+        total = np.where(finished, 0.0, total + outcome["reward"])
+        active = ~finished & (episode < quota)
+        cut_off = active & (length >= max_steps)
+        finished = outcome["terminated"] | outcome["truncated"] | cut_off
+        over = active & finished
+        at = envs[over], episode[over]
+        returns[at], lengths[at] = total[over], length[over]
+        terminated[at], last_reward[at] = outcome["terminated"][over], outcome["reward"][over]
+    return None
+
+
+def _step(interpret, layout, settings, info, mirror, parameters, normaliser, sim_output, previous) -> jax.Array:
+    """Interpret the simulator's output and choose the next action: a packed row of `layout` per environment."""
+    result = interpret(sim_output, layout.read(previous, "action"))
     bounds = info.action_low, info.action_high
-    action = act(settings, *bounds, parameters, normaliser, signals.observation, noise=None, mirror=mirror)
-    flags = jnp.stack([signals.reward, signals.terminated, signals.truncated], axis=1)
-    return jnp.concatenate([action, flags.astype(jnp.float32)], axis=1)
+    action = act(settings, *bounds, parameters, normaliser, result.observation, noise=None, mirror=mirror)
+    flags = {name: getattr(result, name) for name in ("reward", "terminated", "truncated")}
+    return layout.pack(flags | {"action": action}, jnp)

@@ -1,4 +1,4 @@
-"""How good a policy is: fresh episodes, their statistics, and everything needed to repeat them."""
+"""Evaluate a policy on held-out episodes: statistics, and everything needed to repeat the evaluation."""
 
 import json
 import platform
@@ -19,8 +19,11 @@ from surefoot.runs.versions import revision
 from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_policy_task
 
-_MOST_EPISODES = 1_000_000
-_WHICH = {"policy": "best policy (it was not evaluated; there may be a last one: --last)", "last": "last policy"}
+_MAX_EPISODES = 1_000_000
+_MISSING = {
+    "policy": "has no best policy yet, as it has not been evaluated; evaluate its last policy with --last",
+    "last": "has no last policy yet",
+}
 
 
 def evaluate_policy(
@@ -32,36 +35,37 @@ def evaluate_policy(
     run: str = "",
     task_options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Judge a policy by its mean action on episodes whose seeds no training ever used.
+    """Evaluate the deterministic policy on held-out episodes: no training ever uses their seeds.
 
     Args:
         policy: the policy.
-        episodes: how many.
-        seed: shifts the evaluation's seeds.
-        engine: as in `simulation.choose.make_engine`.
-        task: another task than the policy's own, of the same shape.
-        run: what to call it.
-        task_options: options of the task that are to be other than the policy's own.
+        episodes: number of episodes, 1 to 1,000,000.
+        seed: offset of the seeds, 0 to 100,000,000.
+        engine: as in `simulation.factory.make_engine`.
+        task: a task with the same spaces to evaluate on; None: the policy's own.
+        run: label of the policy in tables.
+        task_options: task options that differ from the policy's own.
 
     Returns:
-        Plain data: the task, the statistics of returns and lengths, falls (None where the task cannot tell), the
-        seeds, and the returns themselves.
+        Plain data: the task, statistics of returns and lengths, number of falls (None if the task cannot detect
+        them), the seeds, and all returns.
 
     Raises:
-        InputError: a number out of range, or the policy does not fit the task.
+        InputError: a number is out of range, or the policy does not fit the task.
     """
-    if not 1 <= episodes <= _MOST_EPISODES:
-        raise InputError(f"episodes = {episodes}: choose 1 to {_MOST_EPISODES}")
+    if not 1 <= episodes <= _MAX_EPISODES:
+        raise InputError(f"episodes = {episodes}: choose 1 to {_MAX_EPISODES}")
     if not 0 <= seed <= 100_000_000:
         raise InputError(f"seed = {seed}: choose 0 to 100000000")
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(
-            f"the policy observes {policy.observation_size} and acts by {policy.action_size} numbers; task "
+            f"the policy takes {policy.observation_size} observations and returns {policy.action_size} actions; task "
             f"'{info.name}' has {info.observation_size} and {info.action_size}"
         )
     first = EVALUATION_SEEDS + seed
     result = run_episodes(policy, engine, info, episodes, first)
+    assert result is not None
     return {
         "task": info.name,
         "task_options": info.options,
@@ -83,17 +87,17 @@ def evaluate_policy(
 
 
 def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
-    """Judge the policy of a run, as `evaluate_policy`; on its own task, keep the result in the run's evaluation.json.
+    """Evaluate a policy of a run as `evaluate_policy` does; on its own task, write the run's evaluation.json.
 
     Args:
         folder: the run.
-        which: "policy", the best by the evaluations on the way, or "last".
+        which: "policy", the best by the evaluations during training, or "last".
         **options: as in `evaluate_policy`.
     """
     recipe = read_recipe(folder.recipe)
     path = folder.policy / f"{which}.safetensors"
     if not path.exists():
-        raise PolicyFileError(f"run '{folder.path}' has kept no {_WHICH[which]} yet")
+        raise PolicyFileError(f"run '{folder.path}' {_MISSING[which]}")
     policy = load_policy(path)
     result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]

@@ -1,4 +1,4 @@
-"""Say in a few numbers how good a policy, or an algorithm over several seeds, is and how sure that is."""
+"""Summary statistics of returns, of one policy or of several training seeds, with confidence intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,14 @@ from surefoot.errors import InputError
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _SEED = 2108_13264
-_CHUNK_VALUES = 2_000_000  # drawn at once, so that many episodes do not need gigabytes
+_CHUNK_VALUES = 2_000_000  # values resampled at once; bounds the memory for many episodes
 
 
 def interquartile_mean(values: ArrayLike) -> float:
     """Return the mean of the middle half of `values` (E,).
 
-    A quarter of the values, rounded down, is left out at each end, as `scipy.stats.trim_mean(values, 0.25)`
-    does and with it the reference implementation of Agarwal et al. 2021 (arXiv 2108.13264); up to three
-    values keep all.
+    Cuts a quarter of the values, rounded down, at each end, like `scipy.stats.trim_mean(values, 0.25)` and the
+    reference implementation of Agarwal et al. 2021 (arXiv 2108.13264). Nothing is cut from up to three values.
     """
     ordered = np.sort(_checked(values))
     cut = len(ordered) // 4
@@ -27,35 +26,35 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 def bootstrap_interval(values: ArrayLike) -> tuple[float, float]:
-    """Return the ends of the 95 % percentile bootstrap interval of the mean of `values` (E,).
+    """Return the 95 % percentile bootstrap interval, low and high, of the mean of `values` (E,).
 
-    The random numbers are fixed: equal values give an equal interval, and two policies evaluated on the same
-    seeds are resampled alike. From fewer than about ten values such an interval is too narrow.
+    The random seed is fixed: equal values give equal intervals, and policies evaluated on the same seeds are
+    resampled alike. The interval is too narrow for fewer than about ten values.
     """
     values = _checked(values)
     if len(values) == 1:
         return float(values[0]), float(values[0])
     rng = np.random.default_rng(_SEED)
-    rows = max(1, _CHUNK_VALUES // len(values))
+    chunk = max(1, _CHUNK_VALUES // len(values))
     means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - start)
-        drawn = rng.integers(len(values), size=(count, len(values)))
-        means[start : start + count] = values[drawn].mean(axis=1)
+    for start in range(0, RESAMPLES, chunk):
+        count = min(chunk, RESAMPLES - start)
+        indices = rng.integers(len(values), size=(count, len(values)))
+        means[start : start + count] = values[indices].mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
 def summarise(values: ArrayLike) -> dict[str, Any]:
-    """Describe one number per episode, (E,): mean, spread, interquartile mean and how sure the mean is.
+    """Summarise one value per episode, (E,).
 
     Returns:
-        `mean`; `sd`, the sample standard deviation (0 for one value); `iqm`, see `interquartile_mean`;
-        `ci_low` and `ci_high`, see `bootstrap_interval`; `min`; `max`; `n`, the number of values E.
+        `mean`; `sd`, the sample standard deviation (0 for one value); `iqm`, from `interquartile_mean`;
+        `ci_low` and `ci_high`, from `bootstrap_interval`; `min`; `max`; `n`, the number of values E.
 
     Raises:
-        InputError: no values, or one that is infinite or not a number.
+        InputError: there are no values, or one is not finite.
     """
     values = _checked(values)
     low, high = bootstrap_interval(values)
@@ -72,33 +71,33 @@ def summarise(values: ArrayLike) -> dict[str, Any]:
 
 
 def summarise_seeds(returns: Sequence[ArrayLike]) -> dict[str, Any]:
-    """Describe an algorithm by the episodes of several independently trained seeds.
+    """Summarise an algorithm over S independent training seeds.
 
-    Episodes of one trained policy say nothing of the next training run, so the seed is the unit: every number
-    is that of `summarise` over the S seeds' mean returns, and the interval comes from resampling whole seeds
+    The seed is the unit, because episodes of one policy do not show the variation between training runs: the
+    statistics are those of `summarise` over the mean returns of the seeds, and the interval resamples whole seeds
     (Agarwal et al. 2021, with one task as the only stratum).
 
     Args:
         returns: one array (E,) per seed; the lengths may differ.
 
     Returns:
-        What `summarise` returns, of the seeds' means, with n = S; also `episodes`, how many there are in all,
-        and `episode_sd`, the standard deviation of an episode around its own seed's mean (pooled; 0 where
-        every seed has one episode).
+        `summarise` of the seeds' means, with n = S; also `episodes`, the number of episodes of all seeds, and
+        `episode_sd`, the pooled standard deviation of returns around their seed's mean (0 if every seed has one
+        episode).
 
     Raises:
-        InputError: no seeds, or a seed without values or with one that is not finite.
+        InputError: there are no seeds, or a seed has no values or one that is not finite.
     """
     seeds = [_checked(values) for values in returns]
     if not seeds:
         raise InputError("there are no seeds to summarise; give the returns of at least one run")
     episodes = sum(len(values) for values in seeds)
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds)
-    freedom = episodes - len(seeds)
+    degrees_of_freedom = episodes - len(seeds)
     return {
         **summarise([values.mean() for values in seeds]),
         "episodes": episodes,
-        "episode_sd": float(np.sqrt(squares / freedom)) if freedom else 0.0,
+        "episode_sd": float(np.sqrt(squares / degrees_of_freedom)) if degrees_of_freedom else 0.0,
     }
 
 

@@ -1,4 +1,4 @@
-"""Call a gait by its name, where its phase lags honestly allow it."""
+"""Names of gaits, from phase lags and duty factors."""
 
 from collections.abc import Mapping
 
@@ -7,23 +7,23 @@ from surefoot.gait.contacts import phase_distance
 
 UNCLEAR = "unclear"
 
-# In cycles. Feet closer than the first are together; feet at least so far apart as the second alternate.
+# Phase distances, in cycles: feet within the first move together, feet beyond the second alternate.
 _TOGETHER, _APART = 0.1, 0.4
-# How others call left and right, fore and hind.
+# Other common names of left and right, fore and hind feet.
 _FEET = {"FL": "LF", "FR": "RF", "RL": "LH", "RR": "RH", "HL": "LH", "HR": "RH"}
 
 
 def name_gait(body: Body, lags: Mapping[str, float | None], duty: float, flight: float) -> str:
-    """Name a gait by the order in which its feet stand (Hildebrand 1965).
+    """Classify a gait by its footfall sequence (Hildebrand 1965).
 
     Args:
-        body: the body; how many feet it has, and which mirror each other, says what names there are.
-        lags: phase of each foot, 0 to 1; None where it is not steady enough to be told.
-        duty: the mean duty factor.
-        flight: the share of time without any foot on the ground.
+        body: the body; the possible names depend on the number of its feet and on their left-right pairs.
+        lags: phase of each foot, 0 to 1; None if it varies too much between strides.
+        duty: mean duty factor.
+        flight: fraction of time without ground contact.
 
     Returns:
-        A name, or "unclear".
+        The name of the gait, or "unclear".
     """
     phases = {_FEET.get(name.upper(), name): lag for name, lag in lags.items() if lag is not None}
     if len(phases) < len(body.feet):
@@ -45,7 +45,7 @@ def _of_two_legs(apart: float, duty: float) -> str:
 
 
 def _of_fore_and_hind(apart: float) -> str:
-    """A body with one fore and one hind foot moves as if its left and right were tied together."""
+    """A planar body has one fore and one hind foot, each for a left and a right one that move together."""
     if apart <= _TOGETHER:
         return "pronk"
     return "bound" if apart >= 2 * _TOGETHER else UNCLEAR
@@ -63,7 +63,7 @@ def _of_four(phase: Mapping[str, float], duty: float) -> str:
             return "trot"
         if lateral <= _TOGETHER:
             return "pace"
-        # Four beats about evenly spaced; running, a horse is said to amble (rack, toelt).
+        # Four evenly spaced beats; a horse that does so while running ambles (rack, toelt).
         if abs(lateral - 0.25) <= _TOGETHER:
             return "walk" if duty > 0.5 else "amble"
         return UNCLEAR

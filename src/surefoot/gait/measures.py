@@ -1,4 +1,4 @@
-"""Measure recorded episodes: the figures of a gait report, and the cycles that its pictures show."""
+"""Measures of recorded episodes: the figures of a gait report, and the gait cycles of its plots."""
 
 import dataclasses
 import math
@@ -11,24 +11,25 @@ from surefoot.bodies.body import Body
 from surefoot.evaluation.statistics import summarise
 from surefoot.gait import contacts as gait
 from surefoot.gait.gait_names import UNCLEAR, name_gait
-from surefoot.gait.probes import Build, Motion
+from surefoot.gait.probes import BodyModel, Motion
 from surefoot.gait.recording import Episode, Recording
 
-SETTLING_S = 1.0  # of each episode's start, and before a fall, no gait is measured
-FIRM = 0.05  # of the body's weight: a foot that presses less only brushes the ground
-_FEWEST_STRIDES = 3
-AGREEMENT = 0.7  # a phase lag is told if strides agree at least so well, and at least such a share of them has one
-_MOST_CYCLES = 2000
+SETTLING_S = 1.0  # left out at the start of each episode, and before a fall
+MIN_FORCE = 0.05  # of the body's weight; a lighter contact does not count
+_MIN_STRIDES = 3
+# A phase lag is reported if the mean vector of its strides is at least this long, and this fraction of strides has one.
+MIN_AGREEMENT = 0.7
+_MAX_CYCLES = 2000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Walk:
+class GaitSegment:
     """The part of an episode in which the gait is measured.
 
     Attributes:
-        motion: cut to that part.
-        contact: (T, F) bool, without bounces.
-        strides: of each foot, (S, 2) samples.
+        motion: T samples of that part.
+        contact: (T, F) bool, with bounces filled.
+        strides: strides of each foot, (S, 2) samples.
     """
 
     motion: Motion
@@ -37,15 +38,15 @@ class Walk:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cycles:
-    """All strides of the reference foot, stretched to 0 to 100 %: C points.
+class GaitCycles:
+    """All strides of the reference foot, resampled to C points from 0 to 100 % of the cycle.
 
     Attributes:
-        reference: the index of the foot with whose landing they begin.
-        angle: (S, C, J) radians.
+        reference: index of the foot whose landing starts the cycles.
+        angle: (S, C, J) rad.
         speed: (S, C, J) rad/s.
         height: (S, C, F) m.
-        contact: (C, F) share of strides with a foot on the ground.
+        contact: (C, F) fraction of strides in which a foot is in contact.
     """
 
     reference: int
@@ -56,7 +57,7 @@ class Cycles:
 
 
 def measure_returns(recording: Recording) -> dict[str, Any]:
-    """Return what the episodes earned, how long they lasted, how they ended and what the reward was made of."""
+    """Return statistics of returns, durations, falls and reward terms."""
     episodes = recording.episodes
     fell = [episode.fell for episode in episodes]
     names = sorted({name for episode in episodes for name in episode.terms})
@@ -72,19 +73,19 @@ def measure_returns(recording: Recording) -> dict[str, Any]:
     }
 
 
-def measure_joints(body: Body, build: Build, episodes: Sequence[Episode]) -> dict[str, dict[str, Any]]:
-    """Return by joint how it moved over whole episodes, beside what the model allows; angles in degrees."""
+def measure_joints(body: Body, model: BodyModel, episodes: Sequence[Episode]) -> dict[str, dict[str, Any]]:
+    """Return angles (degrees), speeds, torques and powers of each joint over whole episodes, and their limits."""
     motions = [episode.motion for episode in episodes if episode.motion is not None]
     angle, speed, torque = (
         np.concatenate([getattr(motion, name) for motion in motions]) for name in ("angle", "speed", "torque")
     )
     power = torque * speed
-    found = {}
+    measures = {}
     for index, name in enumerate(body.joints):
-        limit = build.torque_limit[index]
-        low, high = np.degrees(build.joint_range[index])
+        limit = model.torque_limit[index]
+        low, high = np.degrees(model.joint_range[index])
         degrees = np.degrees(angle[:, index])
-        found[name] = {
+        measures[name] = {
             "mean_deg": float(degrees.mean()),
             "sd_deg": float(degrees.std()),
             "min_deg": float(degrees.min()),
@@ -92,23 +93,23 @@ def measure_joints(body: Body, build: Build, episodes: Sequence[Episode]) -> dic
             "range_low_deg": float(low),
             "range_high_deg": float(high),
             "speed_peak_rad_s": float(np.abs(speed[:, index]).max()),
-            "speed_limit_rad_s": float(build.speed_limit[index]),
+            "speed_limit_rad_s": float(model.speed_limit[index]),
             "torque_peak_nm": float(np.abs(torque[:, index]).max()),
             "torque_rms_nm": float(np.sqrt((torque[:, index] ** 2).mean())),
             "torque_limit_nm": float(limit),
-            "share_at_torque_limit": float((np.abs(torque[:, index]) >= 0.99 * limit).mean())
+            "fraction_at_torque_limit": float((np.abs(torque[:, index]) >= 0.99 * limit).mean())
             if math.isfinite(limit)
             else math.nan,
             "power_peak_w": float(power[:, index].max()),
             "power_mean_abs_w": float(np.abs(power[:, index]).mean()),
         }
-    return found
+    return measures
 
 
-def find_walks(body: Body, build: Build, episodes: Sequence[Episode]) -> list[Walk]:
-    """Return the walking parts of episodes; of one that is over too soon there is none."""
-    walks = []
-    skip = round(SETTLING_S / build.step_s)
+def find_segments(body: Body, model: BodyModel, episodes: Sequence[Episode]) -> list[GaitSegment]:
+    """Return the parts of episodes in which the gait is measured; short episodes have none."""
+    segments = []
+    skip = round(SETTLING_S / model.step_s)
     for episode in episodes:
         if episode.motion is None:
             continue
@@ -118,131 +119,142 @@ def find_walks(body: Body, build: Build, episodes: Sequence[Episode]) -> list[Wa
         motion = Motion(
             **{field.name: getattr(episode.motion, field.name)[skip:end] for field in dataclasses.fields(Motion)}
         )
-        brushing = motion.force < FIRM * build.mass_kg * build.gravity  # never so where the force is not known
+        too_light = motion.force < MIN_FORCE * model.mass_kg * model.gravity  # False for unknown forces (NaN)
         contact = np.stack(
-            [gait.without_bounces(foot, build.step_s) for foot in (motion.contact & ~brushing).T], axis=1
+            [gait.without_bounces(foot, model.step_s) for foot in (motion.contact & ~too_light).T], axis=1
         )
         strides = [gait.steady(gait.find_strides(contact[:, foot])) for foot in range(len(body.feet))]
-        walks.append(Walk(motion, contact, strides))
-    return walks
+        segments.append(GaitSegment(motion, contact, strides))
+    return segments
 
 
-def find_cycles(walks: Sequence[Walk]) -> Cycles | None:
-    """Return the strides of the foot that steps most regularly, or None where no foot steps."""
-    reference = _reference_foot(walks)
+def find_cycles(segments: Sequence[GaitSegment]) -> GaitCycles | None:
+    """Return the strides of the foot with the most regular steps, or None if no foot steps."""
+    reference = _reference_foot(segments)
     if reference is None:
         return None
     parts = [
         [
-            gait.over_cycle(values, walk.strides[reference])
-            for values in (walk.motion.angle, walk.motion.speed, walk.motion.height, walk.contact.astype(float))
+            gait.over_cycle(values, segment.strides[reference])
+            for values in (
+                *(segment.motion.angle, segment.motion.speed, segment.motion.height),
+                segment.contact.astype(float),
+            )
         ]
-        for walk in walks
-        if len(walk.strides[reference])
+        for segment in segments
+        if len(segment.strides[reference])
     ]
     angle, speed, height, contact = (np.concatenate(part) for part in zip(*parts, strict=True))
-    kept = np.unique(np.linspace(0, len(angle) - 1, min(len(angle), _MOST_CYCLES)).astype(int))
-    return Cycles(reference, angle[kept], speed[kept], height[kept], contact.mean(axis=0))
+    chosen = np.unique(np.linspace(0, len(angle) - 1, min(len(angle), _MAX_CYCLES)).astype(int))
+    return GaitCycles(reference, angle[chosen], speed[chosen], height[chosen], contact.mean(axis=0))
 
 
-def measure_gait(body: Body, build: Build, walks: Sequence[Walk], cycles: Cycles | None) -> dict[str, Any] | None:
-    """Return the measures of a gait, or None where no episode went on for long enough."""
-    if not walks:
+def measure_gait(
+    body: Body, model: BodyModel, segments: Sequence[GaitSegment], cycles: GaitCycles | None
+) -> dict[str, Any] | None:
+    """Return the measures of a gait, or None if every episode was too short."""
+    if not segments:
         return None
-    seconds = sum(len(walk.contact) for walk in walks) * build.step_s
-    distance = sum(gait.travelled(walk.motion.position, build.step_s) for walk in walks)
-    work = np.sum([gait.joint_work(walk.motion.torque, walk.motion.speed, build.step_s) for walk in walks], axis=0)
+    step_s = model.step_s
+    seconds = sum(len(segment.contact) for segment in segments) * step_s
+    motions = [segment.motion for segment in segments]
+    distance = sum(gait.distance_travelled(motion.position, step_s) for motion in motions)
+    work = np.sum([gait.joint_work(motion.torque, motion.speed, step_s) for motion in motions], axis=0)
     supports = np.average(
-        [gait.support_shares(walk.contact) for walk in walks], axis=0, weights=[len(walk.contact) for walk in walks]
+        [gait.support_fractions(segment.contact) for segment in segments],
+        axis=0,
+        weights=[len(segment.contact) for segment in segments],
     )
-    feet = {foot.name: _measure_foot(build, walks, cycles, index) for index, foot in enumerate(body.feet)}
+    feet = {foot.name: _measure_foot(model, segments, cycles, index) for index, foot in enumerate(body.feet)}
     duty = [foot["duty_factor"]["mean"] for foot in feet.values() if foot["duty_factor"]]
     lags = {name: foot["phase_lag"] for name, foot in feet.items()}
-    costs = [gait.cost_of_transport(one, build.mass_kg, build.gravity, distance) for one in work]
-    heights = np.concatenate([walk.motion.position[:, 2] for walk in walks])
-    others = np.concatenate([walk.motion.other for walk in walks])
+    costs = [gait.cost_of_transport(joules, model.mass_kg, model.gravity, distance) for joules in work]
+    heights = np.concatenate([motion.position[:, 2] for motion in motions])
+    others = np.concatenate([motion.other for motion in motions])
     return {
         "name": name_gait(body, lags, float(np.mean(duty)), supports[0]) if cycles and duty else UNCLEAR,
         "reference_foot": body.feet[cycles.reference].name if cycles else None,
-        "episodes": len(walks),
+        "episodes": len(segments),
         "seconds": seconds,
         "speed_m_s": distance / seconds,
-        "stride": _measure_strides(build, walks, cycles),
+        "stride": _measure_strides(model, segments, cycles),
         "duty_factor": float(np.mean(duty)) if duty else None,
         "feet": feet,
-        "flight_share": float(supports[0]),
-        "support_shares": [float(share) for share in supports],
-        "other_parts_share": float(others.mean()),
-        "cost_of_transport_given": costs[0],
-        "cost_of_transport_all": costs[1],
-        "mean_power_given_w": float(work[0] / seconds),
+        "flight_fraction": float(supports[0]),
+        "support_fractions": [float(fraction) for fraction in supports],
+        "other_contact_fraction": float(others.mean()),
+        "cost_of_transport": costs[0],
+        "cost_of_transport_absolute": costs[1],
+        "mean_positive_power_w": float(work[0] / seconds),
         "trunk_height_m": {"mean": float(heights.mean()), "sd": float(heights.std())},
-        "symmetry_percent": _measure_symmetry(body, feet, walks),
+        "symmetry_percent": _measure_symmetry(body, feet, segments),
     }
 
 
-def _reference_foot(walks: Sequence[Walk]) -> int | None:
-    """Return the foot whose strides differ least in length, of those with enough."""
+def _reference_foot(segments: Sequence[GaitSegment]) -> int | None:
+    """Return the foot with the least variable stride duration, among those with enough strides."""
     best: tuple[float, int] | None = None
-    for foot in range(walks[0].contact.shape[1] if walks else 0):
-        lasting = np.concatenate([np.diff(walk.strides[foot], axis=1)[:, 0] for walk in walks])
-        if len(lasting) >= _FEWEST_STRIDES and (best is None or lasting.std() / lasting.mean() < best[0] - 1e-9):
-            best = (float(lasting.std() / lasting.mean()), foot)
+    for foot in range(segments[0].contact.shape[1] if segments else 0):
+        durations = np.concatenate([np.diff(segment.strides[foot], axis=1)[:, 0] for segment in segments])
+        if len(durations) >= _MIN_STRIDES and (best is None or durations.std() / durations.mean() < best[0] - 1e-9):
+            best = (float(durations.std() / durations.mean()), foot)
     return None if best is None else best[1]
 
 
-def _measure_strides(build: Build, walks: Sequence[Walk], cycles: Cycles | None) -> dict[str, Any] | None:
+def _measure_strides(
+    model: BodyModel, segments: Sequence[GaitSegment], cycles: GaitCycles | None
+) -> dict[str, Any] | None:
     if cycles is None:
         return None
-    strides = [walk.strides[cycles.reference] for walk in walks]
-    seconds = np.concatenate([np.diff(one, axis=1)[:, 0] for one in strides]) * build.step_s
-    lengths = np.concatenate(
-        [gait.stride_lengths(walk.motion.position, one) for walk, one in zip(walks, strides, strict=True)]
-    )
+    strides = [segment.strides[cycles.reference] for segment in segments]
+    seconds = np.concatenate([np.diff(samples, axis=1)[:, 0] for samples in strides]) * model.step_s
+    lengths = [gait.stride_lengths(segment.motion.position, segment.strides[cycles.reference]) for segment in segments]
     return {
         "count": len(seconds),
         "seconds": _spread(seconds),
         "frequency_hz": _spread(1 / seconds),
-        "length_m": _spread(lengths),
+        "length_m": _spread(np.concatenate(lengths)),
     }
 
 
-def _measure_foot(build: Build, walks: Sequence[Walk], cycles: Cycles | None, foot: int) -> dict[str, Any]:
-    duty = np.concatenate([gait.duty_factors(walk.contact[:, foot], walk.strides[foot]) for walk in walks])
-    swings = [gait.swing_heights(walk.motion.height[:, foot], walk.contact[:, foot]) for walk in walks]
-    greatest, least = (np.concatenate(part) for part in zip(*swings, strict=True))
+def _measure_foot(
+    model: BodyModel, segments: Sequence[GaitSegment], cycles: GaitCycles | None, foot: int
+) -> dict[str, Any]:
+    duty = np.concatenate([gait.duty_factors(segment.contact[:, foot], segment.strides[foot]) for segment in segments])
+    swings = [gait.swing_heights(segment.motion.height[:, foot], segment.contact[:, foot]) for segment in segments]
+    peaks, clearances = (np.concatenate(heights) for heights in zip(*swings, strict=True))
     lag, agreement = None, None
     if cycles is not None:
-        own = [(walk.contact, walk.strides[cycles.reference]) for walk in walks]
-        lags = [gait.phase_lags(contact[:, foot], contact[:, cycles.reference], strides) for contact, strides in own]
+        contacts = [(segment.contact, segment.strides[cycles.reference]) for segment in segments]
+        lags = [gait.phase_lags(x[:, foot], x[:, cycles.reference], strides) for x, strides in contacts]
         mean, agreement = gait.circular_mean(np.concatenate(lags))
-        told = sum(map(len, lags)) / sum(len(strides) for _, strides in own)
-        if agreement >= AGREEMENT and told >= AGREEMENT:
+        measured_fraction = sum(map(len, lags)) / sum(len(strides) for _, strides in contacts)
+        if agreement >= MIN_AGREEMENT and measured_fraction >= MIN_AGREEMENT:
             lag = mean
-    force = np.concatenate([walk.motion.force[:, foot] for walk in walks])
+    force = np.concatenate([segment.motion.force[:, foot] for segment in segments])
     return {
         "strides": len(duty),
         "duty_factor": _spread(duty) if len(duty) else None,
         "phase_lag": lag,
         "phase_agreement": agreement,
-        "clearance_peak_m": _spread(greatest) if len(greatest) else None,
-        "clearance_mid_swing_m": _spread(least) if len(least) else None,
-        "force_peak_body_weights": float(force.max() / (build.mass_kg * build.gravity)),
+        "clearance_peak_m": _spread(peaks) if len(peaks) else None,
+        "clearance_mid_swing_m": _spread(clearances) if len(clearances) else None,
+        "force_peak_body_weights": float(force.max() / (model.mass_kg * model.gravity)),
     }
 
 
-def _measure_symmetry(body: Body, feet: dict[str, dict], walks: Sequence[Walk]) -> dict[str, float]:
-    """Return symmetry indices of pairs: of feet by their duty factors, of joints by how far they swing (2 sd)."""
-    found = {}
+def _measure_symmetry(body: Body, feet: dict[str, dict], segments: Sequence[GaitSegment]) -> dict[str, float]:
+    """Return symmetry indices of foot pairs (duty factor) and of joint pairs (standard deviation of the angle)."""
+    indices = {}
     for left, right in body.foot_pairs:
         duties = [feet[name]["duty_factor"] for name in (left, right)]
         if all(duties):
-            found[f"duty factor, {left} and {right}"] = gait.symmetry_index(duties[0]["mean"], duties[1]["mean"])
-    angle = np.concatenate([walk.motion.angle for walk in walks])
+            indices[f"duty factor, {left} and {right}"] = gait.symmetry_index(duties[0]["mean"], duties[1]["mean"])
+    angle = np.concatenate([segment.motion.angle for segment in segments])
     for left, right in body.joint_pairs:
         swings = [float(angle[:, body.joints.index(name)].std()) for name in (left, right)]
-        found[f"swing, {left} and {right}"] = gait.symmetry_index(*swings)
-    return found
+        indices[f"swing, {left} and {right}"] = gait.symmetry_index(*swings)
+    return indices
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

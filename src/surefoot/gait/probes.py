@@ -1,7 +1,7 @@
-"""Read a body's movement from inside its simulator, and change nothing there.
+"""Sample the motion of a body from its simulator without changing the simulation.
 
-A probe of MuJoCo samples at every step of the physics where the environment steps as Gymnasium's own do, because a
-policy that acts 20 times a second takes a stride in five of its steps; elsewhere at every step of the environment.
+The MuJoCo probe samples every physics step of Gymnasium's and Surefoot's tasks, because a policy at 20 Hz has only
+about five steps per stride. It samples every environment step of other MuJoCo environments.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from surefoot.tasks.task_env import TaskEnv
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Build:
-    """What a model states of its body; NaN or infinity where it states nothing.
+class BodyModel:
+    """Properties of a simulated body; NaN or infinity if the model does not define them.
 
     Attributes:
-        step_s: time from one sample to the next.
-        mass_kg: of the whole body.
+        step_s: sampling interval, s.
+        mass_kg: total mass.
         gravity: m/s^2.
         joint_range: (J, 2) radians.
-        torque_limit: (J,) N m, the largest that the motors can give.
+        torque_limit: (J,) N m, maximum torque of the motors.
         speed_limit: (J,) rad/s.
     """
 
@@ -41,21 +41,21 @@ class Build:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Motion:
-    """How a body with J joints and F feet moved, at T samples.
+    """Motion of a body with J joints and F feet at T samples.
 
     Attributes:
         time: (T,) s since the start of the episode.
-        angle: (T, J) radians.
-        speed: (T, J) rad/s.
-        torque: (T, J) N m that the motors give.
+        angle: (T, J) rad, of the joints.
+        speed: (T, J) rad/s, of the joints.
+        torque: (T, J) N m, of the motors.
         position: (T, 3) m, of the trunk; z is up.
         orientation: (T, 4), of the trunk, a quaternion w x y z.
         velocity: (T, 3) m/s, of the trunk.
-        contact: (T, F) bool, whether a foot presses on the ground.
-        force: (T, F) N, by which it does; NaN where the simulator does not say.
-        other: (T,) 1 where another part presses on the ground, else 0; NaN where the simulator does not say.
-        foot: (T, F, 3) m.
-        height: (T, F) m, of the lowest point of a foot above the ground; NaN where that is not known.
+        contact: (T, F) bool, whether a foot is in contact with the ground.
+        force: (T, F) N, normal contact force of a foot; NaN if the simulator does not report it.
+        other: (T,) 1 if another part of the body touches the ground, else 0; NaN if the simulator does not report it.
+        foot: (T, F, 3) m, lowest point of each foot.
+        height: (T, F) m, of that point above the ground; NaN if the ground height is unknown.
     """
 
     time: np.ndarray
@@ -73,24 +73,24 @@ class Motion:
 
 
 class Probe(Protocol):
-    """What samples one environment; `begin` an episode, then step it, then ask for the `motion`."""
+    """Samples one environment: call `begin` at the start of an episode, step the environment, then call `motion`."""
 
     @property
-    def build(self) -> Build:
-        """What the model states of the body."""
+    def model(self) -> BodyModel:
+        """Properties of the simulated body."""
         ...
 
     def begin(self) -> None:
-        """Forget what was sampled so far."""
+        """Discard all samples."""
         ...
 
     def motion(self) -> Motion:
-        """Return what was sampled since `begin`."""
+        """Return the samples since `begin`."""
         ...
 
 
 def find_probe(env: gymnasium.Env, body: Body) -> Probe | None:
-    """Return a probe for a body in an environment, or None where the body is not there under its names."""
+    """Return a probe for a body in an environment, or None if the environment lacks parts of these names."""
     base: Any = env.unwrapped
     try:
         if hasattr(base, "model") and hasattr(base, "data"):
@@ -103,10 +103,10 @@ def find_probe(env: gymnasium.Env, body: Body) -> Probe | None:
 
 
 class MujocoProbe:
-    """Samples a MuJoCo environment that offers its `model` and `data`.
+    """Samples a MuJoCo environment with `model` and `data` attributes.
 
     Raises:
-        KeyError: the model has no part of one of the body's names.
+        KeyError: the model lacks a part of the body.
     """
 
     def __init__(self, base: Any, body: Body) -> None:
@@ -123,7 +123,7 @@ class MujocoProbe:
         solid = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         self._static = model.body_weldid[model.geom_bodyid] == 0
         self._ground = np.flatnonzero(self._static & solid)
-        self._rows: list[tuple] = []
+        self._samples: list[dict[str, Any]] = []
         steps = getattr(type(base), "_step_mujoco_simulation", None)
         inside = steps is MujocoEnv._step_mujoco_simulation
         if inside:
@@ -133,9 +133,9 @@ class MujocoProbe:
             base.simulate = self._step
         else:
             _call_after(base, "step", self._sample_now)
-        # Only then is what the step computed on the way that of the state before it.
+        # RK4 evaluates the forces at other states; the other integrators leave those of the state before the step.
         self._euler = model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4
-        self.build = Build(
+        self.model = BodyModel(
             step_s=float(model.opt.timestep if inside else getattr(base, "dt", model.opt.timestep)),
             mass_kg=float(model.body_subtreemass[model.body_rootid[self._trunk]]),
             gravity=float(np.linalg.norm(model.opt.gravity)),
@@ -145,33 +145,29 @@ class MujocoProbe:
         )
 
     def begin(self) -> None:
-        """Forget what was sampled so far."""
-        self._rows = []
+        """Discard all samples."""
+        self._samples = []
 
     def motion(self) -> Motion:
-        """Return what was sampled since `begin`."""
-        time, angle, speed, torque, position, orientation, velocity, force, other, centre, turn = (
-            np.array(column, float) for column in zip(*self._rows, strict=True)
-        )
+        """Return the samples since `begin`."""
+        samples = _stack(self._samples)
         model, data, ground = self._model, self._data, self._ground
-        level = (model.geom_type[ground], model.geom_size[ground], data.geom_xpos[ground], data.geom_xmat[ground])
-        points, column = [], 0
+        ground_geoms = model.geom_type[ground], model.geom_size[ground], data.geom_xpos[ground], data.geom_xmat[ground]
+        centre, rotation = samples.pop("sole_centre"), samples.pop("sole_rotation")
+        points = [
+            lowest_points(model.geom_type[geom], model.geom_size[geom], centre[:, column], rotation[:, column])
+            for column, geom in enumerate(self._sole_geoms)
+        ]
+        feet, first = [], 0
         for geoms in self._soles:
-            own = [
-                lowest_points(model.geom_type[geom], model.geom_size[geom], centre[:, column + i], turn[:, column + i])
-                for i, geom in enumerate(geoms)
-            ]
-            column += len(geoms)
-            lowest = np.argmin([point[:, 2] for point in own], axis=0)
-            points.append(np.array(own)[lowest, np.arange(len(time))])
-        foot = np.stack(points, axis=1)
-        height = np.stack([point[:, 2] - ground_heights(*level, point[:, :2]) for point in points], axis=1)
-        return Motion(
-            time, angle, speed, torque, position, orientation, velocity, force > 0, force, other, foot, height
-        )
+            own = np.array(points[first : first + len(geoms)])
+            feet.append(own[np.argmin(own[:, :, 2], axis=0), np.arange(own.shape[1])])
+            first += len(geoms)
+        height = np.stack([foot[:, 2] - ground_heights(*ground_geoms, foot[:, :2]) for foot in feet], axis=1)
+        return Motion(**samples, contact=samples["force"] > 0, foot=np.stack(feet, axis=1), height=height)
 
     def _simulate(self, ctrl: np.ndarray, n_frames: int) -> None:
-        """Do what MujocoEnv does, one step of the physics at a time."""
+        """Replace `MujocoEnv._step_mujoco_simulation` by single physics steps."""
         self._data.ctrl[:] = ctrl
         for _ in range(n_frames):
             self._step()
@@ -193,24 +189,24 @@ class MujocoProbe:
         data, velocity = self._data, np.zeros(6)
         mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_XBODY, self._trunk, velocity, 0)
         force, other = self._forces()
-        self._rows.append(
-            (
-                time,
-                angle,
-                speed,
-                data.qfrc_actuator[self._dof],
-                data.xpos[self._trunk].copy(),
-                data.xquat[self._trunk].copy(),
-                velocity[3:],
-                force,
-                other,
-                data.geom_xpos[self._sole_geoms],
-                data.geom_xmat[self._sole_geoms],
-            )
+        self._samples.append(
+            {
+                "time": time,
+                "angle": angle,
+                "speed": speed,
+                "torque": data.qfrc_actuator[self._dof],
+                "position": data.xpos[self._trunk].copy(),
+                "orientation": data.xquat[self._trunk].copy(),
+                "velocity": velocity[3:],
+                "force": force,
+                "other": other,
+                "sole_centre": data.geom_xpos[self._sole_geoms],
+                "sole_rotation": data.geom_xmat[self._sole_geoms],
+            }
         )
 
     def _forces(self) -> tuple[np.ndarray, bool]:
-        """Return by how much each foot presses on what does not move, (F,) N, and whether another part does."""
+        """Return the normal force of each foot on static geoms, (F,) N, and whether another part touches them."""
         force, other = np.zeros(len(self._soles)), False
         data, wrench = self._data, np.zeros(6)
         if data.ncon:
@@ -227,7 +223,7 @@ class MujocoProbe:
 
 
 class WalkerProbe:
-    """Samples Gymnasium's BipedalWalker, which lives in a plane: its x and y are our x and z."""
+    """Samples Gymnasium's BipedalWalker, a planar body: its x and y become x and z."""
 
     def __init__(self, base: Any, body: Body) -> None:
         from gymnasium.envs.box2d import bipedal_walker as walker
@@ -235,15 +231,15 @@ class WalkerProbe:
         if (len(body.joints), len(body.feet)) != (4, 2):
             raise KeyError("a BipedalWalker has four joints and two feet")
         self._base, self._fps, self._walker = base, walker.FPS, walker
-        self._rows: list[tuple] = []
-        self._plain = not base.hardcore  # else obstacles lie on the ground that the environment knows
+        self._samples: list[dict[str, Any]] = []
+        self._flat = not base.hardcore  # the environment reports the ground height without obstacles
         _call_after(base, "step", self._sample)
 
     @property
-    def build(self) -> Build:
-        """What the walker is made of, once an episode has begun."""
+    def model(self) -> BodyModel:
+        """Properties of the walker; available after the first reset."""
         base, walker = self._base, self._walker
-        return Build(
+        return BodyModel(
             step_s=1 / walker.FPS,
             mass_kg=float(sum(part.mass for part in [base.hull, *base.legs])),
             gravity=float(abs(base.world.gravity[1])),
@@ -253,72 +249,73 @@ class WalkerProbe:
         )
 
     def begin(self) -> None:
-        """Forget what was sampled so far."""
-        self._rows = []
+        """Discard all samples."""
+        self._samples = []
 
     def motion(self) -> Motion:
-        """Return what was sampled since `begin`."""
-        time, angle, speed, torque, position, orientation, velocity, contact, foot, height = (
-            np.array(column, float) for column in zip(*self._rows, strict=True)
-        )
-        unknown = np.full((len(time), 2), np.nan)
-        return Motion(
-            *(time, angle, speed, torque, position, orientation, velocity),
-            *(contact > 0, unknown, unknown[:, 0], foot, height),
-        )
+        """Return the samples since `begin`."""
+        samples = _stack(self._samples)
+        samples["contact"] = samples["contact"] > 0
+        unknown = np.full((len(self._samples), 2), np.nan)
+        return Motion(**samples, force=unknown, other=unknown[:, 0])
 
     def _sample(self) -> None:
         base, half_x, half_y = self._base, 0.4 * self._walker.LEG_W, self._walker.LEG_H / 2
         joints, hull, feet = base.joints, base.hull, [base.legs[1], base.legs[3]]
         soles = [[foot.GetWorldPoint((side * half_x, -half_y)) for side in (-1, 1)] for foot in feet]
         lowest = [min(points, key=lambda point: point[1]) for points in soles]
-        ground = np.interp([x for x, _ in lowest], base.terrain_x, base.terrain_y) if self._plain else math.nan
-        (x, z), (vx, vz), turn = hull.position, hull.linearVelocity, hull.angle / 2
-        self._rows.append(
-            (
-                len(self._rows) / self._fps,
-                [joint.angle for joint in joints],
-                [joint.speed for joint in joints],
-                [joint.GetMotorTorque(self._fps) for joint in joints],
-                (x, 0.0, z),
-                (math.cos(turn), 0.0, -math.sin(turn), 0.0),
-                (vx, 0.0, vz),
-                [bool(foot.ground_contact) for foot in feet],
-                [(point[0], 0.0, point[1]) for point in lowest],
-                np.array([point[1] for point in lowest]) - ground,
-            )
+        ground = np.interp([x for x, _ in lowest], base.terrain_x, base.terrain_y) if self._flat else math.nan
+        (x, z), (vx, vz), half_angle = hull.position, hull.linearVelocity, hull.angle / 2
+        self._samples.append(
+            {
+                "time": len(self._samples) / self._fps,
+                "angle": [joint.angle for joint in joints],
+                "speed": [joint.speed for joint in joints],
+                "torque": [joint.GetMotorTorque(self._fps) for joint in joints],
+                "position": (x, 0.0, z),
+                "orientation": (math.cos(half_angle), 0.0, -math.sin(half_angle), 0.0),
+                "velocity": (vx, 0.0, vz),
+                "contact": [bool(foot.ground_contact) for foot in feet],
+                "foot": [(point[0], 0.0, point[1]) for point in lowest],
+                "height": np.array([point[1] for point in lowest]) - ground,
+            }
         )
 
 
+def _stack(samples: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Stack samples into float arrays (T, ...) by name."""
+    return {name: np.array([sample[name] for sample in samples], float) for name in samples[0]}
+
+
 def _torque_limits(model: Any, joints: list[int]) -> np.ndarray:
-    """Return the largest torques (J,) that the actuators of joints can give; NaN where there is no bound."""
+    """Return the maximum actuator torques of joints, (J,); NaN for unlimited ones."""
     limits = np.full(len(joints), np.nan)
     for index, joint in enumerate(joints):
-        found = []
+        bounds = []
         if model.jnt_actfrclimited[joint]:
-            found.append(np.abs(model.jnt_actfrcrange[joint]).max())
+            bounds.append(np.abs(model.jnt_actfrcrange[joint]).max())
         for actuator in np.flatnonzero(model.actuator_trnid[:, 0] == joint):
             if model.actuator_trntype[actuator] != mujoco.mjtTrn.mjTRN_JOINT:
                 continue
             gear = abs(model.actuator_gear[actuator, 0])
-            plain = model.actuator_gaintype[actuator] == 0 and model.actuator_biastype[actuator] == 0
+            is_motor = model.actuator_gaintype[actuator] == 0 and model.actuator_biastype[actuator] == 0
             if model.actuator_forcelimited[actuator]:
-                found.append(gear * np.abs(model.actuator_forcerange[actuator]).max())
-            if plain and model.actuator_ctrllimited[actuator]:
+                bounds.append(gear * np.abs(model.actuator_forcerange[actuator]).max())
+            if is_motor and model.actuator_ctrllimited[actuator]:
                 gain = abs(model.actuator_gainprm[actuator, 0])
-                found.append(gear * gain * np.abs(model.actuator_ctrlrange[actuator]).max())
-        if found:
-            limits[index] = min(found)
+                bounds.append(gear * gain * np.abs(model.actuator_ctrlrange[actuator]).max())
+        if bounds:
+            limits[index] = min(bounds)
     return limits
 
 
 def _call_after(base: Any, method: str, then: Any) -> None:
-    """Have `then` called after each call of a method of an object."""
+    """Wrap a method of an object so that `then` runs after each call."""
     original = getattr(base, method)
 
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         then()
         return result
 
-    setattr(base, method, called)
+    setattr(base, method, wrapped)

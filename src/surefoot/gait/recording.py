@@ -1,36 +1,37 @@
-"""Let a policy act and write down how its body moved."""
+"""Record episodes of a policy with the motion of its body."""
 
 import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import jax
 import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.errors import SurefootError
-from surefoot.evaluation.episodes import MOST_STEPS
-from surefoot.gait.probes import Build, Motion, Probe, find_probe
+from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
+from surefoot.gait.probes import BodyModel, Motion, Probe, find_probe
 from surefoot.policies.policy import Policy, new_policy
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
-_TERM = "reward_"  # what Gymnasium's tasks put before the names of a reward's terms
+_TERM = "reward_"  # prefix of reward terms in the `info` of Gymnasium's tasks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Episode:
-    """What came of one episode of N steps of the policy.
+    """One recorded episode of N steps.
 
     Attributes:
-        seed: from which it started.
+        seed: seed of its reset.
         reward: (N,).
-        terms: the parts of the reward, (N,) each, where the task tells them; NaN for a step that did not.
+        terms: reward terms by name, (N,) each, if the task reports them; NaN for steps without the term.
         action: (N, A).
-        observation: (N, D), before each action; only of the first episode, for others empty.
-        terminated: whether it ended by what happened, not by the time limit.
-        fell: whether that was a fall; None where the task cannot tell.
-        motion: how the body moved; None where its parts are not known.
+        observation: (N, D), before each action; empty for all episodes but the first.
+        terminated: whether the task ended it, rather than the time limit.
+        fell: whether it ended in a fall; None if the task cannot detect falls.
+        motion: motion of the body; None if its parts are not known.
     """
 
     seed: int
@@ -49,57 +50,57 @@ class Recording:
 
     Attributes:
         episodes: at least one.
-        step_s: seconds of simulated time that each step of the policy takes, as far as the task says it.
-        build: what the model states of the body; None where its parts are not known.
+        step_s: simulated time of one policy step, s.
+        model: properties of the simulated body; None if its parts are not known.
     """
 
     episodes: list[Episode]
     step_s: float
-    build: Build | None
+    model: BodyModel | None
 
 
 def record_episodes(
-    policy: Policy,
+    policy: Actor,
     info: TaskInfo,
     body: Body | None,
     episodes: int,
     seed: int,
     progress: Callable[[], None] = lambda: None,
 ) -> Recording:
-    """Let the deterministic policy act for `episodes` episodes, from seeds `seed` on.
+    """Record `episodes` episodes of the deterministic policy, from seed `seed` on.
 
-    Each has a fresh copy of the task: one that has been used before remembers it in Box2D, beyond any reset.
+    Each episode gets a new environment, because Box2D keeps state across resets.
 
     Args:
-        policy: what acts.
+        policy: the policy.
         info: the task.
-        body: the names of the body's parts; None, or names that the model does not hold: its movement is left out.
-        episodes: how many.
-        seed: of the first episode.
+        body: names of the body's parts; if None, or if the model lacks these names, no motion is recorded.
+        episodes: number of episodes.
+        seed: seed of the first episode.
         progress: called after each episode.
 
     Raises:
-        SurefootError: an observation or a reward that is not finite.
+        SurefootError: an observation or a reward is not finite.
     """
-    recorded, step_s, build = [], 0.0, None
+    recorded, step_s, model = [], 0.0, None
     for index in range(episodes):
         env = make_env(info)
         try:
             probe = None if body is None else find_probe(env, body)
             recorded.append(_record(policy, info, env, probe, seed + index, index == 0))
-            step_s, build = _step_s(env, info), probe.build if probe else None
+            step_s, model = _step_s(env, info), probe.model if probe else None
         finally:
             env.close()
         progress()
-    return Recording(recorded, step_s, build)
+    return Recording(recorded, step_s, model)
 
 
 def untrained(policy: Policy, seed: int = 0) -> Policy:
-    """Return what the policy was before any training: networks of its shape, freshly drawn, and nothing normalised.
+    """Return an untrained policy of the same shape: new random weights and no normalisation statistics.
 
-    Those that are symmetric by their making are so from the start, and random search starts a linear one at zero.
+    An equivariant policy stays equivariant, and a linear policy of random search is zero, as at the start of training.
     """
-    before = new_policy(
+    initial = new_policy(
         jax.random.key(seed),
         policy.task,
         policy.observation_size,
@@ -108,51 +109,50 @@ def untrained(policy: Policy, seed: int = 0) -> Policy:
         policy.settings,
         policy.task_options,
     )
-    before.mirror = policy.mirror
+    initial.mirror = policy.mirror
     if policy.origin.get("algorithm") == "ars" and not policy.settings.actor:
-        before.parameters["actor"] = jax.tree.map(np.zeros_like, before.parameters["actor"])
-    return before
+        initial.parameters["actor"] = jax.tree.map(np.zeros_like, initial.parameters["actor"])
+    return initial
 
 
-def _record(policy: Policy, info: TaskInfo, env: Any, probe: Probe | None, seed: int, keep: bool) -> Episode:
-    observation, _ = env.reset(seed=seed)
-    if probe is not None:
-        probe.begin()
-    observations, actions, rewards, extras = [], [], [], []
-    terminated = truncated = False
-    while not (terminated or truncated) and len(rewards) < MOST_STEPS:
-        action = policy.predict(observation)[0]
-        if keep:
-            observations.append(np.array(observation, np.float32))
-        observation, reward, terminated, truncated, extra = env.step(action)
-        actions.append(action)
-        rewards.append(float(reward))
-        extras.append(_terms(extra))
-        if not math.isfinite(rewards[-1]):
-            raise SurefootError(f"episode of seed {seed}: the reward of step {len(rewards)} is {rewards[-1]}")
-    names = sorted({name for terms in extras for name in terms})
-    falls = info.falls(np.array([terminated]), np.array(rewards[-1:]))
+def _record(policy: Actor, info: TaskInfo, env: gymnasium.Env, probe: Probe | None, seed: int, first: bool) -> Episode:
+    steps: list[EpisodeStep] = []
+
+    def keep(step: EpisodeStep) -> None:
+        if step.number:
+            steps.append(step)
+        elif probe is not None:
+            probe.begin()
+        if not math.isfinite(step.reward[0]):
+            raise SurefootError(f"episode of seed {seed}: the reward of step {step.number} is {step.reward[0]}")
+
+    result = run_episodes(policy, env, info, 1, seed, keep)
+    assert result is not None
+    terms = [_terms(step.info) for step in steps]
+    names = sorted({name for named in terms for name in named})
+    observations = [step.observation[0] for step in steps if step.observation is not None] if first else []
     return Episode(
         seed=seed,
-        reward=np.array(rewards),
-        terms={name: np.array([terms.get(name, math.nan) for terms in extras]) for name in names},
-        action=np.array(actions),
-        observation=np.array(observations, np.float32).reshape(len(observations), policy.observation_size),
-        terminated=bool(terminated),
-        fell=None if falls is None else bool(falls[0]),
+        reward=np.array([step.reward[0] for step in steps]),
+        terms={name: np.array([named.get(name, math.nan) for named in terms]) for name in names},
+        action=np.array([step.action[0] for step in steps if step.action is not None]),
+        observation=np.array(observations, np.float32).reshape(len(observations), info.observation_size),
+        terminated=bool(result.terminated[0]),
+        fell=None if result.falls is None else bool(result.falls[0]),
         motion=None if probe is None else probe.motion(),
     )
 
 
-def _terms(extra: dict[str, Any]) -> dict[str, float]:
-    """Return the terms of a reward, by name, from what a step tells beside it."""
-    given = extra.get("reward_terms")
-    found = given if isinstance(given, dict) else {k[len(_TERM) :]: v for k, v in extra.items() if k.startswith(_TERM)}
-    return {str(name): float(value) for name, value in found.items() if np.ndim(value) == 0}
+def _terms(info: dict[str, Any]) -> dict[str, float]:
+    """Return the reward terms in the `info` of a step, by name."""
+    terms = info.get("reward_terms")
+    if not isinstance(terms, dict):
+        terms = {name.removeprefix(_TERM): value for name, value in info.items() if name.startswith(_TERM)}
+    return {str(name): float(value) for name, value in terms.items() if np.ndim(value) == 0}
 
 
 def _step_s(env: Any, info: TaskInfo) -> float:
-    """Return the simulated seconds of a step of the policy."""
+    """Return the simulated time of a policy step, s."""
     base = env.unwrapped
     step = getattr(base, "dt", None)
     if not isinstance(step, int | float) or not step > 0:

@@ -1,1 +1,1 @@
-"""What is seen: evaluation, curves and video, all made from run folders."""
+"""Curves, video and HTML reports of runs and policies."""

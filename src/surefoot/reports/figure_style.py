@@ -1,4 +1,4 @@
-"""How pictures look, as PNG files and as parts of a page."""
+"""Style of plots, as PNG files and as SVG elements of a page."""
 
 import html
 import io
@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with every common colour blindness; their yellow is too pale for lines.
+# Palette of Okabe and Ito, distinguishable with all common colour blindness; without yellow, too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, FAINT, GRID = "#24292f", "#6e7781", "#d8dee4"
 _DPI = 200
 
-# In a page these are variables of its style, so that pictures follow it into the dark.
+# In a page these colours become CSS variables, so that plots follow its dark mode.
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid"} | {
     colour.lower(): f"--series-{index}" for index, colour in enumerate(COLOURS)
 }
@@ -26,7 +26,7 @@ _NAMED = re.compile(r'\b(id="|xlink:href="#|url\(#)')
 
 
 def new_figure(width: float, height: float, rows: int, columns: int, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """Make a figure of bare panels: a faint grid, no frame, nothing global."""
+    """Return a figure of `rows` x `columns` panels with a light grid and without frames; no global state is changed."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(rows, columns, squeeze=False, **kwargs).ravel())
@@ -43,12 +43,12 @@ def new_figure(width: float, height: float, rows: int, columns: int, **kwargs: A
 
 
 def as_svg(figure: Figure, name: str, label: str) -> str:
-    """Return a figure as an SVG element for a page, in the page's colours and fonts.
+    """Return a figure as an SVG element in the colours and fonts of the page.
 
     Args:
         figure: the figure.
-        name: unlike that of any other picture on the page: letters, digits and hyphens.
-        label: what is seen, for those who do not see it.
+        name: unique on the page; letters, digits and hyphens.
+        label: description for screen readers.
     """
     figure.patch.set_visible(False)
     for axes in figure.axes:
@@ -60,7 +60,7 @@ def as_svg(figure: Figure, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = _NAMED.sub(rf"\g<1>{name}-", text)
-    text = _COLOUR.sub(lambda found: f"var({_VARIABLES[found.group().lower()]})", text)
+    text = _COLOUR.sub(lambda match: f"var({_VARIABLES[match.group().lower()]})", text)
     text = _FONT.sub(r"\g<1> var(--font)", text)
     text = _LONG.sub(r"\g<1>", text)
     text = re.sub(r"\s*\n\s*", " ", text)

@@ -1,4 +1,4 @@
-"""How a report's page looks: by day, by night, on paper and on a phone."""
+"""Style sheet of the report page: light and dark, screen, phone and print."""
 
 STYLE = """
 :root {

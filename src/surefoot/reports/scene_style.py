@@ -1,7 +1,7 @@
-"""Dress a MuJoCo task for its pictures: light, floor, sky, and a camera that follows whoever walks.
+"""Lights, floor, sky and a following camera for renderings of MuJoCo tasks.
 
-Gymnasium's own pictures show a black and white floor that ends after 40 m, mirror images in it, and a camera
-that stays where the episode began. Nothing here touches the physics.
+Gymnasium renders a reflecting black and white floor that ends after 40 m, with a fixed camera. Nothing here changes the
+physics.
 """
 
 from typing import Any
@@ -16,43 +16,43 @@ _FLOOR_LIGHT, _FLOOR_DARK = (224, 228, 232), (190, 198, 207)
 _HAZE = (0.80, 0.85, 0.90, 1.0)
 _LIGHT_DIRECTION = np.array([0.25, 0.35, -1.0]) / np.linalg.norm([0.25, 0.35, -1.0])
 _LIGHT_DISTANCE_M = 4.0
-_WALKER = 1  # the first body after the world, which carries all others of a lone robot
+_WALKER = 1  # the first body after the world: the root body of a single robot
 
 
-def dress(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
-    """Prepare a MuJoCo environment, before its first picture, for pictures of `size` (width, height).
+def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
+    """Style a MuJoCo environment before its first rendering; `size` is (width, height) in pixels.
 
-    The colours change only for Gymnasium's own tasks, the lights for those and ours, the camera for all whose first
-    body is free to go away, unless `keep_camera`.
+    Colours change only for Gymnasium's tasks, lights for Gymnasium's and Surefoot's tasks, and the camera for all tasks
+    whose root body can move away, unless `keep_camera`.
     """
     model, data, renderer = env.model, env.data, env.mujoco_renderer
     renderer.width, renderer.height = size
     model.vis.global_.offwidth = max(size[0], model.vis.global_.offwidth)
     model.vis.global_.offheight = max(size[1], model.vis.global_.offheight)
-    walks = _walks(model)
-    ours = isinstance(env, TaskEnv)
-    gymnasiums = type(env).__module__.startswith("gymnasium.envs.mujoco")
-    if gymnasiums:
+    moves = _moves_away(model)
+    is_surefoot = isinstance(env, TaskEnv)
+    is_gymnasium = type(env).__module__.startswith("gymnasium.envs.mujoco")
+    if is_gymnasium:
         _paint(model)
         _spread_floor(model)
-    if walks and (ours or gymnasiums):
-        _hang_light(model)
-    if walks and not keep_camera:
+    if moves and (is_surefoot or is_gymnasium):
+        _track_light(model)
+    if moves and not keep_camera:
         mujoco.mj_forward(model, data)
         planar = model.jnt_type[0] == mujoco.mjtJoint.mjJNT_SLIDE
-        renderer.camera_id = None  # or the renderer would put a free camera in place of the following one
+        renderer.camera_id = None  # otherwise the renderer replaces the tracking camera by a free one
         renderer.default_cam_config = {
             "type": int(mujoco.mjtCamera.mjCAMERA_TRACKING),
             "trackbodyid": _WALKER,
             "distance": 3.2 * _reach(model, data),
-            # Ours walk along x, and what they walk into is to be seen.
-            "azimuth": 90.0 if planar else 55.0 if ours else 125.0,
+            # Surefoot's robots walk along x; this angle shows the ground ahead of them.
+            "azimuth": 90.0 if planar else 55.0 if is_surefoot else 125.0,
             "elevation": -12.0 if planar else -22.0,
         }
 
 
-def _walks(model: mujoco.MjModel) -> bool:
-    """Tell whether the first body can leave its place: a free joint, or a slide without an end."""
+def _moves_away(model: mujoco.MjModel) -> bool:
+    """Whether the root body can leave its place: it has a free joint or an unlimited slide joint."""
     if model.njnt == 0 or model.jnt_bodyid[0] != _WALKER:
         return False
     slides = model.jnt_type[0] == mujoco.mjtJoint.mjJNT_SLIDE and not model.jnt_limited[0]
@@ -60,7 +60,7 @@ def _walks(model: mujoco.MjModel) -> bool:
 
 
 def _reach(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Return how far in metres the walker reaches from its centre of mass."""
+    """Return the radius of the robot around its centre of mass, m."""
     own = np.flatnonzero(model.body_rootid[model.geom_bodyid] == _WALKER)
     distance = np.linalg.norm(data.geom_xpos[own] - data.subtree_com[_WALKER], axis=1)
     return float((distance + model.geom_rbound[own]).max(initial=0.3))
@@ -87,14 +87,14 @@ def _paint(model: mujoco.MjModel) -> None:
 
 
 def _recolour(pixels: np.ndarray, light: tuple[int, int, int], dark: tuple[int, int, int]) -> None:
-    """Map the grey levels of a texture (H, W, 3) to between two colours, in place."""
+    """Map the grey levels of a texture (H, W, 3) to a gradient between two colours, in place."""
     level = pixels[..., :1].astype(float)
     level /= max(level.max(initial=0.0), 1.0)
     pixels[..., :3] = np.asarray(light) * level + np.asarray(dark) * (1 - level)
 
 
 def _spread_floor(model: mujoco.MjModel) -> None:
-    """Draw every textured floor without end; it already collides so, whatever its drawn size."""
+    """Render textured floors without limit; planes already collide without limit."""
     for geom in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         half_size, material = model.geom_size[geom, :2], model.geom_matid[geom]
         if material >= 0 and (half_size > 0).all():
@@ -105,8 +105,8 @@ def _spread_floor(model: mujoco.MjModel) -> None:
             model.geom_size[geom, :2] = 0.0
 
 
-def _hang_light(model: mujoco.MjModel) -> None:
-    """Let the lights go along with the walker; far from a light its shadows break into stripes."""
+def _track_light(model: mujoco.MjModel) -> None:
+    """Move the lights with the robot; shadows far from a light break into stripes."""
     model.light_mode[:] = int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
     model.light_bodyid[:] = _WALKER
     model.light_dir0[:] = _LIGHT_DIRECTION

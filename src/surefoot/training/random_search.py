@@ -12,7 +12,7 @@ import numpy as np
 from surefoot.algorithms import ars
 from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.errors import NonFiniteError
-from surefoot.evaluation.episodes import MOST_STEPS
+from surefoot.evaluation.episodes import MAX_STEPS
 from surefoot.policies.networks import Layer, Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy, act
@@ -161,7 +161,7 @@ class RandomSearchLearner:
 
     def _longest(self, progress: float) -> int:
         """Return after how many steps an episode is broken off, if it has not ended before."""
-        own = self.info.max_episode_steps or MOST_STEPS
+        own = self.info.max_episode_steps or MAX_STEPS
         schedule = self._settings.rollout_length
         limits = {"start": schedule.start or own, "end": schedule.end or own}
         return round(schedule.model_copy(update=limits).value(progress))
