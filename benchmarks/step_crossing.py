@@ -56,7 +56,7 @@ def cross(policy: Policy, height_m: float, episodes: int) -> dict:
     crossed = np.zeros(episodes, bool)
 
     def on_step(step: EpisodeStep) -> None:
-        crossed[:] |= step.active & task.crossed(engine.rows["qpos"])
+        crossed[:] |= step.active & task.crossed(engine.state["qpos"])
 
     result = run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
     assert result is not None

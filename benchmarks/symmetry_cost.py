@@ -18,7 +18,6 @@ from measuring import RESULTS, busy_share, print_table, spread, told, write_resu
 from surefoot.algorithms import ppo
 from surefoot.api import make_recipe
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.symmetry import find_mirror
 
 CONTENDERS = ("none", "averaged", "tied")
 
@@ -59,7 +58,7 @@ class Learner:
         info = find_task(recipe.task, recipe.seen_options)
         sizes = info.observation_size, info.action_size
         copies, horizon = recipe.engine.num_envs, recipe.settings.horizon
-        mirror = None if symmetry == "none" else find_mirror(info)
+        mirror = None if symmetry == "none" else info.mirror
         rows = np.random.default_rng(0).normal(size=(horizon + 1, copies, sum(sizes) + 3)).astype(np.float32)
         rows[..., -2:] = 0.0  # nothing ends
         self.rows = jnp.asarray(rows)

@@ -51,7 +51,7 @@ def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any
     options = {"terrain": kind, "level": level, "command": [SPEED, 0, 0], "heading": 1.0}
     info = find_policy_task(policy.task, dict(policy.task_options) | options)
     engine = BatchEngine(info, episodes)
-    qpos = engine.rows["qpos"]
+    qpos = engine.state["qpos"]
     start, ahead = np.zeros((2, episodes, 2))
     fell, furthest = np.zeros(episodes, bool), np.zeros(episodes)
     last = round(SECONDS / engine.task.timestep_s)

@@ -54,9 +54,9 @@ class _OnceGymnasiumIsImported(importlib.abc.MetaPathFinder):
 
 
 def _register() -> None:
-    from surefoot.tasks.registry import register
+    from surefoot.tasks.registry import register_built_in
 
-    register()
+    register_built_in()
 
 
 if "gymnasium" in sys.modules:

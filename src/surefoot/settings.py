@@ -45,7 +45,7 @@ def merged(defaults: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def validate(model: type[Model], data: Any, source: str) -> Model:
+def validate(model: type[Model], data: Any, source: str, noun: str = "setting") -> Model:
     """Return `data` as settings of type `model`.
 
     Raises:
@@ -54,12 +54,12 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
-        raise InputError(f"{source}: {_explain(model, error)}") from None
+        raise InputError(f"{source}: {_explain(model, error, noun)}") from None
     except RecursionError:
         raise InputError(f"{source}: nested too deeply") from None
 
 
-def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
+def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     if first["type"].startswith("bool") and path[-1] == "bool":  # the first alternative of `Scalar`
@@ -69,9 +69,9 @@ def _explain(model: type[Settings], error: pydantic.ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
         names = owner.model_fields if owner else ()
-        return f"unknown setting '{field}'" + suggestion(path[-1][:80], names)
+        return f"unknown {noun} '{field}'" + suggestion(path[-1][:80], names)
     if first["type"] == "missing":
-        return f"setting '{field}' is missing"
+        return f"{noun} '{field}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = first["input"]

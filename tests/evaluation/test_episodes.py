@@ -19,7 +19,6 @@ from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
 from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
-from surefoot.tasks.symmetry import find_mirror
 
 SEED = 77
 SHAKEN = {"reset_noise_scale": 0.1}  # so that episodes have different lengths
@@ -93,7 +92,7 @@ def test_episodes_of_an_equivariant_policy_equal_a_plain_loop() -> None:
     policy = untrained(info)
     plain = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
     policy = untrained(info)
-    policy.mirror = find_mirror(info)
+    policy.mirror = info.mirror
     result = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
     assert_equal(result, plain_episodes(info, policy, envs=3, each=1, seed=SEED))
     assert (np.abs(result.returns - plain.returns) > 1e-3).all()

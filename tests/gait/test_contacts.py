@@ -8,7 +8,7 @@ import pytest
 from surefoot.bodies.body import Body, Foot
 from surefoot.gait import contacts as gait
 from surefoot.gait.gait_names import UNCLEAR, name_gait
-from surefoot.tasks import anatomy
+from surefoot.tasks.gymnasium import records
 
 
 def pattern(text, times=1):
@@ -129,9 +129,9 @@ def test_work_and_cost_of_transport():
 
 DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("LF", "RF", "LH", "RH")))
 FOREIGN_DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("FL", "FR", "RL", "RR")))
-BIPED = anatomy._WALKER2D
-CHEETAH = anatomy._HALF_CHEETAH
-HOPPER = anatomy._HOPPER
+BIPED = records.Walker2d.model_body
+CHEETAH = records.HalfCheetah.model_body
+HOPPER = records.Hopper.model_body
 
 
 @pytest.mark.parametrize(

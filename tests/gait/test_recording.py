@@ -16,9 +16,7 @@ from surefoot.gait.probes import find_probe
 from surefoot.gait.recording import record_episodes, untrained
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.policy import new_policy
-from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.symmetry import find_mirror
 
 STEPS = 60
 TASKS = ("half-cheetah", "ant", "Hopper-v5", "bipedal-walker")
@@ -41,14 +39,14 @@ def short(name, **options):
 
 def recorded(info, episodes=1, body=None):
     policy: Any = Stub(info)
-    return record_episodes(policy, info, body or find_body(info), episodes, 7)
+    return record_episodes(policy, info, body or info.body, episodes, 7)
 
 
 def test_untrained_policies_are_equivariant_or_zero_like_the_trained_ones():
     info = find_task("ant")
     few = PolicySettings(actor=(8,), critic=(8,))
     trained = new_policy(jax.random.key(1), "ant", info.observation_size, info.action_low, info.action_high, few)
-    trained.mirror = mirror = find_mirror(info)
+    trained.mirror = mirror = info.mirror
     observation = np.random.default_rng(0).normal(size=(5, info.observation_size)).astype(np.float32)
     initial = untrained(trained)
     assert not np.array_equal(initial.predict(observation)[0], trained.predict(observation)[0])
@@ -158,7 +156,7 @@ class CustomStepping(gymnasium.Env):
 
 def test_an_environment_with_its_own_stepping_is_sampled_at_environment_steps():
     env = CustomStepping()
-    body = find_body(find_task("Hopper-v5"))
+    body = find_task("Hopper-v5").body
     probe = find_probe(env, body)
     env.inner.reset(seed=0)
     probe.begin()
@@ -204,7 +202,7 @@ def walking(body, seconds=10.0, step_s=0.01):
 
 
 def test_measures_of_a_synthetic_walk():
-    body = find_body(find_task("Walker2d-v5"))
+    body = find_task("Walker2d-v5").body
     model = types.SimpleNamespace(
         step_s=0.01, mass_kg=20.0, gravity=10.0, joint_range=np.full((6, 2), np.nan),
         torque_limit=np.full(6, 2.0), speed_limit=np.full(6, np.nan),
@@ -241,7 +239,7 @@ def test_measures_of_a_synthetic_walk():
 
 
 def test_a_short_episode_has_no_gait():
-    body = find_body(find_task("Walker2d-v5"))
+    body = find_task("Walker2d-v5").body
     model = types.SimpleNamespace(step_s=0.01, mass_kg=20.0, gravity=10.0)
     episode = recording.Episode(0, np.ones(1), {}, np.zeros((1, 6)), np.zeros((0, 17)), True, True, walking(body, 1.5))
     assert find_segments(body, model, [episode]) == [] and find_cycles([]) is None

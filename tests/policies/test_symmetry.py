@@ -13,7 +13,6 @@ from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, act, new_policy, prepare, to_bounds
 from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import TaskInfo, find_task
-from surefoot.tasks.symmetry import find_mirror
 
 # (x, y, z) becomes (y + 0.5, x - 0.5, -z), and the actions (a, b) become (-b, -a).
 SMALL = Mirror(
@@ -60,7 +59,7 @@ def make_policy(info: TaskInfo, mirror: Mirror | None, bounded: bool = True, **s
 
 def of_task(name: str) -> tuple[TaskInfo, Mirror]:
     info = find_task(name, TASKS[name])
-    mirror = find_mirror(info)
+    mirror = info.mirror
     assert mirror is not None
     return info, mirror
 

@@ -220,7 +220,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     engine.reset(seed=SEED)
     actions = actions_of(engine, 5)
     record(engine, actions)
-    engine._rows["qpos"][1, 2] = bad
+    engine._state["qpos"][1, 2] = bad
     before = engine.get_state()
     with pytest.raises(NonFiniteError, match="environment 1 ") as caught:
         engine.step(actions[0])
@@ -308,7 +308,7 @@ def test_only_its_own_tasks_are_taken() -> None:
     assert supports(find_task("ant")) and supports(find_task("Walker2d-v5"))
     assert not supports(find_task("Pendulum-v1"))
     assert choose_engine("auto", find_task("half-cheetah")) == "batch"
-    with pytest.raises(InputError, match=r"does not know task 'Pendulum-v1', only .*HalfCheetah-v5"):
+    with pytest.raises(InputError, match=r"cannot simulate task 'Pendulum-v1', only .*HalfCheetah-v5"):
         choose_engine("batch", find_task("Pendulum-v1"))
     with pytest.raises(InputError, match="unknown engine 'bach'; did you mean 'batch'"):
         choose_engine("bach", find_task("ant"))

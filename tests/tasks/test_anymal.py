@@ -9,7 +9,6 @@ from gymnasium.utils.env_checker import check_env
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.symmetry import find_mirror
 
 TASKS = ["surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0"]
 
@@ -140,7 +139,7 @@ def test_motors_give_less_the_faster_they_turn() -> None:
 def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
     """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
     info = find_task(task, {"base": "menagerie"} | options)
-    mirror = find_mirror(info)
+    mirror = info.mirror
     assert mirror is not None
     one, other = (make_env(info).unwrapped for _ in range(2))
     random = np.random.default_rng(0)
@@ -162,7 +161,7 @@ def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
             unlike = np.abs(observation - image).max()
             assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
             assert reward == pytest.approx(image_reward, abs=0.02)
-    assert find_mirror(find_task("anymal", {"facing": "backward"})) is None
+    assert find_task("anymal", {"facing": "backward"}).mirror is None
 
 
 def test_the_step_stands_where_it_is_told() -> None:
@@ -251,20 +250,20 @@ def test_steps_grow_with_what_was_climbed() -> None:
 @pytest.mark.parametrize(
     "task, options, message",
     [
-        ("anymal", {"base": "wood"}, "base is 'wood'; choose urdf or menagerie"),
-        ("anymal", {"facing": "up"}, "facing is 'up'"),
-        ("anymal", {"contact": "glue"}, "contact is 'glue'"),
-        ("anymal", {"motor": "steam"}, "motor is 'steam'"),
-        ("anymal", {"fall_height": "high"}, "fall_height is 'high'; it must be a number from 0 to 0.6"),
-        ("anymal", {"reset_noise": -1}, "reset_noise is -1"),
-        ("anymal", {"step_height": 0.1}, "step_height"),
-        ("anymal-step", {"step_height": 2}, "step_height is 2"),
-        ("anymal-step", {"step_start": 0}, "step_start is 0"),
-        ("anymal-step", {"lowest_step": 0.2}, "lowest_step is 0.2; it must be a number from 0 to 0.15"),
+        ("anymal", {"base": "wood"}, "task 'anymal': base = 'wood': input should be 'urdf' or 'menagerie'"),
+        ("anymal", {"facing": "up"}, "facing = 'up'"),
+        ("anymal", {"contact": "glue"}, "contact = 'glue'"),
+        ("anymal", {"motor": "steam"}, "motor = 'steam'"),
+        ("anymal", {"fall_height": "high"}, "fall_height = 'high': input should be a valid number"),
+        ("anymal", {"reset_noise": -1}, "reset_noise = -1: input should be greater than or equal to 0"),
+        ("anymal", {"step_height": 0.1}, "task 'anymal': unknown option 'step_height'"),
+        ("anymal-step", {"step_height": 2}, "step_height = 2: input should be less than or equal to 1"),
+        ("anymal-step", {"step_start": 0}, "step_start = 0"),
+        ("anymal-step", {"lowest_step": 0.2}, "lowest_step = 0.2 must not exceed step_height = 0.15"),
         ("anymal-step", {"curriculum": True}, "curriculum needs a lowest_step"),
-        ("anymal-step", {"steps": 0}, "steps is 0; it must be a whole number from 1 to 20"),
-        ("anymal-step", {"step_gap": "wide"}, "step_gap is 'wide'"),
-        ("anymal-step", {"observe_ground": 1}, "observe_ground is 1; it must be true or false"),
+        ("anymal-step", {"steps": 0}, "steps = 0: input should be greater than or equal to 1"),
+        ("anymal-step", {"step_gap": "wide"}, "step_gap = 'wide'"),
+        ("anymal-step", {"observe_ground": 1}, "observe_ground = 1: input should be a valid boolean"),
     ],
 )
 def test_wrong_options_are_told_in_a_line(task: str, options: dict, message: str) -> None:

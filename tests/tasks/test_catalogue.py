@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError
-from surefoot.tasks.catalogue import SHORT_NAMES, TaskInfo, find_policy_task, find_task, make_env
+from surefoot.tasks.catalogue import TaskInfo, find_policy_task, find_task, make_env, short_names
 
 
 class Odd(gymnasium.Env):
@@ -45,7 +45,7 @@ def message_of(name: str, options: dict | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("short, id", SHORT_NAMES.items())
+@pytest.mark.parametrize("short, id", short_names().items())
 def test_short_names_and_ids_lead_to_the_same_task(short: str, id: str) -> None:
     for name in (short, id):
         info = find_task(name)

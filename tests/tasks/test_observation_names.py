@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.observation_names import find_names
 
 MUJOCO = ["half-cheetah", "ant", "Hopper-v5", "Walker2d-v5", "Swimmer-v5"]
 FREE = ("x", "y", "z", "quaternion w", "quaternion x", "quaternion y", "quaternion z")
@@ -15,7 +14,7 @@ SPEED = ("x speed", "y speed", "z speed", "x turning rate", "y turning rate", "z
 
 
 def columns_of(task: str, options: dict | None = None) -> tuple[str, ...]:
-    names = find_names(find_task(task, options)).observation
+    names = find_task(task, options).observation_names
     assert names is not None
     return names
 
@@ -109,21 +108,22 @@ def registered():
 
 
 def test_a_tasks_own_names_count():
-    names = find_names(find_task("Named-v0"))
-    assert names.observation == ("left", "right") and names.action == ("push",)
+    info = find_task("Named-v0")
+    assert info.observation_names == ("left", "right") and info.action_names == ("push",)
     assert columns_of("Named-v0", {"frame_stack": 2}) == ("left (1 before)", "right (1 before)", "left", "right")
 
 
 @pytest.mark.parametrize("own", [["one", "one"], ["one"], "ab", [1, 2], 3])
 def test_names_that_name_nothing_are_none(own):
-    assert find_names(find_task("Named-v0", {"names": own})).observation is None
+    assert find_task("Named-v0", {"names": own}).observation_names is None
 
 
 def test_other_tasks_have_no_known_names():
-    assert find_names(find_task("Pendulum-v1")) == (None, None)
+    info = find_task("Pendulum-v1")
+    assert info.observation_names is None and info.action_names is None
 
 
 def test_actions_are_named_by_what_they_drive():
-    assert find_names(find_task("Hopper-v5")).action == ("thigh_joint", "leg_joint", "foot_joint")
-    ant = find_names(find_task("ant")).action
+    assert find_task("Hopper-v5").action_names == ("thigh_joint", "leg_joint", "foot_joint")
+    ant = find_task("ant").action_names
     assert ant is not None and ant[:2] == ("hip_4", "ankle_4")

@@ -10,14 +10,14 @@ import pytest
 from surefoot.errors import InputError
 from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.symmetry import MIRRORED_TASKS, find_mirror, known_mirror
+from surefoot.tasks.symmetry import known_mirror
 
 AXIAL = np.array([-1, 1, -1])  # how a turning vector is mirrored at the plane of x and z
 WALKERS = ["BipedalWalker-v3", "BipedalWalkerHardcore-v3"]
 
 
 def mirror_of(task: str, options: dict | None = None) -> Mirror:
-    mirror = find_mirror(find_task(task, options))
+    mirror = find_task(task, options).mirror
     assert mirror is not None
     return mirror
 
@@ -50,13 +50,7 @@ def test_a_mirror_is_its_own_inverse(task: str, options: dict) -> None:
     ],
 )
 def test_what_has_no_known_mirror_has_none(task: str, options: dict) -> None:
-    assert find_mirror(find_task(task, options)) is None
-
-
-@pytest.mark.parametrize("task", MIRRORED_TASKS)
-def test_a_mirror_that_is_needed_is_the_one_that_is_found(task: str) -> None:
-    for found, wanted in zip(known_mirror(find_task(task), "x = 1"), mirror_of(task), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    assert find_task(task, options).mirror is None
 
 
 @pytest.mark.parametrize(
@@ -65,8 +59,7 @@ def test_a_mirror_that_is_needed_is_the_one_that_is_found(task: str) -> None:
         (
             "half-cheetah",
             {},
-            "ppo.symmetry = 'augment': no mirror image of task 'half-cheetah' is known, only of bipedal-walker, "
-            "bipedal-walker-hardcore, ant, anymal, anymal-step, anymal-velocity, walk",
+            "ppo.symmetry = 'augment': no mirror image of task 'half-cheetah' is known",
         ),
         (
             "ant",

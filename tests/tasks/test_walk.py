@@ -12,10 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
-from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.observation_names import find_names
-from surefoot.tasks.symmetry import find_mirror
 from surefoot.tasks.walk import Walk
 
 _spec = importlib.util.spec_from_file_location("walkers", Path(__file__).parents[1] / "bodies" / "walkers.py")
@@ -61,15 +58,15 @@ def test_gymnasiums_checker_is_content(body: str, folder: Path) -> None:
 def test_an_observation_is_what_its_names_say(body: str, folder: Path) -> None:
     """Read again from MuJoCo's own account of the trunk."""
     env = env_of(body, folder)
-    names = find_names(find_task("walk", options_of(body, folder)))
-    assert names.action == env.task.body.joints
+    info = find_task("walk", options_of(body, folder))
+    assert info.action_names == env.task.body.joints
     random = np.random.default_rng(0)
     env.reset(seed=0)
     touched = 0
     for _ in range(60):
         action = random.uniform(-1, 1, env.action_space.shape).astype(np.float32)
         observation, _, terminated, _, _ = env.step(action)
-        seen = dict(zip(names.observation, observation, strict=True))
+        seen = dict(zip(info.observation_names, observation, strict=True))
         trunk = env.data.body(env.task.body.trunk)
         axes = trunk.xmat.reshape(3, 3)
         data = mujoco.MjData(env.model)
@@ -180,7 +177,7 @@ def test_make_vec_gives_the_fast_engine(folder: Path) -> None:
 def test_the_mirror_is_that_of_the_simulator(body: str, folder: Path) -> None:
     """The image of a step is the step of the image; ANYmal's own halves are only nearly alike."""
     info = find_task("walk", options_of(body, folder) | {"reset_noise": 0.0})
-    mirror = find_mirror(info)
+    mirror = info.mirror
     assert mirror is not None
     one, other = (make_env(info).unwrapped for _ in range(2))
     task: Walk = one.task
@@ -215,14 +212,14 @@ def test_the_mirror_is_that_of_the_simulator(body: str, folder: Path) -> None:
 
 
 def test_a_body_whose_halves_differ_has_no_mirror(folder: Path) -> None:
-    assert find_mirror(find_task("walk", options_of("uneven.xml", folder))) is None
+    assert find_task("walk", options_of("uneven.xml", folder)).mirror is None
 
 
 def test_the_body_can_be_asked_for(folder: Path) -> None:
-    found = find_body(find_task("walk"))
+    found = find_task("walk").body
     assert found is not None and found.name == "ANYmal C"
     info = find_task("walk", options_of("biped.xml", folder))
-    assert find_body(info) == env_of("biped.xml", folder).task.body
+    assert info.body == env_of("biped.xml", folder).task.body
 
 
 @pytest.mark.parametrize(
@@ -230,12 +227,12 @@ def test_the_body_can_be_asked_for(folder: Path) -> None:
     [
         ({"body": "nowhere.xml"}, "body 'nowhere.xml': there is no such file"),
         ({"body": "cat"}, "body 'cat' is neither anymal-c nor menagerie:NAME nor a file"),
-        ({"body": 3}, "body is 3; it must be a text"),
-        ({"speed_m_s": 0}, "speed_m_s is 0; it must be a number from 0.05 to 20"),
-        ({"action_scale": "much"}, "action_scale is 'much'"),
-        ({"fall_height": 1}, "fall_height is 1"),
-        ({"reset_noise": float("nan")}, "reset_noise is nan"),
-        ({"colour": "red"}, "colour"),
+        ({"body": 3}, "body = 3: input should be a valid string"),
+        ({"speed_m_s": 0}, "speed_m_s = 0: input should be greater than or equal to 0.05"),
+        ({"action_scale": "much"}, "action_scale = 'much'"),
+        ({"fall_height": 1}, "fall_height = 1"),
+        ({"reset_noise": float("nan")}, "reset_noise = nan"),
+        ({"colour": "red"}, "unknown option 'colour'"),
     ],
 )
 def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:

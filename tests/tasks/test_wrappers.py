@@ -13,7 +13,6 @@ from surefoot.policies.files import load_policy
 from surefoot.simulation import envpool
 from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.symmetry import find_mirror
 
 REPEAT, FRAME_STACK = 3, 4
 OPTIONS = {"action_repeat": REPEAT, "frame_stack": FRAME_STACK}
@@ -133,7 +132,7 @@ def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
 
 
 def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
-    one, many = (find_mirror(find_task("bipedal-walker", options)) for options in ({}, {"frame_stack": 3}))
+    one, many = (find_task("bipedal-walker", options).mirror for options in ({}, {"frame_stack": 3}))
     observations = np.random.default_rng(0).normal(size=(7, 3, 24)).astype(np.float32)
     found = many.observation(observations.reshape(7, 72)).reshape(7, 3, 24)
     np.testing.assert_array_equal(found, one.observation(observations))

@@ -104,7 +104,7 @@ def answer_nan(engine, step):
 
 
 def lose_physics(engine, step):
-    engine._rows["qpos"][2] = np.nan
+    engine._state["qpos"][2] = np.nan
     return step()
 
 

@@ -58,8 +58,8 @@ def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
     engine = BatchEngine(info, 16)
     learner = OnPolicyLearner(RECIPE, info, [engine])
     learner.start(0)
-    engine.rows["column"][:, 0] = np.arange(16) % 4
-    engine.rows["level"][:, 0] = np.arange(16) // 4 + np.arange(16) % 4
+    engine.state["column"][:, 0] = np.arange(16) % 4
+    engine.state["level"][:, 0] = np.arange(16) // 4 + np.arange(16) % 4
     values = learner.iterate(0.5)
     logged = {name: value for name, value in values.items() if name.startswith("curriculum/")}
     assert logged == {
@@ -78,8 +78,8 @@ def test_off_policy_learners_log_it_over_all_samplers() -> None:
     learner = OffPolicyLearner(recipe, info, engines)
     learner.start(0)
     for engine, lowest in zip(engines, (0.02, 0.15), strict=True):
-        engine.rows["step_height"][:, 0] = lowest
+        engine.state["step_height"][:, 0] = lowest
     logged = learner.iterate(0.5)["curriculum/lowest_step_m"]
     assert engines[0].curriculum_metrics() != engines[1].curriculum_metrics()
-    assert logged == pytest.approx(np.mean([engine.rows["step_height"][:, 0] for engine in engines]))
+    assert logged == pytest.approx(np.mean([engine.state["step_height"][:, 0] for engine in engines]))
     learner.close()

@@ -1,6 +1,7 @@
 """The names of a body's parts: trunk, joints, feet and left-right pairs."""
 
 import dataclasses
+import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,3 +38,17 @@ class Body:
     joint_pairs: tuple[tuple[str, str], ...] = ()
     foot_pairs: tuple[tuple[str, str], ...] = ()
     speed_limit: float | None = None
+
+
+_SIDE = re.compile(r"^(LF|RF|LH|RH|FL|FR|RL|RR|HL|HR|left|right)_|_(left|right)(?=_|$)|_\d+$|_joint$")
+_KINDS = {"HAA": "shoulder, open and close (HAA)", "HFE": "shoulder, rotation (HFE)", "KFE": "elbow (KFE)"}
+
+
+def joint_kinds(body: Body) -> dict[str, tuple[str, ...]]:
+    """Return the joints grouped by kind over all legs: the knees, the hips."""
+    kinds: dict[str, tuple[str, ...]] = {}
+    for joint in body.joints:
+        kind = _SIDE.sub("", joint)
+        kind = _KINDS.get(kind, kind.replace("_", " "))
+        kinds[kind] = (*kinds.get(kind, ()), joint)
+    return kinds

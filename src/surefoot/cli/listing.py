@@ -16,7 +16,7 @@ from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.overrides import setting_fields
 from surefoot.schedules import Schedule
 from surefoot.simulation.factory import ENGINES, choose_engine
-from surefoot.tasks.catalogue import SHORT_NAMES, find_task
+from surefoot.tasks.catalogue import find_task, short_names
 
 _USES = {
     "auto": "the fastest one that knows the task",
@@ -46,7 +46,7 @@ def print_settings(file: TextIO | None = None) -> None:
 
 def print_catalogue(file: TextIO | None = None) -> None:
     """Print the tasks that have short names, the recipes, the engines and the algorithms."""
-    tasks = [(name, id, *_task_details(name)) for name, id in SHORT_NAMES.items()]
+    tasks = [(name, id, *_task_details(name)) for name, id in short_names().items()]
     print_table(("task", "Gymnasium id", "engine", "solved at"), tasks, file)
     print("or any other Gymnasium id with flat observations and continuous actions\n", file=file)
     recipes = [(name, load_recipe(name)) for name in recipe_names()]

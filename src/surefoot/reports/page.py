@@ -23,7 +23,7 @@ from surefoot.reports.markup import (
     wide,
 )
 from surefoot.reports.page_style import STYLE
-from surefoot.tasks.anatomy import joint_kinds
+from surefoot.bodies.body import joint_kinds
 
 # The page loads nothing and runs no scripts, even if a name or a recipe contains markup.
 _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"

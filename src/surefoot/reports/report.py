@@ -34,7 +34,6 @@ from surefoot.reports.page import ReportData, write_page
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
-from surefoot.tasks.anatomy import find_body
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 MAX_EPISODES = 10_000
@@ -147,7 +146,7 @@ class _ReportMaker:
         self, page: Path, numbers: Path, with_video: bool, recorded: Path | None, metrics: list[dict], recipe: str
     ) -> list[Path]:
         """Write the page and the JSON file `numbers`; return both. A `recorded` video is reused."""
-        body = find_body(self.info)
+        body = self.info.body
         after = self._record(self.policy, body, "trained policy")
         before = self._record(untrained(self.policy), body, "untrained policy")
         if after.model is None:

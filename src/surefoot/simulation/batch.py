@@ -11,10 +11,8 @@ from surefoot.errors import EngineError, NonFiniteError
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
-from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.gymnasium.mujoco import MUJOCO_TASKS
-from surefoot.tasks.registry import TASKS, make_task
-from surefoot.tasks.task import Rows, Task
+from surefoot.tasks.catalogue import TaskInfo, make_physics_task, physics_class
+from surefoot.tasks.task import State
 
 # MuJoCo silently resets a state that diverged, and counts a warning of one of these kinds.
 _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -22,14 +20,7 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def supports(info: TaskInfo) -> bool:
     """Whether this engine supports the task."""
-    return info.id in (*MUJOCO_TASKS, *TASKS) and not info.sees_otherwise
-
-
-def make_physics_task(info: TaskInfo) -> Task:
-    """Return the physics of a task that this engine `supports`."""
-    if info.id in MUJOCO_TASKS:
-        return MUJOCO_TASKS[info.id](info)
-    return make_task(info.id, info.env_options, seen=False)
+    return physics_class(info) is not None and not info.sees_otherwise
 
 
 class BatchEngine(Engine):
@@ -58,13 +49,13 @@ class BatchEngine(Engine):
             self._buffers["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
         constants = {field: self._batch.expand(field) for field in task.randomised_fields}
         self._substeps = task.init_substep_buffers(num_envs)
-        self._rows = {field: self._batch.bind(field) for field in task.fields}
-        self._rows |= constants | self._buffers | self._substeps
+        self._state = {field: self._batch.bind(field) for field in task.fields}
+        self._state |= constants | self._buffers | self._substeps
         self._data = mujoco.MjData(task.model)
         self.layout = Layout(**task.columns, truncated="flag", started="flag")
         self._elapsed = np.zeros(num_envs, np.int64)
         self._before_step = np.zeros_like(self._batch.state)
-        self._randoms: list[np.random.Generator] = []
+        self._rngs: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of the counts of each kind
         shapes = (
             jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for width in (self.layout.size, info.action_size)
@@ -72,16 +63,16 @@ class BatchEngine(Engine):
         self.term_names = tuple(jax.eval_shape(self.interpret, *shapes).terms or ())
 
     @property
-    def rows(self) -> Rows:
+    def state(self) -> State:
         """The arrays that the task reads, MuJoCo's and its own, (N, ...) each; read only."""
-        return self._rows
+        return self._state
 
     def begin(self, seed: int | None) -> np.ndarray:
-        self._randoms = [
+        self._rngs = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + env)))
             for env in range(self.num_envs)
         ]
-        self.task.reset_curriculum(self._rows)
+        self.task.reset_curriculum(self._state)
         self._reset(np.arange(self.num_envs, dtype=np.int32))
         return self._sim_output(np.ones(self.num_envs, bool))
 
@@ -91,14 +82,14 @@ class BatchEngine(Engine):
             self._elapsed[:] = random.integers(0, self._limit, self.num_envs)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
-        self.task.apply_action(self._rows, action)
+        self.task.apply_action(self._state, action)
         self._before_step[:] = self._batch.state
         some_finished = finished.any()
         moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
         self._step(moving)
         if self.task.needs_contact_forces:
             self._compute_contact_forces(range(self.num_envs) if moving is None else moving)
-        self.task.post_step(self._rows)
+        self.task.post_step(self._state)
         self._elapsed += 1
         self._check_physics(action)
         if some_finished:
@@ -120,29 +111,29 @@ class BatchEngine(Engine):
         )
 
     def curriculum_metrics(self) -> dict[str, float]:
-        return self.task.curriculum_metrics(self._rows)
+        return self.task.curriculum_metrics(self._state)
 
     def get_state(self) -> dict[str, np.ndarray]:
         state = {
             "physics": self._batch.state.copy(),
             "elapsed": self._elapsed.copy(),
             "finished": self._finished.copy(),
-            "random": np.stack([random_words(random) for random in self._randoms]),
+            "random": np.stack([random_words(rng) for rng in self._rngs]),
         }
-        return state | {name: self._rows[name].copy() for name in self._saved_rows()}
+        return state | {name: self._state[name].copy() for name in self._saved_fields()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         self._batch.state[:] = state["physics"]
-        for name in self._saved_rows():
-            self._rows[name][:] = state[name]
+        for name in self._saved_fields():
+            self._state[name][:] = state[name]
         if self.task.changes_model_constants:
             self._batch.set_const()
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
         self._begun = True
-        self._randoms = [random_from_words(words) for words in state["random"]]
+        self._rngs = [random_from_words(words) for words in state["random"]]
 
-    def _saved_rows(self) -> tuple[str, ...]:
+    def _saved_fields(self) -> tuple[str, ...]:
         """Names of the arrays that are not part of the physics state."""
         return *self._buffers, *self.task.randomised_fields
 
@@ -155,7 +146,7 @@ class BatchEngine(Engine):
             stepped = slice(None) if moving is None else moving
             recorded = self._batch.rollout(
                 task.frame_skip,
-                self._rows["ctrl_schedule"][stepped] if task.per_substep_control else None,
+                self._state["ctrl_schedule"][stepped] if task.per_substep_control else None,
                 mujoco.mjtState.mjSTATE_CTRL.value,
                 task.recorded_fields,
                 moving,
@@ -163,24 +154,24 @@ class BatchEngine(Engine):
         except mujoco.batch.SimulationError as error:
             raise EngineError(f"MuJoCo stopped: {error}") from error
         for field in task.recorded_fields:
-            self._rows[f"{field}_trace"][stepped] = recorded[field]
+            self._state[f"{field}_trace"][stepped] = recorded[field]
 
-    def _reset(self, envs: np.ndarray) -> None:
-        self._batch.reset(envs, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.task.reset(self._rows, envs, self._randoms)
+    def _reset(self, env_indices: np.ndarray) -> None:
+        self._batch.reset(env_indices, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self.task.reset(self._state, env_indices, self._rngs)
         if self.task.changes_model_constants:
-            self._batch.set_const(envs)
-        self._batch.forward(envs)
-        self._elapsed[envs] = 0
+            self._batch.set_const(env_indices)
+        self._batch.forward(env_indices)
+        self._elapsed[env_indices] = 0
         if self.task.needs_contact_forces:
-            self._rows["contact_force"][envs] = 0
-        self.task.after_reset(self._rows, envs)
+            self._state["contact_force"][env_indices] = 0
+        self.task.after_reset(self._state, env_indices)
 
-    def _compute_contact_forces(self, envs) -> None:
-        for env in envs:
+    def _compute_contact_forces(self, env_indices) -> None:
+        for env in env_indices:
             self._batch.get_data(env, self._data)
             mujoco.mj_rnePostConstraint(self.task.model, self._data)
-            self._rows["contact_force"][env] = self._data.cfrc_ext[1:]
+            self._state["contact_force"][env] = self._data.cfrc_ext[1:]
 
     def _check_physics(self, action: np.ndarray) -> None:
         if self._blow_ups.any():
@@ -193,7 +184,7 @@ class BatchEngine(Engine):
 
     def _sim_output(self, started: np.ndarray) -> np.ndarray:
         sim_output = np.empty((self.num_envs, self.layout.size), np.float32)
-        parts = (part.reshape(self.num_envs, -1) for part in self.task.gather(self._rows))
+        parts = (part.reshape(self.num_envs, -1) for part in self.task.gather(self._state))
         self.layout.write(sim_output, dict(zip(self.task.columns, parts, strict=True)))
         truncated = self._elapsed >= self._limit if self._limit else False
         self.layout.write(sim_output, {"truncated": truncated, "started": started})

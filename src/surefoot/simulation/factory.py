@@ -30,7 +30,8 @@ def choose_engine(name: str, info: TaskInfo) -> str:
         return "envpool" if envpool.available(info) else "processes"
     if name == "batch" and not batch.supports(info):
         raise InputError(
-            f"engine 'batch' does not know task '{info.name}', only {', '.join(batch.MUJOCO_TASKS)}; use 'auto'"
+            f"engine 'batch' cannot simulate task '{info.name}', only MuJoCo tasks of Surefoot's form and "
+            "HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5; use 'auto'"
         )
     if name == "envpool" and not envpool.available(info):
         raise InputError(

@@ -1,56 +1,56 @@
-"""Find a task by its short name or by any Gymnasium id, and say what it looks like."""
+"""Find a task by its short name, by a Gymnasium id, or in a module of the user's, and describe it."""
 
 import contextlib
 import dataclasses
 import functools
+import importlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from surefoot.bodies.body import Body
 from surefoot.errors import InputError, suggestion
-from surefoot.tasks.registry import register
+from surefoot.tasks.gymnasium import records
+from surefoot.tasks.registry import ENTRIES, entries_of, find_entry, make_task, register_built_in
+from surefoot.tasks.symmetry import stacked
+from surefoot.tasks.task import FallRule, Task
+from surefoot.tasks.task_env import TaskEnv
 from surefoot.tasks.wrappers import only_view, read_view, seen, without_view
 
-SHORT_NAMES = {
-    "bipedal-walker": "BipedalWalker-v3",
-    "bipedal-walker-hardcore": "BipedalWalkerHardcore-v3",
-    "half-cheetah": "HalfCheetah-v5",
-    "ant": "Ant-v5",
-    "anymal": "surefoot/AnymalC-v0",
-    "anymal-step": "surefoot/AnymalCStep-v0",
-    "anymal-velocity": "surefoot/AnymalCVelocity-v0",
-    "walk": "surefoot/Walk-v0",
-}
+if TYPE_CHECKING:
+    from surefoot.policies.symmetry import Mirror
 
-register()
+register_built_in()
 
-# How a fall shows itself, where an episode's end alone does not say it. A walker that reaches the far end of its
-# terrain terminates too, but only a fall costs it 100 (gymnasium/envs/box2d/bipedal_walker.py).
-_FALL_BY_REWARD = ("BipedalWalker-v3", "BipedalWalkerHardcore-v3")
-_FALL_BY_TERMINATION = ("Ant-", "Hopper-", "Walker2d-", "Humanoid-", "surefoot/Anymal", "surefoot/Walk")
-FALL_BELOW = -50.0  # not -100, for where actions are repeated the steps just before the fall count as well
+FALL_BELOW = -50.0  # not -100: with repeated actions the reward of the steps just before the fall is added
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskInfo:
-    """What the rest of the program needs to know of a task.
+    """Description of a task as a policy sees it.
 
     Attributes:
-        name: as the user says it: a short name or a Gymnasium id.
-        id: the Gymnasium id.
-        options: keyword arguments for `gymnasium.make`, and those that `tasks.view` reads.
-        observation_size: D, of all observations seen at once.
+        name: short name, Gymnasium id, or "module:Class".
+        id: Gymnasium id, "module:id" if a module must be imported first.
+        options: keyword arguments for `gymnasium.make`, and those of `tasks.wrappers`.
+        observation_size: D, of all stacked observations together.
         action_low: (A,) float32 lower bounds, may be -inf.
         action_high: (A,) float32 upper bounds, may be inf.
-        max_episode_steps: the time limit in steps of the policy, or None.
+        max_episode_steps: the time limit in actions, or None.
         reward_threshold: the mean return at which the task counts as solved, or None.
-        fall: how a fall is told: "terminated", "reward" (a last reward of about -100) or "none" (it cannot be told).
+        fall: how an episode shows a fall (`tasks.task.FallRule`).
+        body: names of the body's parts, or None if unknown.
+        observation_names: D names, or None if unknown; of stacked observations the older ones carry their age,
+            "hull angle (1 before)".
+        action_names: A names, or None.
+        mirror: the mirror image of observations and actions, or None.
     """
 
     name: str
@@ -61,21 +61,25 @@ class TaskInfo:
     action_high: np.ndarray
     max_episode_steps: int | None
     reward_threshold: float | None
-    fall: str
+    fall: FallRule
+    body: Body | None = None
+    observation_names: tuple[str, ...] | None = None
+    action_names: tuple[str, ...] | None = None
+    mirror: "Mirror | None" = None
 
     @property
     def action_repeat(self) -> int:
-        """How many steps of the environment each action lasts."""
+        """Number of environment steps per action."""
         return read_view(self.options)[0]
 
     @property
     def frame_stack(self) -> int:
-        """How many observations are seen at once."""
+        """Number of observations stacked into one."""
         return read_view(self.options)[1]
 
     @property
     def sees_otherwise(self) -> bool:
-        """Whether the policy does not see and act step by step."""
+        """Whether actions are repeated or observations stacked."""
         return self.action_repeat > 1 or self.frame_stack > 1
 
     @property
@@ -85,25 +89,32 @@ class TaskInfo:
 
     @property
     def action_size(self) -> int:
-        """The number of action values, A."""
+        """Number of action values, A."""
         return len(self.action_low)
 
     def falls(self, terminated: np.ndarray, last_reward: np.ndarray) -> np.ndarray | None:
-        """Tell which episodes ended in a fall, (E,) bool, or None where the task cannot say."""
+        """Return which episodes ended in a fall, (E,) bool, or None if episodes do not show it."""
         if self.fall == "none":
             return None
         return terminated & (last_reward <= FALL_BELOW) if self.fall == "reward" else terminated
 
 
+def short_names() -> dict[str, str]:
+    """Return the Gymnasium ids of all tasks that have a short name."""
+    theirs = {record.short_name: record.id for record in records.RECORDS if record.short_name}
+    return theirs | {entry.short_name: entry.id for entry in ENTRIES.values() if entry.short_name}
+
+
 def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
-    """Return what is known of the task called `name`.
+    """Return the description of a task.
 
     Args:
-        name: a short name (`SHORT_NAMES`) or the id of a registered Gymnasium environment.
-        options: keyword arguments for `gymnasium.make`, and those that `tasks.view` reads.
+        name: a short name (`short_names`), the id of a registered Gymnasium environment, "module:id", or "module:Class"
+            for a subclass of `Task`.
+        options: keyword arguments for `gymnasium.make`, and those of `tasks.wrappers`.
 
     Raises:
-        InputError: no such task, or its observation or action is not a flat box.
+        InputError: no such task, or its observation or action space is not a flat box.
     """
     try:
         return _find(name, json.dumps(options or {}, sort_keys=True))
@@ -112,19 +123,27 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
 
 
 def canonical_name(name: str) -> str:
-    """Return how recipes call the task called `name`: its short name, if it has one; nothing is made.
+    """Return the name by which recipes call a task; no environment is made.
 
     Raises:
         InputError: no such task.
     """
-    id = SHORT_NAMES.get(name, name)
-    _check_registered(name, id)
-    return next((short for short, full in SHORT_NAMES.items() if full == id), id)
+    return _resolve(name)[0]
+
+
+def task_options(name: str) -> type | None:
+    """Return the settings class of the options of a task of `Task` form; None for Gymnasium's and other environments.
+
+    Raises:
+        InputError: no such task.
+    """
+    entry = find_entry(_resolve(name)[1])
+    return entry.task.Options if entry else None
 
 
 @functools.lru_cache
 def _find(name: str, options: str) -> TaskInfo:
-    id, canonical = SHORT_NAMES.get(name, name), canonical_name(name)
+    canonical, id = _resolve(name)
     given = json.loads(options)
     env = _make(name, id, without_view(given))
     try:
@@ -154,25 +173,68 @@ def _find(name: str, options: str) -> TaskInfo:
             action_high=action.high.astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
-            fall=_fall_rule(id),
+            **_facts(id, env, given, frame_stack),
         )
     finally:
         env.close()
 
 
+def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: int) -> dict[str, Any]:
+    """Return what a task states about itself, by the names of `TaskInfo`.
+
+    The task is a `Task`, one of Gymnasium's (`tasks.gymnasium`), or an environment with attributes of the same names.
+    """
+    source: Any = env.unwrapped
+    if isinstance(source, TaskEnv):
+        source = source.task
+    elif record := records.find_record(id):
+        source = record(source, options)
+    fall, body = getattr(source, "fall", "none"), getattr(source, "body", None)
+    # A wrapper registered with the task may have changed the spaces; names and mirror no longer fit then.
+    assert env.observation_space.shape is not None and env.action_space.shape is not None
+    observation = _names(source, "observation_names", env.observation_space.shape[0])
+    mirror = source.mirror() if callable(getattr(source, "mirror", None)) else None
+    sizes = env.observation_space.shape + env.action_space.shape
+    if mirror is not None and (len(mirror.observation_index), len(mirror.action_index)) != sizes:
+        mirror = None
+    return {
+        "fall": fall if fall in get_args(FallRule) else "none",
+        "body": body if isinstance(body, Body) else None,
+        "observation_names": observation and _aged(observation, frame_stack),
+        "action_names": _names(source, "action_names", env.action_space.shape[0]),
+        "mirror": mirror if mirror is None or frame_stack == 1 else stacked(mirror, frame_stack),
+    }
+
+
+def _names(source: Any, attribute: str, size: int) -> tuple[str, ...] | None:
+    """Return a task's names of its values if they are `size` different texts."""
+    stated: Any = getattr(source, attribute, None)
+    if isinstance(stated, str) or not hasattr(stated, "__iter__"):
+        return None
+    names = tuple(stated)
+    fits = len(names) == size and all(isinstance(name, str) for name in names) and len(set(names)) == size
+    return names if fits else None
+
+
+def _aged(names: tuple[str, ...], frame_stack: int) -> tuple[str, ...]:
+    """Return the names of stacked observations, oldest first."""
+    ages = range(frame_stack - 1, -1, -1)
+    return tuple(f"{name} ({age} before)" if age else name for age in ages for name in names)
+
+
 def find_policy_task(
     name: str, options: dict[str, Any], instead: str | None = None, changes: dict[str, Any] | None = None
 ) -> TaskInfo:
-    """Return what is known of the task that a policy's file names, or of another, seen in the same way.
+    """Return the description of the task that a policy file names, or of another with the same wrappers.
 
     Args:
         name: the task in the file.
         options: its options there.
         instead: another task, named by a person.
-        changes: options that are to be other than those.
+        changes: options that differ from those.
 
     Raises:
-        InputError: as `find_task`; or finding it would import a module, which nobody but a person may ask for.
+        InputError: as `find_task`; or it would import a module, which only a person may ask for.
     """
     if instead:
         return find_task(instead, only_view(options) | (changes or {}))
@@ -185,17 +247,39 @@ def find_policy_task(
 
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
-    """Make one copy of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
+    """Make one environment of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
     return seen(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
+
+
+def physics_class(info: TaskInfo) -> type[Task] | None:
+    """Return the class that simulates many environments of the task on the engine `batch`, or None."""
+    if entry := find_entry(info.id):
+        return entry.task
+    record = records.find_record(info.id)
+    if record is None or record.physics is None or record.id != info.id:
+        return None
+    module, name = record.physics.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def make_physics_task(info: TaskInfo) -> Task:
+    """Construct the task that simulates many environments; it must have a `physics_class`."""
+    if find_entry(info.id):
+        return make_task(info.id.rpartition(":")[2], info.env_options, headless=True)
+    kind = physics_class(info)
+    assert kind is not None
+    return kind(info)
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
     try:
-        with quiet_mujoco(), warnings.catch_warnings(record=True) as said:
+        with quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
             env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
-        for one in said:  # of interest only where there is an environment; else the error says it all
-            warnings.warn(one.message, one.category, stacklevel=3)
+        for warning in caught:  # of interest only if there is an environment; else the error says it all
+            warnings.warn(warning.message, warning.category, stacklevel=3)
         return env
+    except InputError:
+        raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
     except Exception as error:  # a task may be anybody's code
@@ -204,7 +288,7 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
 
 @contextlib.contextmanager
 def quiet_mujoco() -> Iterator[None]:
-    """Keep MuJoCo from printing, and from writing MUJOCO_LOG.TXT, what it thinks of the age of a model's file."""
+    """Keep MuJoCo from printing, and writing to MUJOCO_LOG.TXT, warnings about the age of a model's file."""
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:
@@ -213,26 +297,52 @@ def quiet_mujoco() -> Iterator[None]:
         mujoco.set_mju_user_warning(previous)
 
 
-def _check_registered(name: str, id: str) -> None:
-    if ":" in id:  # "module:Name-v0" imports the module, which registers the task
-        module, id = id.split(":", 1)
-        try:
-            __import__(module)
-        except Exception as error:  # whatever the module raises, or a name that is none
-            raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
+def _resolve(name: str) -> tuple[str, str]:
+    """Return a task's canonical name and its Gymnasium id.
+
+    Raises:
+        InputError: no such task.
+    """
+    module, colon, rest = name.partition(":")
+    if colon:
+        return _resolve_in_module(name, module, rest)
+    names = short_names()
+    id = names.get(name, name)
     if id not in gymnasium.registry:
-        raise InputError(f"unknown task '{name}'" + suggestion(name, {*SHORT_NAMES, *gymnasium.registry}))
+        raise InputError(f"unknown task '{name}'" + suggestion(name, {*names, *gymnasium.registry}))
+    if entry := ENTRIES.get(id):
+        return entry.name, entry.gymnasium_id
+    return next((short for short, full in names.items() if full == id), id), id
 
 
-def _fall_rule(id: str) -> str:
-    if id in _FALL_BY_REWARD:
-        return "reward"
-    return "terminated" if id.startswith(_FALL_BY_TERMINATION) else "none"
+def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
+    """As `_resolve` for "module:Class" and "module:id"; imports the module, which registers its tasks."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:  # whatever the module raises, or a name that is none
+        raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
+    stated = getattr(imported, rest, None)
+    if isinstance(stated, type) and issubclass(stated, Task):
+        entry = ENTRIES.get(stated.__dict__.get("id", ""))
+        if entry is None:
+            raise InputError(
+                f"task '{name}': the class '{rest}' is not registered; put @surefoot.tasks.register(...) above it"
+            )
+        return entry.name, entry.gymnasium_id
+    if entry := ENTRIES.get(rest):
+        return entry.name, entry.gymnasium_id
+    if rest in gymnasium.registry:
+        return name, name
+    own = entries_of(module)
+    names = {entry.name.partition(":")[2] for entry in own} | {*(() if own else gymnasium.registry)}
+    raise InputError(f"unknown task '{name}'" + suggestion(rest, names))
 
 
 def _continuous_twins(id: str) -> list[str]:
     stem = id.split("-v")[0]
-    return [other for other in gymnasium.registry if other.startswith(f"{stem}Continuous")] or list(SHORT_NAMES)
+    return [other for other in gymnasium.registry if other.startswith(f"{stem}Continuous")] or list(short_names())
 
 
 def _describe(space: gymnasium.Space) -> str:

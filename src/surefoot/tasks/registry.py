@@ -1,47 +1,168 @@
-"""Our own tasks and their names in Gymnasium; nothing heavy is imported before one is made."""
+"""Surefoot's own tasks and those of users, by Gymnasium id.
+
+Classes named by a text are imported when first used, so that `import surefoot` stays fast.
+"""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import gymnasium
 
 if TYPE_CHECKING:
-    pass
+    from surefoot.tasks.task import Task
 
-# Where each task's class stands, and after how many actions its episodes end.
-TASKS = {
-    "surefoot/AnymalC-v0": ("surefoot.tasks.anymal:AnymalC", 800),
-    "surefoot/AnymalCStep-v0": ("surefoot.tasks.anymal:AnymalCStep", 800),
-    "surefoot/AnymalCVelocity-v0": ("surefoot.tasks.velocity.task:AnymalCVelocity", 1000),
-    "surefoot/Walk-v0": ("surefoot.tasks.walk:Walk", 1000),
+    TaskClass = TypeVar("TaskClass", bound=type[Task])
+
+
+class Entry:
+    """A registered task.
+
+    Attributes:
+        id: Gymnasium id.
+        short_name: name on the command line, or None.
+        max_episode_steps: time limit in actions, or None.
+        built_in: whether the task comes with Surefoot.
+    """
+
+    def __init__(
+        self, id: str, task: "str | type[Task]", short_name: str | None, max_episode_steps: int | None
+    ) -> None:
+        self.id, self.short_name, self.max_episode_steps = id, short_name, max_episode_steps
+        self.built_in = isinstance(task, str)
+        self._task = task
+
+    @property
+    def task(self) -> "type[Task]":
+        """The task's class."""
+        if isinstance(self._task, str):
+            module, name = self._task.split(":")
+            self._task = _stated(getattr(importlib.import_module(module), name), self)
+        return self._task
+
+    @property
+    def name(self) -> str:
+        """Name by which recipes and policy files call the task; importing the module in it registers the task."""
+        if self.built_in:
+            return self.short_name or self.id
+        module, name = self.task.__module__, self.task.__qualname__
+        return self.id if module == "__main__" or "<locals>" in name else f"{module}:{name}"
+
+    @property
+    def gymnasium_id(self) -> str:
+        """Id with the module that registers the task, so that worker processes can make it."""
+        return f"{self.task.__module__}:{self.id}" if ":" in self.name else self.id
+
+
+ENTRIES: dict[str, Entry] = {
+    entry.id: entry
+    for entry in (
+        Entry("surefoot/AnymalC-v0", "surefoot.tasks.anymal:AnymalC", "anymal", 800),
+        Entry("surefoot/AnymalCStep-v0", "surefoot.tasks.anymal:AnymalCStep", "anymal-step", 800),
+        Entry("surefoot/AnymalCVelocity-v0", "surefoot.tasks.velocity.task:AnymalCVelocity", "anymal-velocity", 1000),
+        Entry("surefoot/Walk-v0", "surefoot.tasks.walk:Walk", "walk", 1000),
+    )
 }
 
 
-def make_task(id: str, options: dict[str, Any], seen: bool = True) -> "Task":
-    """Return one of our own tasks; Gymnasium's own option `max_episode_steps` is left out.
+def register(
+    id: str, *, short_name: str | None = None, max_episode_steps: int | None = None
+) -> "Callable[[TaskClass], TaskClass]":
+    """Register a subclass of `Task` with Surefoot and Gymnasium; a class decorator.
 
     Args:
-        id: its Gymnasium id.
-        options: its own options.
-        seen: whether it will be looked at; if not, it may leave out what is only there for that.
+        id: Gymnasium id, such as "my/Hop-v0".
+        short_name: name on the command line, once the module is imported.
+        max_episode_steps: time limit in actions; None for no limit.
 
     Raises:
-        ValueError, TypeError: it has no such option, or the option no such value.
+        TypeError: the class is no `Task`, or does not state its fall rule.
+        ValueError: the id or the short name is another task's.
     """
-    module, name = TASKS[id][0].split(":")
-    kind = getattr(importlib.import_module(module), name)
+
+    def decorate(task: "TaskClass") -> "TaskClass":
+        entry = Entry(id, task, short_name, max_episode_steps)
+        _stated(task, entry)
+        for other in ENTRIES.values():
+            same = not other.built_in and _origin(other.task) == _origin(task)  # the module was imported again
+            if not same and (other.id == id or (short_name and other.short_name == short_name)):
+                raise ValueError(f"{task.__name__}: '{other.id}' already has this id or short name")
+        if id in gymnasium.registry and id not in ENTRIES:
+            raise ValueError(f"{task.__name__}: Gymnasium already has a task '{id}'")
+        ENTRIES[id] = entry
+        _register_with_gymnasium(entry)
+        return task
+
+    return decorate
+
+
+def register_built_in() -> None:
+    """Register Surefoot's own tasks with Gymnasium, once."""
+    for entry in ENTRIES.values():
+        if entry.id not in gymnasium.registry:
+            _register_with_gymnasium(entry)
+
+
+def find_entry(id: str) -> Entry | None:
+    """Return the registered task with a Gymnasium id, with or without "module:" before it."""
+    return ENTRIES.get(id.rpartition(":")[2])
+
+
+def entries_of(module: str) -> list[Entry]:
+    """Return the tasks whose classes are in a module."""
+    return [entry for entry in ENTRIES.values() if not entry.built_in and entry.task.__module__ == module]
+
+
+def make_task(id: str, options: dict[str, Any], headless: bool = False) -> "Task":
+    """Construct a registered task; Gymnasium's own option `max_episode_steps` is ignored.
+
+    Args:
+        id: Gymnasium id.
+        options: the task's options.
+        headless: whether to leave out visual geometry.
+
+    Raises:
+        InputError: an option is unknown or has a wrong value; the message names it.
+    """
+    from surefoot.settings import validate
+
+    entry = ENTRIES[id]
     own = {option: value for option, value in options.items() if option != "max_episode_steps"}
-    return kind(**(own if seen else {**kind.headless_options, **own}))
+    if headless:
+        own = {**entry.task.headless_options, **own}
+    source = f"task '{entry.short_name or id}'"
+    if getattr(entry.task, "takes_keywords", False):
+        return entry.task(**own)
+    return entry.task(validate(entry.task.Options, own, source, noun="option"))
 
 
-def register() -> None:
-    """Tell Gymnasium of our tasks, once."""
-    for id, (_, limit) in TASKS.items():
-        if id not in gymnasium.registry:
-            gymnasium.register(
-                id,
-                entry_point="surefoot.tasks.task_env:TaskEnv",
-                vector_entry_point="surefoot.simulation.factory:make_vector",
-                max_episode_steps=limit,
-                kwargs={"id": id},
-            )
+def _stated(task: Any, entry: Entry) -> "type[Task]":
+    """Return a task class with what its registration states, after checking what the class must state."""
+    from surefoot.settings import Settings
+    from surefoot.tasks.task import FallRule, Task
+
+    name = getattr(task, "__name__", repr(task))
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        raise TypeError(f"{name} is no subclass of surefoot.tasks.Task")
+    rules = get_args(FallRule)
+    if getattr(task, "fall", None) not in rules:
+        raise TypeError(f"{name} must state its fall rule: fall = {' or '.join(map(repr, rules))}")
+    if not (isinstance(task.Options, type) and issubclass(task.Options, Settings)):
+        raise TypeError(f"{name}.Options must be a subclass of surefoot.tasks.TaskOptions")
+    task.id, task.short_name, task.max_episode_steps = entry.id, entry.short_name, entry.max_episode_steps
+    return task
+
+
+def _origin(task: type) -> tuple[str, str]:
+    return task.__module__, task.__qualname__
+
+
+def _register_with_gymnasium(entry: Entry) -> None:
+    gymnasium.registry.pop(entry.id, None)
+    gymnasium.register(
+        entry.id,
+        entry_point="surefoot.tasks.task_env:TaskEnv",
+        vector_entry_point="surefoot.simulation.factory:make_vector",
+        max_episode_steps=entry.max_episode_steps,
+        kwargs={"id": entry.id},
+    )

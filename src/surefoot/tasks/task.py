@@ -1,34 +1,56 @@
-"""What a task on MuJoCo is made of, for one copy or many.
+"""Base class of tasks on a MuJoCo model, for one environment or many.
 
-A task has two halves. The first runs beside the simulator, on NumPy rows, one per copy: it begins episodes, turns
-actions into controls, and keeps count of what happened meanwhile. The second reads what was measured,
-and is pure: observation, reward by named terms, and whether a copy fell. It is given the array module to compute with,
-NumPy for a single copy (`tasks.physics_env`) or `jax.numpy`, fused with the policy, for many (`simulation.batch`).
+A task has two halves. One runs beside the simulator, on NumPy arrays with one row per environment: it resets episodes,
+turns actions into controls, and keeps counters. The other is pure: observation, named reward terms and termination,
+computed in NumPy for one environment (`tasks.task_env`) or in `jax.numpy`, compiled together with the policy, for many
+(`simulation.batch`).
 
-This module must stay light: worker processes import it, and need no JAX.
+Worker processes import this module; it must not import JAX.
 """
 
 import abc
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import gymnasium
 import mujoco
 import numpy as np
+import pydantic
 
 from surefoot.bodies.body import Body
+from surefoot.settings import Settings
+from surefoot.tasks.observation import Part, names_of
 
-Rows = dict[str, np.ndarray]
+if TYPE_CHECKING:
+    from surefoot.policies.symmetry import Mirror
+
+State = dict[str, np.ndarray]
+# How an episode shows a fall: it terminates; it terminates with a last reward of about -100; or it does not show it.
+FallRule = Literal["terminated", "reward", "none"]
+
+
+class TaskOptions(Settings):
+    """Base of a task's options: no value is converted to another type, except a list to a tuple."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _lists_to_tuples(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
 
 class TaskOutput(NamedTuple):
-    """What was measured after a step, read as the task does.
+    """Observation, reward and termination after a step.
 
     Attributes:
         observation: (N, D).
         reward_terms: (N,) each; their sum is the reward.
-        terminated: (N,) bool, which copies fell.
+        terminated: (N,) bool.
     """
 
     observation: Any
@@ -39,105 +61,138 @@ class TaskOutput(NamedTuple):
 class Task(abc.ABC):
     """A task on a MuJoCo model.
 
-    Its methods beside the simulator share `rows`: for N copies, the arrays of MuJoCo that `fields` and `randomised_fields` name,
-    (N, ...) views into the simulator, those of `init_buffers`, and for `per_substep_control` and `recorded_fields` tasks what happens at each
-    physics step of an action.
+    The methods beside the simulator work on `state`: for N environments, the MuJoCo arrays named by `fields` and
+    `randomised_fields`, (N, ...) views into the simulator; the arrays of `init_buffers`; and those of
+    `init_substep_buffers`. `env_indices` is (K,) int: which environments to write.
 
     Attributes:
-        model: the MuJoCo model.
-        body: the names of the body's parts, if the task knows them.
-        frame_skip: physics steps per action.
-        observation_space: of one copy.
-        action_space: of one copy.
-        fields: the arrays of MuJoCo's state (`MjData`) that the task reads or writes.
-        randomised_fields: the arrays of the model (`MjModel`) that differ from copy to copy.
-        per_substep_control: whether `apply_action` writes the controls of each physics step, rows["ctrl_schedule"],
-            (N, frame_skip, nu), and not those of all, rows["ctrl"], (N, nu).
-        recorded_fields: the fields of the state that are wanted as they were after each physics step of an action, "qpos" in
-            rows["qpos_trace"], (N, frame_skip, nq), and so on.
-        changes_model_constants: whether `reset` changes masses, inertias and the like, so that what follows from them must, too.
-        needs_contact_forces: whether rows["contact_force"], (N, nbody - 1, 6), is filled after each step.
-        headless_options: options with which the task moves the same but leaves out what is only there to be seen.
-        columns: name and width of everything `gather` gives, in order.
+        id: Gymnasium id; set by `register`.
+        short_name: name on the command line, or None; set by `register`.
+        max_episode_steps: time limit in actions, or None; set by `register`.
+        fall: how an episode shows a fall. Every task must state it, so that no fall goes uncounted.
+        Options: settings class of the task's options; its instance is the constructor's argument.
+        headless_options: options that leave out visual geometry and change no physics.
+        model: MuJoCo model.
+        body: names of the body's parts, or None.
+        frame_skip: physics steps per action (decimation).
+        observation: parts of the observation, in order.
+        action_names: names of the action's values, or None.
+        fields: arrays of `MjData` that the task reads or writes.
+        randomised_fields: arrays of `MjModel` that differ between environments.
+        per_substep_control: whether `apply_action` writes the controls of each physics step,
+            state["ctrl_schedule"] (N, frame_skip, nu), instead of state["ctrl"] (N, nu).
+        recorded_fields: arrays of `MjData` recorded after each physics step of an action: "qpos" in
+            state["qpos_trace"], (N, frame_skip, nq), and so on.
+        changes_model_constants: whether `reset` changes masses or inertias, so that `mj_setConst` must follow.
+        needs_contact_forces: whether state["contact_force"], (N, nbody - 1, 6), is computed after each action.
+        columns: name and width of each array that `gather` returns, in order.
     """
+
+    id: str = ""
+    short_name: str | None = None
+    max_episode_steps: int | None = None
+    fall: FallRule
+    Options: type[Settings] = TaskOptions
+    headless_options: Mapping[str, Any] = MappingProxyType({})
 
     model: mujoco.MjModel
     body: Body | None = None
     frame_skip: int
-    observation_space: gymnasium.spaces.Box
-    action_space: gymnasium.spaces.Box
+    observation: Sequence[Part] = ()
+    action_names: tuple[str, ...] | None = None
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     randomised_fields: tuple[str, ...] = ()
     per_substep_control: bool = False
     recorded_fields: tuple[str, ...] = ()
     changes_model_constants: bool = False
     needs_contact_forces: bool = False
-    headless_options: Mapping[str, Any] = MappingProxyType({})
     columns: dict[str, int]
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Name of each value of the observation."""
+        return names_of(self.observation)
+
+    @functools.cached_property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """Observation space of one environment, unbounded unless the task sets another."""
+        return gymnasium.spaces.Box(-np.inf, np.inf, (len(self.observation_names),), np.float32)
+
+    @functools.cached_property
+    def action_space(self) -> gymnasium.spaces.Box:
+        """Action space of one environment: from -1 to 1 for each control unless the task sets another."""
+        return gymnasium.spaces.Box(-1.0, 1.0, (self.model.nu,), np.float32)
 
     @property
     def timestep_s(self) -> float:
         """Seconds per action."""
         return self.frame_skip * self.model.opt.timestep
 
-    def init_substep_buffers(self, count: int) -> Rows:
-        """Return room for what `count` copies do at each physics step of an action, as `per_substep_control` and `recorded_fields` say."""
+    def mirror(self) -> "Mirror | None":
+        """Return the task's mirror image (`tasks.symmetry.derive_mirror`), or None if left and right differ."""
+        return None
+
+    def init_substep_buffers(self, num_envs: int) -> State:
+        """Return the arrays for `per_substep_control` and `recorded_fields`."""
         widths = {"ctrl_schedule": self.model.nu} if self.per_substep_control else {}
         data = mujoco.MjData(self.model)
         widths |= {f"{field}_trace": getattr(data, field).size for field in self.recorded_fields}
-        return {name: np.zeros((count, self.frame_skip, width)) for name, width in widths.items()}
+        return {name: np.zeros((num_envs, self.frame_skip, width)) for name, width in widths.items()}
 
-    def init_buffers(self, count: int) -> Rows:
-        """Return what the task remembers of `count` copies from step to step, (count, ...) each; the rows' own."""
-        del count
+    def init_buffers(self, num_envs: int) -> State:
+        """Return the task's own arrays, (N, ...) each, kept from step to step and saved in checkpoints."""
+        del num_envs
         return {}
 
-    def reset_curriculum(self, rows: Rows) -> None:
-        """Forget what outlasts episodes, for all copies; called before the first ones after seeding."""
-        del rows
+    def reset_curriculum(self, state: State) -> None:
+        """Clear what outlasts episodes; called before the first reset after seeding."""
+        del state
 
     @abc.abstractmethod
-    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
-        """Begin an episode in some copies: write qpos and qvel, and whatever is remembered.
+    def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        """Start an episode in some environments: write qpos, qvel and the task's own arrays.
 
         Args:
-            rows: of all copies.
-            copies: (K,) int, the rows to write.
-            randoms: each copy's own random numbers, for all N copies.
+            state: of all environments.
+            env_indices: (K,) int, the environments to reset.
+            rngs: random generator of each of the N environments.
         """
 
-    def after_reset(self, rows: Rows, copies: np.ndarray) -> None:
-        """Take notice of a beginning, now that what follows from qpos is known too."""
-        del rows, copies
+    def after_reset(self, state: State, env_indices: np.ndarray) -> None:
+        """Finish a reset once the quantities that follow from qpos are computed."""
+        del state, env_indices
 
-    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
-        """Turn actions (N, A), within the bounds, into controls."""
-        rows["ctrl"][:] = action
+    def apply_action(self, state: State, action: np.ndarray) -> None:
+        """Turn actions (N, A), within the action space, into controls."""
+        state["ctrl"][:] = action
 
-    def post_step(self, rows: Rows) -> None:
-        """Look at all copies after the last physics step of an action."""
-        del rows
+    def post_step(self, state: State) -> None:
+        """Update the task's own arrays after the last physics step of an action."""
+        del state
 
     @abc.abstractmethod
-    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
-        """Return what `observe_and_reward` needs, (N, ...) each, as `columns` has it."""
+    def gather(self, state: State) -> Sequence[np.ndarray]:
+        """Return the inputs of `observe_and_reward`, (N, width) each, in the order of `columns`."""
 
     @abc.abstractmethod
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        """Read (N, width) arrays, by the names of `columns`, that followed `action` (N, A).
+        """Compute observation, reward terms and termination; a pure function.
 
         Args:
-            measured: the arrays.
-            action: what was done.
-            xp: `numpy` or `jax.numpy`, whichever the arrays are of.
+            measured: (N, width) arrays by the names in `columns`.
+            action: (N, A), the action that led here.
+            xp: `numpy` or `jax.numpy`.
         """
 
-    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
-        """Return how hard a curriculum has made it, over all copies, by name; empty without one."""
-        del rows
+    def curriculum_metrics(self, state: State) -> dict[str, float]:
+        """Return the curriculum's mean difficulty by name; empty without a curriculum."""
+        del state
         return {}
 
-    def info(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Return what a single copy's `info` shows besides the terms of the reward, (N, ...) each."""
-        del rows
+    def info(self, state: State) -> dict[str, np.ndarray]:
+        """Return further entries of Gymnasium's `info`, (N, ...) each."""
+        del state
         return {}

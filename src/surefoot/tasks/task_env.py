@@ -36,15 +36,15 @@ class TaskEnv(gymnasium.Env):
         self._scratch = mujoco.MjData(self.model) if self.task.changes_model_constants else None
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
-        self.observation_names = getattr(self.task, "observation_names", None)
-        self.action_names = getattr(self.task, "action_names", None)
+        self.observation_names = self.task.observation_names
+        self.action_names = self.task.action_names
         self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
         self.render_mode = render_mode
         sources = [(self.data, field) for field in self.task.fields]
         sources += [(self.model, field) for field in self.task.randomised_fields]
-        self._rows = {field: getattr(source, field)[None] for source, field in sources} | self.task.init_buffers(1)
-        self._rows |= self.task.init_substep_buffers(1)
-        self.task.reset_curriculum(self._rows)
+        self._state = {field: getattr(source, field)[None] for source, field in sources} | self.task.init_buffers(1)
+        self._state |= self.task.init_substep_buffers(1)
+        self.task.reset_curriculum(self._state)
         self._width, self._height = _SIZE
         self._renderer: MujocoRenderer | None = None
         self._only = np.zeros(1, np.int32)
@@ -68,12 +68,12 @@ class TaskEnv(gymnasium.Env):
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         if seed is not None:
-            self.task.reset_curriculum(self._rows)
-        self.task.reset(self._rows, self._only, [self.np_random])
+            self.task.reset_curriculum(self._state)
+        self.task.reset(self._state, self._only, [self.np_random])
         if self._scratch is not None:
             mujoco.mj_setConst(self.model, self._scratch)
         mujoco.mj_forward(self.model, self.data)
-        self.task.after_reset(self._rows, self._only)
+        self.task.after_reset(self._state, self._only)
         if self.render_mode == "human":
             self.render()
         observation = self._read(np.zeros((1, self.model.nu))).observation[0]
@@ -83,14 +83,14 @@ class TaskEnv(gymnasium.Env):
         """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
         space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
-        self.task.apply_action(self._rows, action)
+        self.task.apply_action(self._state, action)
         for step in range(self.task.frame_skip):
             if self.task.per_substep_control:
-                self.data.ctrl[:] = self._rows["ctrl_schedule"][0, step]
+                self.data.ctrl[:] = self._state["ctrl_schedule"][0, step]
             self.simulate()
             for field in self.task.recorded_fields:
-                self._rows[f"{field}_trace"][0, step] = getattr(self.data, field)
-        self.task.post_step(self._rows)
+                self._state[f"{field}_trace"][0, step] = getattr(self.data, field)
+        self.task.post_step(self._state)
         reading = self._read(action)
         terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}
         if self.render_mode == "human":
@@ -114,8 +114,8 @@ class TaskEnv(gymnasium.Env):
             self._renderer = None
 
     def _describe(self) -> dict[str, Any]:
-        return {name: value[0] for name, value in self.task.info(self._rows).items()}
+        return {name: value[0] for name, value in self.task.info(self._state).items()}
 
     def _read(self, action: np.ndarray) -> TaskOutput:
-        parts = [part.reshape(1, -1) for part in self.task.gather(self._rows)]
+        parts = [part.reshape(1, -1) for part in self.task.gather(self._state)]
         return self.task.observe_and_reward(dict(zip(self.task.columns, parts, strict=True)), action, np)

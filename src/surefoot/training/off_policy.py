@@ -21,7 +21,7 @@ from surefoot.pytrees import random_from_words, random_words, unflatten_tree
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.symmetry import find_mirror, known_mirror
+from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.transfer import Transfer, with_stored_count
@@ -62,7 +62,7 @@ class OffPolicyLearner:
         self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
         self._updates_per_round = round(per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * per_round
-        self._mirror = find_mirror(info) if settings.mirror else None
+        self._mirror = info.mirror if settings.mirror else None
         if settings.tied:
             self._mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
             if self._mirror.observation_offset.any() and not recipe.policy.normalise_observations:

@@ -14,7 +14,6 @@ from surefoot.bodies.anymal_c import LEGS
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.symmetry import find_mirror
 
 ID = "surefoot/AnymalCVelocity-v0"
 # Nothing left to chance.
@@ -158,7 +157,7 @@ def test_the_engine_keeps_and_restores_everything() -> None:
     for action in actions[20:]:
         for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
             np.testing.assert_array_equal(a, b)
-        commands.append(one.rows["command"].copy())
+        commands.append(one.state["command"].copy())
     assert len(np.unique(np.array(commands)[:, 0], axis=0)) > 5
 
 
@@ -178,7 +177,7 @@ def test_randomisation_has_the_ranges_it_is_given(motor: str) -> None:
     options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5, "motor": motor}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.begin(0)
-    rows, model = engine.rows, engine.task.model
+    rows, model = engine.state, engine.task.model
     feet = [model.geom(f"{leg}_FOOT").id for leg in LEGS]
     friction = rows["geom_friction"][:, feet, 0]
     assert (friction == friction[:, :1]).all()
@@ -234,7 +233,7 @@ def test_noise_has_its_amplitudes_and_only_that() -> None:
 def test_commands_may_be_told_and_follow_each_other() -> None:
     env = one(**CERTAIN | {"command": [0.5, 0, 0, 0, 0.3, -0.2], "command_every_s": 0.1})
     env.reset(seed=3)
-    told = [tuple(env._rows["command"][0])]
+    told = [tuple(env._state["command"][0])]
     for _ in range(20):
         told.append(tuple(env.step(np.zeros(12))[4]["command"]))
     assert told == ([(0.5, 0, 0)] * 5 + [(0, 0.3, -0.2)] * 5) * 2 + [(0.5, 0, 0)]
@@ -248,8 +247,8 @@ def test_commands_are_drawn_held_and_drawn_again() -> None:
     drawn = []
     for step in range(30):
         if step % 10 == 0:
-            drawn.append(engine.rows["command"].copy())
-        np.testing.assert_array_equal(engine.rows["command"], drawn[-1])
+            drawn.append(engine.state["command"].copy())
+        np.testing.assert_array_equal(engine.state["command"], drawn[-1])
         engine.advance(np.zeros((300, 12), np.float32), np.zeros(300, bool))
     command = np.concatenate(drawn)
     standing = (command == 0).all(1)
@@ -271,37 +270,37 @@ def test_a_turn_to_a_direction_slows_down_corrects_itself_and_ends() -> None:
     )
     engine.reset(seed=0)
     rates.reset(seed=0)
-    first = engine.rows["command"].copy()
-    np.testing.assert_array_equal(first, rates.rows["command"])
+    first = engine.state["command"].copy()
+    np.testing.assert_array_equal(first, rates.state["command"])
     told, standing = first[:, 2], (first == 0).all(1)
     assert 2 < standing.sum() < 20 and np.abs(told).max() > 0.9
     for turned in (0.3, 2.0, -3.0, 2 * np.pi):
-        engine.rows["qpos"][:, 3:7] = np.cos(turned / 2), 0, 0, np.sin(turned / 2)
-        engine.task.commands.steer(engine.rows)
+        engine.state["qpos"][:, 3:7] = np.cos(turned / 2), 0, 0, np.sin(turned / 2)
+        engine.task.commands.steer(engine.state)
         left = np.angle(np.exp(1j * (2 * told - turned)))
         expected = np.where(standing, 0, np.clip(left / 2, -1, 1))
-        np.testing.assert_allclose(engine.rows["command"], np.c_[first[:, :2], expected], atol=1e-9)
+        np.testing.assert_allclose(engine.state["command"], np.c_[first[:, :2], expected], atol=1e-9)
     # The next command's direction counts from the one then faced.
     quarter = np.sqrt(0.5)
     for _ in range(50):
-        engine.rows["qpos"][:, 3:7] = quarter, 0, 0, quarter
-        engine.rows["qvel"][:] = 0
+        engine.state["qpos"][:, 3:7] = quarter, 0, 0, quarter
+        engine.state["qvel"][:] = 0
         engine.advance(np.zeros((40, 12), np.float32), np.zeros(40, bool))
-    second, going = engine.rows["command"], (engine.rows["command"] != 0).any(1)
+    second, going = engine.state["command"], (engine.state["command"] != 0).any(1)
     assert (second != first).any(1).sum() > 30
-    faced = np.array(2 * np.arctan2(engine.rows["qpos"][:, 6], engine.rows["qpos"][:, 3]))
-    np.testing.assert_allclose((engine.rows["goal"][:, 0] - faced)[going], 2 * second[going, 2], atol=1e-5)
+    faced = np.array(2 * np.arctan2(engine.state["qpos"][:, 6], engine.state["qpos"][:, 3]))
+    np.testing.assert_allclose((engine.state["goal"][:, 0] - faced)[going], 2 * second[going, 2], atol=1e-5)
 
 
 def test_only_some_turn_to_a_direction_and_single_copies_do_as_many(assert_like_single_copies) -> None:
     options = {"heading": 0.5, "standing": 0.0, "max_episode_steps": 40, "command_every_s": 0.2}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.reset(seed=0)
-    assert 0.4 < engine.rows["steers"].mean() < 0.6
+    assert 0.4 < engine.state["steers"].mean() < 0.6
     assert_like_single_copies(
         find_task("anymal-velocity", options), steps=60, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3
     )
-    assert "goal" not in BatchEngine(find_task("anymal-velocity", {}), 1).rows
+    assert "goal" not in BatchEngine(find_task("anymal-velocity", {}), 1).state
 
 
 def test_pushes_come_when_and_as_hard_as_told() -> None:
@@ -310,14 +309,14 @@ def test_pushes_come_when_and_as_hard_as_told() -> None:
     pushed = np.zeros((30, 200), bool)
     blows = []
     for step in range(30):
-        before = engine.rows["qvel"].copy()
-        engine.task.apply_action(engine.rows, np.zeros((200, 12), np.float32))
-        blow = engine.rows["qvel"] - before
+        before = engine.state["qvel"].copy()
+        engine.task.apply_action(engine.state, np.zeros((200, 12), np.float32))
+        blow = engine.state["qvel"] - before
         assert not blow[:, 2:].any()
         pushed[step] = blow[:, :2].any(1)
         blows.append(blow[pushed[step], :2])
         engine.advance(np.zeros((200, 12), np.float32), np.zeros(200, bool))
-        engine.rows["step"][:] = step + 1
+        engine.state["step"][:] = step + 1
     spans(np.concatenate(blows), -0.7, 0.7)
     assert (pushed[:10].sum(0) == 1).all()
     np.testing.assert_array_equal(pushed[10:20], pushed[:10])
@@ -327,7 +326,7 @@ def test_an_action_arrives_as_late_as_told() -> None:
     """What a servo is told in each of the four physics steps of an action."""
     engine = BatchEngine(find_task("anymal-velocity", {}), 100)
     engine.reset(seed=0)
-    rows = engine.rows
+    rows = engine.state
     old = rows["target"].copy()
     engine.step(np.ones((100, 12), np.float32))
     for substep in range(4):
@@ -341,7 +340,7 @@ def test_an_action_arrives_as_late_as_told() -> None:
 def test_the_mirror_is_nearly_the_simulators() -> None:
     """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
     info = find_task("anymal-velocity", CERTAIN | {"base": "menagerie", "standing": 0.0})
-    mirror = find_mirror(info)
+    mirror = info.mirror
     assert mirror is not None
     one, other = (make_env(info).unwrapped for _ in range(2))
     random = np.random.default_rng(0)
@@ -350,8 +349,8 @@ def test_the_mirror_is_nearly_the_simulators() -> None:
         other.reset(seed=seed)
         w, x, y, z = one.data.qpos[3:7] = np.array([0.99, 0.05, -0.08, 0.1])  # ty: ignore
         other.data.qpos[3:7] = [w, -x, y, -z]  # ty: ignore
-        other._rows["command"][:] = one._rows["command"] * [1, -1, -1]  # ty: ignore
-        other._rows["phase"][:] = one._rows["phase"] + np.pi  # ty: ignore
+        other._state["command"][:] = one._state["command"] * [1, -1, -1]  # ty: ignore
+        other._state["phase"][:] = one._state["phase"] + np.pi  # ty: ignore
         for _ in range(10):
             action = random.uniform(-1, 1, 12).astype(np.float32)
             observation, reward, *_ = one.step(action)
@@ -359,7 +358,7 @@ def test_the_mirror_is_nearly_the_simulators() -> None:
             unlike = np.abs(observation - image).max()
             assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
             assert reward == pytest.approx(image_reward, abs=1e-3)
-    free = find_mirror(find_task("anymal-velocity", {"gait": "free"}))
+    free = find_task("anymal-velocity", {"gait": "free"}).mirror
     assert free is not None and len(free.observation_index) == 52
 
 

@@ -9,7 +9,6 @@ from surefoot.bodies.scene import new_scene
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.symmetry import find_mirror
 from surefoot.tasks.velocity.terrain import LEVELS, TILE_M, Curriculum, Terrain, riser_m
 
 KINDS = ["rough", "slope", "stairs_up", "stairs_down", "mixed"]
@@ -81,7 +80,7 @@ def test_a_foot_that_moves_sees_the_step_before_it() -> None:
     np.testing.assert_allclose(ahead, [[riser, 0, riser, 0]], atol=1e-9)
     # On the stairs themselves it is told from what is below; going down nothing rises.
     env.reset(seed=0)
-    reading = dict(zip(env.task.columns, env.task.gather(env._rows), strict=True))  # ty: ignore
+    reading = dict(zip(env.task.columns, env.task.gather(env._state), strict=True))  # ty: ignore
     assert reading["rise"].shape == (1, 4) and (reading["rise"] >= 0).all()
 
 
@@ -218,13 +217,13 @@ def test_the_ground_is_drawn_even_without_a_seed() -> None:
     for _ in range(12):
         env = make_env(find_task("anymal-velocity", {"terrain": "mixed"})).unwrapped
         env.reset()
-        columns.add(int(env._rows["column"][0, 0]))
+        columns.add(int(env._state["column"][0, 0]))
     assert len(columns) > 1
 
 
 def test_the_mirror_knows_the_ground() -> None:
     info = find_task("anymal-velocity", {"observe_heights": True})
-    mirror = find_mirror(info)
+    mirror = info.mirror
     env = make_env(info).unwrapped
     assert mirror is not None
     for name, index, sign in zip(

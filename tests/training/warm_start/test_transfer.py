@@ -29,7 +29,6 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import find_task
-from surefoot.tasks.symmetry import find_mirror
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
@@ -105,7 +104,7 @@ def initial(recipe: Recipe) -> Any:
     info = find_task(recipe.task, recipe.seen_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.algorithm == "ppo":
-        mirror = find_mirror(info) if recipe.settings.symmetry == "tied" else None
+        mirror = info.mirror if recipe.settings.symmetry == "tied" else None
         return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, mirror)
     if recipe.algorithm == "ars":
         return ars.init(*arguments, recipe.policy)
@@ -154,7 +153,7 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
 def policy_of(recipe: Recipe, state: Any) -> Policy:
     info = find_task(recipe.task, recipe.seen_options)
     if recipe.algorithm == "ppo":
-        mirror = find_mirror(info) if recipe.settings.symmetry == "averaged" else None
+        mirror = info.mirror if recipe.settings.symmetry == "averaged" else None
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
     if recipe.algorithm == "ars":
         return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.settings))

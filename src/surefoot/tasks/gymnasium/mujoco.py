@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.tasks.catalogue import TaskInfo, make_env
-from surefoot.tasks.task import Rows, Task, TaskOutput
+from surefoot.tasks.task import State, Task, TaskOutput
 
 
 class Physics(NamedTuple):
@@ -71,27 +71,28 @@ class MujocoTask(Task):
         """Take over what only this task has."""
         del env
 
-    def init_buffers(self, count: int) -> Rows:
-        return {name: np.zeros((count, self.tracked_size)) for name in ("position", "position_before")}
+    def init_buffers(self, num_envs: int) -> State:
+        return {name: np.zeros((num_envs, self.tracked_size)) for name in ("position", "position_before")}
 
-    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
-        for copy in copies:
-            rows["qpos"][copy], rows["qvel"][copy] = self.initial_state(randoms[copy])
+    def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        for env in env_indices:
+            state["qpos"][env], state["qvel"][env] = self.initial_state(rngs[env])
 
-    def after_reset(self, rows: Rows, copies: np.ndarray) -> None:
-        rows["position"][copies] = rows["position_before"][copies] = self.tracked_position(rows)[copies]
+    def after_reset(self, state: State, env_indices: np.ndarray) -> None:
+        position = self.tracked_position(state)[env_indices]
+        state["position"][env_indices] = state["position_before"][env_indices] = position
 
-    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
-        rows["ctrl"][:] = action
-        rows["position_before"][:] = rows["position"]
+    def apply_action(self, state: State, action: np.ndarray) -> None:
+        state["ctrl"][:] = action
+        state["position_before"][:] = state["position"]
 
-    def post_step(self, rows: Rows) -> None:
-        rows["position"][:] = self.tracked_position(rows)
+    def post_step(self, state: State) -> None:
+        state["position"][:] = self.tracked_position(state)
 
-    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
-        moved = rows["position"] - rows["position_before"]
-        force = rows["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
-        return rows["qpos"], rows["qvel"], moved, force
+    def gather(self, state: State) -> Sequence[np.ndarray]:
+        moved = state["position"] - state["position_before"]
+        force = state["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
+        return state["qpos"], state["qvel"], moved, force
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del xp  # JAX alone: a single copy is Gymnasium's own environment
@@ -108,9 +109,9 @@ class MujocoTask(Task):
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return random.uniform(-self.noise, self.noise, self.model.nv)
 
-    def tracked_position(self, rows: Rows) -> np.ndarray:
+    def tracked_position(self, state: State) -> np.ndarray:
         """Return the position, (N, tracked_size) float64, whose change per step is the forward movement."""
-        return rows["qpos"][:, :1]
+        return state["qpos"][:, :1]
 
     @abc.abstractmethod
     def observe(self, physics: Physics) -> jax.Array:
@@ -207,8 +208,8 @@ class Ant(MujocoTask):
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return self.noise * random.standard_normal(self.model.nv)
 
-    def tracked_position(self, rows: Rows) -> np.ndarray:
-        return rows["xpos"][:, self.main_body, :2]
+    def tracked_position(self, state: State) -> np.ndarray:
+        return state["xpos"][:, self.main_body, :2]
 
     def _contact_force(self, physics: Physics) -> jax.Array:
         return jnp.clip(physics.contact_force, *self.contact_range).reshape(len(physics.qpos), -1)
@@ -235,14 +236,6 @@ class Ant(MujocoTask):
 
     def terminated(self, physics: Physics) -> jax.Array:
         return ~self._healthy(physics) & self.ends_when_unhealthy
-
-
-MUJOCO_TASKS: dict[str, type[MujocoTask]] = {
-    "HalfCheetah-v5": HalfCheetah,
-    "Ant-v5": Ant,
-    "Hopper-v5": Hopper,
-    "Walker2d-v5": Walker2d,
-}
 
 
 def _within(x: jax.Array, bounds: tuple[float, float]) -> jax.Array:

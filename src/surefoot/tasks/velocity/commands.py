@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 
 from surefoot.tasks.options import check_number, check_numbers
-from surefoot.tasks.task import Rows
+from surefoot.tasks.rotations import yaw
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
 _USE = 1  # of chance
@@ -50,23 +51,23 @@ class Commands:
         """What copies keep from step to step besides the command, and how many numbers each: name and width."""
         return MappingProxyType({"steers": 1, "goal": 1} if self.heading else {})
 
-    def give(self, rows: Rows, copies: np.ndarray, count: np.ndarray) -> None:
+    def give(self, state: State, env_indices: np.ndarray, count: np.ndarray) -> None:
         """Tell some copies, (K,), which have keys, their commands number `count`, (K,)."""
-        key = rows["key"][copies]
+        key = state["key"][env_indices]
         command = self.draw(key, count)
-        rows["command"][copies] = command
+        state["command"][env_indices] = command
         if self.heading:
             chance = (uniform(key, _USE, count.astype(np.uint32), 5, np)[:, 4] + 1) / 2
-            rows["steers"][copies, 0] = (chance < self.heading) & command.any(1)
-            rows["goal"][copies, 0] = facing(rows["qpos"][copies]) + command[:, 2] / _TURN_TO
+            state["steers"][env_indices, 0] = (chance < self.heading) & command.any(1)
+            state["goal"][env_indices, 0] = yaw(state["qpos"][env_indices, 3:7]) + command[:, 2] / _TURN_TO
 
-    def steer(self, rows: Rows) -> None:
+    def steer(self, state: State) -> None:
         """Tell all copies that turn to a direction how fast to turn now, rad/s."""
         if self.heading:
-            left = rows["goal"][:, 0] - facing(rows["qpos"])
+            left = state["goal"][:, 0] - yaw(state["qpos"][:, 3:7])
             left = (left + np.pi) % (2 * np.pi) - np.pi
             rate = np.clip(_TURN_TO * left, -self.command_yaw, self.command_yaw)
-            rows["command"][:, 2] = np.where(rows["steers"][:, 0] > 0, rate, rows["command"][:, 2])
+            state["command"][:, 2] = np.where(state["steers"][:, 0] > 0, rate, state["command"][:, 2])
 
     def draw(self, key: np.ndarray, count: np.ndarray) -> np.ndarray:
         """Return the commands, (K, 3), number `count` (K,) of the episodes with these keys (K,)."""
@@ -79,9 +80,3 @@ class Commands:
         command[np.abs(command[:, 2]) < _LEAST_YAW_RATE, 2] = 0
         command[(drawn[:, 3] + 1) / 2 < self.standing] = 0
         return command
-
-
-def facing(qpos: np.ndarray) -> np.ndarray:
-    """Return the directions that trunks face, (N,) rad from the world's x, by (N, 7 or more) positions."""
-    w, x, y, z = qpos[:, 3:7].T
-    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

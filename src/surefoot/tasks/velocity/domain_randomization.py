@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot.bodies.anymal_c import BODY
 from surefoot.tasks.options import check_number, check_numbers
-from surefoot.tasks.task import Rows
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
 _USE, _USE_OF_PUSHES = 2, 3  # of chance
@@ -77,28 +77,28 @@ class DomainRandomizer:
             *("actuator_gainprm", "actuator_biasprm"),
         )
 
-    def begin(self, rows: Rows, copies: np.ndarray, key: np.ndarray) -> None:
-        """Draw what holds for an episode in some copies (K,) with these keys (K,): the `randomised_fields` and "delay"."""
+    def begin(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
+        """Draw the `randomised_fields` and "delay" of new episodes with these keys (K,)."""
         settings = self._settings
         drawn = uniform(key, _USE, np.zeros(len(key), np.uint32), 3 + len(self._gain), np).astype(float)
         least, most = settings.friction
         friction = least + (most - least) * (drawn[:, 0] + 1) / 2
         for foot in self._feet:
-            rows["geom_friction"][copies, foot, 0] = friction
+            state["geom_friction"][env_indices, foot, 0] = friction
         share = 1 + settings.base_mass * drawn[:, 1] / self._mass
-        rows["body_mass"][copies, self._trunk] = self._mass * share
-        rows["body_inertia"][copies, self._trunk] = self._inertia * share[:, None]
+        state["body_mass"][env_indices, self._trunk] = self._mass * share
+        state["body_inertia"][env_indices, self._trunk] = self._inertia * share[:, None]
         strength = 1 + settings.motor_strength * drawn[:, 3:]
-        rows["actuator_gainprm"][copies, :, self._gains] = self._gain * strength[:, :, None]
-        rows["actuator_biasprm"][copies, :, :3] = self._bias * strength[:, :, None]
+        state["actuator_gainprm"][env_indices, :, self._gains] = self._gain * strength[:, :, None]
+        state["actuator_biasprm"][env_indices, :, :3] = self._bias * strength[:, :, None]
         choices = int(settings.latency * self._frame_skip) + 1
-        rows["delay"][copies, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)
+        state["delay"][env_indices, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)
 
-    def push(self, rows: Rows) -> None:
+    def push(self, state: State) -> None:
         """Push the copies whose time has come, by "key" (N,) and "step" (N,), the steps made."""
-        step = rows["step"].astype(np.uint32)
+        step = state["step"].astype(np.uint32)
         # Where in the first period an episode's first push comes.
-        turn = np.flatnonzero((step + rows["key"]) % np.uint32(self._push_every) == 0)
+        turn = np.flatnonzero((step + state["key"]) % np.uint32(self._push_every) == 0)
         if len(turn) and self._settings.push_speed:
-            blow = uniform(rows["key"][turn], _USE_OF_PUSHES, step[turn], 2, np)
-            rows["qvel"][turn, :2] += self._settings.push_speed * blow
+            blow = uniform(state["key"][turn], _USE_OF_PUSHES, step[turn], 2, np)
+            state["qvel"][turn, :2] += self._settings.push_speed * blow

@@ -1,7 +1,5 @@
 """The robot of the velocity task: its servos, what it senses, and how it stands."""
 
-from typing import Any
-
 import mujoco
 import numpy as np
 
@@ -89,14 +87,3 @@ def soft_range(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     ranges = model.jnt_range[1:]
     centre, half = ranges.mean(1), _SOFT_RANGE * np.ptp(ranges, axis=1) / 2
     return (centre - half - POSE).astype(np.float32), (centre + half - POSE).astype(np.float32)
-
-
-def rotation(quat: Any, xp: Any) -> Any:
-    """Return the matrices, (N, 3, 3), that turn the trunk's directions into the world's."""
-    w, x, y, z = (quat[:, i] for i in range(4))
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return xp.stack([xp.stack(row, axis=1) for row in rows], axis=1)

@@ -13,20 +13,26 @@ Feet and knees touch the ground. The trunk need not, for an episode ends as soon
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
 
 from surefoot.bodies import anymal_c
+from surefoot.tasks import rotations
+from surefoot.tasks.observation import Part, at_points, axial, per_foot, per_joint, polar, scalars, sideways
 from surefoot.tasks.options import check_choice, check_flag, check_number, sorted_options
-from surefoot.tasks.task import Rows, Task, TaskOutput
+from surefoot.tasks.symmetry import task_mirror
+from surefoot.tasks.task import State, Task, TaskOutput
 from surefoot.tasks.velocity import robot
 from surefoot.tasks.velocity.commands import Commands
 from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationSettings
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.reward_terms import Moment, merged_weights, weighted_terms
 from surefoot.tasks.velocity.terrain import STUCK, Curriculum, Terrain, TerrainSettings
+
+if TYPE_CHECKING:
+    from surefoot.policies.symmetry import Mirror
 
 _MOST_ACTION = 2.0
 _COS_MOST_TILT = float(np.cos(np.radians(70)))
@@ -52,6 +58,10 @@ _REMEMBERED = {
 class AnymalCVelocity(Task):
     """The task; see the module."""
 
+    fall = "terminated"
+    takes_keywords = True
+    body = anymal_c.BODY
+    action_names = anymal_c.JOINTS
     frame_skip = robot.FRAME_SKIP
     per_substep_control = True
     changes_model_constants = True
@@ -128,130 +138,137 @@ class AnymalCVelocity(Task):
             self.columns |= {"under_trunk": len(_UNDER), "rise": 4, "progress": 1}
         if self._looks_down:
             self.columns["scan"] = len(_SCAN)
+        self.observation = self._observation_parts()
         size, scan = len(self.observation_names), len(_SCAN) if self._looks_down else 0
         amplitudes = [*_NOISE, *[0.0] * (size - scan - len(_NOISE)), *[height_noise] * scan]
         self._noise_scale = noise * np.array(amplitudes, np.float32)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (12,), np.float32)
 
-    @property
-    def observation_names(self) -> tuple[str, ...]:
-        """What each value of the observation is, in order."""
+    def _observation_parts(self) -> tuple[Part, ...]:
+        joints = anymal_c.JOINTS
+        clock = (sideways("clock sine", "clock cosine"),)  # half a period apart when the diagonal pairs change places
         return (
-            *(f"base velocity {axis}" for axis in "xyz"),
-            *(f"base turning rate {axis}" for axis in "xyz"),
-            *(f"gravity {axis}" for axis in "xyz"),
-            *("command forward", "command left", "command turning left"),
-            *(f"{joint} offset" for joint in anymal_c.JOINTS),
-            *(f"{joint} velocity" for joint in anymal_c.JOINTS),
-            *(f"{joint} last action" for joint in anymal_c.JOINTS),
-            *(f"{leg} foot contact" for leg in anymal_c.LEGS),
-            *(("clock sine", "clock cosine") if self._clocked else ()),
-            *(f"ground at {x:.1f}, {y:.2f}" for x, y in (_SCAN if self._looks_down else ())),
+            polar("base velocity {}"),
+            axial("base turning rate {}"),
+            polar("gravity {}"),
+            scalars("command forward"),
+            sideways("command left", "command turning left"),
+            per_joint("{} offset", joints),
+            per_joint("{} velocity", joints),
+            per_joint("{} last action", joints),
+            per_foot("{} foot contact", anymal_c.LEGS),
+            *(clock if self._clocked else ()),
+            *((at_points("ground at {:.1f}, {:.2f}", _SCAN),) if self._looks_down else ()),
         )
 
-    def init_buffers(self, count: int) -> Rows:
+    def mirror(self) -> "Mirror | None":
+        qpos = self.model.qpos0.copy()
+        qpos[2], qpos[7:] = 1, robot.POSE
+        return task_mirror(self, qpos)
+
+    def init_buffers(self, num_envs: int) -> State:
         widths = _REMEMBERED | {"target": 12, "up": 4, "delay": 1}
         widths |= self.commands.remembered
         widths |= {} if self._curriculum is None else self._curriculum.remembered
-        kept = {name: np.zeros((count, width)) for name, width in widths.items()}
-        return kept | {"key": np.zeros(count, np.uint32), "step": np.zeros(count, np.int32)}
+        kept = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
+        return kept | {"key": np.zeros(num_envs, np.uint32), "step": np.zeros(num_envs, np.int32)}
 
-    def reset_curriculum(self, rows: Rows) -> None:
+    def reset_curriculum(self, state: State) -> None:
         if self._curriculum is not None:
-            self._curriculum.reset_curriculum(rows)
+            self._curriculum.reset_curriculum(state)
 
-    def reset(self, rows: Rows, copies: np.ndarray, randoms: Sequence[np.random.Generator]) -> None:
-        key = np.array([randoms[copy].integers(2**32, dtype=np.uint32) for copy in copies], np.uint32)
-        start = np.zeros(len(copies), np.uint32)
-        rows["key"][copies], rows["step"][copies] = key, start
+    def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        key = np.array([rngs[env].integers(2**32, dtype=np.uint32) for env in env_indices], np.uint32)
+        start = np.zeros(len(env_indices), np.uint32)
+        state["key"][env_indices], state["step"][env_indices] = key, start
         for name in (*_REMEMBERED, "up"):
-            rows[name][copies] = 0
-        self._variation.begin(rows, copies, key)
+            state[name][env_indices] = 0
+        self._variation.begin(state, env_indices, key)
         drawn = self._spread * uniform(key, _USE_OF_START, start, 18, np)
         angles = robot.POSE * (1 + 0.5 * drawn[:, :12])
-        rows["qpos"][copies, 7:] = angles
-        self._place(rows, copies, robot.standing_height(angles))
-        rows["qvel"][copies] = 0
-        rows["qvel"][copies, :6] = 0.5 * drawn[:, 12:]
-        rows["target"][copies] = self._rest
-        rows["joint"][copies] = angles - robot.POSE
-        self.commands.give(rows, copies, start)
-        rows["followed"][copies] = rows["command"][copies]
+        state["qpos"][env_indices, 7:] = angles
+        self._place(state, env_indices, robot.standing_height(angles))
+        state["qvel"][env_indices] = 0
+        state["qvel"][env_indices, :6] = 0.5 * drawn[:, 12:]
+        state["target"][env_indices] = self._rest
+        state["joint"][env_indices] = angles - robot.POSE
+        self.commands.give(state, env_indices, start)
+        state["followed"][env_indices] = state["command"][env_indices]
         if self._clocked:
-            rows["phase"][copies, 0] = np.pi * uniform(key, _USE_OF_START, start + np.uint32(1), 1, np)[:, 0]
+            state["phase"][env_indices, 0] = np.pi * uniform(key, _USE_OF_START, start + np.uint32(1), 1, np)[:, 0]
 
-    def _place(self, rows: Rows, copies: np.ndarray, height: np.ndarray) -> None:
+    def _place(self, state: State, env_indices: np.ndarray, height: np.ndarray) -> None:
         """Put trunks so high over the ground under their feet, level, where the curriculum wants them."""
         if self._curriculum is None or self._terrain is None:
-            rows["qpos"][copies, :7] = 0, 0, 0, 1, 0, 0, 0
-            rows["qpos"][copies, 2] = height
+            state["qpos"][env_indices, :7] = 0, 0, 0, 1, 0, 0, 0
+            state["qpos"][env_indices, 2] = height
             return
-        place, facing = self._curriculum.begin(rows, copies, rows["key"][copies])
+        place, facing = self._curriculum.begin(state, env_indices, state["key"][env_indices])
         ahead, aside = np.cos(facing)[:, None], np.sin(facing)[:, None]
         x, y = np.array([[1, 1, -1, -1, 0], [1, -1, 1, -1, 0]]) * [[robot.STANCE_M[0]], [robot.STANCE_M[1]]]
         ground = self._terrain.height(place[:, :1] + ahead * x - aside * y, place[:, 1:] + aside * x + ahead * y)
-        rows["qpos"][copies, :2] = place
-        rows["qpos"][copies, 2] = height + ground.max(1)
-        rows["qpos"][copies, 3:7] = 0
-        rows["qpos"][copies, 3], rows["qpos"][copies, 6] = np.cos(facing / 2), np.sin(facing / 2)
+        state["qpos"][env_indices, :2] = place
+        state["qpos"][env_indices, 2] = height + ground.max(1)
+        state["qpos"][env_indices, 3:7] = 0
+        state["qpos"][env_indices, 3], state["qpos"][env_indices, 6] = np.cos(facing / 2), np.sin(facing / 2)
 
-    def apply_action(self, rows: Rows, action: np.ndarray) -> None:
-        rows["followed"][:] = rows["command"]
-        rows["velocity_before"][:] = rows["qvel"][:, 6:]
-        rows["action_before"][:] = rows["action"]
-        rows["action"][:] = action
-        before = rows["target"].copy()
-        rows["target"][:] = self._rest + self._scale * rows["action"]
-        arrived = np.arange(robot.FRAME_SKIP) >= rows["delay"]
-        rows["ctrl_schedule"][:] = np.where(arrived[:, :, None], rows["target"][:, None], before[:, None])
-        self._variation.push(rows)
+    def apply_action(self, state: State, action: np.ndarray) -> None:
+        state["followed"][:] = state["command"]
+        state["velocity_before"][:] = state["qvel"][:, 6:]
+        state["action_before"][:] = state["action"]
+        state["action"][:] = action
+        before = state["target"].copy()
+        state["target"][:] = self._rest + self._scale * state["action"]
+        arrived = np.arange(robot.FRAME_SKIP) >= state["delay"]
+        state["ctrl_schedule"][:] = np.where(arrived[:, :, None], state["target"][:, None], before[:, None])
+        self._variation.push(state)
 
-    def post_step(self, rows: Rows) -> None:
-        rows["step"] += 1
-        rows["joint"][:] = rows["qpos"][:, 7:] - robot.POSE
+    def post_step(self, state: State) -> None:
+        state["step"] += 1
+        state["joint"][:] = state["qpos"][:, 7:] - robot.POSE
         # As in legged_gym a foot counts as down if it was so at this step or the last: single misses are overlooked.
-        contact = rows["sensordata"][:, robot.CONTACT] > 0
-        down = contact | (rows["touched"] > 0)
-        rows["touched"][:] = contact
-        rows["up"] += self.timestep_s
-        landed = down & (rows["up"] > self.timestep_s + _LEAST_STEP_S)
-        rows["air_time"][:] = np.where(landed, rows["up"], 0)
-        rows["up"][down] = 0
+        contact = state["sensordata"][:, robot.CONTACT] > 0
+        down = contact | (state["touched"] > 0)
+        state["touched"][:] = contact
+        state["up"] += self.timestep_s
+        landed = down & (state["up"] > self.timestep_s + _LEAST_STEP_S)
+        state["air_time"][:] = np.where(landed, state["up"], 0)
+        state["up"][down] = 0
         if self._clocked:
-            rows["phase"][:] = (rows["phase"] + self._turn) % (2 * np.pi)
+            state["phase"][:] = (state["phase"] + self._turn) % (2 * np.pi)
         if self._curriculum is not None:
-            self._curriculum.after(rows, self.timestep_s)
-        due = np.flatnonzero(rows["step"] % self._command_steps == 0)
+            self._curriculum.after(state, self.timestep_s)
+        due = np.flatnonzero(state["step"] % self._command_steps == 0)
         if len(due):
-            self.commands.give(rows, due, rows["step"][due] // self._command_steps)
-        self.commands.steer(rows)
+            self.commands.give(state, due, state["step"][due] // self._command_steps)
+        self.commands.steer(state)
 
-    def gather(self, rows: Rows) -> Sequence[np.ndarray]:
-        key = rows["key"]
-        chance = np.stack([key >> np.uint32(16), key & np.uint32(0xFFFF), rows["step"]], axis=1)
-        qpos, sensed = rows["qpos"], rows["sensordata"]
+    def gather(self, state: State) -> Sequence[np.ndarray]:
+        key = state["key"]
+        chance = np.stack([key >> np.uint32(16), key & np.uint32(0xFFFF), state["step"]], axis=1)
+        qpos, sensed = state["qpos"], state["sensordata"]
         feet, knees = sensed[:, robot.FEET], sensed[:, robot.KNEES]
         foot_height, knee_height, ground = feet[:, 2::3], knees[:, 2::3], []
         if self._terrain is not None:
             below = self._terrain.height(feet[:, 0::3], feet[:, 1::3])
             foot_height = foot_height - below
             knee_height = knee_height - self._terrain.height(knees[:, 0::3], knees[:, 1::3])
-            rotation = robot.rotation(qpos[:, 3:7], np)
+            rotation = rotations.matrices(qpos[:, 3:7], np)
             ground.append(self._ground_at(qpos, rotation[:, 0, :2], rotation[:, 1, :2], _UNDER))
             ground.append(np.maximum(self._ground_ahead(feet, sensed[:, robot.FEET_VELOCITY]) - below, 0))
-            ground.append(rows["progress"])
+            ground.append(state["progress"])
         if self._looks_down:
             ground.append(qpos[:, 2:3] - self._ground_around(qpos))
         heights = qpos[:, 2:3], foot_height, knee_height, sensed[:, robot.FEET_VELOCITY]
-        remembered = (rows[name] for name in _REMEMBERED)
-        return chance, qpos[:, 3:7], rows["qvel"], rows["actuator_force"], *heights, *remembered, *ground
+        remembered = (state[name] for name in _REMEMBERED)
+        return chance, qpos[:, 3:7], state["qvel"], state["actuator_force"], *heights, *remembered, *ground
 
     def _ground_around(self, qpos: np.ndarray) -> np.ndarray:
         """Return the heights of the ground around the robot, (N, points), in a level frame that turns with it."""
         if self._terrain is None:
             return np.zeros((len(qpos), len(_SCAN)))
-        rotation = robot.rotation(qpos[:, 3:7], np)
+        rotation = rotations.matrices(qpos[:, 3:7], np)
         ahead = rotation[:, :2, 0] / np.maximum(np.hypot(rotation[:, 0, 0], rotation[:, 1, 0]), 1e-6)[:, None]
         return self._ground_at(qpos, ahead * [1, -1], ahead[:, ::-1], _SCAN)
 
@@ -279,16 +296,16 @@ class AnymalCVelocity(Task):
             fell |= measured["progress"][:, 0] < STUCK
         return TaskOutput(self._observe(measured, moment, xp), terms, fell)
 
-    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
-        return {} if self._curriculum is None else self._curriculum.curriculum_metrics(rows)
+    def curriculum_metrics(self, state: State) -> dict[str, float]:
+        return {} if self._curriculum is None else self._curriculum.curriculum_metrics(state)
 
-    def info(self, rows: Rows) -> dict[str, np.ndarray]:
-        rotation = robot.rotation(rows["qpos"][:, 3:7], np)
-        velocity = np.einsum("nij,ni->nj", rotation, rows["qvel"][:, :3])
-        achieved = np.c_[velocity[:, :2], rows["qvel"][:, 5]]
-        miss = rows["followed"] - achieved
+    def info(self, state: State) -> dict[str, np.ndarray]:
+        rotation = rotations.matrices(state["qpos"][:, 3:7], np)
+        velocity = np.einsum("nij,ni->nj", rotation, state["qvel"][:, :3])
+        achieved = np.c_[velocity[:, :2], state["qvel"][:, 5]]
+        miss = state["followed"] - achieved
         return {
-            "command": rows["command"].copy(),
+            "command": state["command"].copy(),
             "velocity": achieved,
             "velocity_error": np.hypot(miss[:, 0], miss[:, 1]),
             "yaw_error": np.abs(miss[:, 2]),
@@ -296,7 +313,7 @@ class AnymalCVelocity(Task):
 
     def _moment(self, measured: Mapping[str, Any], xp: Any) -> tuple[Moment, Any, Any]:
         """Return the moment, the cosine of the tilt, and how high the trunk's lowest point is over the ground, m."""
-        rotation = robot.rotation(measured["quat"], xp)
+        rotation = rotations.matrices(measured["quat"], xp)
         qvel, feet = measured["qvel"], measured["foot_velocity"]
         down = -rotation[:, 2]
         # The hull's lowest point is under one of these points on the axes of its cylinders.

@@ -12,8 +12,8 @@ import mujoco
 import numpy as np
 
 from surefoot.tasks.options import check_choice, check_flag, check_number
-from surefoot.tasks.task import Rows
-from surefoot.tasks.velocity.commands import facing
+from surefoot.tasks.rotations import yaw
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
 Kind = Literal["flat", "rough", "slope", "stairs_up", "stairs_down", "mixed"]
@@ -190,53 +190,53 @@ class Curriculum:
         self._terrain = terrain
         self._fixed = level
 
-    def reset_curriculum(self, rows: Rows) -> None:
+    def reset_curriculum(self, state: State) -> None:
         """Begin with no past; `level` -1 stands for none."""
-        rows["level"][:] = -1
+        state["level"][:] = -1
 
-    def begin(self, rows: Rows, copies: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def begin(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Place some copies (K,) whose episodes have these keys; return the places, (K, 2), and directions, (K,)."""
         drawn = uniform(key, _USE, np.zeros(len(key), np.uint32), 6, np).astype(float)
         chance = (drawn[:, :2] + 1) / 2
-        level, walked = rows["level"][copies, 0], rows["walked"][copies, 0]
-        asked = np.hypot(*rows["asked"][copies, :2].T)
+        level, walked = state["level"][env_indices, 0], state["walked"][env_indices, 0]
+        asked = np.hypot(*state["asked"][env_indices, :2].T)
         new = level < 0
         bounds = np.cumsum([_SHARES.get(kind, 1.0) for kind in self._terrain.kinds])
         column = np.searchsorted(bounds[:-1] / bounds[-1], chance[:, 0], side="right")
-        rows["column"][copies, 0] = np.where(new, column, rows["column"][copies, 0])
+        state["column"][env_indices, 0] = np.where(new, column, state["column"][env_indices, 0])
         next_ = level + (walked > TILE_M / 2) - ((walked < asked / 2) & (walked <= TILE_M / 2))
         next_ = np.where(next_ >= LEVELS, np.floor(chance[:, 1] * LEVELS), np.maximum(next_, 0))
         next_ = np.where(new, np.floor(chance[:, 1] * (_HIGHEST_START + 1)), next_)
-        rows["level"][copies, 0] = next_ if self._fixed is None else self._fixed
+        state["level"][env_indices, 0] = next_ if self._fixed is None else self._fixed
         place, facing = self._terrain.start(
-            rows["level"][copies, 0].astype(int), rows["column"][copies, 0].astype(int), drawn[:, 2:]
+            state["level"][env_indices, 0].astype(int), state["column"][env_indices, 0].astype(int), drawn[:, 2:]
         )
-        rows["start"][copies] = place
-        rows["walked"][copies] = rows["asked"][copies] = 0
-        rows["progress"][copies] = 1
+        state["start"][env_indices] = place
+        state["walked"][env_indices] = state["asked"][env_indices] = 0
+        state["progress"][env_indices] = 1
         return place, facing
 
-    def curriculum_metrics(self, rows: Rows) -> dict[str, float]:
+    def curriculum_metrics(self, state: State) -> dict[str, float]:
         """Return the mean level of the copies on each kind of terrain, by its name; empty if levels never change."""
-        level, column = rows["level"][:, 0], rows["column"][:, 0]
+        level, column = state["level"][:, 0], state["column"][:, 0]
         kinds = [] if self._fixed is not None else [(kind, column == i) for i, kind in enumerate(self._terrain.kinds)]
         return {kind: float(level[on].mean()) for kind, on in kinds if on.any()}
 
-    def after(self, rows: Rows, timestep_s: float) -> None:
+    def after(self, state: State, timestep_s: float) -> None:
         """Note how far the copies have come, and where (m, m, rad) one would be that did as it was told."""
-        rows["walked"][:, 0] = np.hypot(*(rows["qpos"][:, :2] - rows["start"]).T)
-        asked, step = rows["asked"], rows["followed"] * timestep_s
+        state["walked"][:, 0] = np.hypot(*(state["qpos"][:, :2] - state["start"]).T)
+        asked, step = state["asked"], state["followed"] * timestep_s
         ahead, aside = np.cos(asked[:, 2]), np.sin(asked[:, 2])
         asked[:, 0] += ahead * step[:, 0] - aside * step[:, 1]
         asked[:, 1] += aside * step[:, 0] + ahead * step[:, 1]
         asked[:, 2] += step[:, 2]
-        obedience = _obedience(rows["qpos"], rows["qvel"], rows["followed"])
-        rows["progress"][:, 0] += timestep_s / _PROGRESS_S * (obedience - rows["progress"][:, 0])
+        obedience = _obedience(state["qpos"], state["qvel"], state["followed"])
+        state["progress"][:, 0] += timestep_s / _PROGRESS_S * (obedience - state["progress"][:, 0])
 
 
 def _obedience(qpos: np.ndarray, qvel: np.ndarray, followed: np.ndarray) -> np.ndarray:
     """Return how fast copies go where they are told, as a share of how fast they should, from -1 to 1, (N,)."""
-    heading = facing(qpos)
+    heading = yaw(qpos[:, 3:7])
     ahead, aside = np.cos(heading), np.sin(heading)
     velocity = np.stack([ahead * qvel[:, 0] + aside * qvel[:, 1], ahead * qvel[:, 1] - aside * qvel[:, 0]], axis=1)
     told = followed[:, :2]

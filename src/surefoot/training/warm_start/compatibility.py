@@ -1,14 +1,13 @@
 """Whether what an earlier run learnt fits a new task, and which of its observation values are which."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from surefoot.errors import RunError
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.observation_names import Names, find_names
 from surefoot.training.warm_start.observation_mapping import Columns
 from surefoot.training.warm_start.source import WarmStartSource, is_equivariant
 
@@ -47,12 +46,29 @@ def check_networks(earlier: WarmStartSource, recipe: Recipe) -> None:
         )
 
 
+class Names(NamedTuple):
+    """Names of a task's values.
+
+    Attributes:
+        observation: D names, or None if unknown.
+        action: A names, or None.
+    """
+
+    observation: tuple[str, ...] | None
+    action: tuple[str, ...] | None
+
+
+def names_here(info: TaskInfo) -> Names:
+    """Return the names of a task's values."""
+    return Names(info.observation_names, info.action_names)
+
+
 def names_there(earlier: WarmStartSource, info: TaskInfo) -> Names:
     """Find the names of what the earlier policy saw and did."""
     task = earlier.find_task()
     if task is None or (task.observation_size, task.action_size) != (earlier.observation_size, earlier.action_size):
         return Names(None, None)
-    return find_names(task)
+    return names_here(task)
 
 
 def check_actions(earlier: WarmStartSource, info: TaskInfo, there: Names, here: Names) -> Iterator[str]:

@@ -29,12 +29,12 @@ from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import flatten_tree, unflatten_tree
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.observation_names import find_names
 from surefoot.training.warm_start.compatibility import (
     check_actions,
     check_networks,
     listed,
     match_columns,
+    names_here,
     names_there,
     shown,
 )
@@ -79,7 +79,7 @@ class Transfer:
         self._recipe = recipe
         self._whole = earlier.recipe is not None and earlier.algorithm == recipe.algorithm
         check_networks(earlier, recipe)
-        here, there = find_names(info), names_there(earlier, info)
+        here, there = names_here(info), names_there(earlier, info)
         self._notes = list(check_actions(earlier, info, there, here))
         self.columns, self._by, self._new, self._dropped = match_columns(earlier, info, there, here)
         self.parts: dict[str, Part] = {}

@@ -3,9 +3,7 @@
 import mujoco
 import pytest
 
-from surefoot.bodies.body import Body, Foot
-from surefoot.tasks import anatomy
-from surefoot.tasks.anatomy import find_body, joint_kinds
+from surefoot.bodies.body import Body, Foot, joint_kinds
 from surefoot.tasks.catalogue import find_task, make_env
 
 MUJOCO_TASKS = ("HalfCheetah-v5", "Ant-v5", "Walker2d-v5", "Hopper-v5", "Humanoid-v5")
@@ -14,7 +12,7 @@ MUJOCO_TASKS = ("HalfCheetah-v5", "Ant-v5", "Walker2d-v5", "Hopper-v5", "Humanoi
 @pytest.mark.parametrize("name", MUJOCO_TASKS)
 def test_every_name_is_in_the_model(name):
     info = find_task(name)
-    body = find_body(info)
+    body = info.body
     env = make_env(info)
     model = env.unwrapped.model
     assert model.body(body.trunk).id == 1
@@ -30,7 +28,7 @@ def test_every_name_is_in_the_model(name):
 def test_the_ant_has_left_and_right_as_it_stands():
     env = make_env(find_task("ant"))
     env.reset(seed=0)
-    place = {foot.name: env.unwrapped.data.geom(foot.geoms[0]).xpos for foot in find_body(find_task("ant")).feet}
+    place = {foot.name: env.unwrapped.data.geom(foot.geoms[0]).xpos for foot in find_task("ant").body.feet}
     assert all((place[name][0] > 0) == name.endswith("F") for name in place)
     assert all((place[name][1] > 0) == name.startswith("L") for name in place)
     env.close()
@@ -38,7 +36,7 @@ def test_the_ant_has_left_and_right_as_it_stands():
 
 @pytest.mark.parametrize("name", [*MUJOCO_TASKS, "bipedal-walker"])
 def test_pairs_are_of_parts_that_there_are(name):
-    body = find_body(find_task(name))
+    body = find_task(name).body
     feet = {foot.name for foot in body.feet}
     assert all({left, right} <= set(body.joints) and left != right for left, right in body.joint_pairs)
     assert all({left, right} <= feet and left != right for left, right in body.foot_pairs)
@@ -47,30 +45,21 @@ def test_pairs_are_of_parts_that_there_are(name):
 
 
 def test_both_terrains_have_one_walker_and_other_tasks_have_no_body():
-    assert find_body(find_task("bipedal-walker-hardcore")) is find_body(find_task("bipedal-walker"))
-    assert find_body(find_task("Pendulum-v1")) is None
-    assert find_body(find_task("Swimmer-v5")) is None
+    assert find_task("bipedal-walker-hardcore").body is find_task("bipedal-walker").body
+    assert find_task("Pendulum-v1").body is None
+    assert find_task("Swimmer-v5").body is None
 
 
 def test_another_model_is_another_body():
-    assert find_body(find_task("ant", {"main_body": 1})) is None
-
-
-def test_a_body_of_our_own_is_imported_when_asked_for(monkeypatch):
-    info = find_task("ant")
-    monkeypatch.setitem(anatomy._BODIES, "Ant", "surefoot.bodies.no_such_body")
-    assert find_body(info) is None
-    monkeypatch.setattr("surefoot.bodies.body.BODY", Body("own", "trunk", (), ()), raising=False)
-    monkeypatch.setitem(anatomy._BODIES, "Ant", "surefoot.bodies.body")
-    assert find_body(info).name == "own"
+    assert find_task("ant", {"main_body": 1}).body is None
 
 
 def test_joints_are_told_by_what_they_are():
-    assert joint_kinds(find_body(find_task("bipedal-walker"))) == {
+    assert joint_kinds(find_task("bipedal-walker").body) == {
         "hip": ("hip_1", "hip_2"),
         "knee": ("knee_1", "knee_2"),
     }
-    assert joint_kinds(find_body(find_task("Walker2d-v5")))["leg"] == ("leg_joint", "leg_left_joint")
+    assert joint_kinds(find_task("Walker2d-v5").body)["leg"] == ("leg_joint", "leg_left_joint")
     joints = tuple(f"{leg}_{kind}" for leg in ("LF", "RH") for kind in ("HAA", "HFE", "KFE"))
     kinds = joint_kinds(Body("quadruped", "base", joints, (Foot("LF", ("LF_FOOT",)),)))
     assert kinds == {
