@@ -75,7 +75,7 @@ class _Samples:
 
     def add(self, step: EpisodeStep) -> None:
         """Add the samples of one step."""
-        task, rows = self._engine.task, self._engine.rows
+        task, rows = self._engine.task, self._engine.state
         if step.number == 0:
             self._command = rows["command"].copy()
             return

@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
-from surefoot.bodies.body import Body
+from surefoot.bodies.body import Body, joint_kinds
 from surefoot.gait.gait_names import UNCLEAR
 from surefoot.reports.glossary import DEFINITIONS
 from surefoot.reports.markup import (
@@ -23,7 +23,6 @@ from surefoot.reports.markup import (
     wide,
 )
 from surefoot.reports.page_style import STYLE
-from surefoot.bodies.body import joint_kinds
 
 # The page loads nothing and runs no scripts, even if a name or a recipe contains markup.
 _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
