@@ -9,25 +9,22 @@ from typing import Any
 
 import gymnasium
 
-from surefoot.algorithms.registry import DEFAULT_ALGORITHM
-from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.errors import PolicyFileError, RunError
 from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
-from surefoot.recipes.checks import check_recipe
-from surefoot.recipes.files import default_recipe, dump_recipe, load_recipe
-from surefoot.recipes.recipe import Recipe, replaced
+from surefoot.recipes.files import dump_recipe
+from surefoot.recipes.make import make_recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
-from surefoot.settings import validate
 from surefoot.simulation.factory import make_engine
-from surefoot.tasks.catalogue import canonical_name, find_task
+from surefoot.tasks.catalogue import find_task
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
-from surefoot.training.warm_start.inherited_settings import adopted_algorithm, adopted_settings, told
-from surefoot.training.warm_start.source import load_earlier
-from surefoot.training.warm_start.transfer import Transfer
+from surefoot.training.warm_start.inherited_settings import plan
+from surefoot.training.warm_start.source import load_source
 
 
 def train(
@@ -112,49 +109,24 @@ def make(
     return make_engine(engine, find_task(task, options), num_envs, threads)
 
 
-def make_recipe(task: str, recipe: str | None, changes: dict[str, Any]) -> Recipe:
-    """Put together the complete recipe of a training.
-
-    Raises:
-        InputError: a wrong name or value.
-    """
-    name = canonical_name(task)
-    algorithm = changes.get("algorithm", DEFAULT_ALGORITHM)
-    base = load_recipe(recipe) if recipe else default_recipe(name, algorithm)
-    if canonical_name(base.task) != name:
-        raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
-    complete = validate(Recipe, replaced(base, changes), "settings")
-    check_recipe(complete)
-    return complete
-
-
 def make_recipe_from(
     task: str, recipe: str | None, changes: dict[str, Any], root: Path | str, progress: Progress
 ) -> Recipe:
-    """As `make_recipe`; a run that starts from another takes over, and `progress` shows, what that one's policy needs.
+    """Return the complete recipe of a training, including the settings inherited at a warm start.
 
-    That is the form of the networks, how the task is seen, and, where neither a recipe nor an algorithm is named, the
-    algorithm; `changes` go first.
+    Those are the form of the networks, the observation wrappers, and, if neither a recipe nor an algorithm is named,
+    the algorithm; `changes` go first. `progress` shows them.
 
     Raises:
-        InputError: as `make_recipe`; or there is nothing to start from, or it does not fit.
+        InputError: a name or a value is wrong; or the source of the warm start is missing or does not fit.
     """
     own = make_recipe(task, recipe, changes)
     if "training.start_from" not in changes or not own.training.start_from:
         return own
-    earlier = load_earlier(own.training.start_from, root, progress.warn)
-    chosen = {} if recipe else adopted_algorithm(earlier, changes)
-    algorithm = own.algorithm
-    try:
-        own = make_recipe(task, recipe, changes | chosen)
-        adopted = adopted_settings(earlier, own, changes)
-        complete = make_recipe(task, recipe, changes | chosen | adopted)
-    except InputError as error:
-        raise InputError(f"cannot start from '{earlier.source}': {error}") from None
-    Transfer(earlier, complete, find_task(complete.task, complete.seen_options))  # complains of what does not fit
-    before = own.model_dump(mode="json") | {"algorithm": algorithm}
-    if text := told(chosen | adopted, before):
-        progress.say(f"as in {earlier.source}: {text}")
+    source = load_source(own.training.start_from, root, progress.warn)
+    complete, inherited = plan(source, own, recipe, changes)
+    if inherited:
+        progress.say(f"as in {source.name}: {inherited}")
     return complete
 
 

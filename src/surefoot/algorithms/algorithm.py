@@ -1,10 +1,70 @@
-"""The record by which recipes, learners and listings know an algorithm."""
+"""The record by which recipes, learners, warm starts and listings know an algorithm."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import jax
+import numpy as np
+
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.normaliser import Normaliser
 from surefoot.settings import Settings
+
+
+class WarmStart(Protocol):
+    """The tools with which an algorithm's `warm_start` takes over an earlier run.
+
+    Attributes:
+        settings: settings of the new run's algorithm.
+        policy: its policy settings.
+        same_algorithm: whether the earlier run's whole state is there, of the same algorithm; if not, only the networks
+            that act and the normaliser.
+        acting: name of the networks that act, among the earlier arrays.
+    """
+
+    settings: Any
+    policy: PolicySettings
+    same_algorithm: bool
+    acting: str
+
+    def tree(self, template: Any, name: str, fresh: Callable[[str], bool] = lambda path: False) -> Any:
+        """Return a tree like `template` with the earlier arrays under `name`, adapted to the new observations.
+
+        Leaves with `fresh(path)` keep their value in `template`; a path looks like "average/actor/0/weight".
+
+        Raises:
+            RunError: an array is missing, or of another shape.
+        """
+        ...
+
+    def adam(self, opt_state: Any, fresh: Callable[[str], bool] = lambda path: False) -> Any:
+        """Return an Optax chain's state with the earlier moments of Adam, wherever they are in the chain; as `tree`."""
+        ...
+
+    def normaliser(self, initial: Normaliser) -> Normaliser:
+        """Return the earlier statistics, or `initial` if observations are not normalised."""
+        ...
+
+    def takes_critic(self, *names: str) -> bool:
+        """Whether the critic is taken over; `names` are settings of the algorithm that must be the same as before."""
+        ...
+
+    def initial_log_std(self, log_std: jax.Array) -> jax.Array | None:
+        """Return the log std to start with if it is not the earlier run's, else None; `log_std` is the recipe's."""
+        ...
+
+    def extra(self, name: str) -> np.ndarray | None:
+        """Return one of the algorithm's `warm_start_extras`, or None."""
+        ...
+
+    def report(self, part: str, taken: bool, detail: str) -> None:
+        """Record for the user whether a part was taken over, and how much of it or why not."""
+        ...
+
+
+def _no_checks(name: str, settings: Any, policy: PolicySettings, num_envs: int) -> None:
+    del name, settings, policy, num_envs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,20 +73,28 @@ class Algorithm:
 
     Attributes:
         description: one line for listings, with the paper.
-        settings: class of its settings, which stand in the recipe's table of its name.
+        settings: class of its settings, which are in the recipe's table of its name.
         learner: name of the training loop that runs it, a key of `training.registry.LEARNERS`.
+        warm_start: called as `warm_start(state, tools)` with the algorithm's initial state; returns the state after
+            taking over an earlier run.
         check: called as `check(name, settings, policy_settings, num_envs)` with the algorithm's name; raises ValueError
             with one line for the user if these settings contradict each other.
         policy_defaults: policy settings that differ from the defaults of `PolicySettings`.
         off_policy: whether it learns from a replay; samplers may then run beside the learner, and action costs are
             charged when transitions are sampled.
         learns_std: whether it learns the action standard deviation if `policy.std` is "parameter".
+        acting_statistics: called as `acting_statistics(normaliser, settings)`; the observation statistics that the
+            policy acts with, if they differ from those in the state.
+        warm_start_extras: names of arrays in the learner's state, outside the algorithm's, that `warm_start` reads.
     """
 
     description: str
     settings: type[Settings]
     learner: str
-    check: Callable[[str, Any, Any, int], None]
+    warm_start: Callable[[Any, WarmStart], Any]
+    check: Callable[[str, Any, PolicySettings, int], None] = _no_checks
     policy_defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     off_policy: bool = False
     learns_std: bool = False
+    acting_statistics: Callable[[Normaliser, Any], Normaliser] = lambda normaliser, settings: normaliser
+    warm_start_extras: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from surefoot.algorithms.algorithm import Algorithm
+from surefoot.algorithms.algorithm import Algorithm, WarmStart
 from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.policies.networks import Layer, Parameters, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
@@ -146,10 +146,25 @@ def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: in
         raise ValueError(f"{which} is not for '{name}'")
 
 
+def warm_start(state: ARSState, tools: WarmStart) -> ARSState:
+    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
+
+    def fresh(path: str) -> bool:
+        return path.endswith("/log_std")
+
+    return state._replace(
+        parameters=tools.tree(state.parameters, "parameters" if tools.same_algorithm else tools.acting, fresh),
+        average=tools.tree(state.average, tools.acting, fresh),
+        normaliser=tools.normaliser(state.normaliser),
+    )
+
+
 ARS = Algorithm(
     description="augmented random search (Mania et al. 2018)",
     settings=ARSSettings,
     learner="random_search",
+    warm_start=warm_start,
+    acting_statistics=effective,
     check=check,
     policy_defaults={"actor": [], "critic": []},
 )

@@ -21,9 +21,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from surefoot.algorithms.adam import ADAM, adam_step
-from surefoot.algorithms.algorithm import Algorithm
+from surefoot.algorithms.algorithm import Algorithm, WarmStart
 from surefoot.algorithms.critics import Critic, action_values
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
@@ -337,12 +338,56 @@ def check(name: str, settings: DDPGSettings, policy: PolicySettings, num_envs: i
         raise ValueError(f"{name}.buffer_size = {settings.buffer_size} is too small for {num_envs} environments")
 
 
+_PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
+
+
+def earlier_parameter_sigma(tools: WarmStart) -> float | None:
+    """Return the scale that parameter noise had in the earlier run, if it is to continue from there."""
+    sigma, settings = tools.extra(_PARAMETER_SIGMA), tools.settings
+    soft = isinstance(settings, SACSettings) and settings.temperature_learning_rate
+    if soft or not settings.exploration.parameter_noise or sigma is None or sigma.shape != ():
+        return None
+    return float(sigma) if 0 < sigma < np.inf else None
+
+
+def warm_start(state: DDPGState, tools: WarmStart) -> DDPGState:
+    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
+    own_std = not tools.same_algorithm and tools.policy.std != "state_dependent"  # the std is not used to act
+    actor = tools.tree(
+        state.actor,
+        "actor" if tools.same_algorithm else tools.acting,
+        lambda path: own_std and path.endswith("/log_std"),
+    )
+    state = state._replace(
+        actor=actor,
+        average=jax.tree.map(jnp.copy, actor),
+        target_actor=jax.tree.map(jnp.copy, actor),
+        normaliser=tools.normaliser(state.normaliser),
+    )
+    critic = tools.takes_critic("critics", "critic_action_layer")
+    tools.report("noise scale", False, "from the recipe")
+    tools.report("replay", False, "starts empty; filled by the policy, without random actions")
+    if not tools.same_algorithm:
+        return state
+    names = ["average", "target_actor", "actor_moments"]
+    names += ["critics", "target_critics", "critic_moments"] if critic else []
+    sigma = earlier_parameter_sigma(tools)
+    if isinstance(tools.settings, SACSettings) and tools.settings.temperature_learning_rate:
+        names += ["log_temperature", "temperature_moments"]
+        tools.report("noise scale", True, "the temperature")
+    elif sigma is not None:
+        tools.report("noise scale", True, f"parameter noise {sigma:.3g}; action noise from the recipe")
+    return state._replace(**{name: tools.tree(getattr(state, name), name) for name in names})
+
+
 # The networks of the papers' own code.
 _NETWORKS = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
 DDPG = Algorithm(
     description="deep deterministic policy gradients (Lillicrap et al. 2016)",
     settings=DDPGSettings,
     learner="off_policy",
+    warm_start=warm_start,
+    warm_start_extras=(_PARAMETER_SIGMA,),
     check=check,
     policy_defaults=_NETWORKS | {"squash": "tanh", "initial_std": 0.1},
     off_policy=True,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from surefoot.algorithms.algorithm import Algorithm
+from surefoot.algorithms.algorithm import Algorithm, WarmStart
 from surefoot.algorithms.minibatches import Minibatches
 from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, image_metrics, uses_images, with_images
 from surefoot.algorithms.ppo_settings import PPOSettings
@@ -366,10 +366,39 @@ def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: in
         check_paired_units(policy)
 
 
+# After a warm start, statistics of returns count for no more steps than these, so that a task with larger rewards is
+# followed soon.
+_RETURNS_COUNT = 100_000.0
+
+
+def warm_start(state: PPOState, tools: WarmStart) -> PPOState:
+    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
+    critic, log_std = tools.takes_critic("normalise_returns"), tools.initial_log_std(state.parameters["log_std"])
+
+    def fresh(path: str) -> bool:
+        return (not critic and "/critic/" in path) or (log_std is not None and path.endswith("/log_std"))
+
+    def networks(template: Parameters, name: str) -> Parameters:
+        return tools.tree(template if log_std is None else template | {"log_std": log_std}, name, fresh)
+
+    parameters = networks(state.parameters, "parameters" if tools.same_algorithm else tools.acting)
+    average = networks(state.average, "average") if tools.same_algorithm else jax.tree.map(jnp.copy, parameters)
+    state = state._replace(parameters=parameters, average=average, normaliser=tools.normaliser(state.normaliser))
+    if not tools.same_algorithm:
+        return state
+    state = state._replace(optimizer=tools.adam(state.optimizer, fresh))
+    if critic and tools.settings.normalise_returns:  # values are in units of these
+        statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
+        count = jnp.minimum(statistics.count, _RETURNS_COUNT)
+        state = state._replace(return_statistics=statistics._replace(count=count))
+    return state
+
+
 PPO = Algorithm(
     description="proximal policy optimisation (Schulman et al. 2017)",
     settings=PPOSettings,
     learner="on_policy",
+    warm_start=warm_start,
     check=check,
     learns_std=True,
 )

@@ -23,7 +23,7 @@ from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import Interruption
 from surefoot.training.progress import Progress
 from surefoot.training.registry import make_learner
-from surefoot.training.warm_start.source import load_earlier
+from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
 # Copies of neighbouring seeds must not share random numbers, and none may reach the seeds of evaluations.
@@ -214,16 +214,16 @@ class _Training:
         self.metrics.mark("resume", self.counters.steps, evaluated_at=self.counters.evaluated_at, **told)
 
     def _take_over(self) -> None:
-        """Begin with what an earlier run learnt, and say and write down what that was."""
-        earlier = load_earlier(self.settings.start_from, self.folder.path.parent.parent, self.progress.warn)
-        transfer = Transfer(earlier, self.recipe, self.info)
+        """Initialise from an earlier run; show and save what was taken over."""
+        source = load_source(self.settings.start_from, self.folder.path.parent.parent, self.progress.warn)
+        transfer = Transfer(source, self.recipe, self.info)
         self.learner.take_over(transfer)
         for line in transfer.lines():
             self.progress.say(line)
         try:
-            transfer.keep(self.folder.transfer)
+            transfer.save(self.folder.transfer)
         except OSError as error:
-            self.progress.warn(f"what was taken over could not be written down: {error.strerror or error}")
+            self.progress.warn(f"the record of the warm start could not be saved: {error.strerror or error}")
 
     def _greet(self) -> None:
         recipe, steps = self.recipe, self.counters.steps

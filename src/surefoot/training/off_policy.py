@@ -17,14 +17,14 @@ from surefoot.algorithms.replay import Replay
 from surefoot.algorithms.symmetric_networks import merge_seen, symmetric
 from surefoot.errors import InputError, NonFiniteError, RunError
 from surefoot.policies.policy import Policy
-from surefoot.pytrees import random_from_words, random_words, unflatten_tree
+from surefoot.pytrees import random_from_words, random_words, unflatten_tree, with_stored_count
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.transfer import Transfer, with_stored_count
+from surefoot.training.warm_start.transfer import Transfer
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.
 _STEPS_PER_ITERATION = 1000
@@ -100,12 +100,13 @@ class OffPolicyLearner:
         Raises:
             RunError: it is damaged.
         """
-        self._state = transfer.into_ddpg(self._state)
+        self._state = transfer.into(self._state)
         if self._settings.tied and self._mirror is not None:
             transfer.check_ties(self._state.actor, self._mirror)
             self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._mirror))
+        sigma = ddpg.earlier_parameter_sigma(transfer)
         for sampler in self._samplers:
-            sampler.exploration.parameter_sigma = transfer.parameter_sigma or sampler.exploration.parameter_sigma
+            sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Act and learn for `steps_per_iteration` environment steps, and return what to log.

@@ -14,14 +14,14 @@ from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
 from surefoot.algorithms.symmetric_networks import symmetric
 from surefoot.errors import NonFiniteError
 from surefoot.policies.policy import Policy, to_bounds
-from surefoot.pytrees import unflatten_tree
+from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.transfer import Transfer, with_stored_count
+from surefoot.training.warm_start.transfer import Transfer
 
 
 class EpisodeStats(NamedTuple):
@@ -90,7 +90,7 @@ class OnPolicyLearner:
         Raises:
             RunError: it is damaged.
         """
-        self._state = transfer.into_ppo(self._state)
+        self._state = transfer.into(self._state)
         if self._tie is not None:
             transfer.check_ties(self._state.parameters, self._tie)
             self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._tie))

@@ -17,14 +17,14 @@ from surefoot.policies.networks import Layer, Parameters, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Policy, act
 from surefoot.policies.symmetry import Mirror
-from surefoot.pytrees import unflatten_tree
+from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.transfer import Transfer, with_stored_count
+from surefoot.training.warm_start.transfer import Transfer
 
 
 class RandomSearchLearner:
@@ -72,7 +72,7 @@ class RandomSearchLearner:
         Raises:
             RunError: it is damaged.
         """
-        self._state = transfer.into_ars(self._state)
+        self._state = transfer.into(self._state)
 
     def iterate(self, progress: float) -> dict[str, float] | None:
         """Try all directions once, learn, and return what to log; None if it was broken off.

@@ -5,37 +5,37 @@ import numpy as np
 import pytest
 
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
-from surefoot.training.warm_start.observation_mapping import Columns
+from surefoot.training.warm_start.observation_mapping import ObservationMapping
 
 EARLIER, PRESENT = ("a", "b", "c"), ("c", "new", "a", "newer")
 
 
 def test_rows_go_where_their_names_are_and_new_ones_are_zero():
-    columns = Columns.by_name(EARLIER, PRESENT)
+    mapping = ObservationMapping.by_name(EARLIER, PRESENT)
     weight = np.arange(10, dtype=np.float32).reshape(5, 2) + 1  # a, b, c, and two of an action
-    np.testing.assert_array_equal(columns.rows(weight), [[5, 6], [0, 0], [1, 2], [0, 0], [7, 8], [9, 10]])
-    np.testing.assert_array_equal(columns.rows(np.stack([weight, -weight]))[1], -columns.rows(weight))
-    assert columns.rows(weight).dtype == np.float32
-    assert list(columns.new) == [False, True, False, True] and list(columns.dropped) == [1]
+    np.testing.assert_array_equal(mapping.first_weight(weight), [[5, 6], [0, 0], [1, 2], [0, 0], [7, 8], [9, 10]])
+    np.testing.assert_array_equal(mapping.first_weight(np.stack([weight, -weight]))[1], -mapping.first_weight(weight))
+    assert mapping.first_weight(weight).dtype == np.float32
+    assert list(mapping.new) == [False, True, False, True] and list(mapping.dropped) == [1]
 
 
 def test_the_same_values_stay_as_they_are():
     weight = np.random.default_rng(0).normal(size=(3, 4))
-    for columns in (Columns.by_position(3), Columns.by_name(EARLIER, EARLIER)):
-        np.testing.assert_array_equal(columns.rows(weight), weight)
-        assert not columns.new.any() and not columns.dropped.size
+    for mapping in (ObservationMapping.by_position(3), ObservationMapping.by_name(EARLIER, EARLIER)):
+        np.testing.assert_array_equal(mapping.first_weight(weight), weight)
+        assert not mapping.new.any() and not mapping.dropped.size
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
 def test_what_is_no_first_weight_is_refused(shape):
     with pytest.raises(ValueError, match="not those of 3 values"):
-        Columns.by_position(3).rows(np.zeros(shape))
+        ObservationMapping.by_position(3).first_weight(np.zeros(shape))
 
 
 def test_new_values_get_statistics_of_their_own_from_the_first_rollout_on():
     random = np.random.default_rng(0)
     seen = merge(init_normaliser(3), random.normal([1, 2, 3], [1, 2, 3], (5000, 3)).astype(np.float32))
-    started = Columns.by_name(EARLIER, PRESENT).statistics(seen)
+    started = ObservationMapping.by_name(EARLIER, PRESENT).statistics(seen)
     np.testing.assert_array_equal(started.mean, [seen.mean[2], 0, seen.mean[0], 0])
     np.testing.assert_array_equal(started.variance, [seen.variance[2], 1, seen.variance[0], 1])
     np.testing.assert_array_equal(started.count, [5000, 0, 5000, 0])
@@ -52,5 +52,5 @@ def test_new_values_get_statistics_of_their_own_from_the_first_rollout_on():
 
 def test_one_count_is_enough_where_nothing_is_new():
     seen = Normaliser(jnp.arange(3.0), jnp.ones(3), jnp.float32(7))
-    assert Columns.by_name(EARLIER, ("c", "a")).statistics(seen).count.shape == ()
-    assert Columns.by_name(EARLIER, (*EARLIER, "d")).statistics(seen).count.shape == (4,)
+    assert ObservationMapping.by_name(EARLIER, ("c", "a")).statistics(seen).count.shape == ()
+    assert ObservationMapping.by_name(EARLIER, (*EARLIER, "d")).statistics(seen).count.shape == (4,)

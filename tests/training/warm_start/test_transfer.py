@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.algorithms import ars, ddpg_state, ppo
+from surefoot.algorithms import ars, ddpg, ddpg_state, ppo
 from surefoot.algorithms.critics import action_values
 from surefoot.api import make_recipe_from
 from surefoot.cli.main import main
@@ -34,7 +34,7 @@ from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
 from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.snapshot import snapshot
-from surefoot.training.warm_start.source import load_earlier
+from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
 BEFORE, AFTER = ("a", "b", "c"), ("new", "c", "b", "newer", "a")
@@ -166,9 +166,8 @@ def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple
     if algorithm == "ppo":
         settings |= TINY["ppo"]
     recipe = make_recipe(task, algorithm, settings | {"training.start_from": str(place)})
-    transfer = Transfer(load_earlier(str(place), "runs"), recipe, find_task(recipe.task, recipe.seen_options))
-    into = {"ppo": transfer.into_ppo, "ars": transfer.into_ars}.get(algorithm, transfer.into_ddpg)
-    return recipe, into(initial(recipe)), transfer
+    transfer = Transfer(load_source(str(place), "runs"), recipe, find_task(recipe.task, recipe.seen_options))
+    return recipe, transfer.into(initial(recipe)), transfer
 
 
 @functools.lru_cache
@@ -222,7 +221,7 @@ def test_new_values_move_nothing_at_first_whatever_they_are(algorithm):
     np.testing.assert_allclose(got, answer(earlier, state, before), rtol=1e-5, atol=1e-6)
     values["new"][:], values["newer"][:] = 0.5, -1e20
     np.testing.assert_array_equal(answer(recipe, found, as_seen(values, AFTER)), got)
-    assert transfer.parts["policy"].detail == "sees 3 values as before (by their names); 2 new: new, newer"
+    assert transfer.parts["policy"].detail == "observes 3 values as before (by name); 2 new: new, newer"
     if algorithm != "ars":
         judged = [judge(*one) for one in ((earlier, state, before), (recipe, found, after))]
         np.testing.assert_allclose(*judged, rtol=1e-5, atol=1e-5)
@@ -257,12 +256,14 @@ def test_values_that_are_no_more_are_left_out_and_said():
     _, found, transfer = start("Less-v0", "ppo", "Before-v0/first")
     weight = state.average["actor"][0]["weight"]
     np.testing.assert_array_equal(found.average["actor"][0]["weight"], np.stack([weight[2], 0 * weight[2]]))
-    assert "1 new: other; 2 no more: a, b" in transfer.parts["policy"].detail
+    assert "1 new: other; 2 dropped: a, b" in transfer.parts["policy"].detail
 
 
 def test_a_longer_memory_starts_without_influence():
     _, earlier, state = make_run("Nameless-v0", "ppo")
-    with pytest.raises(RunError, match="sees 3 values, 'Nameless-v0' shows 6, and 'Nameless-v0' does not name its own"):
+    with pytest.raises(
+        RunError, match="observes 3 values, 'Nameless-v0' has 6, and 'Nameless-v0' does not name its own"
+    ):
         start("Nameless-v0", "ppo", "Nameless-v0/first", wrappers__frame_stack=2)
     _, earlier, state = make_run("Before-v0", "ppo")
     recipe, found, _ = start("Before-v0", "ppo", "Before-v0/first", wrappers__frame_stack=2)
@@ -329,10 +330,10 @@ def test_the_scale_of_weight_noise_goes_on(sigma, taken):
     folder, _, _ = make_run("Before-v0", "ddpg")
     rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
-    assert transfer.parameter_sigma == (0.3 if taken else None)
+    assert ddpg.earlier_parameter_sigma(transfer) == (0.3 if taken else None)
     assert transfer.parts["noise scale"].taken == taken
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first")
-    assert transfer.parameter_sigma is None
+    assert ddpg.earlier_parameter_sigma(transfer) is None
 
 
 def test_moments_are_found_though_gradients_are_no_longer_clipped():
@@ -357,7 +358,7 @@ def test_exploration_starts_with_the_deviation_it_had_or_another():
     recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first", training__from_std=0.3)
     np.testing.assert_allclose(np.exp(found.parameters["log_std"]), 0.3, rtol=1e-6)
     np.testing.assert_allclose(np.exp(found.average["log_std"]), 0.3, rtol=1e-6)
-    assert transfer.parts["noise scale"] == (False, "std 0.3, as the recipe has it")
+    assert transfer.parts["noise scale"] == (False, "std 0.3, from the recipe")
     seen = as_seen(observations(()), BEFORE)
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
 
@@ -405,7 +406,7 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
         return OffPolicyLearner(recipe, info, [engine])
 
     first = learner()
-    first.take_over(Transfer(load_earlier(str(folder.path)), recipe, info))
+    first.take_over(Transfer(load_source(str(folder.path)), recipe, info))
     first.start(3)
     if algorithm == "td3":
         assert first._samplers[0]._chance(0) == (None, None), (
@@ -438,7 +439,7 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
     (said,) = watcher.said
     for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.frame_stack = 2"):
         assert part in said
-    assert "policy.layer_norm" not in said, "it is no other than by itself"
+    assert "policy.layer_norm" not in said  # the same as without a warm start
     watcher = Watcher()
     recipe = make_recipe_from("Before-v0", None, changes | {"wrappers.frame_stack": 1}, "runs", watcher)
     assert recipe.wrappers.frame_stack == 1
@@ -449,10 +450,10 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
 def test_who_acts_through_a_mirror_goes_on_to_do_so():
     folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="averaged")
     for place in ("anymal/first", str(folder.policy_file)):
-        assert load_earlier(place, "runs").equivariant
+        assert load_source(place, "runs").averaged
         recipe, _, _ = start("anymal-step", "ppo", place)
         assert recipe.settings.symmetry == "averaged"
-        with pytest.raises(RunError, match="it acts through its mirror image too there, no mirror image here"):
+        with pytest.raises(RunError, match="its policy is averaged with its mirror image, the new one is not"):
             start("anymal-step", "ppo", place, ppo__symmetry="augment")
 
 
@@ -484,9 +485,9 @@ def test_a_recipe_that_names_its_start_itself_adopts_nothing():
         ("ppo", "Before-v0", "sac", {}, ["policy.squash"]),
         ("td3", "Before-v0", "sac", {}, ["policy.std is 'parameter' there, 'state_dependent' here"]),
         ("sac", "Before-v0", "ars", {}, ["policy.std = 'state_dependent' is not for 'ars'"]),
-        ("ppo", "OtherActions-v0", "ppo", {}, ["acts by 2 values, 'OtherActions-v0' by 3"]),
-        ("ppo", "Foreign-v0", "ppo", {}, ["nothing that it sees is among what 'Foreign-v0' shows"]),
-        ("ppo", "NamelessMore-v0", "ppo", {}, ["it sees 3 values, 'NamelessMore-v0' shows 5"]),
+        ("ppo", "OtherActions-v0", "ppo", {}, ["has 2 actions, 'OtherActions-v0' has 3"]),
+        ("ppo", "Foreign-v0", "ppo", {}, ["its task and 'Foreign-v0' have no observation value in common"]),
+        ("ppo", "NamelessMore-v0", "ppo", {}, ["it observes 3 values, 'NamelessMore-v0' has 5"]),
     ],
 )
 def test_what_does_not_fit_is_one_line(earlier, task, later, changes, fragments):
@@ -503,7 +504,7 @@ def test_nameless_values_of_the_same_number_are_taken_in_their_order():
     recipe, found, transfer = start("Nameless-v0", "ppo", "Before-v0/first")
     seen = as_seen(observations(()), BEFORE)
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
-    assert "(in their order)" in transfer.parts["policy"].detail
+    assert "(by position)" in transfer.parts["policy"].detail
 
 
 # --- what is said and kept --------------------------------------------------------------------------------------------
@@ -516,9 +517,9 @@ def test_all_parts_are_said_and_written_down():
     assert lines[0].endswith("Before-v0/first, step 7,000 (td3 on Before-v0)")
     for line, part in zip(lines[1:], ("policy", "normaliser", "optimiser", "critic", "noise", "replay"), strict=True):
         assert line.strip().startswith(part)
-    transfer.keep(Path("transfer.json"))
+    transfer.save(Path("transfer.json"))
     record = json.loads(Path("transfer.json").read_text())
-    assert record["columns"] == {"matched_by": "name", "new": ["new", "newer"], "dropped": []}
+    assert record["observations"] == {"matched_by": "name", "new": ["new", "newer"], "dropped": []}
     assert record["parts"]["critic"] == {"taken": False, "detail": "training.from_critic = false"}
     assert record["parts"]["policy"]["taken"] and not record["parts"]["replay"]["taken"]
 
@@ -640,4 +641,4 @@ def test_the_module_of_an_earlier_task_is_not_imported(tmp_path, monkeypatch):
     folder, _, _ = make_run("Before-v0", "ppo")
     folder.recipe.write_text(folder.recipe.read_text().replace('"Before-v0"', '"stranger:Before-v0"'))
     _, _, transfer = start("Before-v0", "ppo", "Before-v0/first")
-    assert "(in their order)" in transfer.parts["policy"].detail
+    assert "(by position)" in transfer.parts["policy"].detail

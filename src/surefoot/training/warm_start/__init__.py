@@ -1,0 +1,1 @@
+"""Warm starts: initialise a new run from an earlier one, perhaps of another task or algorithm."""

@@ -1,114 +1,109 @@
-"""Whether what an earlier run learnt fits a new task, and which of its observation values are which."""
+"""Compatibility of an earlier policy with a new recipe: networks, actions and observations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot.errors import RunError
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.training.warm_start.observation_mapping import Columns
-from surefoot.training.warm_start.source import WarmStartSource, is_equivariant
+from surefoot.training.warm_start.observation_mapping import ObservationMapping
+from surefoot.training.warm_start.source import WarmStartSource, symmetry_of
 
-# Settings of the networks in which two runs may differ and yet have the same actor.
-_FREE = ("critic", "observation_clip", "squash", "std", "initial_std", "std_schedule", "minimum_std")
-_MOST_NAMED = 4
+# Policy settings in which two runs may differ and yet have the same actor.
+_MAY_DIFFER = ("critic", "observation_clip", "squash", "std", "initial_std", "std_schedule", "minimum_std")
+_MOST_LISTED = 4
 
 
-def check_networks(earlier: WarmStartSource, recipe: Recipe) -> None:
-    """Make sure that the new actor has the form of the earlier one, and acts alike.
+class Fit(NamedTuple):
+    """Match between the values of an earlier policy and those of a new task.
+
+    Attributes:
+        mapping: the observation values.
+        matched_by: "name" or "position".
+        new: names of the observation values that the earlier policy does not have.
+        dropped: names of its observation values that the task does not have.
+        notes: lines for the user.
+    """
+
+    mapping: ObservationMapping
+    matched_by: str
+    new: list[str]
+    dropped: list[str]
+    notes: list[str]
+
+
+def check_fit(source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> Fit:
+    """Match an earlier policy with a new run.
 
     Raises:
-        RunError: it has not; names both.
+        RunError: its networks have another form, or the task has other actions or observations.
     """
-    there, here = earlier.policy, recipe.policy
+    _check_networks(source, recipe)
+    if source.action_size != info.action_size:
+        raise source.error(f"it has {source.action_size} actions, '{info.name}' has {info.action_size}")
+    task = source.find_task()
+    sizes = source.observation_size, source.action_size
+    if task is None or (task.observation_size, task.action_size) != sizes:
+        return _match_observations(source, info, None)
+    fit = _match_observations(source, info, task.observation_names)
+    if task.action_names and info.action_names and task.action_names != info.action_names:
+        names = f"{listed(task.action_names)} are now {listed(info.action_names)}"
+        fit.notes.append(f"note: actions are matched by position: {names}")
+    return fit
+
+
+def _check_networks(source: WarmStartSource, recipe: Recipe) -> None:
+    """Make sure that the new actor has the form of the earlier one, and the same deterministic action."""
+    there, here = source.policy, recipe.policy
+    if source.averaged != (symmetry_of(recipe) == "averaged"):
+        forms = "is averaged with its mirror image", "is not"
+        earlier, new = forms if source.averaged else forms[::-1]
+        has_symmetry = "symmetry" in type(recipe.settings).model_fields
+        setting = f"{recipe.algorithm if has_symmetry else source.algorithm}.symmetry"
+        raise source.error(f"its policy {earlier}, the new one {new} ({setting})")
     different = [
-        name for name in type(here).model_fields if name not in _FREE and getattr(there, name) != getattr(here, name)
+        name
+        for name in type(here).model_fields
+        if name not in _MAY_DIFFER and getattr(there, name) != getattr(here, name)
     ]
-    # Without exploration, what is squashed is what is brought within bounds by tanh.
+    # Without exploration, "tanh" and "tanh_gaussian" act alike, and so do all kinds of std but one.
     if (there.squash == "clip") != (here.squash == "clip"):
         different.append("squash")
     if (there.std == "state_dependent") != (here.std == "state_dependent"):
         different.append("std")
-    if earlier.equivariant != is_equivariant(recipe):
-        forms = ("its mirror image too", "no mirror image")
-        there, here = forms if earlier.equivariant else forms[::-1]
-        algorithm = recipe.algorithm if hasattr(recipe.settings, "symmetry") else earlier.algorithm
-        raise RunError(
-            f"cannot start from '{earlier.source}': it acts through {there} there, {here} here ({algorithm}.symmetry)"
-        )
     if different:
         name = different[0]
-        raise RunError(
-            f"cannot start from '{earlier.source}': policy.{name} is {shown(getattr(there, name))} there, "
-            f"{shown(getattr(here, name))} here; the networks must be of one form"
+        raise source.error(
+            f"policy.{name} is {shown(getattr(there, name))} there, {shown(getattr(here, name))} here; the networks "
+            "must have the same form"
         )
 
 
-class Names(NamedTuple):
-    """Names of a task's values.
-
-    Attributes:
-        observation: D names, or None if unknown.
-        action: A names, or None.
-    """
-
-    observation: tuple[str, ...] | None
-    action: tuple[str, ...] | None
-
-
-def names_here(info: TaskInfo) -> Names:
-    """Return the names of a task's values."""
-    return Names(info.observation_names, info.action_names)
-
-
-def names_there(earlier: WarmStartSource, info: TaskInfo) -> Names:
-    """Find the names of what the earlier policy saw and did."""
-    task = earlier.find_task()
-    if task is None or (task.observation_size, task.action_size) != (earlier.observation_size, earlier.action_size):
-        return Names(None, None)
-    return names_here(task)
-
-
-def check_actions(earlier: WarmStartSource, info: TaskInfo, there: Names, here: Names) -> Iterator[str]:
-    """Make sure that there are as many actions as before, and yield what else is to be said of them."""
-    if earlier.action_size != info.action_size:
-        raise RunError(
-            f"cannot start from '{earlier.source}': it acts by {earlier.action_size} values, '{info.name}' by "
-            f"{info.action_size}"
+def _match_observations(source: WarmStartSource, info: TaskInfo, earlier_names: Sequence[str] | None) -> Fit:
+    names = info.observation_names
+    if earlier_names and names:
+        mapping = ObservationMapping.by_name(earlier_names, names)
+        if mapping.new.all():
+            raise source.error(f"its task and '{info.name}' have no observation value in common")
+        new = [names[place] for place in np.flatnonzero(mapping.new)]
+        dropped = [earlier_names[place] for place in mapping.dropped]
+        return Fit(mapping, "name", new, dropped, [])
+    if source.observation_size != info.observation_size:
+        nameless = info.name if not names else source.task
+        raise source.error(
+            f"it observes {source.observation_size} values, '{info.name}' has {info.observation_size}, and "
+            f"'{nameless}' does not name its own"
         )
-    if there.action and here.action and there.action != here.action:
-        yield f"note: actions are taken in their order: {listed(there.action)} are now {listed(here.action)}"
-
-
-def match_columns(
-    earlier: WarmStartSource, info: TaskInfo, there: Names, here: Names
-) -> tuple[Columns, str, list[str], list[str]]:
-    """Find each observation value among the earlier ones; also by what, and the names of new ones and of lost ones."""
-    if there.observation and here.observation:
-        columns = Columns.by_name(there.observation, here.observation)
-        if columns.new.all():
-            raise RunError(
-                f"cannot start from '{earlier.source}': nothing that it sees is among what '{info.name}' shows"
-            )
-        new = [here.observation[place] for place in np.flatnonzero(columns.new)]
-        return columns, "name", new, [there.observation[place] for place in columns.dropped]
-    if earlier.observation_size != info.observation_size:
-        nameless = info.name if not here.observation else earlier.task
-        raise RunError(
-            f"cannot start from '{earlier.source}': it sees {earlier.observation_size} values, '{info.name}' shows "
-            f"{info.observation_size}, and '{nameless}' does not name its own"
-        )
-    return Columns.by_position(info.observation_size), "position", [], []
+    return Fit(ObservationMapping.by_position(info.observation_size), "position", [], [], [])
 
 
 def shown(value: Any) -> str:
-    """Write a setting's value as a recipe has it."""
+    """Return a setting's value as a recipe has it."""
     return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Write the first few names, and how many more there are."""
-    first = ", ".join(names[:_MOST_NAMED])
-    return first + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    """Return the first few names, and the number of the others."""
+    first = ", ".join(names[:_MOST_LISTED])
+    return first + (f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else "")

@@ -1,78 +1,97 @@
-"""Settings that a run takes from the one it starts from, because what was learnt there means nothing without them."""
+"""The plan of a warm start: settings that the new run inherits, because the earlier networks need them."""
 
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from surefoot.algorithms.registry import ALGORITHMS
+from surefoot.algorithms.registry import ALGORITHMS, DEFAULT_ALGORITHM
+from surefoot.errors import InputError
+from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_view
-from surefoot.training.warm_start.source import WarmStartSource, is_equivariant, is_tied
+from surefoot.training.warm_start.compatibility import check_fit
+from surefoot.training.warm_start.source import WarmStartSource, symmetry_of
 
-# What another algorithm has no use for: these say how the earlier one judged and explored.
-_OWN = ("critic", "initial_std", "std_schedule", "minimum_std")
-
-
-def adopted_algorithm(earlier: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
-    """Return the earlier run's algorithm as a setting, unless `changes` tell of another."""
-    told = any(name.partition(".")[0] in ("algorithm", *ALGORITHMS) for name in changes)
-    return {} if told or earlier.algorithm not in ALGORITHMS else {"algorithm": earlier.algorithm}
+# Policy settings that another algorithm does not inherit: they describe the earlier critic and exploration.
+_NOT_FOR_OTHERS = ("critic", "initial_std", "std_schedule", "minimum_std")
 
 
-def adopted_settings(earlier: WarmStartSource, own: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the earlier settings of policy and view by dotted names, without those that `changes` name.
+def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, str]:
+    """Complete a recipe with the settings that it inherits from the source of its warm start.
+
+    Inherited are the form of the networks, the observation wrappers, and, if neither a base recipe nor an algorithm was
+    chosen, the algorithm. `changes` go first.
 
     Args:
-        earlier: what is started from.
-        own: the recipe as it is without them.
-        changes: what a person asked for.
+        source: the earlier run.
+        recipe: the recipe without inherited settings.
+        base: name or path of the recipe that the user chose, or None.
+        changes: settings that the user chose, by dotted names.
+
+    Returns:
+        The complete recipe, and the inherited settings that differ from `recipe`'s as text, "" if none does.
+
+    Raises:
+        InputError: the source does not fit the task.
     """
-    policy = earlier.policy.model_dump(mode="json")
-    if earlier.algorithm == own.algorithm:
-        del policy["minimum_std"]  # how much is tried at least is for each training to say
-        if ALGORITHMS[own.algorithm].learns_std and earlier.policy.std == "scheduled":
+    algorithm = {} if base else _inherited_algorithm(source, changes)
+    try:
+        own = make_recipe(recipe.task, base, {**changes, **algorithm}) if algorithm else recipe
+        inherited = algorithm | _inherited_settings(source, own, changes)
+        complete = make_recipe(recipe.task, base, {**changes, **inherited})
+    except InputError as error:
+        raise source.error(error) from None
+    check_fit(source, complete, complete.evaluation_task())
+    before = own.model_dump(mode="json") | {"algorithm": recipe.algorithm}
+    different = {name: value for name, value in inherited.items() if value != _value(before, name)}
+    return complete, ", ".join(f"{name} = {value!r}" for name, value in different.items())
+
+
+def _inherited_algorithm(source: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the earlier algorithm as a setting, unless `changes` name one or are the default."""
+    chosen = any(name.partition(".")[0] in ("algorithm", *ALGORITHMS) for name in changes)
+    if chosen or source.algorithm not in ALGORITHMS or source.algorithm == DEFAULT_ALGORITHM:
+        return {}
+    return {"algorithm": source.algorithm}
+
+
+def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the earlier settings of policy, symmetry and wrappers by dotted names, except those in `changes`."""
+    policy = source.policy.model_dump(mode="json")
+    if source.algorithm == own.algorithm:
+        del policy["minimum_std"]  # each training has its own
+        if ALGORITHMS[own.algorithm].learns_std and source.policy.std == "scheduled":
             # The schedule continues from its last value.
-            start = min(10.0, float(f"{earlier.std.mean():.6g}"))
-            policy["std_schedule"] = earlier.policy.std_schedule.model_copy(update={"start": start}).model_dump()
+            start = min(10.0, float(f"{source.std.mean():.6g}"))
+            policy["std_schedule"] = source.policy.std_schedule.model_copy(update={"start": start}).model_dump()
     else:
-        policy = {name: value for name, value in policy.items() if name not in _OWN}
+        policy = {name: value for name, value in policy.items() if name not in _NOT_FOR_OTHERS}
         if policy["std"] != "state_dependent":
             del policy["std"]
         if "tanh_gaussian" in (policy["squash"], own.policy.squash) and policy["squash"] != "clip":
             # Both have the same deterministic action.
             policy["squash"] = "tanh_gaussian" if own.policy.squash == "tanh_gaussian" else "tanh"
-    adopted = {f"policy.{name}": value for name, value in policy.items()}
-    symmetry, allowed = f"{own.algorithm}.symmetry", _allowed_symmetry(own)
-    if "tied" in allowed and earlier.recipe is not None and is_tied(earlier.recipe):
-        adopted[symmetry] = "tied"
-    elif "averaged" in allowed and earlier.equivariant != is_equivariant(own):
-        adopted[symmetry] = "averaged" if earlier.equivariant else "none"
-    elif allowed and own.settings.symmetry == "tied" and earlier.recipe is not None:
-        adopted[symmetry] = "none"  # its weights are not tied, and a file alone does not tell
-    repeat, frame_stack = read_view(earlier.options)
-    adopted |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
-    return {name: value for name, value in adopted.items() if name not in changes}
+    inherited = {f"policy.{name}": value for name, value in policy.items()}
+    if symmetry := _inherited_symmetry(source, own):
+        inherited[f"{own.algorithm}.symmetry"] = symmetry
+    repeat, frame_stack = read_view(source.options)
+    inherited |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
+    return {name: value for name, value in inherited.items() if name not in changes}
 
 
-def _allowed_symmetry(recipe: Recipe) -> tuple[str, ...]:
-    """Values that the algorithm's `symmetry` setting may have; () if it has none."""
-    field = type(recipe.settings).model_fields.get("symmetry")
-    return () if field is None else typing.get_args(field.annotation)
+def _inherited_symmetry(source: WarmStartSource, own: Recipe) -> str:
+    """Return the value of `symmetry` that the earlier networks need, "" if the recipe's own will do."""
+    field = type(own.settings).model_fields.get("symmetry")
+    allowed = () if field is None else typing.get_args(field.annotation)
+    if "tied" in allowed and source.tied:
+        return "tied"
+    if "averaged" in allowed and source.averaged != (symmetry_of(own) == "averaged"):
+        return "averaged" if source.averaged else "none"
+    # Weights that are not tied cannot become so; those of a policy file may be.
+    return "none" if symmetry_of(own) == "tied" and source.recipe is not None else ""
 
 
-def told(adopted: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Say which adopted settings are others than the run would have had by itself, "" if none is.
-
-    Args:
-        adopted: settings by their dotted names.
-        own: the recipe without them, as plain data.
-    """
-
-    def before(dotted: str) -> Any:
-        value: Any = own
-        for name in dotted.split("."):
-            value = value[name]
-        return value
-
-    different = {name: value for name, value in adopted.items() if value != before(name)}
-    return ", ".join(f"{name} = {value!r}" for name, value in different.items())
+def _value(data: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        data = data[name]
+    return data

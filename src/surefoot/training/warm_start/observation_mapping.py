@@ -1,4 +1,4 @@
-"""Networks and statistics that were made for some observation values, rearranged for others."""
+"""Adaptation of networks and statistics to another set of observation values."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from surefoot.policies.normaliser import Normaliser
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Columns:
-    """Which of D' earlier observation values each of D present ones is.
+class ObservationMapping:
+    """Index of each of D new observation values among D' earlier ones.
 
     Attributes:
-        index: (D,) int; -1 is a new value, on which nothing hangs at first.
+        index: (D,) int; -1: the value is new, and has no influence at first.
         earlier_size: D'.
     """
 
@@ -22,28 +22,28 @@ class Columns:
     earlier_size: int
 
     @classmethod
-    def by_name(cls, earlier: Sequence[str], present: Sequence[str]) -> "Columns":
-        """Find each name of `present` among those of `earlier`."""
+    def by_name(cls, earlier: Sequence[str], present: Sequence[str]) -> "ObservationMapping":
+        """Map values of the same name."""
         places = {name: place for place, name in enumerate(earlier)}
         return cls(np.array([places.get(name, -1) for name in present], int), len(earlier))
 
     @classmethod
-    def by_position(cls, size: int) -> "Columns":
-        """Leave all `size` values as they are."""
+    def by_position(cls, size: int) -> "ObservationMapping":
+        """Map each of `size` values to itself."""
         return cls(np.arange(size), size)
 
     @property
     def new(self) -> np.ndarray:
-        """(D,) bool, the values that there were not."""
+        """(D,) bool, the values without an earlier one."""
         return self.index < 0
 
     @property
     def dropped(self) -> np.ndarray:
-        """The earlier values that there are no more, as places among the D'."""
+        """Indices of the earlier values that are not used any more."""
         return np.setdiff1d(np.arange(self.earlier_size), self.index)
 
-    def rows(self, weight: np.ndarray) -> np.ndarray:
-        """Rearrange weights (..., D' + K, O) into (..., D + K, O), zero for new values; the K last rows stay.
+    def first_weight(self, weight: np.ndarray) -> np.ndarray:
+        """Map the weights of a first layer, (..., D' + K, O) to (..., D + K, O): zero for new values, K rows kept.
 
         Raises:
             ValueError: there are fewer than D' rows.
@@ -54,13 +54,13 @@ class Columns:
         return np.concatenate([observed, weight[..., self.earlier_size :, :]], axis=-2)
 
     def statistics(self, normaliser: Normaliser) -> Normaliser:
-        """Rearrange statistics. New values start with mean 0, variance 1 and no observation.
+        """Map statistics. New values start with mean 0, variance 1 and count 0.
 
-        Were they counted as often as the others, the first millions of steps would hardly move their statistics.
+        With the count of the others, the first millions of steps would hardly move the statistics of new values.
         """
         counts = jnp.broadcast_to(normaliser.count, normaliser.mean.shape)
         mean, variance, count = (
-            jnp.where(self.new, fill, values[self.index])
-            for values, fill in ((normaliser.mean, 0.0), (normaliser.variance, 1.0), (counts, 0.0))
+            jnp.where(self.new, initial, values[self.index])
+            for values, initial in ((normaliser.mean, 0.0), (normaliser.variance, 1.0), (counts, 0.0))
         )
         return Normaliser(mean, variance, count[0] if bool((count == count[0]).all()) else count)

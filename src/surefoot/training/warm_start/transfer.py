@@ -1,8 +1,7 @@
-"""Starting from what an earlier run learnt: its policy, and all else of its learner that fits the new task.
+"""Transfer of an earlier run's state into a new learner: its policy, and everything else that fits the new task.
 
-Observation values are found again by their names where both tasks name them (`tasks.columns`). A value that was not
-there before starts without any influence, so that the body acts exactly as it did; one that is no more is left out.
-Schedules start anew, and so does the replay.
+Observation values are matched by name if both tasks name them (`tasks.observation_names`). A new value starts without
+influence, so that the policy acts exactly as before. Schedules and the replay start from the beginning.
 """
 
 import json
@@ -15,10 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms import ars
-from surefoot.algorithms.ars import ARSState
-from surefoot.algorithms.ddpg_state import DDPGState
-from surefoot.algorithms.ppo import PPOState
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.symmetric_networks import tied
 from surefoot.errors import RunError
@@ -29,24 +24,14 @@ from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import flatten_tree, unflatten_tree
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.training.warm_start.compatibility import (
-    check_actions,
-    check_networks,
-    listed,
-    match_columns,
-    names_here,
-    names_there,
-    shown,
-)
+from surefoot.training.warm_start.compatibility import check_fit, listed, shown
 from surefoot.training.warm_start.source import WarmStartSource
 
-# PPO's statistics of returns count for no more than so many steps, that a task that pays more is soon followed.
-_MOST_RETURNS = 100_000.0
 _ORDER = ("policy", "normaliser", "optimiser", "critic", "noise scale", "replay")
 
 
-class Part(NamedTuple):
-    """What became of one part of what there was.
+class TransferredPart(NamedTuple):
+    """Outcome of transferring one part.
 
     Attributes:
         taken: whether it was taken over.
@@ -58,248 +43,176 @@ class Part(NamedTuple):
 
 
 class Transfer:
-    """Takes an earlier run's learning into the state of a new learner.
+    """Takes over an earlier run; implements `algorithms.algorithm.WarmStart`.
 
     Args:
-        earlier: what was learnt.
-        recipe: the new run's.
+        source: the earlier run.
+        recipe: the new run's recipe.
         info: the new run's task.
 
     Attributes:
-        columns: which observation values are which.
-        parts: what was taken over, by name; filled by `into_ppo`, `into_ddpg` or `into_ars`.
-        parameter_sigma: the scale at which weight noise goes on, or None.
+        parts: what was taken over, by name; filled by `into`.
 
     Raises:
-        RunError: the policy cannot serve the new task, or its networks are of another form.
+        RunError: the policy does not fit the new task, or its networks have another form.
     """
 
-    def __init__(self, earlier: WarmStartSource, recipe: Recipe, info: TaskInfo) -> None:
-        self.earlier = earlier
+    def __init__(self, source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> None:
+        self.source = source
+        self.settings = recipe.settings
+        self.policy = recipe.policy
+        self.same_algorithm = source.recipe is not None and source.algorithm == recipe.algorithm
+        self.acting = source.acting
+        self.parts: dict[str, TransferredPart] = {}
         self._recipe = recipe
-        self._whole = earlier.recipe is not None and earlier.algorithm == recipe.algorithm
-        check_networks(earlier, recipe)
-        here, there = names_here(info), names_there(earlier, info)
-        self._notes = list(check_actions(earlier, info, there, here))
-        self.columns, self._by, self._new, self._dropped = match_columns(earlier, info, there, here)
-        self.parts: dict[str, Part] = {}
-        self.parameter_sigma: float | None = None
+        self._fit = check_fit(source, recipe, info)
 
-    def into_ppo(self, state: PPOState) -> PPOState:
-        """Return the state with which PPO starts."""
-        critic, log_std = self._judge_critic(f"{self._recipe.algorithm}.normalise_returns"), self._find_log_std(state)
-
-        def fresh(name: str) -> bool:
-            return (not critic and "/critic/" in name) or (log_std is not None and name.endswith("/log_std"))
-
-        def networks(template: Parameters, source: str) -> Parameters:
-            return self._tree(template if log_std is None else template | {"log_std": log_std}, source, fresh)
-
-        parameters = networks(state.parameters, "parameters" if self._whole else self.earlier.acting)
-        state = state._replace(
-            parameters=parameters,
-            average=jax.tree.map(jnp.copy, parameters),
-            normaliser=self._normaliser(state.normaliser),
-        )
-        self._note_policy()
-        self.parts["noise scale"] = self._describe_std(np.asarray(parameters["log_std"]), log_std is None)
-        if not self._whole:
-            return state
-        state = state._replace(
-            average=networks(state.average, "average"), optimizer=self._moments(state.optimizer, fresh)
-        )
-        if critic and self._recipe.settings.normalise_returns:
-            # The values are in units of these.
-            statistics: Normaliser = self._tree(state.return_statistics, "return_statistics")
-            count = jnp.minimum(statistics.count, _MOST_RETURNS)
-            state = state._replace(return_statistics=statistics._replace(count=count))
-        return state
-
-    def into_ddpg(self, state: DDPGState) -> DDPGState:
-        """Return the state with which DDPG, TD3 or SAC starts."""
-        name, policy = self._recipe.algorithm, self._recipe.policy
-        own = not self._whole and policy.std != "state_dependent"  # nothing acts by its deviation
-        source = "actor" if self._whole else self.earlier.acting
-        actor = self._tree(state.actor, source, lambda name: own and name.endswith("/log_std"))
-        state = state._replace(
-            actor=actor,
-            average=jax.tree.map(jnp.copy, actor),
-            target_actor=jax.tree.map(jnp.copy, actor),
-            normaliser=self._normaliser(state.normaliser),
-        )
-        self._note_policy()
-        critic = self._judge_critic(f"{name}.critics", f"{name}.critic_action_layer")
-        self.parts["noise scale"] = Part(False, "as the recipe has it")
-        self.parts["replay"] = Part(False, "begins empty; the policy fills it, no warm-up at random")
-        if not self._whole:
-            return state
-        names = ["average", "target_actor", "actor_moments"]
-        names += ["critics", "target_critics", "critic_moments"] if critic else []
-        if getattr(self._recipe.settings, "temperature_learning_rate", 0):
-            names += ["log_temperature", "temperature_moments"]
-            self.parts["noise scale"] = Part(True, "the temperature")
-        elif self._recipe.settings.exploration.parameter_noise and self.earlier.parameter_sigma:
-            self.parameter_sigma = self.earlier.parameter_sigma
-            self.parts["noise scale"] = Part(
-                True, f"of weights {self.parameter_sigma:.3g}; of actions as the recipe has it"
-            )
-        return state._replace(**{one: self._tree(getattr(state, one), one) for one in names})
-
-    def into_ars(self, state: ARSState) -> ARSState:
-        """Return the state with which random search starts."""
-
-        def fresh(name: str) -> bool:
-            return name.endswith("/log_std")
-
-        acting = self.earlier.acting
-        parameters = self._tree(state.parameters, "parameters" if self._whole else acting, fresh)
-        average = self._tree(state.average, acting, fresh)
-        self._note_policy()
-        return state._replace(parameters=parameters, average=average, normaliser=self._normaliser(state.normaliser))
-
-    def check_ties(self, parameters: Parameters, mirror: Mirror) -> None:
-        """Make sure that what was taken over is symmetric by its weights.
+    def into(self, state: Any) -> Any:
+        """Return the algorithm's initial state after taking over the earlier run.
 
         Raises:
-            RunError: it is not.
+            RunError: an array is missing, or of another shape.
+        """
+        fit = self._fit
+        count = int((~fit.mapping.new).sum())
+        new = f"; {len(fit.new)} new: {listed(fit.new)}" if fit.new else ""
+        dropped = f"; {len(fit.dropped)} dropped: {listed(fit.dropped)}" if fit.dropped else ""
+        self.report("policy", True, f"observes {count} values as before (by {fit.matched_by}){new}{dropped}")
+        return ALGORITHMS[self._recipe.algorithm].warm_start(state, self)
+
+    def tree(self, template: Any, name: str, fresh: Callable[[str], bool] = lambda path: False) -> Any:
+        arrays = {}
+        for path, initial in flatten_tree(template, name).items():
+            arrays[path] = initial if fresh(path) else self.source.array(path)
+            if not fresh(path) and self._is_first_weight(path):
+                try:
+                    arrays[path] = self._fit.mapping.first_weight(arrays[path])
+                except ValueError as error:
+                    raise self.source.error(error) from None
+        try:
+            return unflatten_tree(template, arrays, name)
+        except RunError as error:
+            raise self.source.error(error) from None
+
+    def adam(self, opt_state: Any, fresh: Callable[[str], bool] = lambda path: False) -> Any:
+        moments = next((name for name in self.source.arrays if name.startswith("optimizer/") and "/mu/" in name), "")
+        place = next(place for place, part in enumerate(opt_state) if hasattr(part, "mu"))
+        adam = self.tree(opt_state[place], moments.partition("/mu/")[0] or "optimizer", fresh)
+        return (*opt_state[:place], adam, *opt_state[place + 1 :])
+
+    def normaliser(self, initial: Normaliser) -> Normaliser:
+        if not self.policy.normalise_observations:
+            self.report("normaliser", False, "observations are not normalised")
+            return initial
+        source = self.source
+        earlier = Normaliser(*(jnp.asarray(source.array(f"normaliser/{name}")) for name in Normaliser._fields))
+        if source.recipe is not None and not self.same_algorithm:
+            earlier = ALGORITHMS[source.algorithm].acting_statistics(earlier, source.recipe.settings)
+        new = "; none of new values" if self._fit.new else ""
+        self.report("normaliser", True, f"of {float(earlier.count.max()):,.0f} observations{new}")
+        return self._fit.mapping.statistics(earlier)
+
+    def takes_critic(self, *names: str) -> bool:
+        earlier, algorithm, reason = self.source.recipe, self._recipe.algorithm, ""
+        if not self._recipe.training.from_critic:
+            reason = "training.from_critic = false"
+        elif earlier is None:
+            reason = "a policy file has none"
+        elif not self.same_algorithm:
+            reason = f"it is of {self.source.algorithm}"
+        else:
+            for name in ("policy.critic", "wrappers.reward_scale", *(f"{algorithm}.{name}" for name in names)):
+                there, here = _setting(earlier, name), _setting(self._recipe, name)
+                if there != here:
+                    reason = f"{name} is {shown(there)} there, {shown(here)} here"
+        targets = "with its target networks" if ALGORITHMS[algorithm].off_policy else ""
+        self.report("critic", not reason, reason or targets)
+        if self.same_algorithm:
+            self.report("optimiser", True, "Adam's moments" + (", except the critic's" if reason else ""))
+        else:
+            self.report("optimiser", False, reason if earlier is None else "it is of another algorithm")
+        return not reason
+
+    def initial_log_std(self, log_std: jax.Array) -> jax.Array | None:
+        policy, from_std = self.policy, self._recipe.training.from_std
+        same = self.source.algorithm == self._recipe.algorithm and policy.std != "scheduled"
+        initial = None if same or policy.std == "state_dependent" else log_std
+        if from_std is not None:
+            initial = jnp.full_like(log_std, math.log(from_std))
+        earlier = self.source.array(f"{'parameters' if self.same_algorithm else self.acting}/log_std")
+        self.parts["noise scale"] = self._describe_std(
+            np.asarray(earlier if initial is None else initial), initial is None
+        )
+        return initial
+
+    def extra(self, name: str) -> np.ndarray | None:
+        return self.source.extras.get(name) if self.same_algorithm else None
+
+    def report(self, part: str, taken: bool, detail: str) -> None:
+        self.parts[part] = TransferredPart(taken, detail)
+
+    def check_ties(self, parameters: Parameters, mirror: Mirror) -> None:
+        """Make sure that transferred networks are symmetric by their weights.
+
+        Raises:
+            RunError: they are not.
         """
         before = flatten_tree(parameters, "")
-        after = flatten_tree(tied(parameters, mirror, self._recipe.policy), "")
+        after = flatten_tree(tied(parameters, mirror, self.policy), "")
         if not all(np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in before):
-            raise RunError(
-                f"cannot start from '{self.earlier.source}': its weights are not tied in pairs, as they are to be here "
-                f"({self._recipe.algorithm}.{'symmetry' if hasattr(self._recipe.settings, 'symmetry') else 'tied'})"
+            raise self.source.error(
+                f"its weights are not tied in pairs, as {self._recipe.algorithm}.symmetry = 'tied' needs"
             )
 
     def lines(self) -> Iterator[str]:
-        """Say what was taken over and what was not, for people."""
-        earlier = self.earlier
-        step = "" if earlier.step is None else f", step {earlier.step:,}"
-        yield f"starts from {earlier.source}{step} ({earlier.algorithm or 'unknown algorithm'} on {earlier.task})"
-        yield from (
-            f"  {name:{len('noise scale')}}  {_said(self.parts[name])}" for name in _ORDER if name in self.parts
-        )
-        yield from (f"  {note}" for note in self._notes)
+        """Yield lines for the user: the source, and each part with what was taken over."""
+        source = self.source
+        step = "" if source.step is None else f", step {source.step:,}"
+        yield f"warm start from {source.name}{step} ({source.algorithm or 'unknown algorithm'} on {source.task})"
+        width = max(map(len, _ORDER))
+        for name, (taken, detail) in self._ordered().items():
+            yield f"  {name:{width}}  {'taken over' if taken else 'not taken over'}" + (f": {detail}" if detail else "")
+        yield from (f"  {note}" for note in self._fit.notes)
 
-    def keep(self, path: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write the same as JSON.
 
         Raises:
             OSError: it cannot be written.
         """
-        earlier = self.earlier
+        source, fit = self.source, self._fit
         record = {
-            "source": earlier.source,
-            "step": earlier.step,
-            "algorithm": earlier.algorithm,
-            "task": earlier.task,
-            "task_options": earlier.options,
-            "columns": {"matched_by": self._by, "new": self._new, "dropped": self._dropped},
-            "parts": {name: self.parts[name]._asdict() for name in _ORDER if name in self.parts},
-            "notes": self._notes,
+            "source": source.name,
+            "step": source.step,
+            "algorithm": source.algorithm,
+            "task": source.task,
+            "task_options": source.options,
+            "observations": {"matched_by": fit.matched_by, "new": fit.new, "dropped": fit.dropped},
+            "parts": {name: part._asdict() for name, part in self._ordered().items()},
+            "notes": fit.notes,
         }
         atomic_write(path, json.dumps(record, indent=1).encode() + b"\n")
 
-    def _tree(self, template: Any, source: str, fresh: Callable[[str], bool] = lambda name: False) -> Any:
-        """Return a tree like `template` with the earlier arrays under `source`; where `fresh`, with its own."""
-        arrays = {}
-        for name, own in flatten_tree(template, source).items():
-            arrays[name] = own if fresh(name) else self.earlier.array(name)
-            if not fresh(name) and self._sees(name):
-                try:
-                    arrays[name] = self.columns.rows(arrays[name])
-                except ValueError as error:
-                    raise RunError(f"cannot start from '{self.earlier.source}': {error}") from None
-        try:
-            return unflatten_tree(template, arrays, source)
-        except RunError as error:
-            raise RunError(f"cannot start from '{self.earlier.source}': {error}") from None
+    def _ordered(self) -> dict[str, TransferredPart]:
+        return {name: self.parts[name] for name in _ORDER if name in self.parts}
 
-    def _sees(self, name: str) -> bool:
-        """Tell whether an array has a row for each observation value, as first weights and their moments have."""
-        heads = ("trunk",) if self._recipe.policy.trunk else ("actor", "critic", "layers")
-        return any(f"/{name}".endswith(f"/{head}/0/weight") for head in heads)
+    def _is_first_weight(self, path: str) -> bool:
+        """Whether an array has a row for each observation value, as first weights and their moments have."""
+        heads = ("trunk",) if self.policy.trunk else ("actor", "critic", "layers")
+        return any(f"/{path}".endswith(f"/{head}/0/weight") for head in heads)
 
-    def _moments(self, optimizer: Any, fresh: Callable[[str], bool]) -> Any:
-        """Take over Adam's moments, wherever they are in the chain."""
-        source = next((name for name in self.earlier.arrays if name.startswith("optimizer/") and "/mu/" in name), "")
-        at = next(place for place, part in enumerate(optimizer) if hasattr(part, "mu"))
-        adam = self._tree(optimizer[at], source.partition("/mu/")[0] or "optimizer", fresh)
-        return (*optimizer[:at], adam, *optimizer[at + 1 :])
-
-    def _normaliser(self, own: Normaliser) -> Normaliser:
-        if not self._recipe.policy.normalise_observations:
-            self.parts["normaliser"] = Part(False, "observations are not normalised")
-            return own
-        earlier = self.earlier
-        found = Normaliser(*(jnp.asarray(earlier.array(f"normaliser/{name}")) for name in Normaliser._fields))
-        if earlier.recipe is not None and earlier.algorithm == "ars" and not self._whole:
-            found = ars.effective(found, earlier.recipe.settings)
-        self.parts["normaliser"] = Part(
-            True, f"of {float(found.count.max()):,.0f} observations" + "; of none for new values" * bool(self._new)
-        )
-        return self.columns.statistics(found)
-
-    def _judge_critic(self, *names: str) -> bool:
-        """Tell whether the critic is taken over; `names` are the settings by which critics differ."""
-        reason = ""
-        if not self._recipe.training.from_critic:
-            reason = "training.from_critic = false"
-        elif self.earlier.recipe is None:
-            reason = "only a policy is there"
-        elif not self._whole:
-            reason = f"it is of {self.earlier.algorithm}"
-        else:
-            for name in ("policy.critic", "wrappers.reward_scale", *names):
-                there, here = _setting(self.earlier.recipe, name), _setting(self._recipe, name)
-                if there != here:
-                    reason = f"{name} is {shown(there)} there, {shown(here)} here"
-        taken = not reason
-        self.parts["critic"] = Part(taken, reason or "with its targets" * ALGORITHMS[self._recipe.algorithm].off_policy)
-        if self._whole:
-            self.parts["optimiser"] = Part(True, "Adam's moments" + ("" if taken else ", but the critic's"))
-        else:
-            self.parts["optimiser"] = Part(
-                False, reason if self.earlier.recipe is None else "it is of another algorithm"
-            )
-        return taken
-
-    def _find_log_std(self, state: PPOState) -> jax.Array | None:
-        """Return the log deviation that PPO starts with, or None where it takes over the earlier one."""
-        policy, start = self._recipe.policy, self._recipe.training.from_std
-        if start is not None:
-            return jnp.full_like(state.parameters["log_std"], math.log(start))
-        same = self.earlier.algorithm == "ppo" and policy.std != "scheduled"
-        return None if same or policy.std == "state_dependent" else state.parameters["log_std"]
-
-    def _describe_std(self, log_std: np.ndarray, taken: bool) -> Part:
-        policy = self._recipe.policy
-        if policy.std == "state_dependent":
-            return Part(taken, "the network's own")
-        std = np.maximum(np.exp(log_std), policy.minimum_std)
+    def _describe_std(self, log_std: np.ndarray, taken: bool) -> TransferredPart:
+        if self.policy.std == "state_dependent":
+            return TransferredPart(taken, "from the network")
+        std = np.maximum(np.exp(log_std), self.policy.minimum_std)
         text = f"std {std.min():.3g}" + (f" to {std.max():.3g}" if std.max() > 1.005 * std.min() else "")
-        if policy.std == "scheduled":
-            taken = self.earlier.algorithm == "ppo" and np.allclose(std, self.earlier.std.mean(), rtol=1e-3)
-            return Part(taken, f"{text}, where its schedule starts; --policy.std_schedule.start starts it elsewhere")
+        if self.policy.std == "scheduled":
+            same = self.source.algorithm == self._recipe.algorithm
+            taken = same and np.allclose(std, self.source.std.mean(), rtol=1e-3)
+            return TransferredPart(taken, f"{text}, the start of its schedule (--policy.std_schedule.start)")
         if not taken:
-            return Part(False, f"{text}, as the recipe has it")
-        return Part(True, f"{text}; --training.from_std starts with another")
-
-    def _note_policy(self) -> None:
-        kept = int((~self.columns.new).sum())
-        how = "by their names" if self._by == "name" else "in their order"
-        new = f"; {len(self._new)} new: {listed(self._new)}" if self._new else ""
-        dropped = f"; {len(self._dropped)} no more: {listed(self._dropped)}" if self._dropped else ""
-        text = f"sees {kept} values as before ({how}){new}{dropped}"
-        self.parts["policy"] = Part(True, text)
-
-
-def with_stored_count(state: Any, arrays: Any, prefix: str) -> Any:
-    """Return a learner's state, as a template, with as many counts of observations as are stored."""
-    count = arrays.get(f"{prefix}/normaliser/count")
-    if count is None or count.shape != state.normaliser.mean.shape:
-        return state
-    return state._replace(normaliser=state.normaliser._replace(count=jnp.zeros(count.shape)))
+            return TransferredPart(False, f"{text}, from the recipe")
+        return TransferredPart(True, f"{text}; --training.from_std sets another")
 
 
 def _setting(recipe: Recipe, dotted: str) -> Any:
@@ -307,7 +220,3 @@ def _setting(recipe: Recipe, dotted: str) -> Any:
     for name in dotted.split("."):
         value = getattr(value, name)
     return value
-
-
-def _said(part: Part) -> str:
-    return ("taken over" if part.taken else "not taken over") + (f": {part.detail}" if part.detail else "")
