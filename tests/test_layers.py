@@ -1,7 +1,7 @@
-"""The floors of the house, the size of its files, and what no file may name.
+"""Import order of the packages, length of functions, and names that no file may contain.
 
-A room (a package or module directly under `surefoot`) imports only rooms on lower floors, wherever in a file
-the import stands: at the top, inside a function, or under `TYPE_CHECKING`.
+A room (a package or module directly under `surefoot`) imports only rooms of lower layers, wherever in a file the import
+stands: at the top, inside a function, or under `TYPE_CHECKING`.
 """
 
 import ast
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSE = ROOT / "src" / "surefoot"
-FACE = "__init__"  # `surefoot` itself
-FLOORS: tuple[frozenset[str], ...] = (
+PACKAGE = ROOT / "src" / "surefoot"
+API = "__init__"  # `surefoot` itself
+LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"files", "packing", "pytrees", "settings"}),
     frozenset({"schedules"}),
@@ -32,35 +32,35 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"training"}),
     frozenset({"studies"}),
     frozenset({"api"}),
-    frozenset({FACE}),
+    frozenset({API}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-MOST_LINES = 400
+LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
+LONGEST_FUNCTION = 70  # lines, the docstring included
 
 
 def room_of(module: str) -> str:
     """The room of a dotted module name: `surefoot.runs.folder` is in `runs`, `surefoot` is `__init__`."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 else FACE
+    return parts[1] if len(parts) > 1 else API
 
 
 def from_names(node: ast.ImportFrom, package: str) -> list[str]:
-    """Dotted names that a `from ... import ...` reaches; `package` is where its dots start from."""
+    """Dotted names that a `from ... import ...` reaches; `package` is the one that its dots refer to."""
     base = node.module or ""
     if node.level:
         parts = package.split(".")
         base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
     if base != "surefoot":
         return [base]
-    # `from surefoot import runs` names a room, `from surefoot import train` the face.
+    # `from surefoot import runs` names a room, `from surefoot import train` the API.
     names = [alias.name for alias in node.names]
-    return sorted({f"surefoot.{name}" if name in FLOOR_OF else "surefoot" for name in names})
+    return sorted({f"surefoot.{name}" if name in LAYER_OF else "surefoot" for name in names})
 
 
 def call_names(node: ast.Call) -> list[str]:
-    """The module that `import_module("...")` or `__import__("...")` names, if the call is one of these."""
+    """The module that a call of `import_module("...")` or `__import__("...")` imports; [] for other calls."""
     function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if function not in {"import_module", "__import__"} or not node.args:
         return []
@@ -84,28 +84,28 @@ def surefoot_imports(source: str, package: str) -> Iterator[tuple[int, str]]:
 
 
 def wrong_imports(source: str, module: str, is_package: bool = False) -> list[str]:
-    """One line for every import in the text of `module` from another room that is not on a lower floor."""
+    """One line for every import in the text of `module` from another room that is not of a lower layer."""
     package = module if is_package else module.rpartition(".")[0]
     room = room_of(module)
     wrong = []
     for line, target in surefoot_imports(source, package):
         other = room_of(target)
-        if other != room and FLOOR_OF.get(other, len(FLOORS)) >= FLOOR_OF.get(room, 0):
+        if other != room and LAYER_OF.get(other, len(LAYERS)) >= LAYER_OF.get(room, 0):
             wrong.append(f"{module}:{line} imports {target}")
     return wrong
 
 
 def modules() -> list[tuple[str, Path]]:
     """Dotted name and file of every module of the package."""
-    found = []
-    for path in sorted(HOUSE.rglob("*.py")):
-        parts = path.relative_to(HOUSE.parent).with_suffix("").parts
-        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
-    return found
+    result = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        result.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return result
 
 
 def files_in_git() -> list[Path]:
-    """Every file that is, or would be with the next `git add`, in the repository."""
+    """All files of the repository, including those that are not committed yet."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
@@ -119,18 +119,18 @@ def test_there_are_modules_to_check() -> None:
     assert len(modules()) > 5
 
 
-def test_every_room_is_on_a_floor() -> None:
-    assert {room_of(module) for module, _ in modules()} - FLOOR_OF.keys() == set()
+def test_every_room_has_a_layer() -> None:
+    assert {room_of(module) for module, _ in modules()} - LAYER_OF.keys() == set()
 
 
 @pytest.mark.parametrize("module, path", modules(), ids=[name for name, _ in modules()])
-def test_a_room_imports_only_lower_floors(module: str, path: Path) -> None:
+def test_a_room_imports_only_lower_layers(module: str, path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert wrong_imports(source, module, is_package=path.name == "__init__.py") == []
 
 
 def test_errors_imports_nothing_of_surefoot() -> None:
-    source = (HOUSE / "errors.py").read_text(encoding="utf-8")
+    source = (PACKAGE / "errors.py").read_text(encoding="utf-8")
     assert list(surefoot_imports(source, "surefoot")) == []
 
 
@@ -154,7 +154,7 @@ def test_errors_imports_nothing_of_surefoot() -> None:
         ("surefoot", "from surefoot.cli.main import main"),
     ],
 )
-def test_the_check_sees_an_import_upwards_or_sideways(module: str, source: str) -> None:
+def test_an_import_of_the_same_or_a_higher_layer_is_detected(module: str, source: str) -> None:
     assert len(wrong_imports(source, module, is_package=module in {"surefoot", "surefoot.studies"})) == 1
 
 
@@ -169,16 +169,22 @@ def test_the_check_sees_an_import_upwards_or_sideways(module: str, source: str) 
         ("surefoot.__main__", "from surefoot.cli.main import main"),
     ],
 )
-def test_the_check_lets_an_import_downwards_pass(module: str, source: str) -> None:
+def test_an_import_of_a_lower_layer_is_allowed(module: str, source: str) -> None:
     assert wrong_imports(source, module) == []
 
 
-def test_a_file_fits_in_the_head() -> None:
-    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in modules()}
-    assert {module: count for module, count in lines.items() if count > MOST_LINES} == {}
+@pytest.mark.parametrize("module, path", modules(), ids=[name for name, _ in modules()])
+def test_no_function_is_too_long(module: str, path: Path) -> None:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lines = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, functions)
+    }
+    assert {name: count for name, count in lines.items() if count > LONGEST_FUNCTION} == {}
 
 
-# Put together from pieces, so that this file does not name what it forbids.
+# Assembled from pieces, so that this file does not contain the forbidden names.
 PLACES = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + r"me/\w", "/opt/py" + "pi"]
 HOSTS = ["py" + "pi", "python" + "hosted", "npm" + "js", "deb.de" + "bian"]
 FORBIDDEN = re.compile(rf"(?<![\w.~-])(?:{'|'.join(PLACES)})|\b(?:{'|'.join(HOSTS)})\.org\b".encode())
@@ -193,5 +199,5 @@ def test_no_file_names_a_machine_path_or_a_package_host() -> None:
 
 
 @pytest.mark.parametrize("text", ["see /wo" + "rk/main", "https://py" + "pi.org/p/x", "'/ro" + "ot/.cache'"])
-def test_the_search_sees_a_forbidden_name(text: str) -> None:
+def test_a_forbidden_name_is_detected(text: str) -> None:
     assert FORBIDDEN.search(text.encode())
