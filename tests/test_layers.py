@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
-LONGEST_FUNCTION = 70  # lines, the docstring included
+LONGEST_FUNCTION = 80  # lines, the docstring included
 
 
 def room_of(module: str) -> str:
