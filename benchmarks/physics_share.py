@@ -34,7 +34,7 @@ def main() -> None:
     busy = busy_share()
     changes = {f"task_options.{name}": value for name, value in given.options.items()}
     recipe = make_recipe(given.task, None, changes)
-    info = find_task(recipe.task, recipe.seen_options)
+    info = find_task(recipe.task, recipe.full_task_options)
     copies = recipe.engine.num_envs
     engine = BatchEngine(info, copies)
     learner = OnPolicyLearner(recipe, info, [make_engine("batch", info, copies)])

@@ -55,7 +55,7 @@ class Learner:
 
     def __init__(self, symmetry: str) -> None:
         recipe = make_recipe("anymal", None, {"ppo.symmetry": symmetry})
-        info = find_task(recipe.task, recipe.seen_options)
+        info = find_task(recipe.task, recipe.full_task_options)
         sizes = info.observation_size, info.action_size
         copies, horizon = recipe.engine.num_envs, recipe.settings.horizon
         mirror = None if symmetry == "none" else info.mirror

@@ -143,7 +143,7 @@ def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) 
     assert env.step(np.zeros(env.action_space.shape))[2]
     env.reset(seed=0)
     env.data.qpos[place + 2] -= 0.4 * env.task.pose.height_m
-    assert env._read(np.zeros((1, *env.action_space.shape))).terminated[0]
+    assert env._output(np.zeros((1, *env.action_space.shape))).terminated[0]
 
 
 @pytest.mark.parametrize("body", ["anymal-c", "biped.xml"])

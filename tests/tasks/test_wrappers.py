@@ -68,8 +68,8 @@ def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) 
 def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
     plain, info = find_task("bipedal-walker"), find_task("bipedal-walker", OPTIONS)
     assert (info.observation_size, info.max_episode_steps) == (FRAME_STACK * 24, 534)  # 1600 / 3, rounded up
-    assert (info.action_repeat, info.frame_stack, info.sees_otherwise) == (REPEAT, FRAME_STACK, True)
-    assert (plain.action_repeat, plain.frame_stack, plain.sees_otherwise) == (1, 1, False)
+    assert (info.action_repeat, info.frame_stack, info.is_wrapped) == (REPEAT, FRAME_STACK, True)
+    assert (plain.action_repeat, plain.frame_stack, plain.is_wrapped) == (1, 1, False)
     assert info.env_options == {} and info.options == OPTIONS
 
 

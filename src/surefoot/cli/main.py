@@ -261,7 +261,7 @@ def _draw_curves(given: argparse.Namespace) -> int:
 
     folders = [RunFolder.open(run, given.root) for run in given.runs]
     recipe = read_recipe(folders[0].recipe)
-    threshold = find_task(recipe.task, recipe.seen_options).reward_threshold
+    threshold = find_task(recipe.task, recipe.full_task_options).reward_threshold
     print(plot_curves(folders, given.output, threshold=threshold))
     return 0
 

@@ -104,9 +104,9 @@ class Recipe(_AlgorithmTables):
         return getattr(self, self.algorithm)
 
     @property
-    def seen_options(self) -> dict[str, Any]:
+    def full_task_options(self) -> dict[str, Any]:
         """The task's options, including those of the wrappers that change observations or actions."""
-        return self.task_options | self.wrappers.view
+        return self.task_options | self.wrappers.task_options
 
     def evaluation_task(self) -> TaskInfo:
         """Return the task that the policy is evaluated on.
@@ -114,7 +114,7 @@ class Recipe(_AlgorithmTables):
         Raises:
             InputError: there is no such task or option.
         """
-        return find_task(self.task, self.seen_options)
+        return find_task(self.task, self.full_task_options)
 
     def training_task(self) -> TaskInfo:
         """Return the task with the `train_task_options`.
@@ -125,7 +125,7 @@ class Recipe(_AlgorithmTables):
         info = self.evaluation_task()
         if not self.train_task_options:
             return info
-        changed = find_task(self.task, self.seen_options | self.train_task_options)
+        changed = find_task(self.task, self.full_task_options | self.train_task_options)
         if (changed.observation_size, changed.action_size) != (info.observation_size, info.action_size):
             raise InputError("train_task_options change observations or actions; such options belong to task_options")
         return changed

@@ -20,7 +20,7 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def supports(info: TaskInfo) -> bool:
     """Whether this engine supports the task."""
-    return physics_class(info) is not None and not info.sees_otherwise
+    return physics_class(info) is not None and not info.is_wrapped
 
 
 class BatchEngine(Engine):

@@ -22,7 +22,7 @@ def choose_engine(name: str, info: TaskInfo) -> str:
     """
     if name not in ENGINES:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
-    if name == "batch" and info.sees_otherwise:
+    if name == "batch" and info.is_wrapped:
         raise InputError("engine 'batch' has no action_repeat and no frame_stack; use 'auto'")
     if name == "auto":
         if batch.supports(info):

@@ -26,7 +26,7 @@ import gymnasium
 import numpy as np
 
 from surefoot.packing import Layout
-from surefoot.tasks.wrappers import seen
+from surefoot.tasks.wrappers import wrap
 
 BEGIN, STEP, CLOSE = b"b", b"s", b"c"
 DONE, FAILED = b".", b"!"
@@ -142,7 +142,7 @@ class Environments:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # shown once already, when the task was looked up
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
-            env = seen(env, setup.action_repeat, setup.frame_stack)
+            env = wrap(env, setup.action_repeat, setup.frame_stack)
             self._envs.append((index, env))
         self.current = None
         shapes = env.observation_space.shape, env.action_space.shape

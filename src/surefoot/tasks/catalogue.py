@@ -22,14 +22,14 @@ from surefoot.tasks.registry import ENTRIES, entries_of, find_entry, make_task, 
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
 from surefoot.tasks.task_env import TaskEnv
-from surefoot.tasks.wrappers import only_view, read_view, seen, without_view
+from surefoot.tasks.wrappers import only_wrappers, read_wrappers, without_wrappers, wrap
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 register_built_in()
 
-FALL_BELOW = -50.0  # not -100: with repeated actions the reward of the steps just before the fall is added
+_FALL_BELOW = -50.0  # not -100: with repeated actions the reward of the steps just before the fall is added
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,33 +70,33 @@ class TaskInfo:
     @property
     def action_repeat(self) -> int:
         """Number of environment steps per action."""
-        return read_view(self.options)[0]
+        return read_wrappers(self.options)[0]
 
     @property
     def frame_stack(self) -> int:
         """Number of observations stacked into one."""
-        return read_view(self.options)[1]
+        return read_wrappers(self.options)[1]
 
     @property
-    def sees_otherwise(self) -> bool:
+    def is_wrapped(self) -> bool:
         """Whether actions are repeated or observations stacked."""
         return self.action_repeat > 1 or self.frame_stack > 1
 
     @property
     def env_options(self) -> dict[str, Any]:
         """The environment's own options."""
-        return without_view(self.options)
+        return without_wrappers(self.options)
 
     @property
     def action_size(self) -> int:
         """Number of action values, A."""
         return len(self.action_low)
 
-    def falls(self, terminated: np.ndarray, last_reward: np.ndarray) -> np.ndarray | None:
-        """Return which episodes ended in a fall, (E,) bool, or None if episodes do not show it."""
+    def falls(self, terminated: Any, last_reward: Any) -> Any:
+        """Whether episodes ended in a fall, (E,) bool in NumPy or JAX; None if episodes do not show it."""
         if self.fall == "none":
             return None
-        return terminated & (last_reward <= FALL_BELOW) if self.fall == "reward" else terminated
+        return terminated & (last_reward <= _FALL_BELOW) if self.fall == "reward" else terminated
 
 
 def short_names() -> dict[str, str]:
@@ -145,9 +145,9 @@ def task_options(name: str) -> type | None:
 def _find(name: str, options: str) -> TaskInfo:
     canonical, id = _resolve(name)
     given = json.loads(options)
-    env = _make(name, id, without_view(given))
+    env = _make(name, id, without_wrappers(given))
     try:
-        action_repeat, frame_stack = read_view(given)
+        action_repeat, frame_stack = read_wrappers(given)
     except ValueError as error:
         env.close()
         raise InputError(f"task '{name}': {error}") from None
@@ -180,7 +180,7 @@ def _find(name: str, options: str) -> TaskInfo:
 
 
 def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: int) -> dict[str, Any]:
-    """Return what a task states about itself, by the names of `TaskInfo`.
+    """Facts that a task states about itself, by the names in `TaskInfo`.
 
     The task is a `Task`, one of Gymnasium's (`tasks.gymnasium`), or an environment with attributes of the same names.
     """
@@ -237,7 +237,7 @@ def find_policy_task(
         InputError: as `find_task`; or it would import a module, which only a person may ask for.
     """
     if instead:
-        return find_task(instead, only_view(options) | (changes or {}))
+        return find_task(instead, only_wrappers(options) | (changes or {}))
     module, colon, _ = name.partition(":")
     if colon and module not in sys.modules:
         raise InputError(
@@ -248,7 +248,7 @@ def find_policy_task(
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     """Make one environment of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
-    return seen(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
+    return wrap(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
 
 
 def physics_class(info: TaskInfo) -> type[Task] | None:
@@ -321,7 +321,7 @@ def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
         sys.path.append(os.getcwd())
     try:
         imported = importlib.import_module(module)
-    except Exception as error:  # whatever the module raises, or a name that is none
+    except Exception as error:  # the module may raise anything
         raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
     stated = getattr(imported, rest, None)
     if isinstance(stated, type) and issubclass(stated, Task):

@@ -1,4 +1,4 @@
-"""One copy of a physics task as an ordinary Gymnasium environment."""
+"""One environment of a `Task`, with Gymnasium's interface."""
 
 from typing import Any
 
@@ -14,26 +14,27 @@ _SIZE = (640, 480)
 
 
 class TaskEnv(gymnasium.Env):
-    """A `Task` in one copy; `info` holds the reward's terms, and what else the task tells.
+    """A `Task` in one environment; `info` holds the reward terms and the task's own entries.
 
     Attributes:
         task: the task.
         model: its MuJoCo model.
-        data: the state of the simulation.
-        observation_names: what each value of the observation is.
-        action_names: what each value of an action is.
+        data: the simulation's state.
+        observation_names: name of each value of the observation.
+        action_names: name of each value of an action, or None.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array"]}  # noqa: RUF012
 
     def __init__(self, id: str, render_mode: str | None = None, **options: Any) -> None:
-        """Make the task called `id` with its own options."""
+        """Make the task registered as `id` with its options."""
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose one of {self.metadata['render_modes']}")
         self.task: Task = make_task(id, options)
         self.model = self.task.model
         self.data = mujoco.MjData(self.model)
-        self._scratch = mujoco.MjData(self.model) if self.task.changes_model_constants else None
+        # `mj_setConst` overwrites positions, so it needs separate data.
+        self._constants_data = mujoco.MjData(self.model) if self.task.changes_model_constants else None
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
         self.observation_names = self.task.observation_names
@@ -44,10 +45,12 @@ class TaskEnv(gymnasium.Env):
         sources += [(self.model, field) for field in self.task.randomised_fields]
         self._state = {field: getattr(source, field)[None] for source, field in sources} | self.task.init_buffers(1)
         self._state |= self.task.init_substep_buffers(1)
+        if self.task.needs_contact_forces:
+            self._state["contact_force"] = np.zeros((1, self.model.nbody - 1, 6))
         self.task.reset_curriculum(self._state)
         self._width, self._height = _SIZE
         self._renderer: MujocoRenderer | None = None
-        self._only = np.zeros(1, np.int32)
+        self._env_indices = np.zeros(1, np.int32)
 
     @property
     def dt(self) -> float:
@@ -56,7 +59,7 @@ class TaskEnv(gymnasium.Env):
 
     @property
     def mujoco_renderer(self) -> MujocoRenderer:
-        """What draws; made when it is first wanted."""
+        """The renderer; made when first used."""
         if self._renderer is None:
             self._renderer = MujocoRenderer(self.model, self.data, width=self._width, height=self._height)
         return self._renderer
@@ -64,23 +67,25 @@ class TaskEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode; the observation, (D,) float32, and what the task tells of it."""
+        """Start an episode; return the observation, (D,) float32, and the task's `info`."""
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         if seed is not None:
             self.task.reset_curriculum(self._state)
-        self.task.reset(self._state, self._only, [self.np_random])
-        if self._scratch is not None:
-            mujoco.mj_setConst(self.model, self._scratch)
+        self.task.reset(self._state, self._env_indices, [self.np_random])
+        if self._constants_data is not None:
+            mujoco.mj_setConst(self.model, self._constants_data)
         mujoco.mj_forward(self.model, self.data)
-        self.task.after_reset(self._state, self._only)
+        if self.task.needs_contact_forces:
+            self._state["contact_force"][:] = 0
+        self.task.after_reset(self._state, self._env_indices)
         if self.render_mode == "human":
             self.render()
-        observation = self._read(np.zeros((1, self.model.nu))).observation[0]
-        return observation.astype(np.float32), self._describe()
+        observation = self._output(np.zeros((1, *self.action_space.shape))).observation[0]
+        return observation.astype(np.float32), self._info()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Act for `dt` seconds; actions beyond their bounds are brought back to them."""
+        """Act for `dt` seconds; actions are clipped to the action space."""
         space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
         self.task.apply_action(self._state, action)
@@ -90,32 +95,35 @@ class TaskEnv(gymnasium.Env):
             self.simulate()
             for field in self.task.recorded_fields:
                 self._state[f"{field}_trace"][0, step] = getattr(self.data, field)
+        if self.task.needs_contact_forces:
+            mujoco.mj_rnePostConstraint(self.model, self.data)
+            self._state["contact_force"][0] = self.data.cfrc_ext[1:]
         self.task.post_step(self._state)
-        reading = self._read(action)
-        terms = {name: float(value[0]) for name, value in reading.reward_terms.items()}
+        output = self._output(action)
+        reward_terms = {name: float(value[0]) for name, value in output.reward_terms.items()}
         if self.render_mode == "human":
             self.render()
-        observation = reading.observation[0].astype(np.float32)
-        info = {"reward_terms": terms} | self._describe()
-        return observation, sum(terms.values()), bool(reading.terminated[0]), False, info
+        observation = output.observation[0].astype(np.float32)
+        info = {"reward_terms": reward_terms} | self._info()
+        return observation, sum(reward_terms.values()), bool(output.terminated[0]), False, info
 
     def simulate(self) -> None:
-        """Make one step of the physics."""
+        """Make one physics step."""
         mujoco.mj_step(self.model, self.data)
 
     def render(self) -> Any:
-        """Draw the present state, as `render_mode` says."""
+        """Render the current state in the render mode."""
         return self.mujoco_renderer.render(self.render_mode)
 
     def close(self) -> None:
-        """Close the window, if there is one."""
+        """Close the renderer's window."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
 
-    def _describe(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         return {name: value[0] for name, value in self.task.info(self._state).items()}
 
-    def _read(self, action: np.ndarray) -> TaskOutput:
+    def _output(self, action: np.ndarray) -> TaskOutput:
         parts = [part.reshape(1, -1) for part in self.task.gather(self._state)]
         return self.task.observe_and_reward(dict(zip(self.task.columns, parts, strict=True)), action, np)

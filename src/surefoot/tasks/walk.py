@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
-_LEAST_UPRIGHT = 0.5  # the cosine of 60 degrees
-# Of the body's height: an episode begins this far above the floor, for joints that begin elsewhere reach deeper.
+_LEAST_UPRIGHT = 0.5  # cosine of the largest tilt, 60 degrees
+# Initial clearance as a fraction of the body's height, because randomised joints may reach below the floor.
 _LIFT = 0.03
-# Per step; going forward at the speed earns 1 more than standing.
+# Weights per step; walking at the desired speed earns 1 more than standing.
 _WEIGHTS = {
     "forward": 1.0,
     "upright": 0.2,
@@ -44,7 +44,7 @@ _WEIGHTS = {
     "posture": -0.5,
     "action_change": -0.2,
 }
-# How ANYmal stands: with bent knees, on servos that can hold it so.
+# Standing pose of ANYmal, with bent knees, and gains of servos strong enough to hold it.
 _ANYMAL_POSE = (0.0, 0.4, -0.8, 0.0, 0.4, -0.8, 0.0, -0.4, 0.8, 0.0, -0.4, 0.8)
 _ANYMAL_STIFFNESS, _ANYMAL_DAMPING = 250.0, 4.0
 _ANYMAL_FOOT_RADIUS_M = 0.03
@@ -104,7 +104,7 @@ class Walk(Task):
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (count,), np.float32)  # held joints have controls too
 
     def _find_addresses(self, body: Body) -> None:
-        """Look up where the body's parts stand in MuJoCo's arrays, and what it weighs and gives."""
+        """Look up the addresses of the body's parts in MuJoCo's arrays, its weight and the strength of its servos."""
         model = self.model
         root = model.body(body.trunk).jntadr[0]
         self._q, self._v = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
@@ -126,7 +126,8 @@ class Walk(Task):
         touching = [(f"touch {geom}", number) for number, foot in enumerate(body.feet) for geom in foot.geoms]
         self._touch = np.array([model.sensor(name).adr[0] for name, _ in touching])
         self._touch_starts = np.flatnonzero(np.diff([-1, *(number for _, number in touching)]))
-        # The trunk's own axes may lie anyhow; what counts are the world's, as the body stands, carried by the trunk.
+        # The trunk's own axes are arbitrary. Vectors are expressed in axes fixed to the trunk that coincide with the
+        # world's in the standing pose.
         stood = self.pose.qpos[self._q + 3 : self._q + 7]
         axes = np.zeros(9)
         mujoco.mju_quat2Mat(axes, stood)
@@ -222,8 +223,8 @@ def _along_heading(quat: Any, velocity: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
-    """Return a body's model, with a sensor for each part of a foot, whether it touches anything."""
-    # What is downloaded, or our own, stays as it is; a file may change between two calls.
+    """Return a body's model with a contact sensor for each geom of a foot, its names and its standing pose."""
+    # Menagerie's and our own bodies are fixed; a file may change between two calls.
     kept = source == ANYMAL or source.startswith(MENAGERIE)
     model, body, pose = _compiled_once(source) if kept else _compiled(source)
     return copy.copy(model), body, pose
@@ -235,7 +236,7 @@ def _compiled(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
         for geom in foot.geoms:
             sensor = spec.add_sensor(name=f"touch {geom}", type=mujoco.mjtSensor.mjSENS_CONTACT)
             sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom
-            sensor.intprm[:3] = 1, 0, 1  # whether there is any, in whatever order, of one contact
+            sensor.intprm[:3] = 1, 0, 1  # report whether there is a contact, of at most one, in any order
     return spec.compile(), body, pose
 
 

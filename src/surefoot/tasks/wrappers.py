@@ -1,26 +1,26 @@
-"""How much of a task a policy sees and how often it acts: the last few observations, every few steps.
+"""Wrappers that change what a policy observes and how often it acts: action repeat and frame stacking.
 
-This module must stay light, for worker processes import it.
+Worker processes import this module; it must not import JAX.
 """
 
 from typing import Any
 
 import gymnasium
 
-# Task options that are not the environment's own but say how it is seen.
+# Task options that are not the environment's own.
 ACTION_REPEAT, FRAME_STACK = "action_repeat", "frame_stack"
 _MOST = 100
 
 
 class ActionRepeat(gymnasium.Wrapper):
-    """Makes each action `times` times, unless the episode ends on the way, and adds up the rewards."""
+    """Repeats each action `times` times, or until the episode ends, and sums the rewards."""
 
     def __init__(self, env: gymnasium.Env, times: int) -> None:
         super().__init__(env)
         self._times = times
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the environment; the observation and the info are those of the last step made."""
+        """Step the environment; observation and info are those of the last step."""
         total = 0.0
         for _ in range(self._times):
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -30,11 +30,11 @@ class ActionRepeat(gymnasium.Wrapper):
         return observation, total, terminated, truncated, info
 
 
-def read_view(options: dict[str, Any]) -> tuple[int, int]:
-    """Return how often each action is made, and how many observations are seen at once.
+def read_wrappers(options: dict[str, Any]) -> tuple[int, int]:
+    """Return the action repeat and the number of stacked observations in a task's options.
 
     Raises:
-        ValueError: one of them is no number from 1 to 100.
+        ValueError: one of them is not a whole number from 1 to 100.
     """
     values = []
     for name in (ACTION_REPEAT, FRAME_STACK):
@@ -45,20 +45,20 @@ def read_view(options: dict[str, Any]) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def without_view(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that are the environment's own."""
+def without_wrappers(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the environment's own options."""
     return {name: value for name, value in options.items() if name not in (ACTION_REPEAT, FRAME_STACK)}
 
 
-def only_view(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that say how the environment is seen."""
+def only_wrappers(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the wrappers."""
     return {name: value for name, value in options.items() if name in (ACTION_REPEAT, FRAME_STACK)}
 
 
-def seen(env: gymnasium.Env, action_repeat: int, frame_stack: int) -> gymnasium.Env:
-    """Wrap an environment of flat observations (D,); the last `frame_stack` of them, oldest first, become one.
+def wrap(env: gymnasium.Env, action_repeat: int, frame_stack: int) -> gymnasium.Env:
+    """Wrap an environment with flat observations (D,); stacked observations are flat too, oldest first.
 
-    At the start of an episode the first observation stands for those before it.
+    At the start of an episode the first observation fills the stack.
     """
     if action_repeat > 1:
         env = ActionRepeat(env, action_repeat)

@@ -119,7 +119,7 @@ def test_a_trunk_on_the_ground_or_far_from_level_ends_the_episode() -> None:
         half = np.radians(angle) / 2
         env.data.qpos[2:7] = [height, np.cos(half), 0, 0, 0]
         env.data.qpos[4 + axis] = np.sin(half)
-        assert bool(env._read(np.zeros((1, 12))).terminated[0]) == ends, (angle, height, axis)
+        assert bool(env._output(np.zeros((1, 12))).terminated[0]) == ends, (angle, height, axis)
 
 
 @pytest.mark.parametrize(

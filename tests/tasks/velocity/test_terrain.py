@@ -42,7 +42,7 @@ def test_robots_begin_on_the_ground_of_their_level(kind: str) -> None:
         clear = feet[:, 2] - 0.03 - terrain.height(feet[:, 0], feet[:, 1])
         assert clear.min() > -0.03 and clear.min() < 0.12
         assert np.floor(env.data.qpos[0] / TILE_M) == 7  # ty: ignore
-        assert env._read(np.zeros((1, 12))).terminated[0] == 0  # ty: ignore
+        assert env._output(np.zeros((1, 12))).terminated[0] == 0  # ty: ignore
         if kind == "stairs_up":
             turned = np.zeros(9)
             mujoco.mju_quat2Mat(turned, env.data.qpos[3:7])  # ty: ignore

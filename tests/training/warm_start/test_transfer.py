@@ -101,7 +101,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 def initial(recipe: Recipe) -> Any:
     """The state before any learning."""
-    info = find_task(recipe.task, recipe.seen_options)
+    info = find_task(recipe.task, recipe.full_task_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.algorithm == "ppo":
         mirror = info.mirror if recipe.settings.symmetry == "tied" else None
@@ -151,7 +151,7 @@ def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any)
 
 
 def policy_of(recipe: Recipe, state: Any) -> Policy:
-    info = find_task(recipe.task, recipe.seen_options)
+    info = find_task(recipe.task, recipe.full_task_options)
     if recipe.algorithm == "ppo":
         mirror = info.mirror if recipe.settings.symmetry == "averaged" else None
         return snapshot(recipe, info, state.average, state.normaliser, mirror)
@@ -166,7 +166,7 @@ def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple
     if algorithm == "ppo":
         settings |= TINY["ppo"]
     recipe = make_recipe(task, algorithm, settings | {"training.start_from": str(place)})
-    transfer = Transfer(load_source(str(place), "runs"), recipe, find_task(recipe.task, recipe.seen_options))
+    transfer = Transfer(load_source(str(place), "runs"), recipe, find_task(recipe.task, recipe.full_task_options))
     return recipe, transfer.into(initial(recipe)), transfer
 
 
@@ -395,7 +395,7 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
     recipe = make_recipe(
         task, algorithm, SHAPE | TINY[algorithm] | {"training.start_from": str(folder.path), "policy.actor": [6, 5]}
     )
-    info = find_task(recipe.task, recipe.seen_options)
+    info = find_task(recipe.task, recipe.full_task_options)
     engine = make_engine("auto", info, 2, 1)
 
     def learner() -> Any:
@@ -435,7 +435,7 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
     changes = {"training.start_from": "Before-v0/first"}
     recipe = make_recipe_from("Before-v0", None, changes, "runs", watcher)
     assert recipe.algorithm == "td3" and recipe.policy.actor == (6, 5) and recipe.policy.activation == "elu"
-    assert recipe.wrappers.view == {"frame_stack": 2, "action_repeat": 3}
+    assert recipe.wrappers.task_options == {"frame_stack": 2, "action_repeat": 3}
     (said,) = watcher.said
     for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.frame_stack = 2"):
         assert part in said

@@ -1,8 +1,7 @@
-"""Gymnasium's own MuJoCo tasks as pure functions on a batch: HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5.
+"""Physics of Gymnasium's MuJoCo tasks for many environments: HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5.
 
-Definitions, defaults and keyword options are Gymnasium's (gymnasium/envs/mujoco/*_v5.py): model and weights are read
-from the environment itself, so an option given to the task counts here too. What is written here is the formula of
-observation, reward and termination, for many copies at once.
+Model, weights and options are read from Gymnasium's own environment (gymnasium/envs/mujoco/*_v5.py). Observation,
+reward and termination are pure functions of a batch.
 """
 
 import abc
@@ -19,14 +18,14 @@ from surefoot.tasks.task import State, Task, TaskOutput
 
 
 class Physics(NamedTuple):
-    """What the simulator says of N copies after a step, float32.
+    """Measurements of N environments after a step, float32.
 
     Attributes:
         qpos: (N, nq) generalised positions.
         qvel: (N, nv) generalised velocities.
-        displacement_m: (N, 2 or 1), how far the tracked position moved in this step; subtracted in double precision,
-            as a position grows without bound.
-        contact_force: (N, nbody - 1, 6) contact wrenches, or (N, 0, 6) when the task does not ask for them.
+        displacement_m: (N, 1 or 2) movement of the tracked position in this step, computed in double precision because
+            positions grow without bound.
+        contact_force: (N, nbody - 1, 6) contact wrenches; (N, 0, 6) if the task does not use them.
     """
 
     qpos: jax.Array
@@ -39,7 +38,7 @@ class MujocoTask(Task):
     """One of Gymnasium's MuJoCo tasks.
 
     Attributes:
-        tracked_size: how many coordinates of the tracked position there are.
+        tracked_size: number of coordinates of the tracked position.
     """
 
     tracked_size = 1
@@ -53,7 +52,7 @@ class MujocoTask(Task):
         self.initial_qvel = env.init_qvel
         self.forward_weight = env._forward_reward_weight
         self.control_weight = env._ctrl_cost_weight
-        # How many leading positions the observation leaves out.
+        # Number of leading positions that the observation leaves out.
         self.skipped = env.observation_structure["skipped_qpos"]
         self.observation_space: gymnasium.spaces.Box = env.observation_space
         self.action_space = gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32)
@@ -68,7 +67,7 @@ class MujocoTask(Task):
         }
 
     def _read_options(self, env: Any) -> None:
-        """Take over what only this task has."""
+        """Read the options that only this task has."""
         del env
 
     def init_buffers(self, num_envs: int) -> State:
@@ -95,7 +94,7 @@ class MujocoTask(Task):
         return state["qpos"], state["qvel"], moved, force
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        del xp  # JAX alone: a single copy is Gymnasium's own environment
+        del xp  # JAX only: a single environment is Gymnasium's own
         count = len(measured["qpos"])
         force = measured["contact_force"].reshape(count, self._wrenches, 6)
         physics = Physics(measured["qpos"], measured["qvel"], measured["displacement_m"], force)
@@ -110,7 +109,7 @@ class MujocoTask(Task):
         return random.uniform(-self.noise, self.noise, self.model.nv)
 
     def tracked_position(self, state: State) -> np.ndarray:
-        """Return the position, (N, tracked_size) float64, whose change per step is the forward movement."""
+        """Return the tracked position, (N, tracked_size) float64; its change per step is the forward movement."""
         return state["qpos"][:, :1]
 
     @abc.abstractmethod
@@ -119,10 +118,10 @@ class MujocoTask(Task):
 
     @abc.abstractmethod
     def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
-        """Return the named terms, (N,) each, whose sum is the reward."""
+        """Return the terms of the reward, (N,) each."""
 
     def terminated(self, physics: Physics) -> jax.Array:
-        """Return which copies fell, (N,) bool."""
+        """Whether environments terminated, (N,) bool."""
         return jnp.zeros(physics.qpos.shape[0], bool)
 
     def _forward(self, physics: Physics) -> jax.Array:
@@ -133,7 +132,7 @@ class MujocoTask(Task):
 
 
 class HalfCheetah(MujocoTask):
-    """A planar cheetah that runs, and never falls by definition."""
+    """A planar cheetah; it never terminates."""
 
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return self.noise * random.standard_normal(self.model.nv)
@@ -155,7 +154,7 @@ class _Upright(MujocoTask):
         self.angle_range_rad = env._healthy_angle_range
 
     def healthy(self, physics: Physics) -> jax.Array:
-        """Return which copies still stand, (N,) bool."""
+        """Whether environments are within the healthy ranges, (N,) bool."""
         height, angle = physics.qpos[:, 1], physics.qpos[:, 2]
         return _within(height, self.height_range_m) & _within(angle, self.angle_range_rad)
 
@@ -178,7 +177,7 @@ class Walker2d(_Upright):
 
 
 class Hopper(_Upright):
-    """A planar body on one leg; its state must also stay within bounds."""
+    """A planar body on one leg; its whole state must stay within bounds."""
 
     def _read_options(self, env: Any) -> None:
         super()._read_options(env)

@@ -164,8 +164,8 @@ class HalfCheetah(MujocoRecord):
 class Ant(MujocoRecord):
     """A four-legged body that runs along x.
 
-    Legs 1 to 4 stand at (x, y) = (+, +), (-, +), (-, -) and (+, -). So leg 1 is the left fore leg, whatever the names
-    in the model's file say.
+    Legs 1 to 4 stand at (x, y) = (+, +), (-, +), (-, -) and (+, -). So leg 1 is the left fore leg, in
+    spite of the names in the model's file.
     """
 
     id = "Ant-v5"

@@ -8,7 +8,7 @@ from surefoot.algorithms.registry import ALGORITHMS, DEFAULT_ALGORITHM
 from surefoot.errors import InputError
 from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
-from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_view
+from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_wrappers
 from surefoot.training.warm_start.compatibility import check_fit
 from surefoot.training.warm_start.source import WarmStartSource, symmetry_of
 
@@ -74,7 +74,7 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
     inherited = {f"policy.{name}": value for name, value in policy.items()}
     if symmetry := _inherited_symmetry(source, own):
         inherited[f"{own.algorithm}.symmetry"] = symmetry
-    repeat, frame_stack = read_view(source.options)
+    repeat, frame_stack = read_wrappers(source.options)
     inherited |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
     return {name: value for name, value in inherited.items() if name not in changes}
 

@@ -172,7 +172,7 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSour
         algorithm=recipe.algorithm,
         recipe=recipe,
         task=recipe.task,
-        options=recipe.seen_options,
+        options=recipe.full_task_options,
         policy=recipe.policy,
         arrays={name.removeprefix(_ALGORITHM): arrays[name] for name in arrays if name.startswith(_ALGORITHM)},
         acting=_ACTING,

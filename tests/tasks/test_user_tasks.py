@@ -1,0 +1,172 @@
+"""A task in a user's own file is trained, evaluated and reported like Surefoot's."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import surefoot
+from surefoot.cli.main import main
+from surefoot.errors import InputError
+from surefoot.evaluation.evaluate import evaluate_policy
+from surefoot.simulation.factory import choose_engine, make_engine
+from surefoot.tasks import catalogue, registry
+from surefoot.tasks.catalogue import find_task, make_env
+
+TINY = {
+    "training__steps": 256,
+    "training__evaluation_episodes": 2,
+    "engine__num_envs": 2,
+    "ppo__horizon": 128,
+    "ppo__minibatch_size": 128,
+    "policy__actor": [8],
+    "policy__critic": [8],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with the user's file in it; afterwards the process forgets its tasks."""
+    entries, ids = dict(registry.ENTRIES), set(gymnasium.registry)
+    shutil.copy(Path(__file__).with_name("my_tasks.py"), tmp_path / "my_tasks.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    catalogue._find.cache_clear()
+    yield tmp_path
+    registry.ENTRIES.clear()
+    registry.ENTRIES.update(entries)
+    for id in set(gymnasium.registry) - ids:
+        del gymnasium.registry[id]
+    for module in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[module]
+    catalogue._find.cache_clear()
+
+
+def message_of(name: str, options: dict | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        find_task(name, options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my_tasks:Hop", "my_tasks:my/Hop-v0"])
+def test_class_and_id_lead_to_the_same_task(folder: Path, name: str) -> None:
+    info = find_task(name)
+    assert (info.name, info.id, info.fall, info.max_episode_steps) == (
+        "my_tasks:Hop",
+        "my_tasks:my/Hop-v0",
+        "terminated",
+        100,
+    )
+    assert info.body is not None and info.body.joints == info.action_names == ("hip", "knee")
+    assert info.observation_names is not None and info.observation_names[:3] == ("height", "pitch", "hip angle")
+    assert info.mirror is not None and info.mirror.undoes_itself()
+    assert find_task("hop").name == find_task("my/Hop-v0").name == "my_tasks:Hop"
+    assert choose_engine("auto", info) == "batch"
+
+
+def test_batch_equals_single_environments(folder: Path, assert_like_single_copies) -> None:
+    assert_like_single_copies(find_task("my_tasks:Hop"), steps=60, first=1e-6, rtol=1e-4, atol=1e-4, reward_rtol=1e-4)
+
+
+def test_worker_processes_import_the_users_module(folder: Path) -> None:
+    engine = make_engine("processes", find_task("my_tasks:Hop"), 2, 2)
+    try:
+        observation, _ = engine.reset(seed=3)
+        env = make_env(find_task("my_tasks:Hop"))
+        np.testing.assert_array_equal(observation[0], env.reset(seed=3)[0])
+    finally:
+        engine.close()
+
+
+def test_a_run_is_trained_resumed_evaluated_and_reported(folder: Path) -> None:
+    outcome = surefoot.train("my_tasks:Hop", name="run", **TINY)
+    assert outcome.folder.path == Path("runs/my_tasks-Hop/run")
+    result = surefoot.evaluate("runs/my_tasks-Hop/run", episodes=4)
+    assert result["task"] == "my_tasks:Hop" and result["falls"] is not None
+    surefoot.resume("runs/my_tasks-Hop/run", steps=512)
+    written = surefoot.report("runs/my_tasks-Hop/run", episodes=2)
+    assert any(path.name == "report.html" for path in written)
+    again = surefoot.train("my_tasks:Hop", name="again", training__start_from="runs/my_tasks-Hop/run", **TINY)
+    assert again.folder.policy_file.exists()
+    policy = surefoot.load("runs/my_tasks-Hop/run")
+    assert policy.task == "my_tasks:Hop"
+    assert evaluate_policy(policy, episodes=2)["episodes"] == 2
+
+
+def test_a_policy_file_alone_does_not_import_the_users_module(folder: Path) -> None:
+    surefoot.train("my_tasks:Hop", name="run", **TINY)
+    policy = folder / "runs/my_tasks-Hop/run/policy/best.safetensors"
+    policy = policy if policy.exists() else next((folder / "runs/my_tasks-Hop/run").rglob("*.safetensors"))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(Path(surefoot.__file__).parents[1])}
+        command = [sys.executable, "-m", "surefoot", "evaluate", str(policy), "--episodes", "2", *words]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    refused = run()
+    assert refused.returncode == 2 and "would import the module 'my_tasks'" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    allowed = run("--task", "my_tasks:Hop")
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_a_wrong_option_is_one_line_that_names_it(folder: Path) -> None:
+    assert message_of("my_tasks:Hop", {"speed": 1}) == "task 'hop': unknown option 'speed'; did you mean 'speed_m_s'?"
+    assert message_of("my_tasks:Hop", {"speed_m_s": 9}) == (
+        "task 'hop': speed_m_s = 9: input should be less than or equal to 5"
+    )
+    assert "speed_m_s = True: input should be a valid number" in message_of("my_tasks:Hop", {"speed_m_s": True})
+    assert find_task("my_tasks:Hop", {"gait": [3, 4.5, 1]}).options == {"gait": [3, 4.5, 1]}
+
+
+def test_the_command_line_refuses_a_wrong_option_in_one_line(folder: Path, capsys) -> None:
+    assert main(["train", "my_tasks:Hop", "--task_options.speed_m_s", "fast"]) == 2
+    assert capsys.readouterr().err == ("surefoot: task 'hop': speed_m_s = 'fast': input should be a valid number\n")
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('    fall = "terminated"\n', "", "Hop must state its fall rule: fall = 'terminated' or 'reward' or 'none'"),
+        ('fall = "terminated"', 'fall = "falls"', "Hop must state its fall rule"),
+        ("Options = HopOptions", "Options = dict", "Hop.Options must be a subclass of surefoot.tasks.TaskOptions"),
+        ("class Hop(tasks.Task)", "class Hop", "Hop is no subclass of surefoot.tasks.Task"),
+        ('short_name="hop"', 'short_name="anymal"', "Hop: 'surefoot/AnymalC-v0' already has this id or short name"),
+        ("my/Hop-v0", "surefoot/Walk-v0", "Hop: 'surefoot/Walk-v0' already has this id or short name"),
+        ("my/Hop-v0", "Hopper-v5", "Hop: Gymnasium already has a task 'Hopper-v5'"),
+    ],
+)
+def test_a_task_that_cannot_be_registered_is_one_line(folder: Path, old: str, new: str, message: str) -> None:
+    text = (folder / "my_tasks.py").read_text()
+    assert old in text
+    (folder / "my_other_tasks.py").write_text(text.replace(old, new))
+    assert message in message_of("my_other_tasks:Hop")
+
+
+def test_a_name_that_is_not_in_the_module_is_met_by_the_nearest(folder: Path) -> None:
+    assert message_of("my_tasks:Hopp") == "unknown task 'my_tasks:Hopp'; did you mean 'Hop'?"
+    assert message_of("my_task:Hop").startswith("task 'my_task:Hop': the module 'my_task' cannot be imported: ")
+
+
+def test_a_class_without_the_decorator_is_refused(folder: Path) -> None:
+    lines = (folder / "my_tasks.py").read_text().splitlines(keepends=True)
+    (folder / "my_plain_tasks.py").write_text("".join(line for line in lines if not line.startswith("@")))
+    assert "the class 'Hop' is not registered; put @surefoot.tasks.register(...) above it" in message_of(
+        "my_plain_tasks:Hop"
+    )
+
+
+def test_a_module_that_is_imported_again_replaces_its_task(folder: Path) -> None:
+    find_task("my_tasks:Hop")
+    del sys.modules["my_tasks"]
+    catalogue._find.cache_clear()
+    (folder / "my_tasks.py").write_text((folder / "my_tasks.py").read_text().replace("steps=100", "steps=70"))
+    assert find_task("my_tasks:Hop").max_episode_steps == 70
