@@ -49,7 +49,7 @@ def test_an_update_is_the_papers(top):
     drawn = np.asarray(directions[0]["weight"], float)
     state, metrics = ars.update(state, directions, jnp.asarray(RETURNS.ravel()), jnp.float32(STEP_SIZE), settings)
     expected = by_the_paper(np.zeros((OBSERVATION, ACTION)), drawn, RETURNS, top or 8, STEP_SIZE)
-    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
+    np.testing.assert_allclose(state.parameters.actor[0]["weight"], expected, rtol=1e-5)
     found = dict(zip(ars.METRICS, np.asarray(metrics), strict=True))
     assert found["search/step"] == pytest.approx(np.linalg.norm(expected), rel=1e-5)
     assert found["search/best"] == pytest.approx(3.2)
@@ -58,7 +58,7 @@ def test_an_update_is_the_papers(top):
     drawn = np.asarray(directions[0]["weight"], float)
     state, _ = ars.update(state, directions, jnp.asarray(RETURNS[::-1].ravel()), jnp.float32(STEP_SIZE), settings)
     expected = by_the_paper(expected, drawn, RETURNS[::-1], top or 8, STEP_SIZE)
-    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], expected, rtol=1e-5)
+    np.testing.assert_allclose(state.parameters.actor[0]["weight"], expected, rtol=1e-5)
 
 
 def test_candidates_are_pairs_around_the_weights():
@@ -66,7 +66,7 @@ def test_candidates_are_pairs_around_the_weights():
     state, directions = start(settings, PolicySettings(actor=(6,), critic=()))
     numbers = jnp.array([0, 1, 6, 7, 7])
     actors = ars.candidates(state, directions, numbers, jnp.float32(0.25))
-    for layer, actor, direction in zip(state.parameters["actor"], actors, directions, strict=True):
+    for layer, actor, direction in zip(state.parameters.actor, actors, directions, strict=True):
         change = np.asarray(actor["weight"] - layer["weight"][None])
         drawn = 0.25 * np.asarray(direction["weight"])
         np.testing.assert_allclose(change, [drawn[0], -drawn[0], drawn[3], -drawn[3], -drawn[3]], atol=1e-6)
@@ -75,8 +75,8 @@ def test_candidates_are_pairs_around_the_weights():
 
 def test_a_linear_policy_starts_at_zero_and_a_network_does_not():
     settings = ARSSettings()
-    assert not np.any(start(settings)[0].parameters["actor"][0]["weight"])
-    assert np.all(np.any(start(settings, PolicySettings(actor=(6,), critic=()))[0].parameters["actor"][0]["weight"]))
+    assert not np.any(start(settings)[0].parameters.actor[0]["weight"])
+    assert np.all(np.any(start(settings, PolicySettings(actor=(6,), critic=()))[0].parameters.actor[0]["weight"]))
 
 
 def test_directions_are_standard_normal_and_leave_biases_alone_unless_asked():
@@ -96,20 +96,20 @@ def test_what_is_judged_is_the_average_of_the_weights():
     expected = np.zeros((OBSERVATION, ACTION))
     for returns in (RETURNS, RETURNS[::-1], 2 * RETURNS):
         state, _ = ars.update(state, directions, jnp.asarray(returns.ravel()), jnp.float32(STEP_SIZE), settings)
-        expected = 0.75 * expected + 0.25 * np.asarray(state.parameters["actor"][0]["weight"])
-        np.testing.assert_allclose(state.average["actor"][0]["weight"], expected, rtol=1e-5)
+        expected = 0.75 * expected + 0.25 * np.asarray(state.parameters.actor[0]["weight"])
+        np.testing.assert_allclose(state.average.actor[0]["weight"], expected, rtol=1e-5)
     # Without, it is the newest.
     state, _ = ars.update(
         state, directions, jnp.asarray(RETURNS.ravel()), jnp.float32(STEP_SIZE), ARSSettings(directions=8)
     )
-    np.testing.assert_array_equal(state.average["actor"][0]["weight"], state.parameters["actor"][0]["weight"])
+    np.testing.assert_array_equal(state.average.actor[0]["weight"], state.parameters.actor[0]["weight"])
 
 
 def test_equal_returns_teach_nothing():
     settings = ARSSettings(directions=8)
     state, directions = start(settings)
     state, metrics = ars.update(state, directions, jnp.full(16, -3.0), jnp.float32(STEP_SIZE), settings)
-    assert not np.any(state.parameters["actor"][0]["weight"])
+    assert not np.any(state.parameters.actor[0]["weight"])
     assert np.isfinite(np.asarray(metrics)).all()
 
 
@@ -124,7 +124,7 @@ def test_a_known_slope_is_climbed():
         state, _ = ars.update(
             state, directions, -jnp.square(tried - goal).sum((1, 2)), jnp.float32(STEP_SIZE), settings
         )
-    np.testing.assert_allclose(state.parameters["actor"][0]["weight"], goal, atol=0.2)
+    np.testing.assert_allclose(state.parameters.actor[0]["weight"], goal, atol=0.2)
 
 
 def test_the_floor_of_the_variance():

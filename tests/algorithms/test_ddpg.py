@@ -1,5 +1,6 @@
 """DDPG, TD3 and SAC against the papers' formulas written plainly, and against tiny problems of known solution."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -15,8 +16,10 @@ from surefoot.algorithms.ddpg import METRICS
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
-from surefoot.policies.networks import PolicySettings, action_distribution
+from surefoot.algorithms.symmetry import NO_SYMMETRY, Symmetry
+from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
+from surefoot.policies.policy import Controller
 from surefoot.policies.symmetry import Mirror
 
 OBSERVATION, ACTION, BATCH = 3, 2, 16
@@ -68,11 +71,11 @@ def run(
     policy: PolicySettings,
     settings: DDPGSettings,
     progress: float = 0.5,
-    mirror: Mirror | None = None,
+    symmetry: Symmetry = NO_SYMMETRY,
 ) -> tuple[DDPGState, dict[str, float]]:
     """Make an update that leaves `state` usable; compiled in a hurry, as it runs but once or twice."""
-    arguments = jax.tree.map(np.array, (state, drawn, np.float32(progress), mirror))
-    update = ddpg.update.lower(*arguments, policy, settings).compile(HURRY)
+    arguments = jax.tree.map(np.array, (state, drawn, np.float32(progress), symmetry))
+    update = ddpg.update.lower(*arguments, settings).compile(HURRY)
     state, metrics = update(*arguments)
     return state, dict(zip(METRICS, np.asarray(metrics).tolist(), strict=True))
 
@@ -98,7 +101,7 @@ def judge(critic: dict, s, a):
 
 def pull(path: tuple, decay: float) -> float:
     """Weight decay holds for weights and biases; the deviation of exploration is none."""
-    return 0.0 if path and getattr(path[-1], "key", None) == "log_std" else decay
+    return 0.0 if path and getattr(path[-1], "name", None) == "log_std" else decay
 
 
 class Adam:
@@ -150,8 +153,8 @@ class Paper:
 
     def sample(self, actor: dict, s, noise) -> tuple[Any, Any]:
         """SAC's action and its log density, by the change of variables written out."""
-        mean, log_std = jnp.split(network(actor["actor"], s), 2, axis=1)
-        log_std = jnp.clip(actor["log_std"] + log_std, math.log(0.01), 2.0)
+        mean, log_std = jnp.split(network(actor.actor, s), 2, axis=1)
+        log_std = jnp.clip(actor.log_std + log_std, math.log(0.01), 2.0)
         x = mean + jnp.exp(log_std) * noise
         # 1 - tanh(x)^2 = 1 / cosh(x)^2, whose logarithm does not overflow when written so
         shrinking = 2 * (math.log(2) - jnp.logaddexp(x, -x))
@@ -164,7 +167,7 @@ class Paper:
             bonus = -math.exp(self.log_alpha) * log_density
         else:
             limit = self.settings.target_noise_clip
-            a = np.tanh(network(self.target_actor["actor"], batch.next_observation))
+            a = np.tanh(network(self.target_actor.actor, batch.next_observation))
             a = np.clip(a + np.clip(self.settings.target_noise * noise, -limit, limit), -1, 1)
             bonus = 0.0
         least = np.min([judge(critic, batch.next_observation, a) for critic in self.target_critics], 0)
@@ -196,7 +199,7 @@ class Paper:
                 a, log_density = self.sample(actor, s, noise)
                 least = jnp.stack([judge(critic, s, a) for critic in self.critics]).min(0)
                 return jnp.mean(math.exp(self.log_alpha) * log_density - least), log_density.mean()
-            return -jnp.mean(judge(self.critics[0], s, jnp.tanh(network(actor["actor"], s)))), 0.0
+            return -jnp.mean(judge(self.critics[0], s, jnp.tanh(network(actor.actor, s)))), 0.0
 
         (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(self.actor)
         rate, decay = share * settings.actor_learning_rate.start, settings.actor_weight_decay
@@ -289,10 +292,10 @@ def target_values(state: DDPGState, batch: Batch, action, policy: PolicySettings
 def test_the_least_of_the_targets_counts() -> None:
     policy, settings = shape("td3"), TD3Settings(critics=3, target_noise=0.0)
     state, batch = start(policy, settings), one_batch()
-    action, _ = action_distribution(state.target_actor, batch.next_observation, policy)
+    action, _ = state.target_actor.distribution(batch.next_observation)
     values = target_values(state, batch, action, policy)
     assert len(np.unique(values.argmin(0))) > 1
-    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), policy, settings)
+    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), settings)
     np.testing.assert_allclose(found, batch.reward + batch.discount * values.min(0), rtol=1e-5, atol=1e-6)
 
 
@@ -301,7 +304,7 @@ def test_after_a_terminal_state_there_is_only_the_reward(algorithm: str) -> None
     policy, settings = shape(algorithm), MODELS[algorithm]()
     state = start(policy, settings)
     batch = one_batch()
-    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), policy, settings)
+    found = ddpg.targets(state, batch, jax.random.PRNGKey(0), settings)
     ended = np.asarray(batch.discount) == 0
     assert 0 < ended.sum() < BATCH
     assert (np.asarray(found) == batch.reward)[ended].all() and (np.asarray(found) != batch.reward)[~ended].all()
@@ -315,13 +318,14 @@ def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> N
     layer = {"weight": jnp.float32([[[0.0], [1.0]]]), "bias": jnp.zeros((1, 1))}
     actor = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
     state = state._replace(
-        target_critics={"layers": [layer], "branch": []}, target_actor=state.target_actor | {"actor": actor}
+        target_critics={"layers": [layer], "branch": []},
+        target_actor=dataclasses.replace(state.target_actor, actor=actor),
     )
     count = 20_000
     for observation in (0.0, math.atanh(0.9)):
         nothing = jnp.zeros((count, 1))
         batch = Batch(nothing, nothing, jnp.zeros(count), nothing + observation, jnp.ones(count))
-        found = np.asarray(ddpg.targets(state, batch, jax.random.PRNGKey(1), policy, settings))
+        found = np.asarray(ddpg.targets(state, batch, jax.random.PRNGKey(1), settings))
         mean = math.tanh(observation)
         low, high = mean - 0.3, min(mean + 0.3, 1.0)
         assert found.min() == pytest.approx(low, abs=1e-6) and found.max() == pytest.approx(high, abs=1e-6)
@@ -338,11 +342,11 @@ def test_sac_asks_its_own_actor_and_counts_the_entropy() -> None:
     state, batch = start(policy, settings), one_batch()
     key = jax.random.PRNGKey(5)
     noise = np.asarray(jax.random.normal(key, (BATCH, ACTION)), np.float64)
-    mean, log_std = (np.float64(x) for x in action_distribution(state.actor, batch.next_observation, policy))
+    mean, log_std = (np.float64(x) for x in state.actor.distribution(batch.next_observation))
     x = mean + np.exp(log_std) * noise
     log_density = (scipy.stats.norm.logpdf(x, mean, np.exp(log_std)) + 2 * np.log(np.cosh(x))).sum(1)
     least = target_values(state, batch, np.float32(np.tanh(x)), policy).min(0)
-    found = ddpg.targets(state, batch, key, policy, settings)
+    found = ddpg.targets(state, batch, key, settings)
     wanted = np.asarray(batch.reward) + np.asarray(batch.discount) * (least - 0.3 * log_density)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
@@ -385,7 +389,7 @@ def test_a_seed_decides_what_an_update_comes_to() -> None:
     policy, settings = shape("sac"), SACSettings()
     state, drawn = start(policy, settings), transitions(2)
     ends = [run(state._replace(key=jax.random.PRNGKey(seed)), drawn, policy, settings)[0] for seed in (1, 1, 2)]
-    weights = [np.asarray(end.actor["actor"][0]["weight"]) for end in ends]
+    weights = [np.asarray(end.actor.actor[0]["weight"]) for end in ends]
     assert (weights[0] == weights[1]).all() and (weights[0] != weights[2]).any()
     assert (ends[0].key != state.key).any()
 
@@ -461,12 +465,12 @@ def test_a_mirrored_batch_is_a_doubled_one(algorithm: str) -> None:
         np.concatenate([drawn.discount] * 2, 1),
     )
     state = start(policy, settings)
-    one, metrics = run(state, drawn, policy, settings, mirror=mirror)
+    one, metrics = run(state, drawn, policy, settings, symmetry=Symmetry("augment", mirror))
     other, other_metrics = run(state, doubled, policy, settings)
     assert_near(one, other, 1e-6)
     assert metrics == pytest.approx(other_metrics, rel=1e-4, abs=1e-6)
     alone, _ = run(state, drawn, policy, settings)
-    assert np.abs(one.actor["actor"][0]["weight"] - alone.actor["actor"][0]["weight"]).max() > 1e-5
+    assert np.abs(one.actor.actor[0]["weight"] - alone.actor.actor[0]["weight"]).max() > 1e-5
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
@@ -498,11 +502,11 @@ def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm
     found, _ = run(state, drawn, policy, settings)
     batch = Batch(*(np.float64(x[0]) for x in drawn))
     # The first layer's values do not depend on any other statistics.
-    first = state.actor["actor"][0]
+    first = state.actor.actor[0]
     seen = batch.observation @ first["weight"] + first["bias"]
     (mean, variance), (now_mean, now_variance) = (
-        statistics(state.actor["actor"])[0],
-        statistics(found.actor["actor"])[0],
+        statistics(state.actor.actor)[0],
+        statistics(found.actor.actor)[0],
     )
     np.testing.assert_allclose(now_mean, 0.9 * mean + 0.1 * seen.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(now_variance, 0.9 * variance + 0.1 * seen.var(0), rtol=1e-4, atol=1e-5)
@@ -528,10 +532,10 @@ def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm
 def test_targets_use_running_statistics_not_those_of_the_batch(algorithm: str) -> None:
     policy, settings = shape(algorithm, batch_norm=True), MODELS[algorithm](target_noise=0.0)
     state, batch, key = start(policy, settings), one_batch(), jax.random.PRNGKey(0)
-    found = ddpg.targets(state, batch, key, policy, settings)
+    found = ddpg.targets(state, batch, key, settings)
     # Other company in the batch changes nothing for those that stay; noise is drawn by place.
     other = batch._replace(next_observation=batch.next_observation.at[BATCH // 2 :].add(3.0))
-    changed = ddpg.targets(state, other, key, policy, settings)
+    changed = ddpg.targets(state, other, key, settings)
     np.testing.assert_allclose(changed[: BATCH // 2], found[: BATCH // 2], rtol=1e-5)
     alive = np.asarray(batch.discount[BATCH // 2 :]) > 0
     assert (np.abs(changed - found)[BATCH // 2 :][alive] > 1e-4).all()
@@ -546,7 +550,7 @@ def test_weight_decay_leaves_running_statistics_alone(optimizer: str) -> None:
             optimizer=optimizer, critic_weight_decay=decay, actor_weight_decay=decay, actor_learning_rate=0.01
         )
         found, _ = run(start(policy, settings), drawn, policy, settings)
-        ends.append([found.critics["layers"], found.actor["actor"]])
+        ends.append([found.critics["layers"], found.actor.actor])
     for plain, decayed in zip(*ends, strict=True):
         for one, other in zip(statistics(plain), statistics(decayed), strict=True):
             np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-6)
@@ -573,11 +577,11 @@ def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm:
     state, drawn = start(policy, settings), transitions(1)
     found, metrics = run(state, drawn, policy, settings)
     batch = Batch(*(x[0] for x in drawn))
-    output = normalised(state.actor["actor"], batch.next_observation, running=True)
+    output = normalised(state.actor.actor, batch.next_observation, running=True)
     bonus, following = 0.0, jnp.tanh(output)
     if algorithm == "sac":
         mean, log_std = jnp.split(output, 2, axis=1)
-        log_std = jnp.clip(state.actor["log_std"] + log_std, math.log(0.01), 2.0)
+        log_std = jnp.clip(state.actor.log_std + log_std, math.log(0.01), 2.0)
         _, use = jax.random.split(state.key)
         noise = jax.random.normal(use, (BATCH, ACTION))
         x = mean + jnp.exp(log_std) * noise
@@ -614,7 +618,7 @@ def test_weights_into_normalised_units_are_brought_to_length_one(algorithm: str)
     for wished in (False, True):
         settings = MODELS[algorithm](unit_norm_weights=wished, policy_delay=1, actor_learning_rate=0.01)
         ends.append(run(start(policy, settings), drawn, policy, settings)[0])
-    (plain, united), actor = (end.critics["layers"] for end in ends), ends[1].actor["actor"]
+    (plain, united), actor = (end.critics["layers"] for end in ends), ends[1].actor.actor
     for before, after in zip(plain[:-1], united[:-1], strict=True):
         length = np.linalg.norm(before["weight"], axis=-2, keepdims=True)
         assert np.abs(length - 1).max() > 0.05
@@ -635,11 +639,11 @@ def test_an_action_is_the_actors_with_noise_within_bounds() -> None:
     policy = shape("td3")
     state = start(policy, TD3Settings())
     observation = transitions(1).observation[0]
-    mean = np.tanh(network(state.actor["actor"], observation))
+    mean = np.tanh(network(state.actor.actor, observation))
     noise = np.float32(np.random.default_rng(0).normal(size=(BATCH, ACTION)))
     assert (np.abs(mean + noise) > 1).any()
-    plain = ddpg.act(policy, state.actor, state.normaliser, observation, None)
-    noisy = ddpg.act(policy, state.actor, state.normaliser, observation, noise)
+    plain = ddpg.act(Controller(state.actor, state.normaliser), observation, None)
+    noisy = ddpg.act(Controller(state.actor, state.normaliser), observation, noise)
     np.testing.assert_allclose(plain, mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(noisy, np.clip(mean + noise, -1, 1), rtol=1e-4, atol=1e-6)
 
@@ -648,11 +652,11 @@ def test_a_stochastic_actor_is_sampled_and_squashed() -> None:
     policy = shape("sac")
     state = start(policy, SACSettings())
     observation = transitions(1).observation[0]
-    mean, log_std = action_distribution(state.actor, observation, policy)
+    mean, log_std = state.actor.distribution(observation)
     noise = np.float32(np.random.default_rng(0).normal(size=(BATCH, ACTION)))
-    found = ddpg.act(policy, state.actor, state.normaliser, observation, None, noise)
+    found = ddpg.act(Controller(state.actor, state.normaliser), observation, None, noise)
     np.testing.assert_allclose(found, np.tanh(mean + np.exp(log_std) * noise), rtol=1e-4, atol=1e-6)
-    found = ddpg.act(policy, state.actor, state.normaliser, observation, None)
+    found = ddpg.act(Controller(state.actor, state.normaliser), observation, None)
     np.testing.assert_allclose(found, np.tanh(mean), rtol=1e-4, atol=1e-6)
 
 
@@ -679,10 +683,10 @@ def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[
         observation, reward, after, discount = play(random, action)
         drawn = (observation[..., None], action[..., None], reward, after[..., None], discount)
         drawn = Transitions(*(np.float32(np.broadcast_to(x, action.shape + np.shape(x)[2:])) for x in drawn))
-        state, metrics = ddpg.update(state, drawn, jnp.float32(call / calls), None, policy, settings)
+        state, metrics = ddpg.update(state, drawn, jnp.float32(call / calls), NO_SYMMETRY, settings)
     assert np.isfinite(metrics).all()
     asked = np.float32(observations)[:, None]
-    action = ddpg.act(policy, state.actor, state.normaliser, asked, None)
+    action = ddpg.act(Controller(state.actor, state.normaliser), asked, None)
     values, _ = action_values(state.critics, asked, action, policy, settings.critic_action_layer)
     return np.asarray(values), np.asarray(action)[:, 0]
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
-from surefoot.policies.networks import features, state_value
-from surefoot.policies.policy import prepare
+from surefoot.policies.normaliser import prepare
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine, pack_step
 from surefoot.tasks.catalogue import TaskInfo
@@ -123,10 +122,8 @@ def learn(probe: Probe, iterations: int, observations: list[float]) -> tuple[np.
     policy = learner.policy()
     learner.close()
     asked = np.float32(observations)[:, None]
-    feature = features(
-        policy.parameters, prepare(policy.settings, policy.normaliser, jnp.asarray(asked)), policy.settings
-    )
-    value = np.asarray(state_value(policy.parameters, feature, policy.settings))
+    network, normaliser, _ = policy.controller
+    value = np.asarray(network.value(prepare(policy.settings, normaliser, jnp.asarray(asked))))
     return value, policy.predict(asked)[0][:, 0], values["policy/std"] * (HIGH - LOW) / 2
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.algorithms.replay import Replay, Transitions, row_size
-from surefoot.algorithms.rollout import pack_row
+from surefoot.algorithms.rollout import Rollout, rollout_layout
 
 COPIES, OBSERVATION, ACTION = 3, 4, 2
 DISCOUNT = 0.9
@@ -44,7 +44,7 @@ def play(seed: int, moments: int) -> list[list[Moment]]:
 def packed(history: list[list[Moment]], t: int) -> np.ndarray:
     observation, action, reward, terminated, truncated = zip(*(rows[t] for rows in history), strict=True)
     fields = (jnp.asarray(np.array(x)) for x in (observation, action, np.float32(reward), terminated, truncated))
-    return np.asarray(pack_row(*fields))
+    return rollout_layout(OBSERVATION, ACTION).pack(Rollout(*fields)._asdict(), np)
 
 
 def filled(history: list[list[Moment]], capacity: int, moments: int | None = None) -> Replay:

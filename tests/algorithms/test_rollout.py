@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.algorithms.rollout import advantages, discounted_sums, pack_row, unpack_rows
+from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, rollout_layout
 
 
 def slow_advantages(reward, value, terminated, finished, discount, gae_lambda) -> np.ndarray:
@@ -149,8 +149,9 @@ def test_rows_are_unpacked_as_they_were_packed() -> None:
     observation, action, reward = random.normal(size=(5, 3)), random.normal(size=(5, 2)), random.normal(size=5)
     terminated, truncated = np.array([1, 0, 1, 0, 0], bool), np.array([0, 1, 1, 0, 0], bool)
     fields = [jnp.asarray(x, jnp.float32) for x in (observation, action, reward)]
-    row = pack_row(*fields, jnp.asarray(terminated), jnp.asarray(truncated))
+    layout = rollout_layout(3, 2)
+    row = layout.pack(Rollout(*fields, jnp.asarray(terminated), jnp.asarray(truncated))._asdict(), jnp)
     assert row.shape == (5, 3 + 2 + 3)
-    rollout = unpack_rows(jnp.stack([row, row]), 3)
+    rollout = Rollout(**layout.unpack(jnp.stack([row, row])))
     for name, wanted in zip(rollout._fields, (*fields, terminated, truncated), strict=True):
         np.testing.assert_array_equal(getattr(rollout, name), np.stack([wanted, wanted]), err_msg=name)

@@ -17,7 +17,7 @@ from surefoot.evaluation.episodes import (
 )
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy, new_policy
+from surefoot.policies.policy import Controller, Policy, new_policy
 from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
 
 SEED = 77
@@ -30,11 +30,12 @@ def untrained(info: TaskInfo) -> Policy:
     bounds = info.action_low, info.action_high
     policy = new_policy(jax.random.PRNGKey(3), info.name, info.observation_size, *bounds, settings, info.options)
     random = np.random.default_rng(3)
-    policy.parameters = jax.tree.map(
-        lambda x: jnp.asarray(random.normal(scale=0.1, size=x.shape), jnp.float32), policy.parameters
+    network = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(scale=0.1, size=x.shape), jnp.float32), policy.controller.network
     )
     size = info.observation_size
-    policy.normaliser = Normaliser(jnp.full(size, 0.1), jnp.full(size, 2.0), jnp.float32(1000))
+    normaliser = Normaliser(jnp.full(size, 0.1), jnp.full(size, 2.0), jnp.float32(1000))
+    policy.controller = Controller(network, normaliser)
     return policy
 
 
@@ -92,7 +93,7 @@ def test_episodes_of_an_equivariant_policy_equal_a_plain_loop() -> None:
     policy = untrained(info)
     plain = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
     policy = untrained(info)
-    policy.mirror = info.mirror
+    policy.controller = policy.controller._replace(mirror=info.mirror)
     result = run_episodes(policy, "batch", info, episodes=3, seed=SEED)
     assert_equal(result, plain_episodes(info, policy, envs=3, each=1, seed=SEED))
     assert (np.abs(result.returns - plain.returns) > 1e-3).all()
@@ -125,17 +126,17 @@ def test_episodes_may_end_in_falls_and_at_the_time_limit() -> None:
 def test_every_environment_runs_the_same_number_of_episodes() -> None:
     info = find_task("Hopper-v5", SHAKEN)
     policy = untrained(info)
-    runner = EpisodeRunner("batch", info, 3, policy.settings, threads=1)
+    runner = EpisodeRunner("batch", info, 3, threads=1)
     expected = plain_episodes(info, policy, envs=3, each=3, seed=SEED)
-    nine = runner.run(policy.parameters, policy.normaliser, 9, SEED)
+    nine = runner.run(policy.controller, 9, SEED)
     assert nine is not None
     assert_equal(nine, expected)
     # The seven episodes are the first seven of the nine, independent of the order in which they end.
-    seven = runner.run(policy.parameters, policy.normaliser, 7, SEED)
+    seven = runner.run(policy.controller, 7, SEED)
     assert seven is not None
     np.testing.assert_array_equal(seven.returns, nine.returns[:7])
     np.testing.assert_array_equal(seven.lengths, nine.lengths[:7])
-    other = runner.run(policy.parameters, policy.normaliser, 9, SEED + 1000)
+    other = runner.run(policy.controller, 9, SEED + 1000)
     assert other is not None and (other.returns != nine.returns).all()
     runner.close()
 
@@ -143,12 +144,12 @@ def test_every_environment_runs_the_same_number_of_episodes() -> None:
 def test_a_round_can_be_cancelled() -> None:
     info = find_task("half-cheetah", {"max_episode_steps": 50})
     policy = untrained(info)
-    runner = EpisodeRunner("batch", info, 2, policy.settings)
+    runner = EpisodeRunner("batch", info, 2)
     answers = iter([False] * 10 + [True])
-    assert runner.run(policy.parameters, policy.normaliser, 2, SEED, lambda: next(answers)) is None
+    assert runner.run(policy.controller, 2, SEED, lambda: next(answers)) is None
     assert next(answers, None) is None, "it must stop when cancelled, and not before"
     # A cancelled round does not change the next one.
-    after = runner.run(policy.parameters, policy.normaliser, 2, SEED)
+    after = runner.run(policy.controller, 2, SEED)
     fresh = run_episodes(policy, "batch", info, 2, SEED)
     assert after is not None
     np.testing.assert_array_equal(after.returns, fresh.returns)

@@ -39,7 +39,8 @@ def make_policy(**shape: Any) -> Policy:
     policy_settings = PolicySettings(**{"actor": (8, 4), "critic": (4,)} | shape)
     policy = new_policy(jax.random.PRNGKey(1), "ant", 5, LOW, HIGH, policy_settings, {"ctrl_cost_weight": 0.5})
     mean, variance = np.linspace(-1, 1, 5, dtype=np.float32), np.linspace(0, 4, 5, dtype=np.float32)
-    policy.normaliser = Normaliser(*map(jax.numpy.asarray, (mean, variance, np.float32(1000))))
+    normaliser = Normaliser(*map(jax.numpy.asarray, (mean, variance, np.float32(1000))))
+    policy.controller = policy.controller._replace(normaliser=normaliser)
     policy.origin = {"algorithm": "ppo", "seed": 3, "versions": {"jax": "1"}}
     return policy
 
@@ -88,8 +89,8 @@ def test_what_is_read_acts_the_same_bit_for_bit(shape, path):
     np.testing.assert_array_equal(read.predict(OBSERVATIONS)[0], policy.predict(OBSERVATIONS)[0])
     np.testing.assert_array_equal(read.predict(OBSERVATIONS[0])[0], policy.predict(OBSERVATIONS[0])[0])
     for ours, theirs in zip(
-        jax.tree.leaves((policy.parameters, policy.normaliser)),
-        jax.tree.leaves((read.parameters, read.normaliser)),
+        jax.tree.leaves(policy.controller),
+        jax.tree.leaves(read.controller),
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs)
@@ -172,7 +173,7 @@ def test_a_flipped_byte_is_refused_or_changes_a_number(tmp_path, content, at, bi
     except PolicyFileError as error:
         assert len(str(error).splitlines()) == 1
     else:
-        assert np.isfinite(np.asarray(policy.parameters["log_std"])).all()
+        assert np.isfinite(np.asarray(policy.controller.network.log_std)).all()
         assert policy.predict(OBSERVATIONS[0])[0].shape == (3,)
 
 

@@ -1,5 +1,6 @@
 """Networks: shapes, how they begin, and what each layer computes, against plain NumPy."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,14 +11,11 @@ import pytest
 
 from surefoot.policies.networks import (
     PolicySettings,
-    action_distribution,
     apply_head,
-    features,
     hidden_layer,
     init_actor_critic,
     init_mlp,
     scheduled_log_std,
-    state_value,
 )
 from surefoot.schedules import Schedule
 
@@ -35,45 +33,36 @@ def randomised(tree, seed: int = 0):
 
 
 def test_actor_and_critic_are_apart_without_a_trunk() -> None:
-    parameters = init_actor_critic(KEY, 5, 2, PolicySettings(actor=(8, 7), critic=(6,)))
-    assert parameters["trunk"] == []
-    assert shapes(parameters["actor"]) == [(5, 8), (8, 7), (7, 2)]
-    assert shapes(parameters["critic"]) == [(5, 6), (6, 1)]
-    assert parameters["log_std"].shape == (2,)
+    network = init_actor_critic(KEY, 5, 2, PolicySettings(actor=(8, 7), critic=(6,)))
+    assert network.trunk == []
+    assert shapes(network.actor) == [(5, 8), (8, 7), (7, 2)]
+    assert shapes(network.critic) == [(5, 6), (6, 1)]
+    assert network.log_std.shape == (2,)
 
 
 def test_a_trunk_comes_before_both() -> None:
     settings = PolicySettings(trunk=(9, 4), actor=(), critic=(3,))
-    parameters = init_actor_critic(KEY, 5, 2, settings)
-    assert shapes(parameters["trunk"]) == [(5, 9), (9, 4)]
-    assert shapes(parameters["actor"]) == [(4, 2)]
-    assert shapes(parameters["critic"]) == [(4, 3), (3, 1)]
+    network = init_actor_critic(KEY, 5, 2, settings)
+    assert shapes(network.trunk) == [(5, 9), (9, 4)]
+    assert shapes(network.actor) == [(4, 2)]
+    assert shapes(network.critic) == [(4, 3), (3, 1)]
     observation = jnp.ones((7, 5))
-    feature = features(parameters, observation, settings)
-    assert feature.shape == (7, 4)
-
-    def total(parameters, head):
-        feature = features(parameters, observation, settings)
-        return head(parameters, feature)
-
-    for head in (
-        lambda p, f: action_distribution(p, f, settings)[0].sum(),
-        lambda p, f: state_value(p, f, settings).sum(),
-    ):
-        slope = jax.grad(total)(randomised(parameters), head)
-        assert all(jnp.abs(layer["weight"]).max() > 0 for layer in slope["trunk"])
+    assert network.features(observation).shape == (7, 4)
+    for head in (lambda n: n.distribution(observation).mean.sum(), lambda n: n.value(observation).sum()):
+        grads = jax.grad(head)(randomised(network))
+        assert all(jnp.abs(layer["weight"]).max() > 0 for layer in grads.trunk)
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
 def test_outputs_have_the_shapes_promised(leading: tuple[int, ...]) -> None:
     for std, std_shape in (("parameter", (2,)), ("scheduled", (2,)), ("state_dependent", (*leading, 2))):
         settings = PolicySettings(std=std)
-        parameters = init_actor_critic(KEY, 5, 2, settings)
-        feature = features(parameters, jnp.ones((*leading, 5)), settings)
-        mean, log_std = action_distribution(parameters, feature, settings)
+        network = init_actor_critic(KEY, 5, 2, settings)
+        observation = jnp.ones((*leading, 5))
+        mean, log_std = network.distribution(observation)
         assert mean.shape == (*leading, 2)
         assert log_std.shape == std_shape
-        assert state_value(parameters, feature, settings).shape == leading
+        assert network.value(observation).shape == leading
 
 
 @pytest.mark.parametrize("sizes", [(6, 20, 4), (20, 6, 20)])
@@ -95,9 +84,9 @@ def test_layers_begin_different_from_each_other_and_for_each_key() -> None:
 
 def test_an_untrained_actor_stays_near_the_middle() -> None:
     settings = PolicySettings()
-    parameters = init_actor_critic(KEY, 5, 2, settings)
+    network = init_actor_critic(KEY, 5, 2, settings)
     observation = jnp.asarray(np.random.default_rng(0).normal(size=(100, 5)), jnp.float32)
-    mean, _ = action_distribution(parameters, observation, settings)
+    mean, _ = network.distribution(observation)
     assert 0 < jnp.abs(mean).max() < 0.1
 
 
@@ -113,7 +102,7 @@ def test_an_untrained_actor_stays_near_the_middle() -> None:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_a_network_computes_what_numpy_does(activation: str, formula, layer_norm: bool) -> None:
     settings = PolicySettings(trunk=(6,), actor=(8,), critic=(4, 3), activation=activation, layer_norm=layer_norm)
-    parameters = randomised(init_actor_critic(KEY, 5, 2, settings))
+    network = randomised(init_actor_critic(KEY, 5, 2, settings))
     observation = np.random.default_rng(1).normal(size=(10, 5))
 
     def hidden(layer, x):
@@ -128,13 +117,13 @@ def test_a_network_computes_what_numpy_does(activation: str, formula, layer_norm
             x = hidden(layer, x)
         return x @ np.float64(layers[-1]["weight"]) + np.float64(layers[-1]["bias"])
 
-    feature = hidden(parameters["trunk"][0], observation)
-    found = features(parameters, jnp.float32(observation), settings)
-    np.testing.assert_allclose(found, feature, rtol=1e-3, atol=1e-4)
-    mean, _ = action_distribution(parameters, found, settings)
-    np.testing.assert_allclose(mean, head(parameters["actor"], feature), rtol=1e-3, atol=1e-3)
-    value = state_value(parameters, found, settings)
-    np.testing.assert_allclose(value, head(parameters["critic"], feature)[:, 0], rtol=1e-3, atol=1e-3)
+    feature = hidden(network.trunk[0], observation)
+    observation = jnp.float32(observation)
+    np.testing.assert_allclose(network.features(observation), feature, rtol=1e-3, atol=1e-4)
+    mean, _ = network.distribution(observation)
+    np.testing.assert_allclose(mean, head(network.actor, feature), rtol=1e-3, atol=1e-3)
+    value = network.value(observation)
+    np.testing.assert_allclose(value, head(network.critic, feature)[:, 0], rtol=1e-3, atol=1e-3)
 
 
 def test_layer_norm_belongs_to_hidden_layers_only() -> None:
@@ -155,47 +144,48 @@ def test_a_head_without_hidden_layers_is_linear() -> None:
 
 def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
     linear, squashed = PolicySettings(squash="clip"), PolicySettings(squash="tanh")
-    parameters = randomised(init_actor_critic(KEY, 5, 2, linear))
+    network = randomised(init_actor_critic(KEY, 5, 2, linear))
     x = jnp.asarray(np.random.default_rng(4).normal(size=(20, 5)), jnp.float32)
-    mean, _ = action_distribution(parameters, x, linear)
+    mean, _ = network.distribution(x)
     assert jnp.abs(mean).max() > 1
-    np.testing.assert_allclose(action_distribution(parameters, x, squashed)[0], np.tanh(mean), rtol=1e-5)
+    squashed_mean = dataclasses.replace(network, settings=squashed).distribution(x).mean
+    np.testing.assert_allclose(squashed_mean, np.tanh(mean), rtol=1e-5)
 
 
 @pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
     settings = PolicySettings(std=std, initial_std=0.4, std_schedule=Schedule(start=0.4))
-    parameters = init_actor_critic(KEY, 5, 2, settings)
-    _, log_std = action_distribution(parameters, jnp.zeros((3, 5)), settings)
+    network = init_actor_critic(KEY, 5, 2, settings)
+    _, log_std = network.distribution(jnp.zeros((3, 5)))
     np.testing.assert_allclose(np.exp(log_std), 0.4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 def test_the_standard_deviation_has_a_floor(std: str) -> None:
     settings = PolicySettings(std=std, minimum_std=0.2)
-    parameters = init_actor_critic(KEY, 5, 2, settings) | {"log_std": jnp.array([-10.0, 0.5])}
-    _, log_std = action_distribution(parameters, jnp.zeros((1, 5)), settings)
+    network = dataclasses.replace(init_actor_critic(KEY, 5, 2, settings), log_std=jnp.array([-10.0, 0.5]))
+    _, log_std = network.distribution(jnp.zeros((1, 5)))
     np.testing.assert_allclose(np.exp(log_std).reshape(-1), [0.2, np.exp(0.5)], rtol=1e-5)
 
 
 def test_only_a_learnt_standard_deviation_has_a_gradient() -> None:
     for std, moves in (("parameter", True), ("scheduled", False), ("state_dependent", True)):
         settings = PolicySettings(std=std)
-        parameters = init_actor_critic(KEY, 5, 2, settings)
-        slope = jax.grad(lambda p, s=settings: action_distribution(p, jnp.ones((1, 5)), s)[1].sum())(parameters)
-        assert bool((slope["log_std"] != 0).all()) == moves, std
-        assert bool((slope["actor"][-1]["weight"] != 0).any()) == (std == "state_dependent"), std
+        network = init_actor_critic(KEY, 5, 2, settings)
+        grads = jax.grad(lambda network: network.distribution(jnp.ones((1, 5))).log_std.sum())(network)
+        assert bool((grads.log_std != 0).all()) == moves, std
+        assert bool((grads.actor[-1]["weight"] != 0).any()) == (std == "state_dependent"), std
 
 
 def test_a_networks_standard_deviation_depends_on_the_observation() -> None:
     settings = PolicySettings(std="state_dependent", actor=(8,))
-    parameters = randomised(init_actor_critic(KEY, 5, 2, settings))
-    assert shapes(parameters["actor"]) == [(5, 8), (8, 4)]
+    network = randomised(init_actor_critic(KEY, 5, 2, settings))
+    assert shapes(network.actor) == [(5, 8), (8, 4)]
     x = jnp.asarray(np.random.default_rng(3).normal(size=(2, 5)), jnp.float32)
-    output = apply_head(parameters["actor"], x, jnp.tanh)
-    mean, log_std = action_distribution(parameters, x, settings)
+    output = apply_head(network.actor, x, jnp.tanh)
+    mean, log_std = network.distribution(x)
     np.testing.assert_allclose(mean, output[:, :2], rtol=1e-5)
-    wanted = np.maximum(output[:, 2:] + parameters["log_std"], np.log(settings.minimum_std))
+    wanted = np.maximum(output[:, 2:] + network.log_std, np.log(settings.minimum_std))
     np.testing.assert_allclose(log_std, wanted, rtol=1e-5)
     assert not np.allclose(log_std[0], log_std[1])
 

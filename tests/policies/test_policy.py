@@ -1,6 +1,6 @@
 """The policy's answers: their form, their bounds, and that training and prediction are one computation."""
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.algorithms import ppo
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy, act, new_policy, prepare, to_bounds
+from surefoot.policies.normaliser import Normaliser, prepare
+from surefoot.policies.policy import Controller, Policy, new_policy, to_bounds
 
 LOW, HIGH = np.array([-1.0, 0.0, -4.0], np.float32), np.array([1.0, 10.0, -2.0], np.float32)
 
@@ -22,10 +21,11 @@ def make_policy(seed: int = 0, low=LOW, high=HIGH, **settings) -> Policy:
     """A policy with random numbers everywhere, so that its actions differ and some meet their bounds."""
     policy = new_policy(jax.random.PRNGKey(seed), "some-task", 5, low, high, PolicySettings(actor=(16,), **settings))
     random = np.random.default_rng(seed)
-    policy.parameters = jax.tree.map(
-        lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.parameters
+    network = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.controller.network
     )
-    policy.normaliser = Normaliser(jnp.asarray(random.normal(size=5), jnp.float32), jnp.full(5, 4.0), jnp.float32(100))
+    normaliser = Normaliser(jnp.asarray(random.normal(size=5), jnp.float32), jnp.full(5, 4.0), jnp.float32(100))
+    policy.controller = Controller(network, normaliser)
     return policy
 
 
@@ -71,7 +71,8 @@ def test_lists_and_doubles_are_taken_as_they_come() -> None:
 def test_a_sample_has_the_mean_and_deviation_of_the_gaussian() -> None:
     unbounded = np.full(3, np.inf, np.float32)
     policy = make_policy(low=-unbounded, high=unbounded)
-    policy.parameters = policy.parameters | {"log_std": jnp.log(jnp.array([0.1, 0.5, 2.0]))}
+    network = dataclasses.replace(policy.controller.network, log_std=jnp.log(jnp.array([0.1, 0.5, 2.0])))
+    policy.controller = policy.controller._replace(network=network)
     policy._generator = np.random.default_rng(0)
     observation = observations(1)[0]
     sample = policy.predict(np.tile(observation, (20_000, 1)), deterministic=False)[0]
@@ -97,19 +98,18 @@ def test_training_and_prediction_answer_alike(squash: str, std: str, normalise: 
     x = observations(64).astype(np.float32)
     wanted = policy.predict(x)[0]
 
-    def in_training(parameters, normaliser, x, noise):
-        return to_bounds(ppo.explore(policy.settings, parameters, normaliser, x, noise), LOW, HIGH)
+    @jax.jit
+    def in_training(controller: Controller, x: jax.Array, noise: jax.Array | None) -> jax.Array:
+        return to_bounds(controller.action(x, noise), LOW, HIGH)
 
-    found = jax.jit(in_training)(policy.parameters, policy.normaliser, x, jnp.zeros((64, 3)))
-    np.testing.assert_array_equal(found, wanted)
-    in_evaluation = jax.jit(functools.partial(act, policy.settings, LOW, HIGH))
-    np.testing.assert_array_equal(in_evaluation(policy.parameters, policy.normaliser, x, None), wanted)
+    np.testing.assert_array_equal(in_training(policy.controller, x, jnp.zeros((64, 3))), wanted)
+    np.testing.assert_array_equal(in_training(policy.controller, x, None), wanted)
     noise = np.random.default_rng(2).normal(size=(64, 3)).astype(np.float32)
     policy._generator = np.random.default_rng(3)
     drawn = np.random.default_rng(3).standard_normal((64, 3), np.float32)
-    sampled = jax.jit(in_training)(policy.parameters, policy.normaliser, x, drawn)
+    sampled = in_training(policy.controller, x, drawn)
     np.testing.assert_allclose(policy.predict(x, deterministic=False)[0], sampled, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(jax.jit(in_training)(policy.parameters, policy.normaliser, x, noise), wanted)
+    assert not np.allclose(in_training(policy.controller, x, noise), wanted)
 
 
 def test_observations_are_normalised_only_if_the_settings_ask_for_it() -> None:

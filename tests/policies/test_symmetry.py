@@ -1,17 +1,17 @@
 """An actor with a mirror: exactly equivariant whatever its numbers, in training, in evaluation and in prediction."""
 
-import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.algorithms import ppo
-from surefoot.policies.networks import PolicySettings, action_distribution, features, state_value
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy, act, new_policy, prepare, to_bounds
-from surefoot.policies.symmetry import Mirror
+from surefoot.policies.distributions import Distribution, Gaussian
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.normaliser import Normaliser, prepare
+from surefoot.policies.policy import Controller, Policy, new_policy, to_bounds
+from surefoot.policies.symmetry import Mirror, MirrorAveraged
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
 # (x, y, z) becomes (y + 0.5, x - 0.5, -z), and the actions (a, b) become (-b, -a).
@@ -48,12 +48,12 @@ def make_policy(info: TaskInfo, mirror: Mirror | None, bounded: bool = True, **s
     low, high = (bound if bounded else np.copysign(np.inf, bound) for bound in (info.action_low, info.action_high))
     policy = new_policy(jax.random.PRNGKey(0), info.name, info.observation_size, low, high, settings, info.options)
     random = np.random.default_rng(0)
-    policy.parameters = jax.tree.map(
-        lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.parameters
+    network = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(scale=0.5, size=x.shape), jnp.float32), policy.controller.network
     )
     mean, variance = random.normal(size=info.observation_size), random.uniform(0.1, 4, info.observation_size)
-    policy.normaliser = Normaliser(jnp.float32(mean), jnp.float32(variance), jnp.float32(1000))
-    policy.mirror = mirror
+    normaliser = Normaliser(jnp.float32(mean), jnp.float32(variance), jnp.float32(1000))
+    policy.controller = Controller(network, normaliser, mirror)
     return policy
 
 
@@ -72,13 +72,27 @@ def assert_near(found, wanted) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
 
 
-def test_both_and_agreed_by_hand() -> None:
-    seen = SMALL.both(jnp.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
-    np.testing.assert_array_equal(seen, [[[1, 2, 3], [2.5, 0.5, -3]], [[0, 0, 0], [0.5, -0.5, 0]]])
-    mean, log_std = SMALL.agreed(jnp.array([[1.0, 2.0], [3.0, 5.0]]), jnp.array([0.0, 4.0]))
+class Constant(NamedTuple):
+    """A network with a constant output."""
+
+    output: Gaussian
+
+    def distribution(self, observation) -> Gaussian:
+        return self.output
+
+
+def test_pairs_and_averages_computed_by_hand() -> None:
+    pairs = SMALL.pairs(jnp.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
+    np.testing.assert_array_equal(pairs, [[[1, 2, 3], [2.5, 0.5, -3]], [[0, 0, 0], [0.5, -0.5, 0]]])
+
+    def averaged(mean: jax.Array, log_std: jax.Array) -> Distribution:
+        network: Any = Constant(Gaussian(mean, log_std))
+        return MirrorAveraged(network, SMALL).distribution(pairs[0])
+
+    mean, log_std = averaged(jnp.array([[1.0, 2.0], [3.0, 5.0]]), jnp.array([0.0, 4.0]))
     np.testing.assert_array_equal(mean, [(1 - 5) / 2, (2 - 3) / 2])
     np.testing.assert_array_equal(log_std, [2, 2])
-    _, log_std = SMALL.agreed(jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 5.0]]))
+    _, log_std = averaged(jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 5.0]]))
     np.testing.assert_array_equal(log_std, [(1 + 5) / 2, (2 + 3) / 2])
 
 
@@ -94,13 +108,13 @@ def test_both_and_agreed_by_hand() -> None:
     ],
 )
 def test_what_does_not_undo_itself_is_no_mirror(change: dict) -> None:
-    assert SMALL.undoes_itself()
-    assert not SMALL._replace(**change).undoes_itself()
+    assert SMALL.is_involution()
+    assert not SMALL._replace(**change).is_involution()
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_tasks_mirrors_undo_themselves(task: str) -> None:
-    assert of_task(task)[1].undoes_itself()
+    assert of_task(task)[1].is_involution()
 
 
 @pytest.mark.parametrize("task, shape", CASES, ids=str)
@@ -135,21 +149,17 @@ def test_exploration_and_value_are_symmetric_too(task: str, shape: dict) -> None
     policy = make_policy(info, mirror, **shape)
     x = observations(info)
     noise = np.random.default_rng(2).normal(size=(len(x), info.action_size)).astype(np.float32)
-    explore = jax.jit(functools.partial(ppo.explore, policy.settings, mirror=mirror))
-    act_as = jax.jit(functools.partial(act, policy.settings, info.action_low, info.action_high, mirror=mirror))
-    given = policy.parameters, policy.normaliser
+    network, normaliser, _ = policy.controller
+    sample_action = jax.jit(policy.controller.action)
     image, image_noise = mirror.observation(x), mirror.action(noise)
-    sample = explore(*given, x, noise)
-    assert_near(explore(*given, image, image_noise), mirror.action(sample))
-    assert_near(act_as(*given, x, noise), to_bounds(sample, info.action_low, info.action_high))
+    assert_near(sample_action(image, image_noise), mirror.action(sample_action(x, noise)))
 
     @jax.jit
-    def asked(x):
-        feature = features(policy.parameters, prepare(policy.settings, policy.normaliser, x, mirror), policy.settings)
-        _, log_std = action_distribution(policy.parameters, feature, policy.settings, mirror=mirror)
-        return state_value(policy.parameters, feature, policy.settings, mirror), log_std
+    def evaluate(x):
+        distribution, value = MirrorAveraged(network, mirror)(prepare(policy.settings, normaliser, x, mirror))
+        return value, distribution.log_std
 
-    (value, log_std), (image_value, image_log_std) = asked(x), asked(image)
+    (value, log_std), (image_value, image_log_std) = evaluate(x), evaluate(image)
     assert value.shape == (len(x),) and np.std(value) > 0.1
     assert_near(image_value, value)
     assert_near(image_log_std, log_std[..., mirror.action_index])
@@ -161,8 +171,8 @@ def test_training_evaluation_and_prediction_answer_alike() -> None:
     x = observations(info)
     wanted = policy.predict(x)[0]
 
-    def in_training(parameters, normaliser, x, mirror):
-        sample = ppo.explore(policy.settings, parameters, normaliser, x, jnp.zeros((len(x), 8)), mirror)
+    def in_training(controller: Controller, x: jax.Array) -> jax.Array:
+        sample = controller.action(x, jnp.zeros((len(x), 8)))
         return to_bounds(sample, info.action_low, info.action_high)
 
-    np.testing.assert_array_equal(jax.jit(in_training)(policy.parameters, policy.normaliser, x, mirror), wanted)
+    np.testing.assert_array_equal(jax.jit(in_training)(policy.controller, x), wanted)

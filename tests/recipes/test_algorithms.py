@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
-from surefoot.algorithms.ppo_settings import PPOSettings
+from surefoot.algorithms.ppo import PPOSettings
 from surefoot.api import make_recipe
 from surefoot.cli.main import main
 from surefoot.errors import InputError

@@ -66,7 +66,8 @@ def make_policy(task, **options):
     settings = PolicySettings(actor=(8,), critic=(8,))
     shape = (info.observation_size, info.action_low, info.action_high)
     policy = new_policy(jax.random.key(3), info.name, *shape, settings, info.options)
-    policy.parameters = jax.tree.map(lambda x: 3 * x, policy.parameters)
+    network = jax.tree.map(lambda x: 3 * x, policy.controller.network)
+    policy.controller = policy.controller._replace(network=network)
     policy.origin = {"algorithm": "ppo", "steps": 500, "versions": {"python": "3"}}
     return policy
 

@@ -297,7 +297,7 @@ def test_the_policy_saved_is_the_average_and_what_acts_is_the_newest_actor(tmp_p
     arrays, policy = newest(folder), load_policy(folder.policy / "last.safetensors")
     names = ("actor/0/weight", "actor/2/bias")
     average, actor = ([arrays[f"learner/algorithm/{part}/{name}"] for name in names] for part in ("average", "actor"))
-    saved = [policy.parameters["actor"][0]["weight"], policy.parameters["actor"][2]["bias"]]
+    saved = [policy.controller.network.actor[0]["weight"], policy.controller.network.actor[2]["bias"]]
     for one, other, newest_one in zip(saved, average, actor, strict=True):
         np.testing.assert_array_equal(one, other)
         assert (one == newest_one).all() == (decay == 0)

@@ -1,5 +1,6 @@
 """Random search on an engine: every candidate runs one episode, as it would alone."""
 
+import dataclasses
 import signal
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
     arrays = Checkpoints(first.folder.checkpoints).latest()[1]
     newest, average = (arrays[f"learner/algorithm/{part}/actor/0/weight"] for part in ("parameters", "average"))
     assert not np.allclose(newest, average)
-    saved = load(first.folder.policy / "last.safetensors").parameters["actor"][0]["weight"]
+    saved = load(first.folder.policy / "last.safetensors").controller.network.actor[0]["weight"]
     np.testing.assert_array_equal(saved, average)
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
     second = train_recipe(make_recipe("Hopper-v5", **few | changes), "second", tmp_path)
@@ -224,7 +225,7 @@ def test_earlier_weights_are_taken_up(tmp_path):
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
     second = train_recipe(make_recipe("Hopper-v5", **changes), "second", tmp_path)
     policies = [load(outcome.folder.policy / "last.safetensors") for outcome in (first, second)]
-    weights = [np.asarray(policy.parameters["actor"][0]["weight"]) for policy in policies]
+    weights = [np.asarray(policy.controller.network.actor[0]["weight"]) for policy in policies]
     assert np.any(weights[0])
     np.testing.assert_allclose(*weights, atol=1e-6)
 
@@ -241,7 +242,8 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
     weights = ars.candidates(state, directions, jnp.array([3]), jnp.float32(0.03))
     policy = learner.policy()
-    policy.parameters["actor"] = jax.tree.map(lambda x: np.asarray(x[0]), weights)
+    network = dataclasses.replace(policy.controller.network, actor=jax.tree.map(lambda x: np.asarray(x[0]), weights))
+    policy.controller = policy.controller._replace(network=network)
     assert policy.mirror is not None
     assert returns[3] == pytest.approx(run_episodes(policy, "batch", info, 8, 7).returns[3], rel=1e-4)
     policy.mirror = None

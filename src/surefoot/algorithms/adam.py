@@ -42,6 +42,6 @@ def _with_decay(change: Any, parameters: Any, decay: float) -> Any:
     """Add the pull towards zero, but not to what no gradient holds in place."""
 
     def add(path: tuple, step: jax.Array, parameter: jax.Array) -> jax.Array:
-        return step if path[-1].key in _NOT_DECAYED else step + decay * parameter
+        return step if jax.tree_util.keystr(path[-1:], simple=True) in _NOT_DECAYED else step + decay * parameter
 
     return jax.tree_util.tree_map_with_path(add, change, parameters)

@@ -50,8 +50,13 @@ class WarmStart(Protocol):
         """Whether the critic is taken over; `names` are settings of the algorithm that must be the same as before."""
         ...
 
-    def initial_log_std(self, log_std: jax.Array) -> jax.Array | None:
-        """Return the log std to start with if it is not the earlier run's, else None; `log_std` is the recipe's."""
+    def initial_log_std(self, log_std: jax.Array, name: str) -> jax.Array | None:
+        """Return the log std to start with if it is not the earlier run's, else None.
+
+        Args:
+            log_std: the recipe's.
+            name: name of the networks among the earlier arrays.
+        """
         ...
 
     def extra(self, name: str) -> np.ndarray | None:

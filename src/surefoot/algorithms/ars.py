@@ -11,6 +11,7 @@ Mania, Guy, Recht 2018 (arXiv 1803.07055), algorithms 1 and 2. Nothing is differ
 pairs, *candidates*: 2 k is w + nu d_k, 2 k + 1 is w - nu d_k.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
 from surefoot.algorithms.ars_settings import ARSSettings
-from surefoot.policies.networks import Layer, Parameters, PolicySettings, init_actor
+from surefoot.policies.networks import ActorCritic, Layer, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
 
 
@@ -33,8 +34,8 @@ class ARSState(NamedTuple):
         key: a JAX random key.
     """
 
-    parameters: Parameters
-    average: Parameters
+    parameters: ActorCritic
+    average: ActorCritic
     normaliser: Normaliser
     key: jax.Array
 
@@ -47,7 +48,7 @@ def init(key: jax.Array, observation_size: int, action_size: int, policy: Policy
     use, key = jax.random.split(key)
     parameters = init_actor(use, observation_size, action_size, policy)
     if not policy.actor:
-        parameters["actor"] = jax.tree.map(jnp.zeros_like, parameters["actor"])
+        parameters = dataclasses.replace(parameters, actor=jax.tree.map(jnp.zeros_like, parameters.actor))
     return ARSState(parameters, jax.tree.map(jnp.copy, parameters), init_normaliser(observation_size), key)
 
 
@@ -55,7 +56,7 @@ def init(key: jax.Array, observation_size: int, action_size: int, policy: Policy
 def draw(state: ARSState, settings: ARSSettings) -> tuple[ARSState, list[Layer]]:
     """Draw N directions, the layers of the actor with one more dimension in front."""
     key, use = jax.random.split(state.key)
-    leaves, shape = jax.tree_util.tree_flatten_with_path(state.parameters["actor"])
+    leaves, shape = jax.tree_util.tree_flatten_with_path(state.parameters.actor)
     keys = jax.random.split(use, len(leaves))
     drawn = [
         jax.random.normal(key, (settings.directions, *leaf.shape))
@@ -81,7 +82,7 @@ def candidates(state: ARSState, directions: list[Layer], numbers: jax.Array, noi
     def one(weight: jax.Array, direction: jax.Array) -> jax.Array:
         return weight + sign.reshape(-1, *[1] * weight.ndim) * direction[numbers // 2]
 
-    return jax.tree.map(one, state.parameters["actor"], directions)
+    return jax.tree.map(one, state.parameters.actor, directions)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -108,11 +109,11 @@ def update(
     size = step_size / (count * jnp.maximum(deviation, 1e-6))
     gain = size * (pairs[best, 0] - pairs[best, 1])
     steps = jax.tree.map(lambda direction: jnp.tensordot(gain, direction[best], 1), directions)
-    actor = jax.tree.map(jnp.add, state.parameters["actor"], steps)
-    parameters, average = state.parameters.copy(), state.average.copy()
-    parameters["actor"] = actor
+    actor = jax.tree.map(jnp.add, state.parameters.actor, steps)
+    parameters = dataclasses.replace(state.parameters, actor=actor)
     decay = settings.ema_decay
-    average["actor"] = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average["actor"], actor)
+    mean = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average.actor, actor)
+    average = dataclasses.replace(state.average, actor=mean)
     metrics = [deviation, returns.max(), _norm(steps), _norm(actor), step_size]
     return state._replace(parameters=parameters, average=average), jnp.stack(metrics)
 

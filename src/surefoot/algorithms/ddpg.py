@@ -29,19 +29,11 @@ from surefoot.algorithms.critics import Critic, action_values
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ddpg_state import Batch, DDPGState
 from surefoot.algorithms.replay import Transitions
-from surefoot.algorithms.symmetric_networks import check_paired_units, tied, tied_critics
-from surefoot.policies.distributions import squashed_log_probability
-from surefoot.policies.networks import (
-    BatchStatistics,
-    Layer,
-    Parameters,
-    PolicySettings,
-    action_distribution,
-    sampled_action,
-)
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import prepare
-from surefoot.policies.symmetry import Mirror
+from surefoot.algorithms.symmetry import Symmetry, check_paired_units
+from surefoot.policies.distributions import TanhGaussian
+from surefoot.policies.networks import ActorCritic, BatchStatistics, Layer, PolicySettings
+from surefoot.policies.normaliser import prepare
+from surefoot.policies.policy import Controller
 
 # Products of these sizes gain little from being cut up; products that do not wait for each other run side by side.
 _ONE_PRODUCT_PER_THREAD = {"xla_cpu_multi_thread_eigen": False}
@@ -51,14 +43,13 @@ METRICS = ("loss/value", "loss/policy", "value/mean", "value/target", "temperatu
 
 
 @functools.partial(
-    jax.jit, static_argnames=("policy", "settings"), donate_argnames="state", compiler_options=_ONE_PRODUCT_PER_THREAD
+    jax.jit, static_argnames="settings", donate_argnames="state", compiler_options=_ONE_PRODUCT_PER_THREAD
 )
 def update(
     state: DDPGState,
     transitions: Transitions,
     progress: jax.Array,
-    mirror: Mirror | None,
-    policy: PolicySettings,
+    symmetry: Symmetry,
     settings: DDPGSettings,
 ) -> tuple[DDPGState, jax.Array]:
     """Make K updates.
@@ -67,27 +58,25 @@ def update(
         state: what came out of the last ones.
         transitions: K batches, K a multiple of `settings.policy_delay`.
         progress: (), how much of the training has been done, in [0, 1].
-        mirror: the task's symmetry, if settings make something of it.
-        policy: the networks' settings.
+        symmetry: use of the task's symmetry.
         settings: the algorithm's.
 
     Returns:
         The next state and the means of the metrics named in `METRICS`, (len(METRICS),).
     """
-    images, tie = mirror if settings.mirror else None, mirror if settings.tied else None
     groups = Batch(*(jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]) for x in transitions))
 
     def critic_update(state: DDPGState, drawn: Batch):
-        batch = _prepare(state.normaliser, drawn, images, policy)
+        batch = _prepare(state, drawn, symmetry)
         key, use = jax.random.split(state.key)
-        state, metrics = _update_critics(state._replace(key=key), batch, use, progress, tie, policy, settings)
+        state, metrics = _update_critics(state._replace(key=key), batch, use, progress, symmetry, settings)
         return state, metrics
 
     def group(state: DDPGState, drawn: Batch):
         state, metrics = _scan(critic_update, state, drawn)
-        batch = _prepare(state.normaliser, jax.tree.map(lambda x: x[-1], drawn), images, policy)
+        batch = _prepare(state, jax.tree.map(lambda x: x[-1], drawn), symmetry)
         key, use = jax.random.split(state.key)
-        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, progress, tie, policy, settings)
+        state, actor_metrics = _update_actor(state._replace(key=key), batch, use, progress, symmetry, settings)
         if settings.ema_decay:
             state = state._replace(average=_toward(state.average, state.actor, 1 - settings.ema_decay))
         if settings.target_networks:
@@ -108,25 +97,17 @@ def update(
 
 
 def act(
-    policy: PolicySettings,
-    actor: Parameters,
-    normaliser: Normaliser,
-    observation: jax.Array,
-    noise: jax.Array | None,
-    own_noise: jax.Array | None = None,
+    controller: Controller, observation: jax.Array, noise: jax.Array | None, own_noise: jax.Array | None = None
 ) -> jax.Array:
-    """Answer raw observations (N, D) with actions (N, A) in [-1, 1].
+    """Return actions (N, A) in [-1, 1] for raw observations (N, D).
 
     Args:
-        policy: the networks' settings.
-        actor: the policy's network.
-        normaliser: the observations' statistics.
+        controller: the actor and its normaliser.
         observation: (N, D).
         noise: (N, A), added to the action; None: nothing.
-        own_noise: (N, A) standard normal, for an actor that is a distribution (SAC); None: its mean.
+        own_noise: (N, A) standard normal, for a stochastic actor (SAC); None: its mode.
     """
-    mean, log_std = action_distribution(actor, prepare(policy, normaliser, observation), policy)
-    action = sampled_action(mean, log_std, own_noise, policy)
+    action = controller.action(observation, own_noise)
     return jnp.clip(action if noise is None else action + noise, -1, 1)
 
 
@@ -138,23 +119,11 @@ def _scan(step: Any, state: DDPGState, batches: Batch) -> tuple[DDPGState, Any]:
     return state, jax.tree.map(lambda x: x[None], metrics)
 
 
-def _prepare(normaliser: Normaliser, drawn: Batch, mirror: Mirror | None, policy: PolicySettings) -> Batch:
-    """Double the batch by its mirror image if there is one, and normalise its observations."""
-    if mirror is not None:
-        image = Batch(
-            mirror.observation(drawn.observation),
-            mirror.action(drawn.action),
-            drawn.reward,
-            mirror.observation(drawn.next_observation),
-            drawn.discount,
-        )
-        drawn = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), drawn, image)
-    return Batch(
-        prepare(policy, normaliser, drawn.observation),
-        drawn.action,
-        drawn.reward,
-        prepare(policy, normaliser, drawn.next_observation),
-        drawn.discount,
+def _prepare(state: DDPGState, drawn: Batch, symmetry: Symmetry) -> Batch:
+    """Normalise the observations of a batch, and add mirror images if symmetry says so."""
+    normalised = functools.partial(prepare, state.actor.settings, state.normaliser, mirror=symmetry.paired)
+    return symmetry.augment(
+        drawn._replace(observation=normalised(drawn.observation), next_observation=normalised(drawn.next_observation))
     )
 
 
@@ -163,16 +132,15 @@ def _update_critics(
     batch: Batch,
     key: jax.Array,
     progress: jax.Array,
-    tie: Mirror | None,
-    policy: PolicySettings,
+    symmetry: Symmetry,
     settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the critics towards what the targets say."""
-    entry = settings.critic_action_layer
+    entry, policy = settings.critic_action_layer, state.actor.settings
     if settings.target_networks:
-        target = targets(state, batch, key, policy, settings)
+        target = targets(state, batch, key, settings)
     else:
-        next_action, bonus = _next_action(state, batch, key, policy, settings)
+        next_action, bonus = _next_action(state, batch, key, settings)
         both = jnp.concatenate([batch.observation, batch.next_observation])
         actions = jnp.concatenate([batch.action, next_action])
 
@@ -188,8 +156,7 @@ def _update_critics(
         return jnp.square(values - wanted).mean(1).sum(), (values, wanted, statistics)
 
     (error, (values, target, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.critics)
-    if tie is not None:
-        slope = tied_critics(slope, tie, entry)
+    slope = symmetry.project_critics(slope, entry)
     critics, moments = adam_step(
         state.critics,
         state.critic_moments,
@@ -199,32 +166,28 @@ def _update_critics(
         settings,
     )
     critics["layers"] = _settled(critics["layers"], statistics, settings)
-    if tie is not None:
-        critics = tied_critics(critics, tie, entry)
+    critics = symmetry.project_critics(critics, entry)
     metrics = {"loss/value": error / settings.critics, "value/mean": values.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_moments=moments), metrics
 
 
-def targets(state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings) -> jax.Array:
+def targets(state: DDPGState, batch: Any, key: jax.Array, settings: DDPGSettings) -> jax.Array:
     """Return what the critics' values of a batch should have been, (B,), by the target critics."""
-    action, bonus = _next_action(state, batch, key, policy, settings)
+    action, bonus = _next_action(state, batch, key, settings)
     values, _ = action_values(
-        state.target_critics, batch.next_observation, action, policy, settings.critic_action_layer
+        state.target_critics, batch.next_observation, action, state.actor.settings, settings.critic_action_layer
     )
     return batch.reward + batch.discount * (values.min(0) + bonus)
 
 
-def _next_action(
-    state: DDPGState, batch: Any, key: jax.Array, policy: PolicySettings, settings: DDPGSettings
-) -> tuple[jax.Array, jax.Array]:
+def _next_action(state: DDPGState, batch: Any, key: jax.Array, settings: DDPGSettings) -> tuple[jax.Array, jax.Array]:
     """Return the actions that targets suppose, (B, A), and what their entropy is worth, (B,)."""
     noise = jax.random.normal(key, batch.action.shape)
     if isinstance(settings, SACSettings):
-        mean, log_std = action_distribution(state.actor, batch.next_observation, policy)
-        action = sampled_action(mean, log_std, noise, policy)
-        return action, -jnp.exp(state.log_temperature) * squashed_log_probability(noise, mean, log_std)
+        distribution = TanhGaussian(*state.actor.distribution(batch.next_observation))
+        return distribution.sample(noise), -jnp.exp(state.log_temperature) * distribution.log_prob(noise)
     actor = state.target_actor if settings.target_networks else state.actor
-    mean, _ = action_distribution(actor, batch.next_observation, policy)
+    mean = actor.distribution(batch.next_observation).mode()
     limit = settings.target_noise_clip
     action = jnp.clip(mean + jnp.clip(settings.target_noise * noise, -limit, limit), -1, 1)
     return action, jnp.zeros(len(action))
@@ -235,8 +198,7 @@ def _update_actor(
     batch: Batch,
     key: jax.Array,
     progress: jax.Array,
-    tie: Mirror | None,
-    policy: PolicySettings,
+    symmetry: Symmetry,
     settings: DDPGSettings,
 ) -> tuple[DDPGState, dict[str, jax.Array]]:
     """Move the actor towards actions that the critics value more."""
@@ -245,18 +207,17 @@ def _update_actor(
     temperature = jnp.exp(state.log_temperature)
     noise = jax.random.normal(key, batch.action.shape) if soft else None
 
-    def loss(actor: Parameters):
+    def loss(actor: ActorCritic):
         statistics: list[BatchStatistics] = []
-        mean, log_std = action_distribution(actor, batch.observation, policy, statistics)
-        action = sampled_action(mean, log_std, noise, policy)
-        values, _ = action_values(judges, batch.observation, action, policy, settings.critic_action_layer)
-        log_probability = squashed_log_probability(noise, mean, log_std) if noise is not None else jnp.zeros(())
+        distribution = actor.distribution(batch.observation, statistics)
+        action = distribution.mode() if noise is None else distribution.sample(noise)
+        values, _ = action_values(judges, batch.observation, action, actor.settings, settings.critic_action_layer)
+        log_probability = TanhGaussian(*distribution).log_prob(noise) if noise is not None else jnp.zeros(())
         total = (jnp.where(soft, temperature, 0) * log_probability - values.min(0)).mean()
         return total, (log_probability.mean(), statistics)
 
     (error, (log_probability, statistics)), slope = jax.value_and_grad(loss, has_aux=True)(state.actor)
-    if tie is not None:
-        slope = tied(slope, tie, policy)
+    slope = symmetry.project(slope)
     actor, moments = adam_step(
         state.actor,
         state.actor_moments,
@@ -265,9 +226,8 @@ def _update_actor(
         settings.actor_weight_decay,
         settings,
     )
-    actor["actor"] = _settled(actor["actor"], statistics, settings)
-    if tie is not None:
-        actor = tied(actor, tie, policy)
+    actor = dataclasses.replace(actor, actor=_settled(actor.actor, statistics, settings))
+    actor = symmetry.project(actor)
     state = state._replace(actor=actor, actor_moments=moments)
     if isinstance(settings, SACSettings) and settings.temperature_learning_rate:
         state = _update_temperature(state, log_probability, batch.action.shape[-1], settings)

@@ -9,10 +9,9 @@ import optax
 from surefoot.algorithms.adam import ADAM
 from surefoot.algorithms.critics import Critic, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings
-from surefoot.algorithms.symmetric_networks import START_SCALE, tied, tied_critics
-from surefoot.policies.networks import Parameters, PolicySettings, init_actor
+from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry
+from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
-from surefoot.policies.symmetry import Mirror
 
 
 class DDPGState(NamedTuple):
@@ -33,10 +32,10 @@ class DDPGState(NamedTuple):
         key: a JAX random key.
     """
 
-    actor: Parameters
-    average: Parameters
+    actor: ActorCritic
+    average: ActorCritic
     critics: Critic
-    target_actor: Parameters
+    target_actor: ActorCritic
     target_critics: Critic
     actor_moments: optax.OptState
     critic_moments: optax.OptState
@@ -63,18 +62,16 @@ def init(
     action_size: int,
     policy: PolicySettings,
     settings: DDPGSettings,
-    mirror: Mirror | None = None,
+    symmetry: Symmetry = NO_SYMMETRY,
 ) -> DDPGState:
-    """Make the state before any learning; the task's symmetry is needed for tied networks."""
+    """Return the initial state."""
     actor_key, critic_key, key = jax.random.split(key, 3)
     actor = init_actor(actor_key, observation_size, action_size, policy)
     critics = init_critics(
         critic_key, observation_size, action_size, policy, settings.critic_action_layer, settings.critics
     )
-    if settings.tied:
-        assert mirror is not None
-        actor = tied(actor, mirror, policy, START_SCALE)
-        critics = tied_critics(critics, mirror, settings.critic_action_layer, START_SCALE)
+    actor = symmetry.project(actor, INITIAL_SCALE)
+    critics = symmetry.project_critics(critics, settings.critic_action_layer, INITIAL_SCALE)
     temperature = settings.temperature if isinstance(settings, SACSettings) else 1.0
     log_temperature = jnp.log(jnp.float32(temperature))
     return DDPGState(

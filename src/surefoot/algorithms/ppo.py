@@ -1,64 +1,99 @@
 """Proximal Policy Optimisation (Schulman et al. 2017, arXiv 1707.06347), clipped surrogate.
 
     repeat
-        act for T steps in N copies of the task
+        act for T steps in N environments
         estimate advantages A and returns R = A + V          (GAE, Schulman et al. 2016)
         for several epochs, over shuffled minibatches:
             r = pi(a|s) / pi_old(a|s)
             maximise  min(r A, clip(r, 1 - eps, 1 + eps) A) - c1 (V - R)^2 + c2 entropy
 
-`update` is one such repetition without the acting, compiled into one call. Beyond the paper, each with its own
-switch: a KL-adaptive learning rate, an early stop on KL, value clipping, rewards divided by the deviation of the
-discounted return, a moving average of the policy, and what is made of a body's symmetry (`ppo_batch`).
+`update` is one iteration without the acting, compiled into one call. Additions to the paper, each with its own setting:
+a KL-adaptive learning rate, rewards divided by the standard deviation of the discounted return, an exponential moving
+average of the policy, and the use of a body's symmetry (`symmetry.py`).
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from pydantic import Field
 
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
-from surefoot.algorithms.minibatches import Minibatches
-from surefoot.algorithms.ppo_batch import Batch, asymmetry, built_in, image_metrics, uses_images, with_images
-from surefoot.algorithms.ppo_settings import PPOSettings
-from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, unpack_rows
-from surefoot.algorithms.symmetric_networks import START_SCALE, check_paired_units, merge_seen, tied
-from surefoot.algorithms.weighted import standardise, weighted_variance
-from surefoot.policies.distributions import entropy, log_probability
-from surefoot.policies.networks import (
-    Parameters,
-    PolicySettings,
-    action_distribution,
-    features,
-    init_actor_critic,
-    scheduled_log_std,
-    state_value,
-)
-from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
-from surefoot.policies.policy import prepare
-from surefoot.policies.symmetry import Mirror
-from surefoot.schedules import adapted_to_kl
+from surefoot.algorithms.minibatches import Minibatches, mask_weights, masked_mean, masked_variance, standardise
+from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, rollout_layout
+from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
+from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_critic, scheduled_log_std
+from surefoot.policies.normaliser import Normaliser, init_normaliser, merge, prepare, update_normaliser
+from surefoot.schedules import Schedule, adapted_to_kl, schedule
+from surefoot.settings import Settings
+
+
+class PPOSettings(Settings):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
+
+    horizon: int = Field(256, ge=1, le=1_000_000)
+    """T, steps of each environment per iteration."""
+    epochs: int = Field(5, ge=1, le=1000)
+    """Passes over the collected transitions per iteration."""
+    minibatch_size: int = Field(512, ge=2)
+    """Transitions per gradient step; the last minibatch of an epoch may be smaller."""
+    discount: float = Field(0.99, ge=0, le=1)
+    """Gamma."""
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    """Lambda of the advantage estimate; 0 gives the one-step temporal difference."""
+    clip_eps: float = Field(0.2, gt=0)
+    """Epsilon, limit on the change of the probability ratio."""
+    value_loss: Literal["squared", "huber"] = "squared"
+    """Half the squared error, or the Huber loss."""
+    value_coef: float = Field(0.5, ge=0)
+    """c1, weight of the value loss."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """c2, weight of the entropy bonus."""
+    normalise_advantages: Literal["minibatch", "batch", "none"] = "minibatch"
+    """Set over which advantages are scaled to mean 0 and standard deviation 1."""
+    normalise_returns: bool = True
+    """Divide rewards by the running standard deviation of the discounted return (Engstrom et al. 2020, section 3)."""
+    learning_rate: Schedule = schedule(3e-4, gt=0)
+    """Learning rate of Adam."""
+    learning_rate_rule: Literal["schedule", "adaptive"] = "schedule"
+    """schedule: `learning_rate` as it is; adaptive: from its start, raised and lowered to keep the KL divergence of
+    each gradient step near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
+    desired_kl: float = Field(0.01, gt=0)
+    """Target KL divergence of an adaptive learning rate."""
+    max_grad_norm: float = Field(0.5, ge=0)
+    """Limit on the global norm of the gradient; 0: none."""
+    symmetry: Literal["none", "augment", "loss", "averaged", "tied"] = "none"
+    """Use of the task's left-right symmetry, if it has one. augment: add mirror images to each minibatch (Mittal et al.
+    2024, arXiv 2403.04359); loss: penalise differences between mirrored means and means of mirrored observations (Yu,
+    Turk, Liu 2018, arXiv 1801.08093); averaged: average actor and critic over mirror images; tied: tie the weights in
+    pairs, symmetric at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
+    symmetry_weight: float = Field(1.0, ge=0)
+    """Weight of the mirror loss, a mean square over action values in units of half their range."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay per iteration of the exponential moving average of the parameters, which is evaluated and saved (Polyak and
+    Juditsky 1992); 0: the newest parameters."""
 
 
 class PPOState(NamedTuple):
-    """All that PPO carries from one iteration to the next.
+    """Everything PPO carries from one iteration to the next.
 
     Attributes:
-        parameters: the networks.
+        network: actor and critic.
         average: their moving average over iterations, the policy to evaluate and save.
-        optimizer: Adam's moments.
-        normaliser: the observations' statistics, fixed during an iteration.
-        return_sums: (N,), the running discounted sums of rewards.
+        opt_state: moments of Adam.
+        normaliser: statistics of the observations, constant during an iteration.
+        return_sums: (N,), running discounted sums of rewards.
         return_statistics: their mean and variance, of size 1.
-        learning_rate: (), the present step size.
+        learning_rate: (), the current learning rate.
         key: a JAX random key.
     """
 
-    parameters: Parameters
-    average: Parameters
-    optimizer: optax.OptState
+    network: ActorCritic
+    average: ActorCritic
+    opt_state: optax.OptState
     normaliser: Normaliser
     return_sums: jax.Array
     return_statistics: Normaliser
@@ -66,23 +101,28 @@ class PPOState(NamedTuple):
     key: jax.Array
 
 
-METRICS = (
-    "loss/policy",
-    "loss/value",
-    "policy/entropy",
-    "policy/kl",
-    "policy/clip_fraction",
-    "policy/std",
-    "value/explained_variance",
-    "learning_rate",
-    "gradient_norm",
-    "updates",
-)
+class Batch(NamedTuple):
+    """M transitions to learn from.
+
+    Attributes:
+        observation: (M, D), normalised; or pairs (M, 2, D) with their mirror images, see `Symmetry.paired`.
+        action: (M, A).
+        log_prob: (M,), under the policy that acted.
+        advantage: (M,).
+        target: (M,), the return R.
+        mask: (M,), 1, or 0 for rows that are no transition.
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+    mask: jax.Array
 
 
-def metric_names(settings: PPOSettings) -> tuple[str, ...]:
-    """Return what `update` tells: `METRICS` and, where mirror images are looked at, how far the policy is from its."""
-    return (*METRICS, *image_metrics(settings))
+Learner = tuple[ActorCritic, optax.OptState, jax.Array]  # network, opt_state and learning rate
+Metrics = dict[str, jax.Array]
 
 
 def init(
@@ -92,18 +132,16 @@ def init(
     num_envs: int,
     policy: PolicySettings,
     settings: PPOSettings,
-    mirror: Mirror | None = None,
+    symmetry: Symmetry = NO_SYMMETRY,
 ) -> PPOState:
-    """Make the state before any learning; the task's symmetry is needed for tied networks."""
-    key, use = jax.random.split(key)
-    parameters = init_actor_critic(use, observation_size, action_size, policy)
-    if settings.symmetry == "tied":
-        assert mirror is not None
-        parameters = tied(parameters, mirror, policy, START_SCALE)
+    """Return the initial state."""
+    key, network_key = jax.random.split(key)
+    network = init_actor_critic(network_key, observation_size, action_size, policy)
+    network = symmetry.project(network, INITIAL_SCALE)
     return PPOState(
-        parameters=parameters,
-        average=jax.tree.map(jnp.copy, parameters),
-        optimizer=_optimizer(settings).init(parameters),
+        network=network,
+        average=jax.tree.map(jnp.copy, network),
+        opt_state=_optimizer(settings).init(network),
         normaliser=init_normaliser(observation_size),
         return_sums=jnp.zeros(num_envs),
         return_statistics=init_normaliser(1),
@@ -112,235 +150,148 @@ def init(
     )
 
 
-def explore(
-    policy: PolicySettings,
-    parameters: Parameters,
-    normaliser: Normaliser,
-    observation: jax.Array,
-    noise: jax.Array,
-    mirror: Mirror | None = None,
-) -> jax.Array:
-    """Sample (N, A) actions for raw observations (N, D) from standard normal `noise` (N, A).
-
-    `mirror` is the policy's own symmetry, if it is equivariant (`built_in`).
-    """
-    feature = features(parameters, prepare(policy, normaliser, observation, mirror), policy)
-    mean, log_std = action_distribution(parameters, feature, policy, mirror=mirror)
-    return mean + jnp.exp(log_std) * noise
-
-
-@functools.partial(jax.jit, static_argnames=("policy", "settings"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="settings", donate_argnames="state")
 def update(
-    state: PPOState,
-    rows: jax.Array,
-    progress: jax.Array,
-    policy: PolicySettings,
-    settings: PPOSettings,
-    mirror: Mirror | None = None,
-) -> tuple[PPOState, jax.Array]:
+    state: PPOState, packed: jax.Array, progress: jax.Array, settings: PPOSettings, symmetry: Symmetry = NO_SYMMETRY
+) -> tuple[PPOState, Metrics]:
     """Learn from one rollout.
 
     Args:
-        state: what came out of the last update.
-        rows: (T+1, N, D + A + 3), packed as in `rollout.pack_row`.
-        progress: (), how much of the training has been done when the rollout ends, in [0, 1].
-        policy: the networks' settings.
+        state: the state after the last update.
+        packed: (T+1, N, K), a rollout packed by `rollout_layout`.
+        progress: (), fraction of the training that is done when the rollout ends.
         settings: PPO's settings.
-        mirror: the task's symmetry, for all settings of `symmetry` but "none".
+        symmetry: use of the task's symmetry.
 
     Returns:
-        The next state and the metrics, one for each of `metric_names`.
+        The next state and the metrics.
     """
-    rollout = unpack_rows(rows, state.normaliser.mean.shape[0])
-    finished = rollout.terminated | rollout.truncated
-    weight = (~finished[:-1]).astype(jnp.float32)
-    sums = discounted_sums(rollout.reward, finished, state.return_sums, settings.discount)
-    return_statistics = merge(state.return_statistics, sums[..., None], weight)
-    images, tie = (None, mirror) if settings.symmetry == "tied" else (mirror, None)
-    batch, std = _judge(state, rollout, weight, return_statistics.variance[0], policy, settings, images)
+    layout = rollout_layout(len(state.normaliser.mean), len(state.network.log_std))
+    rollout = Rollout(**layout.unpack(packed))
+    return_sums = discounted_sums(rollout.reward, rollout.finished, state.return_sums, settings.discount)
+    return_statistics = merge(state.return_statistics, return_sums[..., None], rollout.mask)
 
-    key, use = jax.random.split(state.key)
-    learning_rate = state.learning_rate
-    if settings.learning_rate_rule == "schedule":
-        learning_rate = jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
-    learner = (state.parameters, state.optimizer, learning_rate)
-    (parameters, optimizer, learning_rate), metrics = _learn(learner, batch, use, policy, settings, mirror)
-    if policy.std == "scheduled":
-        parameters["log_std"] = jnp.full_like(parameters["log_std"], scheduled_log_std(policy, progress))
+    batch, batch_metrics = make_batch(state, rollout, return_statistics.variance[0], settings, symmetry)
+    key, shuffle_key = jax.random.split(state.key)
+    learner = (state.network, state.opt_state, _learning_rate(state, progress, settings))
+    (network, opt_state, learning_rate), metrics = run_epochs(learner, batch, shuffle_key, settings, symmetry)
+    if network.settings.std == "scheduled":
+        log_std = jnp.full_like(network.log_std, scheduled_log_std(network.settings, progress))
+        network = dataclasses.replace(network, log_std=log_std)
 
-    unexplained = weighted_variance(batch.target - batch.value, batch.weight)
-    metrics = metrics | {
-        "policy/std": std,
-        "value/explained_variance": 1 - unexplained / (weighted_variance(batch.target, batch.weight) + 1e-8),
-        "learning_rate": learning_rate,
-    }
     decay = settings.ema_decay
     new_state = PPOState(
-        parameters=parameters,
-        average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters),
-        optimizer=optimizer,
-        normaliser=merge_seen(state.normaliser, rollout.observation[:-1], tie),
-        return_sums=sums[-1] * ~finished[-1],
+        network=network,
+        average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, network),
+        opt_state=opt_state,
+        normaliser=update_normaliser(state.normaliser, rollout.observation[:-1], symmetry.tied),
+        return_sums=return_sums[-1] * ~rollout.finished[-1],
         return_statistics=return_statistics,
         learning_rate=learning_rate,
         key=key,
     )
-    return new_state, jnp.stack([metrics[name] for name in metric_names(settings)])
+    return new_state, metrics | batch_metrics | {"learning_rate": learning_rate}
 
 
-def _judge(
-    state: PPOState,
-    rollout: Rollout,
-    weight: jax.Array,
-    return_variance: jax.Array,
-    policy: PolicySettings,
-    settings: PPOSettings,
-    mirror: Mirror | None,
-) -> tuple[Batch, jax.Array]:
-    """Turn a rollout into a batch by what the present networks think of it; also return the mean deviation."""
+def make_batch(
+    state: PPOState, rollout: Rollout, return_variance: jax.Array, settings: PPOSettings, symmetry: Symmetry
+) -> tuple[Batch, Metrics]:
+    """Compute values, advantages and log-probabilities of a rollout; return the batch and its metrics."""
     reward = rollout.reward
     if settings.normalise_returns:
         reward = reward * jax.lax.rsqrt(return_variance + 1e-8)
-    observation = prepare(policy, state.normaliser, rollout.observation, mirror)
-    own_mirror = built_in(mirror, settings)
-    feature = features(state.parameters, observation[..., 0, :] if uses_images(settings) else observation, policy)
-    value = state_value(state.parameters, feature, policy, own_mirror)
-    mean, log_std = action_distribution(state.parameters, feature, policy, mirror=own_mirror)
-    finished = rollout.terminated | rollout.truncated
-    advantage = advantages(reward, value, rollout.terminated, finished, settings.discount, settings.gae_lambda)
+    observation = prepare(state.network.settings, state.normaliser, rollout.observation, symmetry.paired)
+    acting = observation if symmetry.averaged or not symmetry.paired else observation[..., 0, :]
+    distribution, value = symmetry.wrap(state.network)(acting)
+    advantage = advantages(reward, value, rollout.terminated, rollout.finished, settings.discount, settings.gae_lambda)
     target = advantage + value[:-1]
+    mask = rollout.mask
     if settings.normalise_advantages == "batch":
-        advantage = standardise(advantage, weight)
-    batch = Batch(
-        observation[:-1],
-        rollout.action[:-1],
-        log_probability(rollout.action, mean, log_std)[:-1],
-        value[:-1],
-        advantage,
-        target,
-        weight,
-    )
-    batch = jax.tree.map(lambda x: x.reshape(weight.size, *x.shape[2:]), batch)
-    return batch, jnp.exp(log_std).mean()
+        advantage = standardise(advantage, mask)
+    log_prob = distribution.log_prob(rollout.action)[:-1]
+    batch = Batch(observation[:-1], rollout.action[:-1], log_prob, advantage, target, mask)
+    unexplained = masked_variance(target - value[:-1], mask)
+    metrics = {
+        "policy/std": jnp.exp(distribution.log_std).mean(),
+        "value/explained_variance": 1 - unexplained / (masked_variance(target, mask) + 1e-8),
+    }
+    return jax.tree.map(lambda x: x.reshape(mask.size, *x.shape[2:]), batch), metrics
 
 
-def _learn(
-    learner: tuple[Parameters, optax.OptState, jax.Array],
-    batch: Batch,
-    key: jax.Array,
-    policy: PolicySettings,
-    settings: PPOSettings,
-    mirror: Mirror | None,
-) -> tuple[tuple[Parameters, optax.OptState, jax.Array], dict[str, jax.Array]]:
-    """Go over the batch's M transitions `epochs` times in shuffled minibatches."""
+def run_epochs(
+    learner: Learner, batch: Batch, key: jax.Array, settings: PPOSettings, symmetry: Symmetry
+) -> tuple[Learner, Metrics]:
+    """Take one gradient step per shuffled minibatch, `epochs` times; return the means of the metrics."""
     minibatches = Minibatches(batch, settings.minibatch_size)
     optimizer = _optimizer(settings)
-    given = {"policy": policy, "settings": settings, "mirror": mirror}
-    gradient = jax.value_and_grad(functools.partial(loss, **given), has_aux=True)
-    names = (*_STEP_METRICS, *image_metrics(settings))
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-    def take_step(learner, rows):
-        parameters, moments, rate = learner
-        (_, metrics), slope = gradient(parameters, minibatches.read(rows))
-        if settings.symmetry == "tied" and mirror is not None:
-            slope = tied(slope, mirror, policy)
+    def gradient_step(learner: Learner, packed: jax.Array) -> tuple[Learner, Metrics]:
+        network, opt_state, learning_rate = learner
+        (_, metrics), grads = value_and_grad(network, minibatches.unpack(packed), settings, symmetry)
+        grads = symmetry.project(grads)
         if settings.learning_rate_rule == "adaptive":
-            rate = adapted_to_kl(rate, metrics["policy/kl"], settings.desired_kl)
-        steps, moments = optimizer.update(slope, moments, parameters)
-        parameters = jax.tree.map(lambda p, step: p - rate * step, parameters, steps)
-        metrics = metrics | {"gradient_norm": optax.tree.norm(slope), "updates": jnp.ones(())}
-        return (parameters, moments, rate), metrics
+            learning_rate = adapted_to_kl(learning_rate, metrics["policy/kl"], settings.desired_kl)
+        updates, opt_state = optimizer.update(grads, opt_state, network)
+        network = jax.tree.map(lambda p, u: p - learning_rate * u, network, updates)
+        return (network, opt_state, learning_rate), metrics | {"gradient_norm": optax.tree.norm(grads)}
 
-    def minibatch_step(carry, rows):
-        if not settings.max_kl:
-            learner, metrics = take_step(carry[0], rows)
-            return (learner, carry[1]), metrics
-        nothing = {name: jnp.zeros(()) for name in names}
-        learner, metrics = jax.lax.cond(
-            carry[1], lambda learner: (learner, nothing), lambda learner: take_step(learner, rows), carry[0]
-        )
-        return (learner, carry[1] | (metrics["policy/kl"] > settings.max_kl)), metrics
+    def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, Metrics]:
+        return jax.lax.scan(gradient_step, learner, minibatches.shuffle(key))
 
-    def epoch(carry, key):
-        return jax.lax.scan(minibatch_step, carry, minibatches.shuffled(key))
-
-    carry = (learner, jnp.zeros((), bool))
-    (learner, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, settings.epochs))
-    done = jnp.maximum(metrics["updates"].sum(), 1)
-    means = {name: metrics[name].sum() / done for name in names}
-    return learner, means | {"updates": metrics["updates"].sum()}
-
-
-_STEP_METRICS = (
-    "loss/policy",
-    "loss/value",
-    "policy/entropy",
-    "policy/kl",
-    "policy/clip_fraction",
-    "gradient_norm",
-    "updates",
-)
+    learner, metrics = jax.lax.scan(epoch, learner, jax.random.split(key, settings.epochs))
+    return learner, jax.tree.map(jnp.mean, metrics)
 
 
 def loss(
-    parameters: Parameters,
-    batch: Batch,
-    policy: PolicySettings,
-    settings: PPOSettings,
-    mirror: Mirror | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The negated objective of the paper's equation 9 on one minibatch, and its parts; `mirror` as in `update`."""
-    real = batch.weight / jnp.maximum(batch.weight.sum(), 1)
-    if uses_images(settings):
-        assert mirror is not None
-        batch = with_images(batch, mirror, settings)
-    own_mirror = built_in(mirror, settings)
-    feature = features(parameters, batch.observation, policy)
-    mean, log_std = action_distribution(parameters, feature, policy, mirror=own_mirror)
-    value = state_value(parameters, feature, policy, own_mirror)
-    share = batch.weight / jnp.maximum(batch.weight.sum(), 1)
-
+    network: ActorCritic, batch: Batch, settings: PPOSettings, symmetry: Symmetry = NO_SYMMETRY
+) -> tuple[jax.Array, Metrics]:
+    """The negated objective of the paper's equation 9 on one minibatch, and its parts."""
+    count = len(batch.mask)
+    batch = symmetry.augment(batch)
+    distribution, value = symmetry.wrap(network)(batch.observation)
     advantage = batch.advantage
     if settings.normalise_advantages == "minibatch":
-        advantage = standardise(advantage, batch.weight)
-    log_ratio = log_probability(batch.action, mean, log_std) - batch.log_probability
-    # Where there is no transition the ratio may be infinite, and infinity times no weight is not a number.
-    log_ratio = jnp.where(batch.weight > 0, log_ratio, 0)
+        advantage = standardise(advantage, batch.mask)
+    # A row that is no transition may have an infinite ratio, and infinity times 0 is not a number.
+    log_ratio = jnp.where(batch.mask > 0, distribution.log_prob(batch.action) - batch.log_prob, 0)
     ratio = jnp.exp(log_ratio)
-    clipped = jnp.clip(ratio, 1 - settings.clip_eps, 1 + settings.clip_eps)
-    policy_loss = -(jnp.minimum(ratio * advantage, clipped * advantage) @ share)
+    clipped_ratio = jnp.clip(ratio, 1 - settings.clip_eps, 1 + settings.clip_eps)
+    policy_loss = -masked_mean(jnp.minimum(ratio * advantage, clipped_ratio * advantage), batch.mask)
+    value_loss = masked_mean(_value_error(value - batch.target, settings), batch.mask)
+    entropy = masked_mean(distribution.entropy(), batch.mask)
+    total = policy_loss + settings.value_coef * value_loss - settings.entropy_coef * entropy
 
-    target = batch.target
-    value_loss = _value_error(value - target, settings) @ share
-    if settings.value_clip:
-        near = batch.value + jnp.clip(value - batch.value, -settings.value_clip, settings.value_clip)
-        value_loss = jnp.maximum(_value_error(value - target, settings), _value_error(near - target, settings)) @ share
-    bonus = jnp.broadcast_to(entropy(log_std), share.shape) @ share
-    total = policy_loss + settings.value_coef * value_loss - settings.entropy_coef * bonus
+    original = batch.mask[:count]  # without mirror images
     metrics = {
         "loss/policy": policy_loss,
         "loss/value": value_loss,
-        "policy/entropy": bonus,
-        # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html; not of images, where
-        # the ratio tells also how far the old policy was from symmetry.
-        "policy/kl": (ratio - 1 - log_ratio)[: len(real)] @ real,
-        "policy/clip_fraction": (jnp.abs(ratio - 1) > settings.clip_eps) @ share,
+        "policy/entropy": entropy,
+        # Schulman's low-variance estimate of KL(old, new), http://joschu.net/blog/kl-approx.html. Mirror images are
+        # excluded: their ratio also measures the asymmetry of the old policy.
+        "policy/kl": masked_mean((ratio - 1 - log_ratio)[:count], original),
+        "policy/clip_fraction": masked_mean(jnp.abs(ratio - 1) > settings.clip_eps, batch.mask),
     }
-    if mirror is not None and uses_images(settings):
-        metrics["loss/symmetry"] = asymmetry(mean, mirror, real)
+    if settings.symmetry in ("augment", "loss"):
+        metrics["loss/symmetry"] = symmetry.loss(distribution.mean, mask_weights(original))
     if settings.symmetry == "loss":
         total += settings.symmetry_weight * metrics["loss/symmetry"]
     return total, metrics
 
 
 def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
-    if settings.value_loss == "huber":
-        return optax.huber_loss(error)
-    return 0.5 * jnp.square(error)
+    return optax.huber_loss(error) if settings.value_loss == "huber" else 0.5 * jnp.square(error)
 
 
-def _optimizer(settings: PPOSettings) -> optax.GradientTransformation:
-    """Adam without its step size, which the state carries; epsilon 1e-5 as in the first PPO code."""
+def _learning_rate(state: PPOState, progress: jax.Array, settings: PPOSettings) -> jax.Array:
+    """Return the learning rate at the start of an update."""
+    if settings.learning_rate_rule == "schedule":
+        return jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
+    return state.learning_rate
+
+
+def _optimizer(settings: PPOSettings) -> Any:
+    """Return an Optax optimizer: Adam without learning rate, which is part of the state; epsilon as in Baselines."""
     parts = [optax.scale_by_adam(eps=1e-5)]
     if settings.max_grad_norm:
         parts.insert(0, optax.clip_by_global_norm(settings.max_grad_norm))
@@ -373,20 +324,23 @@ _RETURNS_COUNT = 100_000.0
 
 def warm_start(state: PPOState, tools: WarmStart) -> PPOState:
     """Return the initial state after a warm start; see `Algorithm.warm_start`."""
-    critic, log_std = tools.takes_critic("normalise_returns"), tools.initial_log_std(state.parameters["log_std"])
+    name = "network" if tools.same_algorithm else tools.acting
+    critic, log_std = tools.takes_critic("normalise_returns"), tools.initial_log_std(state.network.log_std, name)
 
     def fresh(path: str) -> bool:
         return (not critic and "/critic/" in path) or (log_std is not None and path.endswith("/log_std"))
 
-    def networks(template: Parameters, name: str) -> Parameters:
-        return tools.tree(template if log_std is None else template | {"log_std": log_std}, name, fresh)
+    def load(template: ActorCritic, name: str) -> ActorCritic:
+        if log_std is not None:
+            template = dataclasses.replace(template, log_std=log_std)
+        return tools.tree(template, name, fresh)
 
-    parameters = networks(state.parameters, "parameters" if tools.same_algorithm else tools.acting)
-    average = networks(state.average, "average") if tools.same_algorithm else jax.tree.map(jnp.copy, parameters)
-    state = state._replace(parameters=parameters, average=average, normaliser=tools.normaliser(state.normaliser))
+    network = load(state.network, name)
+    average = load(state.average, "average") if tools.same_algorithm else jax.tree.map(jnp.copy, network)
+    state = state._replace(network=network, average=average, normaliser=tools.normaliser(state.normaliser))
     if not tools.same_algorithm:
         return state
-    state = state._replace(optimizer=tools.adam(state.optimizer, fresh))
+    state = state._replace(opt_state=tools.adam(state.opt_state, fresh))
     if critic and tools.settings.normalise_returns:  # values are in units of these
         statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
         count = jnp.minimum(statistics.count, _RETURNS_COUNT)

@@ -1,22 +1,24 @@
-"""What an on-policy algorithm learns from: rows collected step by step, and the returns computed over them."""
+"""Rollouts of on-policy algorithms, and the sums computed over them."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from surefoot.packing import Layout
+
 
 class Rollout(NamedTuple):
-    """T + 1 consecutive moments of N copies of a task.
+    """T + 1 consecutive steps of N environments.
 
-    Row t holds what was observed at moment t, the action chosen there, and what led to it. The transition from row t
-    to row t + 1 is real unless row t ended an episode, for then row t + 1 is the first of a new one.
+    Row t holds the observation at step t, the action chosen there, and the outcome of the action of row t - 1. There is
+    a transition from row t to row t + 1 unless row t ended an episode; then row t + 1 is the first of a new one.
 
     Attributes:
         observation: (T+1, N, D), raw.
         action: (T+1, N, A), the unclipped sample in units in which the task's bounds are -1 and 1.
-        reward: (T+1, N), earned on the way to this row.
-        terminated: (T+1, N) bool, the episode ended here by what happened in it.
+        reward: (T+1, N), of the step that led to this row.
+        terminated: (T+1, N) bool, the episode ended here in a terminal state.
         truncated: (T+1, N) bool, the episode ended here by its time limit.
     """
 
@@ -26,19 +28,22 @@ class Rollout(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
 
+    @property
+    def mask(self) -> jax.Array:
+        """(T, N) float32, 1 where a transition starts, 0 where an episode ended."""
+        return (~self.finished[:-1]).astype(jnp.float32)
 
-def pack_row(
-    observation: jax.Array, action: jax.Array, reward: jax.Array, terminated: jax.Array, truncated: jax.Array
-) -> jax.Array:
-    """Pack one moment of all copies into a (N, D + A + 3) float32 row."""
-    flags = jnp.stack([reward, terminated.astype(jnp.float32), truncated.astype(jnp.float32)], axis=-1)
-    return jnp.concatenate([observation, action, flags], axis=-1)
+    @property
+    def finished(self) -> jax.Array:
+        """(T+1, N) bool, the episode ended here."""
+        return self.terminated | self.truncated
 
 
-def unpack_rows(rows: jax.Array, observation_size: int) -> Rollout:
-    """Read (T+1, N, D + A + 3) rows."""
-    observation, action, flags = jnp.split(rows, [observation_size, rows.shape[-1] - 3], axis=-1)
-    return Rollout(observation, action, flags[..., 0], flags[..., 1] > 0.5, flags[..., 2] > 0.5)
+def rollout_layout(observation_size: int, action_size: int) -> Layout:
+    """Return the layout of one packed step of a rollout."""
+    return Layout(
+        observation=observation_size, action=action_size, reward="scalar", terminated="flag", truncated="flag"
+    )
 
 
 def advantages(
@@ -51,30 +56,29 @@ def advantages(
 ) -> jax.Array:
     """Generalised advantage estimates (Schulman et al. 2016, equations 11 to 16).
 
-    A time limit is no end of the world: the last observation's own value stands for what would have come. A
-    termination is: nothing comes after it. Both stop the sum.
+    On truncation, bootstrap from the value of the final observation; on termination, from 0.
 
     Args:
-        reward: (T+1, N), earned on the way to each row.
-        value: (T+1, N), the critic's values.
+        reward: (T+1, N), of the step that led to each row.
+        value: (T+1, N), values of the critic.
         terminated: (T+1, N) bool.
         finished: (T+1, N) bool, terminated or truncated.
         discount: gamma.
         gae_lambda: lambda; 0 gives the one-step temporal difference.
 
     Returns:
-        (T, N); meaningless where `finished[t]`, as no real transition starts there.
+        (T, N); meaningless where `finished[t]`, because no transition starts there.
     """
-    error = reward[1:] + discount * value[1:] * ~terminated[1:] - value[:-1]
-    carry = discount * gae_lambda * ~finished[1:]
-    return _linear_recurrence(carry, error, reverse=True)
+    delta = reward[1:] + discount * value[1:] * ~terminated[1:] - value[:-1]
+    decay = discount * gae_lambda * ~finished[1:]
+    return _linear_recurrence(decay, delta, reverse=True)
 
 
 def discounted_sums(reward: jax.Array, finished: jax.Array, start: jax.Array, discount: float) -> jax.Array:
-    """Sum rewards backwards in time, R_t = r_t + discount * R_{t-1}, afresh in each episode.
+    """Running sums of rewards within each episode, R_t = r_t + discount * R_{t-1}.
 
     Args:
-        reward: (T+1, N); row 0 belongs to what was summed before.
+        reward: (T+1, N); row 0 is already part of `start`.
         finished: (T+1, N) bool.
         start: (N,), the sums at row 0.
         discount: gamma.
@@ -82,15 +86,15 @@ def discounted_sums(reward: jax.Array, finished: jax.Array, start: jax.Array, di
     Returns:
         (T, N), the sums at rows 1 to T.
     """
-    carry = discount * ~finished[:-1]
-    first = reward[1:].at[0].add(carry[0] * start)
-    return _linear_recurrence(carry, first, reverse=False)
+    decay = discount * ~finished[:-1]
+    first = reward[1:].at[0].add(decay[0] * start)
+    return _linear_recurrence(decay, first, reverse=False)
 
 
 def _linear_recurrence(factor: jax.Array, addend: jax.Array, reverse: bool) -> jax.Array:
     """Solve y_t = addend_t + factor_t * y_(t-1), or y_(t+1) in reverse, over axis 0."""
 
-    def combine(earlier, later):
-        return earlier[0] * later[0], later[1] + later[0] * earlier[1]
+    def combine(first, second):
+        return first[0] * second[0], second[1] + second[0] * first[1]
 
     return jax.lax.associative_scan(combine, (factor, addend), reverse=reverse)[1]

@@ -13,10 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.packing import Layout
-from surefoot.policies.networks import Parameters, PolicySettings
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy, act
-from surefoot.policies.symmetry import Mirror
+from surefoot.policies.policy import Controller, Policy, to_bounds
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import TaskInfo
@@ -112,39 +109,28 @@ OnStep = Callable[[EpisodeStep], bool | None]
 class EpisodeRunner:
     """An engine and a compiled policy step kept ready for repeated rounds of episodes."""
 
-    def __init__(
-        self,
-        engine: str,
-        info: TaskInfo,
-        episodes: int,
-        settings: PolicySettings,
-        threads: int = 0,
-        mirror: Mirror | None = None,
-    ) -> None:
+    def __init__(self, engine: str, info: TaskInfo, episodes: int, threads: int = 0) -> None:
         """Make environments of task `info` for rounds of at least `episodes` episodes.
 
         Args:
             engine: as in `make_engine`.
             info: the task.
             episodes: minimum number of episodes of a round.
-            settings: network settings of the policies.
             threads: as in `make_engine`.
-            mirror: the task's mirror image if the policies are equivariant, else None.
         """
         self.info = info
         self.engine = make_engine(engine, info, min(episodes, _MAX_ENVS), threads)
-        self._player = _EnginePlayer(self.engine, info, settings, mirror)
+        self._player = _EnginePlayer(self.engine, info)
 
     def run(
         self,
-        parameters: Parameters,
-        normaliser: Normaliser,
+        controller: Controller,
         episodes: int,
         seed: int,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Episodes | None:
         """Run `episodes` episodes from seed `seed` on; None if `cancelled` returned True, which ends the round."""
-        self._player.policy = parameters, normaliser
+        self._player.controller = jax.device_put(controller)
         return _run(self._player, self.info, episodes, seed, lambda _: cancelled())
 
     def close(self) -> None:
@@ -182,8 +168,8 @@ def run_episodes(
     assert isinstance(policy, Policy)
     engine = make_engine(env, info, min(episodes, _MAX_ENVS)) if isinstance(env, str) else env
     try:
-        player = _EnginePlayer(engine, info, policy.settings, policy.mirror)
-        player.policy = policy.parameters, policy.normaliser
+        player = _EnginePlayer(engine, info)
+        player.controller = jax.device_put(policy.controller)
         return _run(player, info, episodes, seed, on_step)
     finally:
         if engine is not env:
@@ -193,13 +179,13 @@ def run_episodes(
 class _EnginePlayer:
     """An engine's environments and a policy in one compiled function."""
 
-    policy: tuple[Parameters, Normaliser]
+    controller: Controller
 
-    def __init__(self, engine: Engine, info: TaskInfo, settings: PolicySettings, mirror: Mirror | None) -> None:
+    def __init__(self, engine: Engine, info: TaskInfo) -> None:
         self.num_envs = engine.num_envs
         self._engine = engine
         self._layout = Layout(action=info.action_size, reward="scalar", terminated="flag", truncated="flag")
-        self._step = jax.jit(functools.partial(_step, engine.interpret, self._layout, settings, info, mirror))
+        self._step = jax.jit(functools.partial(_step, engine.interpret, self._layout, info))
         self._command = jnp.zeros((self.num_envs, self._layout.size))
 
     def start(self, seed: int) -> dict[str, Any]:
@@ -212,7 +198,7 @@ class _EnginePlayer:
         return self._act(self._engine.advance(action, finished), self._command)
 
     def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
-        self._command = self._step(*self.policy, sim_output, command)
+        self._command = self._step(self.controller, sim_output, command)
         fields = self._layout.unpack(np.asarray(self._command))
         return {name: fields[name] for name in ("reward", "terminated", "truncated")}
 
@@ -286,10 +272,9 @@ def _run(
     return None
 
 
-def _step(interpret, layout, settings, info, mirror, parameters, normaliser, sim_output, previous) -> jax.Array:
+def _step(interpret, layout, info, controller, sim_output, previous) -> jax.Array:
     """Interpret the simulator's output and choose the next action: a packed row of `layout` per environment."""
     result = interpret(sim_output, layout.read(previous, "action"))
-    bounds = info.action_low, info.action_high
-    action = act(settings, *bounds, parameters, normaliser, result.observation, noise=None, mirror=mirror)
+    action = to_bounds(controller.action(result.observation), info.action_low, info.action_high)
     flags = {name: getattr(result, name) for name in ("reward", "terminated", "truncated")}
     return layout.pack(flags | {"action": action}, jnp)

@@ -109,9 +109,10 @@ def untrained(policy: Policy, seed: int = 0) -> Policy:
         policy.settings,
         policy.task_options,
     )
-    initial.mirror = policy.mirror
+    network = initial.controller.network
     if policy.origin.get("algorithm") == "ars" and not policy.settings.actor:
-        initial.parameters["actor"] = jax.tree.map(np.zeros_like, initial.parameters["actor"])
+        network = dataclasses.replace(network, actor=jax.tree.map(np.zeros_like, network.actor))
+    initial.controller = initial.controller._replace(network=network, mirror=policy.controller.mirror)
     return initial
 
 

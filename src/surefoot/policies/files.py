@@ -1,4 +1,4 @@
-"""A policy as one file: safetensors whose header carries a description of a closed form. Nothing is unpickled."""
+"""Policy files: safetensors with a JSON description of a fixed schema. Nothing is unpickled."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,8 @@ from pydantic import Field
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy
+from surefoot.policies.normaliser import init_normaliser
+from surefoot.policies.policy import Controller, Policy
 from surefoot.policies.symmetry import Mirror
 from surefoot.settings import Option, Scalar, Settings, validate
 
@@ -20,25 +20,25 @@ FORMAT = 1
 _MOST_PARAMETERS = 200_000_000
 
 _LARGEST = float(np.finfo(np.float32).max)
-# JSON has no infinity; None stands for no bound.
+# JSON has no infinity; None means no bound.
 Bound = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)] | None
 Text = Annotated[str, Field(max_length=1000)]
-Place = Annotated[int, Field(ge=0, lt=1_000_000)]
+Index = Annotated[int, Field(ge=0, lt=1_000_000)]
 Sign = Literal[-1, 1]
 
 
 class _MirrorDescription(Settings):
-    """The symmetry of an equivariant policy; the fields are those of `Mirror`."""
+    """The symmetry of a policy averaged over mirror images; the fields of `Mirror`."""
 
-    observation_index: list[Place]
+    observation_index: list[Index]
     observation_sign: list[Sign]
     observation_offset: list[Annotated[float, Field(ge=-1e6, le=1e6)]]
-    action_index: list[Place]
+    action_index: list[Index]
     action_sign: list[Sign]
 
 
 class _Description(Settings):
-    """What a policy file says of itself."""
+    """Header of a policy file."""
 
     kind: Literal["surefoot policy"]
     format: int
@@ -49,15 +49,15 @@ class _Description(Settings):
     action_high: list[Bound] = Field(min_length=1, max_length=100_000)
     policy: PolicySettings
     origin: dict[Text, Scalar | dict[Text, Text] | None]
-    # Only in files of equivariant policies: versions that know of none refuse those, and read all others.
+    # Only in files of mirror-averaged policies.
     mirror: _MirrorDescription | None = None
 
 
 def save_policy(policy: Policy, path: Path | str) -> None:
-    """Write a policy to one file, whole or not at all.
+    """Write a policy to one file, atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     description = {
         "kind": "surefoot policy",
@@ -70,9 +70,10 @@ def save_policy(policy: Policy, path: Path | str) -> None:
         "policy": policy.settings.model_dump(mode="json"),
         "origin": policy.origin,
     }
-    if policy.mirror is not None:
-        description["mirror"] = {name: [_plain(x) for x in values] for name, values in policy.mirror._asdict().items()}
-    tree = {"parameters": policy.parameters, "normaliser": policy.normaliser}
+    network, normaliser, mirror = policy.controller
+    if mirror is not None:
+        description["mirror"] = {name: [_plain(x) for x in values] for name, values in mirror._asdict().items()}
+    tree = {"parameters": network, "normaliser": normaliser}
     save_arrays(Path(path), {name: np.asarray(leaf) for name, leaf in _arrays(tree).items()}, description)
 
 
@@ -80,7 +81,7 @@ def load_policy(path: Path | str) -> Policy:
     """Read a policy file.
 
     Raises:
-        PolicyFileError: the file is missing, is no policy, is damaged, or is of another version or shape; one line.
+        PolicyFileError: the file is missing, damaged, not a policy, or of another version or shape.
     """
     path = Path(path)
     try:
@@ -101,79 +102,67 @@ def load_policy(path: Path | str) -> Policy:
     high = np.array([math.inf if x is None else x for x in description.action_high], np.float32)
     if len(low) != len(high) or not (low < high).all():
         raise PolicyFileError(f"{path}: the action bounds do not fit each other")
-    mirror = _mirror(path, description, len(low))
-    parameters, normaliser = _restore(path, description, len(low), arrays)
-    return Policy(
-        description.task,
-        description.observation_size,
-        low,
-        high,
-        description.policy,
-        parameters,
-        normaliser,
-        dict(description.task_options),
-        dict(description.origin),
-        mirror,
-    )
+    controller = _controller(path, description, len(low), arrays)
+    return Policy(description.task, low, high, controller, dict(description.task_options), dict(description.origin))
 
 
 def _mirror(path: Path, description: _Description, action_size: int) -> Mirror | None:
-    """Return the symmetry that a file describes, if any, once it fits the policy and is one."""
-    found = description.mirror
-    if found is None:
+    """Return the mirror of the description, if any; PolicyFileError if it is invalid."""
+    fields = description.mirror
+    if fields is None:
         return None
-    for name, values in found:
+    for name, values in fields:
         size = description.observation_size if name.startswith("observation") else action_size
         if len(values) != size:
             raise PolicyFileError(f"{path}: mirror.{name} holds {len(values)} numbers, not {size}")
         if name.endswith("index") and max(values) >= size:
-            raise PolicyFileError(f"{path}: mirror.{name} holds {max(values)}, which is no place among {size}")
+            raise PolicyFileError(f"{path}: mirror.{name} holds {max(values)}; the largest index is {size - 1}")
     mirror = Mirror(
-        np.array(found.observation_index),
-        np.array(found.observation_sign, np.float32),
-        np.array(found.observation_offset, np.float32),
-        np.array(found.action_index),
-        np.array(found.action_sign, np.float32),
+        np.array(fields.observation_index),
+        np.array(fields.observation_sign, np.float32),
+        np.array(fields.observation_offset, np.float32),
+        np.array(fields.action_index),
+        np.array(fields.action_sign, np.float32),
     )
-    if not mirror.undoes_itself():
-        raise PolicyFileError(f"{path}: the mirror is none: what it has mirrored twice is not as it was")
+    if not mirror.is_involution():
+        raise PolicyFileError(f"{path}: invalid mirror: mirroring twice does not restore the original")
     return mirror
 
 
-def _restore(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]):
+def _controller(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]) -> Controller:
+    """Return network, normaliser and mirror; PolicyFileError if arrays or mirror do not match the description."""
     settings, size = description.policy, description.observation_size
     if sum(array.size for array in arrays.values()) > _MOST_PARAMETERS:
-        raise PolicyFileError(f"{path}: too large to be a policy")
+        raise PolicyFileError(f"{path}: too large for a policy")
+    mirror = _mirror(path, description, action_size)
 
-    # Only algorithms whose critic judges states have it in the policy's file.
+    # Only algorithms with a critic of states save it.
     init = init_actor_critic if any(name.startswith("parameters/critic/") for name in arrays) else init_actor
 
     def make():
-        parameters = init(jax.random.PRNGKey(0), size, action_size, settings)
-        vector = jax.numpy.zeros(size)
-        return {"parameters": parameters, "normaliser": Normaliser(vector, vector, jax.numpy.zeros(()))}
+        network = init(jax.random.PRNGKey(0), size, action_size, settings)
+        return {"parameters": network, "normaliser": init_normaliser(size)}
 
     template = jax.eval_shape(make)
     expected = _arrays(template)
     if expected.keys() != arrays.keys():
         odd = sorted(expected.keys() ^ arrays.keys())[0]
         raise PolicyFileError(f"{path}: array '{odd[:80]}' is {'missing' if odd in expected else 'not known'}")
-    for name, wanted in expected.items():
-        shapes = (wanted.shape, (size,)) if name == "normaliser/count" else (wanted.shape,)
-        if arrays[name].shape not in shapes or arrays[name].dtype != np.float32:
-            found = f"{arrays[name].dtype} {arrays[name].shape}"
-            raise PolicyFileError(f"{path}: array '{name}' is {found}, not float32 {wanted.shape}")
-        if not np.isfinite(arrays[name]).all():
+    for name, leaf in expected.items():
+        array = arrays[name]
+        shapes = (leaf.shape, (size,)) if name == "normaliser/count" else (leaf.shape,)
+        if array.shape not in shapes or array.dtype != np.float32:
+            raise PolicyFileError(f"{path}: array '{name}' is {array.dtype} {array.shape}, not float32 {leaf.shape}")
+        if not np.isfinite(array).all():
             raise PolicyFileError(f"{path}: array '{name}' holds numbers that are not finite")
-    for name in arrays:
-        if name.endswith(("variance", "normaliser/count")) and (arrays[name] < 0).any():
+        if name.endswith(("variance", "normaliser/count")) and (array < 0).any():
             raise PolicyFileError(f"{path}: array '{name}' holds negative numbers")
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
-    return tree["parameters"], tree["normaliser"]
+    return Controller(tree["parameters"], tree["normaliser"], mirror)
 
 
 def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
-    """Name every leaf by its place, in the order in which JAX flattens the tree."""
+    """Return the leaves of a tree by path, in JAX's order."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
@@ -183,5 +172,5 @@ def _bound(x: float) -> float | None:
 
 
 def _plain(x: np.number) -> int | float:
-    """Return a number as JSON holds it, a whole one without a point."""
+    """Return a number for JSON, whole ones as integers."""
     return int(x) if x == int(x) else float(x)

@@ -1,40 +1,26 @@
-"""Multilayer perceptrons as plain trees of arrays: a trunk that actor and critic share, and a head for each."""
+"""Actor and critic networks: multilayer perceptrons with an optional common trunk, as one pytree of arrays."""
 
+import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple, TypedDict
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from surefoot.policies.symmetry import Mirror
+from surefoot.policies.distributions import Distribution, Gaussian, TanhGaussian
 from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
 
-
-class Parameters(TypedDict):
-    """An actor and a critic.
-
-    Attributes:
-        trunk: hidden layers that both share, maybe none.
-        actor: the actor's own layers, the last one linear.
-        critic: the critic's.
-        log_std: (A,), the log standard deviation, or what the network's own is added to.
-    """
-
-    trunk: list[Layer]
-    actor: list[Layer]
-    critic: list[Layer]
-    log_std: jax.Array
-
-
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(max_length=30)]
 
-_LARGEST_LOG_STD = 2.0  # of a network's own, as in the SAC authors' code (github.com/rail-berkeley/softlearning)
+# Upper limit of a state-dependent log_std, from the SAC authors' code (github.com/rail-berkeley/softlearning).
+_LARGEST_LOG_STD = 2.0
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -45,55 +31,55 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class PolicySettings(Settings):
-    """The shape of the networks and of the Gaussian over actions."""
+    """Network architecture and action distribution."""
 
     trunk: Widths = ()
-    """Widths of the hidden layers that actor and critic share; empty keeps the two apart."""
+    """Hidden layer widths common to actor and critic; empty: separate networks."""
     actor: Widths = (64, 64)
-    """Widths of the actor's own hidden layers."""
+    """Hidden layer widths of the actor."""
     critic: Widths = (64, 64)
-    """Widths of the critic's own hidden layers."""
+    """Hidden layer widths of the critic."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
-    """The non-linearity after each hidden layer."""
+    """Activation function of the hidden layers."""
     layer_norm: bool = False
-    """Normalise each hidden layer before its non-linearity (Ba, Kiros, Hinton 2016)."""
+    """Layer normalisation before each activation (Ba, Kiros, Hinton 2016)."""
     batch_norm: bool = False
-    """Normalise each hidden layer's values over the batch before its non-linearity (Ioffe and Szegedy 2015); when it
-    acts, the policy uses running statistics. Not for PPO, whose batches are its own doing."""
+    """Batch normalisation before each activation (Ioffe and Szegedy 2015), with running statistics when acting. Not
+    for PPO."""
     normalise_observations: bool = True
-    """Subtract the running mean of the observations and divide by their running deviation."""
+    """Normalise observations by their running mean and standard deviation."""
     observation_clip: float = Field(10.0, gt=0)
-    """Normalised observations are clipped to plus and minus this."""
+    """Limit of normalised observations, plus and minus."""
     squash: Literal["clip", "tanh", "tanh_gaussian"] = "clip"
-    """How the actor's output meets the action bounds: clipped to them; brought within them by tanh, before
-    exploration is added; or by tanh of the sample, exploration included (SAC)."""
+    """How actions meet their bounds. clip: clip the action; tanh: apply tanh to the actor's output, before exploration
+    noise; tanh_gaussian: apply tanh to the sample (SAC)."""
     std: Literal["parameter", "scheduled", "state_dependent"] = "parameter"
-    """Source of the action standard deviation: one learned parameter per action; `std_schedule`; or a second output of
-    the actor."""
+    """Source of the action standard deviation. parameter: one learned number per action value; scheduled:
+    `std_schedule`; state_dependent: a second output of the actor."""
     initial_std: float = Field(1.0, gt=0, le=10)
     """Action standard deviation at the start, in units of half the action range, if it is learned."""
     std_schedule: Schedule = schedule(Schedule(kind="linear", start=1.0, end=0.1), gt=0, le=10)
     """Action standard deviation over the training, for std = "scheduled"."""
     minimum_std: float = Field(0.01, ge=1e-6, le=10)
-    """A floor under the standard deviation, whatever its source; it keeps exploration from collapsing."""
+    """Lower limit of the action standard deviation, from any source; prevents a collapse of exploration."""
 
 
 def activation_function(name: str) -> Callable[[jax.Array], jax.Array]:
-    """Return the non-linearity called `name`."""
+    """Return the activation function called `name`."""
     return _ACTIVATIONS[name]
 
 
 def init_mlp(
     key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm: bool, batch_norm: bool = False
 ) -> list[Layer]:
-    """Make the layers of a perceptron with orthogonal weights and zero biases.
+    """Create the layers of a perceptron with orthogonal weights and zero biases.
 
     Args:
         key: a JAX random key.
         sizes: input size, hidden sizes, output size.
-        last_gain: scale of the last layer's weights; the hidden ones have sqrt(2) (Saxe et al. 2014).
-        layer_norm: whether hidden layers carry the gain and bias of a layer normalisation.
-        batch_norm: whether they carry those of a batch normalisation, and its running statistics.
+        last_gain: scale of the last layer's weights; hidden layers use sqrt(2) (Saxe et al. 2014).
+        layer_norm: add the gain and bias of layer normalisation to hidden layers.
+        batch_norm: add the gain, bias and running statistics of batch normalisation to hidden layers.
     """
     layers = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -114,7 +100,7 @@ def init_mlp(
 
 
 class BatchStatistics(NamedTuple):
-    """Mean and variance, (O,) each, of one hidden layer's values over a batch."""
+    """Mean and variance, (O,) each, of a hidden layer's pre-activations over a batch."""
 
     mean: jax.Array
     variance: jax.Array
@@ -126,22 +112,23 @@ def hidden_layer(
     activation: Callable[[jax.Array], jax.Array],
     statistics: list[BatchStatistics] | None = None,
 ) -> jax.Array:
-    """Apply one hidden layer to (..., I) and return (..., O).
+    """Apply a hidden layer to (..., I) and return (..., O).
 
-    A batch normalisation uses its running statistics; or, if a list is given, those of the batch, which it appends.
+    Batch normalisation uses its running statistics. With a list `statistics` it uses those of the batch and appends
+    them to the list.
     """
     x = x @ layer["weight"] + layer["bias"]
     if "batch_gain" in layer:
-        now = BatchStatistics(layer["batch_mean"], layer["batch_variance"])
+        mean, variance = layer["batch_mean"], layer["batch_variance"]
         if statistics is not None:
             axes = tuple(range(x.ndim - 1))
-            now = BatchStatistics(x.mean(axes), x.var(axes))
-            statistics.append(now)
-        x = (x - now.mean) * jax.lax.rsqrt(now.variance + 1e-5) * layer["batch_gain"] + layer["batch_bias"]
+            mean, variance = x.mean(axes), x.var(axes)
+            statistics.append(BatchStatistics(mean, variance))
+        x = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * layer["batch_gain"] + layer["batch_bias"]
     if "norm_gain" in layer:
         centred = x - x.mean(-1, keepdims=True)
-        deviation = jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
-        x = centred / deviation * layer["norm_gain"] + layer["norm_bias"]
+        std = jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+        x = centred / std * layer["norm_gain"] + layer["norm_bias"]
     return activation(x)
 
 
@@ -151,82 +138,103 @@ def apply_head(
     activation: Callable[[jax.Array], jax.Array],
     statistics: list[BatchStatistics] | None = None,
 ) -> jax.Array:
-    """Apply hidden layers and a last linear layer to (..., I); `statistics` as in `hidden_layer`."""
+    """Apply hidden layers and a final linear layer to (..., I); `statistics` as in `hidden_layer`."""
     for layer in layers[:-1]:
         x = hidden_layer(layer, x, activation, statistics)
     return x @ layers[-1]["weight"] + layers[-1]["bias"]
 
 
-def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
-    """Make the parameters of an actor and a critic of states."""
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=("actor", "critic", "log_std", "trunk"), meta_fields=("settings",)
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class ActorCritic:
+    """An actor and a critic of states: a pytree of arrays with static settings.
+
+    Attributes:
+        actor: layers of the actor, the last one linear.
+        critic: layers of the critic, the last one linear; none if the algorithm's critics are elsewhere.
+        log_std: (A,), log standard deviation of actions, or the bias of a state-dependent one.
+        trunk: hidden layers common to both, possibly none.
+        settings: the architecture.
+    """
+
+    actor: list[Layer]
+    critic: list[Layer]
+    log_std: jax.Array
+    trunk: list[Layer]
+    settings: PolicySettings
+
+    def __call__(self, observation: jax.Array) -> tuple[Gaussian, jax.Array]:
+        """Return the action distribution and the value, (...,), of normalised observations (..., D).
+
+        Not for `squash = "tanh_gaussian"`, whose algorithms have critics of actions.
+        """
+        features = self.features(observation)
+        distribution = self._distribution(features, None)
+        assert isinstance(distribution, Gaussian)
+        return distribution, self._value(features)
+
+    def distribution(self, observation: jax.Array, statistics: list[BatchStatistics] | None = None) -> Distribution:
+        """Return the distribution of actions (..., A) for normalised observations (..., D).
+
+        Actions are in units in which the task's bounds are -1 and 1. `statistics` as in `hidden_layer`.
+        """
+        return self._distribution(self.features(observation), statistics)
+
+    def value(self, observation: jax.Array) -> jax.Array:
+        """Return the values, (...,), of normalised observations (..., D)."""
+        return self._value(self.features(observation))
+
+    def features(self, observation: jax.Array) -> jax.Array:
+        """Apply the trunk to normalised observations (..., D)."""
+        for layer in self.trunk:
+            observation = hidden_layer(layer, observation, self._activation)
+        return observation
+
+    @property
+    def _activation(self) -> Callable[[jax.Array], jax.Array]:
+        return activation_function(self.settings.activation)
+
+    def _distribution(self, features: jax.Array, statistics: list[BatchStatistics] | None) -> Distribution:
+        settings, log_std = self.settings, self.log_std
+        output = apply_head(self.actor, features, self._activation, statistics)
+        if settings.std == "state_dependent":
+            output, offset = jnp.split(output, 2, axis=-1)
+            log_std = jnp.clip(log_std + offset, None, _LARGEST_LOG_STD)
+        elif settings.std == "scheduled":
+            log_std = jax.lax.stop_gradient(log_std)
+        mean = jnp.tanh(output) if settings.squash == "tanh" else output
+        log_std = jnp.maximum(log_std, math.log(settings.minimum_std))
+        return (TanhGaussian if settings.squash == "tanh_gaussian" else Gaussian)(mean, log_std)
+
+    def _value(self, features: jax.Array) -> jax.Array:
+        return apply_head(self.critic, features, self._activation)[..., 0]
+
+
+def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> ActorCritic:
+    """Create an actor and a critic of states."""
     initial_std = settings.std_schedule.start if settings.std == "scheduled" else settings.initial_std
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size
     outputs = 2 * action_size if settings.std == "state_dependent" else action_size
     norms = (settings.layer_norm, settings.batch_norm)
-    # The trunk is made as a perceptron whose last layer is cut off, so that all its layers are hidden ones.
+    # The trunk is created as a perceptron without its last layer, so that all its layers are hidden ones.
     trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, *norms)[:-1]
-    return {
-        "trunk": trunk,
-        "actor": init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, *norms),
-        "critic": init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, *norms),
-        "log_std": jnp.full(action_size, math.log(initial_std), jnp.float32),
-    }
+    return ActorCritic(
+        trunk=trunk,
+        actor=init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, *norms),
+        critic=init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, *norms),
+        log_std=jnp.full(action_size, math.log(initial_std), jnp.float32),
+        settings=settings,
+    )
 
 
-def init_actor(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> Parameters:
-    """Make the parameters of an actor alone, for algorithms whose critics judge actions."""
-    parameters = init_actor_critic(key, observation_size, action_size, settings)
-    parameters["critic"] = []
-    return parameters
-
-
-def features(parameters: Parameters, observation: jax.Array, settings: PolicySettings) -> jax.Array:
-    """Apply the shared trunk to normalised observations (..., D)."""
-    activation = activation_function(settings.activation)
-    for layer in parameters["trunk"]:
-        observation = hidden_layer(layer, observation, activation)
-    return observation
-
-
-def action_distribution(
-    parameters: Parameters,
-    feature: jax.Array,
-    settings: PolicySettings,
-    statistics: list[BatchStatistics] | None = None,
-    mirror: Mirror | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Return mean (..., A) and log standard deviation, (A,) or (..., A), of the Gaussian over actions.
-
-    Both are in units in which the task's bounds are -1 and 1, or, where samples are squashed, before that. With a
-    mirror the features are (..., 2, F), of observations and of their mirror images, whose answers are averaged.
-    """
-    output = apply_head(parameters["actor"], feature, activation_function(settings.activation), statistics)
-    log_std = parameters["log_std"]
-    if settings.std == "state_dependent":
-        output, offset = jnp.split(output, 2, axis=-1)
-        log_std = jnp.clip(log_std + offset, None, _LARGEST_LOG_STD)
-    elif settings.std == "scheduled":
-        log_std = jax.lax.stop_gradient(log_std)
-    mean = jnp.tanh(output) if settings.squash == "tanh" else output
-    log_std = jnp.maximum(log_std, math.log(settings.minimum_std))
-    return (mean, log_std) if mirror is None else mirror.agreed(mean, log_std)
-
-
-def sampled_action(mean: jax.Array, log_std: jax.Array, noise: jax.Array | None, settings: PolicySettings) -> jax.Array:
-    """Return (..., A) samples from standard normal `noise`; None gives the action without exploration."""
-    sample = mean if noise is None else mean + jnp.exp(log_std) * noise
-    return jnp.tanh(sample) if settings.squash == "tanh_gaussian" else sample
-
-
-def state_value(
-    parameters: Parameters, feature: jax.Array, settings: PolicySettings, mirror: Mirror | None = None
-) -> jax.Array:
-    """Return the critic's value, (...,), of features (..., F); with a mirror (..., 2, F), the average of both."""
-    value = apply_head(parameters["critic"], feature, activation_function(settings.activation))[..., 0]
-    return value if mirror is None else value.mean(-1)
+def init_actor(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> ActorCritic:
+    """Create an actor alone, for algorithms without a critic or with critics of actions."""
+    return dataclasses.replace(init_actor_critic(key, observation_size, action_size, settings), critic=[])
 
 
 def scheduled_log_std(settings: PolicySettings, progress: jax.Array) -> jax.Array:
-    """Return the log standard deviation that the schedule gives at `progress` in [0, 1]."""
+    """Return the scheduled log standard deviation, (), at training `progress` in [0, 1]."""
     return jnp.log(jnp.maximum(settings.std_schedule.value(progress), settings.minimum_std))

@@ -1,86 +1,107 @@
-"""The policy: what a trained body needs in order to act, in one object."""
+"""The policy: everything a trained body needs in order to act, in one object."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from surefoot.errors import InputError
-from surefoot.policies.networks import (
-    Parameters,
-    PolicySettings,
-    action_distribution,
-    features,
-    init_actor_critic,
-    sampled_action,
-)
-from surefoot.policies.normaliser import Normaliser, init_normaliser, normalise
-from surefoot.policies.symmetry import Mirror
+from surefoot.policies.distributions import Distribution
+from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_critic
+from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
+from surefoot.policies.symmetry import Mirror, MirrorAveraged
+
+
+class Controller(NamedTuple):
+    """The computing part of a policy, a pytree: raw observations in, actions in units of half their range out.
+
+    Attributes:
+        network: the actor, and perhaps the critic.
+        normaliser: statistics of the observations.
+        mirror: the symmetry of a policy averaged over mirror images, else None.
+    """
+
+    network: ActorCritic
+    normaliser: Normaliser
+    mirror: Mirror | None = None
+
+    def distribution(self, observation: jax.Array) -> Distribution:
+        """Return the distribution of actions (..., A) for raw observations (..., D)."""
+        network = self.network if self.mirror is None else MirrorAveraged(self.network, self.mirror)
+        return network.distribution(prepare(self.network.settings, self.normaliser, observation, self.mirror))
+
+    def action(self, observation: jax.Array, noise: jax.Array | None = None) -> jax.Array:
+        """Return actions (..., A) for raw observations (..., D).
+
+        Args:
+            observation: (..., D), as the task returns it.
+            noise: (..., A) standard normal, for a sample; None: the deterministic action.
+        """
+        distribution = self.distribution(observation)
+        return distribution.mode() if noise is None else distribution.sample(noise)
 
 
 class Policy:
-    """Observation normaliser, actor and action bounds.
+    """A controller with its task and action bounds.
 
     Attributes:
-        task: the task's name.
+        task: name of the task.
         task_options: keyword arguments of the task.
-        observation_size: D.
-        action_low: (A,) float32, the task's lower bounds.
-        action_high: (A,) float32, the task's upper bounds.
-        settings: the shape of the networks.
-        parameters: the networks' arrays.
-        normaliser: the observations' statistics.
-        origin: where it comes from, for people: algorithm, seed, steps, versions.
-        mirror: the symmetry of an actor that is equivariant, else None; see `prepare`.
+        action_low: (A,) float32, lower bounds of the actions.
+        action_high: (A,) float32, upper bounds of the actions.
+        controller: network, normaliser and, if the policy is averaged over mirror images, the mirror.
+        origin: algorithm, seed, steps, versions; for information only.
     """
 
     def __init__(
         self,
         task: str,
-        observation_size: int,
         action_low: np.ndarray,
         action_high: np.ndarray,
-        settings: PolicySettings,
-        parameters: Parameters,
-        normaliser: Normaliser,
+        controller: Controller,
         task_options: dict[str, Any] | None = None,
         origin: dict[str, Any] | None = None,
-        mirror: Mirror | None = None,
     ) -> None:
         self.task = task
         self.task_options = task_options or {}
-        self.observation_size = observation_size
         self.action_low = np.asarray(action_low, np.float32)
         self.action_high = np.asarray(action_high, np.float32)
-        self.settings = settings
-        self.parameters = parameters
-        self.normaliser = normaliser
+        self.controller = controller
         self.origin = origin or {}
-        self.mirror = mirror
+
+    @property
+    def settings(self) -> PolicySettings:
+        """Architecture of the network."""
+        return self.controller.network.settings
+
+    @property
+    def observation_size(self) -> int:
+        """Number of observation values, D."""
+        return len(self.controller.normaliser.mean)
 
     @property
     def action_size(self) -> int:
-        """The number of action values, A."""
+        """Number of action values, A."""
         return len(self.action_low)
 
     def predict(
         self, observation, state: None = None, episode_start: None = None, deterministic: bool = True
     ) -> tuple[np.ndarray, None]:
-        """Answer observations with actions, in the form Stable-Baselines3 users know.
+        """Compute actions, with the signature of Stable-Baselines3.
 
         Args:
-            observation: (D,) or (N, D), as the task gives it (not normalised).
-            state: for recurrent policies elsewhere; not used.
-            episode_start: likewise.
-            deterministic: the mean action; else a sample of the Gaussian.
+            observation: (D,) or (N, D), as the task returns it (not normalised).
+            state: ignored; for compatibility.
+            episode_start: ignored; for compatibility.
+            deterministic: return the mean action; else a sample.
 
         Returns:
             The action, (A,) or (N, A) float32 within the task's bounds, and None.
 
         Raises:
-            InputError: the observation has another shape, or is not made of finite numbers.
+            InputError: the observation has the wrong shape or is not finite.
         """
         del state, episode_start
         try:
@@ -96,7 +117,7 @@ class Policy:
         noise = None
         if not deterministic:
             noise = self._generator.standard_normal((*observation.shape[:-1], self.action_size), np.float32)
-        return np.array(self._act(self.parameters, self.normaliser, observation, noise)), None
+        return np.array(self._act(self.controller, observation, noise)), None
 
     @functools.cached_property
     def _generator(self) -> np.random.Generator:
@@ -104,48 +125,16 @@ class Policy:
 
     @functools.cached_property
     def _act(self):
-        return jax.jit(functools.partial(act, self.settings, self.action_low, self.action_high, mirror=self.mirror))
+        def act(controller: Controller, observation: jax.Array, noise: jax.Array | None) -> jax.Array:
+            return to_bounds(controller.action(observation, noise), self.action_low, self.action_high)
 
-
-def act(
-    settings: PolicySettings,
-    action_low: np.ndarray,
-    action_high: np.ndarray,
-    parameters: Parameters,
-    normaliser: Normaliser,
-    observation: jax.Array,
-    noise: jax.Array | None,
-    mirror: Mirror | None = None,
-) -> jax.Array:
-    """Answer raw observations (..., D) with actions (..., A) in the task's units.
-
-    `noise` None gives the mean; a mirror makes the answer equivariant.
-    """
-    feature = features(parameters, prepare(settings, normaliser, observation, mirror), settings)
-    mean, log_std = action_distribution(parameters, feature, settings, mirror=mirror)
-    return to_bounds(sampled_action(mean, log_std, noise, settings), action_low, action_high)
-
-
-def prepare(
-    settings: PolicySettings, normaliser: Normaliser, observation: jax.Array, mirror: Mirror | None = None
-) -> jax.Array:
-    """Normalise observations (..., D) if the settings ask for it; with a mirror, them and their images, (..., 2, D).
-
-    It is the raw observation that is mirrored. Then an equivariant actor is so exactly, whatever the statistics, and
-    also where normalised values are clipped; it costs one more normalisation a call. Symmetric statistics would do as
-    well, but would have to be kept so wherever statistics are merged, taken over from another run, or read.
-    """
-    if mirror is not None:
-        observation = mirror.both(observation)
-    if not settings.normalise_observations:
-        return observation
-    return normalise(normaliser, observation, settings.observation_clip)
+        return jax.jit(act)
 
 
 def to_bounds(sample: jax.Array, low: np.ndarray, high: np.ndarray) -> jax.Array:
-    """Map (..., A) from units in which the bounds are -1 and 1 into the task's own, clipped to them.
+    """Map actions (..., A) from units in which the bounds are -1 and 1 to the task's units, and clip them.
 
-    A value without finite bounds is passed through.
+    Values without finite bounds are unchanged.
     """
     bounded = np.isfinite(low) & np.isfinite(high)
     centre = np.where(bounded, (np.where(bounded, high, 0) + np.where(bounded, low, 0)) / 2, 0).astype(np.float32)
@@ -162,14 +151,6 @@ def new_policy(
     settings: PolicySettings,
     task_options: dict[str, Any] | None = None,
 ) -> Policy:
-    """Make an untrained policy."""
-    return Policy(
-        task,
-        observation_size,
-        action_low,
-        action_high,
-        settings,
-        init_actor_critic(key, observation_size, len(action_low), settings),
-        init_normaliser(observation_size),
-        task_options,
-    )
+    """Create an untrained policy."""
+    network = init_actor_critic(key, observation_size, len(action_low), settings)
+    return Policy(task, action_low, action_high, Controller(network, init_normaliser(observation_size)), task_options)

@@ -1,10 +1,13 @@
-"""The mirror image of what is observed and done, for bodies whose left and right are alike."""
+"""Left-right symmetry of a task: mirror images of observations and actions, and networks averaged over them."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from surefoot.policies.distributions import Distribution, Gaussian
+from surefoot.policies.networks import ActorCritic
 
 
 class Mirror(NamedTuple):
@@ -13,7 +16,7 @@ class Mirror(NamedTuple):
     Attributes:
         observation_index: (D,) int.
         observation_sign: (D,) float32, 1 or -1.
-        observation_offset: (D,) float32, where left and right count from other zeros.
+        observation_offset: (D,) float32, not 0 if left and right are measured from different zeros.
         action_index: (A,) int.
         action_sign: (A,) float32, 1 or -1.
     """
@@ -32,8 +35,8 @@ class Mirror(NamedTuple):
         """Mirror actions (..., A)."""
         return x[..., self.action_index] * self.action_sign
 
-    def undoes_itself(self) -> bool:
-        """Tell whether the mirror image of a mirror image is the thing itself, to the rounding of the offsets."""
+    def is_involution(self) -> bool:
+        """Whether mirroring twice restores every vector, up to the rounding of the offsets."""
         parts = (
             (self.observation_index, self.observation_sign, self.observation_offset),
             (self.action_index, self.action_sign, np.zeros_like(self.action_sign)),
@@ -45,23 +48,34 @@ class Mirror(NamedTuple):
             for index, sign, offset in parts
         )
 
-    def both(self, x: jax.Array) -> jax.Array:
-        """Return observations (..., D) and their mirror images side by side, (..., 2, D)."""
+    def pairs(self, x: jax.Array) -> jax.Array:
+        """Stack observations (..., D) and their mirror images, (..., 2, D)."""
         return jnp.stack([x, self.observation(x)], axis=-2)
 
-    def agreed(self, mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Average what a network answers to an observation and, mirrored back, to its image.
 
-        mean(o) = (net(o) + M net(M o)) / 2, so that mean(M o) = M mean(o), whatever the network. Logarithms of
-        deviations, which have no sign, are averaged likewise: the deviation is the geometric mean.
+class MirrorAveraged(NamedTuple):
+    """A network averaged over an observation and its mirror image, so that its policy is symmetric.
 
-        Args:
-            mean: (..., 2, A), the answers to what `both` returned.
-            log_std: (A,), the same for all observations, or (..., 2, A).
+    mean(o) = (net(o) + M net(M o)) / 2, hence mean(M o) = M mean(o) for any network. Log standard deviations are
+    averaged likewise, without the signs. Its inputs are (..., 2, D), from `Mirror.pairs`.
+    """
 
-        Returns:
-            The mean (..., A), and the log standard deviation, (A,) or (..., A).
-        """
+    network: ActorCritic
+    mirror: Mirror
+
+    def __call__(self, pairs: jax.Array) -> tuple[Gaussian, jax.Array]:
+        """Return the action distribution, (..., A), and the value, (...,), of pairs (..., 2, D)."""
+        distribution, value = self.network(pairs)
+        return Gaussian(*self._average(distribution)), value.mean(-1)
+
+    def distribution(self, pairs: jax.Array) -> Distribution:
+        """Return the action distribution, (..., A), of pairs (..., 2, D)."""
+        return self._average(self.network.distribution(pairs))
+
+    def _average(self, distribution: Distribution) -> Distribution:
+        mean, log_std = distribution
         own, other = (log_std, log_std) if log_std.ndim == 1 else (log_std[..., 0, :], log_std[..., 1, :])
-        agreed_mean = (mean[..., 0, :] + self.action(mean[..., 1, :])) / 2
-        return agreed_mean, (own + other[..., self.action_index]) / 2
+        return type(distribution)(
+            (mean[..., 0, :] + self.mirror.action(mean[..., 1, :])) / 2,
+            (own + other[..., self.mirror.action_index]) / 2,
+        )

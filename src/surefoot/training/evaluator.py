@@ -147,10 +147,8 @@ class Evaluator:
     def _run(self, policy: Policy, prepared: int, episodes: int, seed: int) -> Episodes | None:
         """Run `episodes` episodes on copies that were made for `prepared` of them; None if broken off."""
         if prepared not in self._evaluators:
-            self._evaluators[prepared] = EpisodeRunner(
-                self._engine, self._info, prepared, policy.settings, self._recipe.engine.threads, policy.mirror
-            )
-        return self._evaluators[prepared].run(policy.parameters, policy.normaliser, episodes, seed, self._stop)
+            self._evaluators[prepared] = EpisodeRunner(self._engine, self._info, prepared, self._recipe.engine.threads)
+        return self._evaluators[prepared].run(policy.controller, episodes, seed, self._stop)
 
 
 def _may_reach(episodes: Episodes, goal: float) -> bool:

@@ -14,9 +14,10 @@ from surefoot.algorithms import ddpg
 from surefoot.algorithms.ddpg_settings import DDPGSettings
 from surefoot.algorithms.ddpg_state import init
 from surefoot.algorithms.replay import Replay
-from surefoot.algorithms.symmetric_networks import merge_seen, symmetric
+from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import InputError, NonFiniteError, RunError
-from surefoot.policies.policy import Policy
+from surefoot.policies.normaliser import symmetrise, update_normaliser
+from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import random_from_words, random_words, unflatten_tree, with_stored_count
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
@@ -62,18 +63,19 @@ class OffPolicyLearner:
         self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
         self._updates_per_round = round(per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * per_round
-        self._mirror = info.mirror if settings.mirror else None
+        self._symmetry = Symmetry("augment", info.mirror) if settings.mirror else Symmetry()
         if settings.tied:
-            self._mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
-            if self._mirror.observation_offset.any() and not recipe.policy.normalise_observations:
+            mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
+            if mirror.observation_offset.any() and not recipe.policy.normalise_observations:
                 raise InputError(f"{recipe.algorithm}.tied = true needs policy.normalise_observations = true")
+            self._symmetry = Symmetry("tied", mirror)
         self._state = init(
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
             info.action_size,
             recipe.policy,
             settings,
-            self._mirror,
+            self._symmetry,
         )
         self._replay = Replay(settings.buffer_size, self._copies, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
@@ -101,9 +103,9 @@ class OffPolicyLearner:
             RunError: it is damaged.
         """
         self._state = transfer.into(self._state)
-        if self._settings.tied and self._mirror is not None:
-            transfer.check_ties(self._state.actor, self._mirror)
-            self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._mirror))
+        transfer.check_ties(self._state.actor, self._symmetry)
+        if self._symmetry.tied:
+            self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
         sigma = ddpg.earlier_parameter_sigma(transfer)
         for sampler in self._samplers:
             sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
@@ -164,7 +166,7 @@ class OffPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser)
+        return snapshot(self.info, Controller(self._state.average, self._state.normaliser))
 
     @property
     def restores_episodes(self) -> bool:
@@ -242,9 +244,10 @@ class OffPolicyLearner:
         for one in collected:
             episodes.extend(one.episodes)
         if self._recipe.policy.normalise_observations:
-            tie = self._mirror if self._settings.tied else None
             self._state = self._state._replace(
-                normaliser=_merge(self._state.normaliser, rows[..., : self.info.observation_size], tie)
+                normaliser=_update_normaliser(
+                    self._state.normaliser, rows[..., : self.info.observation_size], self._symmetry.tied
+                )
             )
         self._steps += rows.shape[0] * rows.shape[1]
         return max(one.simulating for one in collected)
@@ -261,9 +264,7 @@ class OffPolicyLearner:
             self._recipe.wrappers.action_cost_at(self._steps) * self._cost_of_action,
             self._idle,
         )
-        self._state, metrics = ddpg.update(
-            self._state, transitions, np.float32(progress), self._mirror, self._recipe.policy, settings
-        )
+        self._state, metrics = ddpg.update(self._state, transitions, np.float32(progress), self._symmetry, settings)
         return metrics
 
 
@@ -277,4 +278,4 @@ def _copy(tree):
     return jax.tree.map(jnp.copy, tree)
 
 
-_merge = jax.jit(merge_seen)
+_update_normaliser = jax.jit(update_normaliser)

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ppo
-from surefoot.algorithms.rollout import discounted_sums, pack_row, unpack_rows
-from surefoot.algorithms.symmetric_networks import symmetric
+from surefoot.algorithms.rollout import Rollout, discounted_sums, rollout_layout
+from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import NonFiniteError
-from surefoot.policies.policy import Policy, to_bounds
+from surefoot.policies.normaliser import symmetrise
+from surefoot.policies.policy import Controller, Policy, to_bounds
 from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
@@ -56,9 +57,7 @@ class OnPolicyLearner:
         self.info = info
         self.engine = engine
         self._recipe = recipe
-        self._mirror = training_mirror(recipe, info)
-        self._built_in = ppo.built_in(self._mirror, recipe.settings)
-        self._tie = self._mirror if recipe.settings.symmetry == "tied" else None
+        self._symmetry = Symmetry(recipe.settings.symmetry, training_mirror(recipe, info))
         self.steps_per_iteration = engine.num_envs * recipe.settings.horizon
         self._state = ppo.init(
             jax.random.PRNGKey(recipe.seed),
@@ -67,11 +66,11 @@ class OnPolicyLearner:
             engine.num_envs,
             recipe.policy,
             recipe.settings,
-            self._mirror,
+            self._symmetry,
         )
         self._tally = EpisodeStats(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
         self._step = jax.jit(
-            functools.partial(_step, engine.interpret, engine.term_names, recipe, info, self._built_in),
+            functools.partial(_step, engine.interpret, engine.term_names, recipe, info, self._symmetry.averaged),
             donate_argnums=0,
         )
         self._frame = np.zeros(0, np.float32)
@@ -91,9 +90,9 @@ class OnPolicyLearner:
             RunError: it is damaged.
         """
         self._state = transfer.into(self._state)
-        if self._tie is not None:
-            transfer.check_ties(self._state.parameters, self._tie)
-            self._state = self._state._replace(normaliser=symmetric(self._state.normaliser, self._tie))
+        transfer.check_ties(self._state.network, self._symmetry)
+        if self._symmetry.tied:
+            self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Collect one rollout, learn from it, and return what to log.
@@ -106,16 +105,16 @@ class OnPolicyLearner:
         """
         began = time.perf_counter()
         rows, paid, simulating = self._collect()
-        self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size)
+        self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size, self.info.action_size)
         finite = bool(episodes["finite"])
         collected = time.perf_counter()
         if not finite:
             raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
         self._state, metrics = ppo.update(
-            self._state, rows, jnp.float32(progress), self._recipe.policy, self._recipe.settings, self._mirror
+            self._state, rows, jnp.float32(progress), self._recipe.settings, self._symmetry
         )
-        values = dict(zip(ppo.metric_names(self._recipe.settings), np.asarray(metrics).tolist(), strict=True))
-        if not np.isfinite(np.asarray(metrics)).all():
+        values = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite([*values.values()]).all():
             raise NonFiniteError("the loss is not finite", {"rows": np.asarray(rows)})
         ended = time.perf_counter()
         count = float(episodes["count"])
@@ -137,7 +136,7 @@ class OnPolicyLearner:
 
     def policy(self) -> Policy:
         """Return the policy as it is now."""
-        return snapshot(self._recipe, self.info, self._state.average, self._state.normaliser, self._built_in)
+        return snapshot(self.info, Controller(self._state.average, self._state.normaliser, self._symmetry.averaged))
 
     @property
     def restores_episodes(self) -> bool:
@@ -191,13 +190,13 @@ class OnPolicyLearner:
         step, advance, clock = self._step, self.engine.advance, time.perf_counter
         frame, answer = self._frame, self._answer
         simulating = 0.0
-        carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+        carry, answer = step(carry, state.network, state.normaliser, noise, frame, answer)
         for _ in range(horizon):
             host = np.asarray(answer)
             before = clock()
             frame = advance(host[:, :-1], host[:, -1] > 0.5)
             simulating += clock() - before
-            carry, answer = step(carry, state.parameters, state.normaliser, noise, frame, answer)
+            carry, answer = step(carry, state.network, state.normaliser, noise, frame, answer)
         self._frame, self._answer = frame, answer
         return carry[0], carry[2], simulating
 
@@ -208,17 +207,19 @@ def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     return key, jax.random.normal(use, size)
 
 
-def _step(interpret, term_names, recipe, info, mirror, carry, parameters, normaliser, noise, frame, previous):
+def _step(interpret, term_names, recipe, info, mirror, carry, network, normaliser, noise, frame, previous):
     """One moment of all copies in one compiled call: read the frame, decide, note the row.
 
     Returns the carry (rows, index, paid), and (N, A + 1): actions in the task's units, and whether the episode ended.
     """
     rows, index, paid = carry
     signals = interpret(frame, previous[:, :-1])
-    sample = ppo.explore(recipe.policy, parameters, normaliser, signals.observation, noise[index], mirror)
+    sample = Controller(network, normaliser, mirror).action(signals.observation, noise[index])
     started = previous[:, -1] > 0.5
     reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-1])
-    row = pack_row(signals.observation, sample, reward, signals.terminated, signals.truncated)
+    row = rollout_layout(info.observation_size, info.action_size).pack(
+        Rollout(signals.observation, sample, reward, signals.terminated, signals.truncated)._asdict(), jnp
+    )
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     action = to_bounds(sample, info.action_low, info.action_high)
     answer = jnp.concatenate([action, finished[:, None]], axis=1)
@@ -228,13 +229,13 @@ def _step(interpret, term_names, recipe, info, mirror, carry, parameters, normal
     return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1, paid), answer
 
 
-@functools.partial(jax.jit, static_argnames="observation_size")
+@functools.partial(jax.jit, static_argnames=("observation_size", "action_size"))
 def _summarise(
-    tally: EpisodeStats, rows: jax.Array, observation_size: int
+    tally: EpisodeStats, rows: jax.Array, observation_size: int, action_size: int
 ) -> tuple[EpisodeStats, dict[str, jax.Array]]:
     """Sum up the episodes that ended in a rollout, and tell whether all of it is finite."""
-    rollout = unpack_rows(rows, observation_size)
-    finished = rollout.terminated | rollout.truncated
+    rollout = Rollout(**rollout_layout(observation_size, action_size).unpack(rows))
+    finished = rollout.finished
     returns = discounted_sums(rollout.reward, finished, tally.returns, 1.0)
     steps = jnp.concatenate([jnp.zeros((1, rows.shape[1])), (~finished[:-1]).astype(jnp.float32)])
     lengths = discounted_sums(steps, finished, tally.lengths, 1.0)

@@ -13,9 +13,9 @@ from surefoot.algorithms import ars
 from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.errors import NonFiniteError
 from surefoot.evaluation.episodes import MAX_STEPS
-from surefoot.policies.networks import Layer, Parameters, PolicySettings
+from surefoot.policies.networks import ActorCritic, Layer, PolicySettings
 from surefoot.policies.normaliser import Normaliser, merge
-from surefoot.policies.policy import Policy, act
+from surefoot.policies.policy import Controller, Policy, to_bounds
 from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
@@ -114,7 +114,7 @@ class RandomSearchLearner:
     def policy(self) -> Policy:
         """Return the policy as it is now."""
         normaliser = ars.effective(self._state.normaliser, self._settings)
-        return snapshot(self._recipe, self.info, self._state.average, normaliser, self._mirror)
+        return snapshot(self.info, Controller(self._state.average, normaliser, self._mirror))
 
     @property
     def restores_episodes(self) -> bool:
@@ -257,5 +257,5 @@ def _decide(
     policy: PolicySettings, info: TaskInfo, mirror: Mirror | None, normaliser: Normaliser, actor, observation
 ) -> jax.Array:
     """Answer one observation (D,) by one candidate's actor with an action (A,) in the task's units."""
-    parameters = Parameters(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size))
-    return act(policy, info.action_low, info.action_high, parameters, normaliser, observation, None, mirror)
+    network = ActorCritic(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size), settings=policy)
+    return to_bounds(Controller(network, normaliser, mirror).action(observation), info.action_low, info.action_high)

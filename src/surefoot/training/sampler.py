@@ -3,6 +3,7 @@
 A sampler knows nothing of the learner, so that it can act beside it, in a thread or farther away.
 """
 
+import dataclasses
 import functools
 import time
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ import numpy as np
 
 from surefoot.algorithms import ddpg
 from surefoot.algorithms.exploration import Exploration, action_distance, perturbed
-from surefoot.algorithms.rollout import pack_row
+from surefoot.algorithms.rollout import rollout_layout
 from surefoot.errors import NonFiniteError
-from surefoot.policies.networks import Parameters
+from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import to_bounds
+from surefoot.policies.policy import Controller, to_bounds
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
@@ -42,7 +43,7 @@ class CollectRequest(NamedTuple):
     steps: int
     progress: float
     copies: int
-    actor: Parameters
+    actor: ActorCritic
     normaliser: Normaliser
     states: np.ndarray | None
 
@@ -88,7 +89,7 @@ class Sampler:
         free = recipe.wrappers.model_copy(update={"action_cost": 0.0})
         free_recipe = recipe.model_copy(update={"wrappers": free})
         self._step = jax.jit(functools.partial(_step, engine.interpret, free_recipe, info))
-        self._perturbed: Parameters | None = None
+        self._perturbed: ActorCritic | None = None
         self._frame = np.zeros(0, np.float32)
         self._owing = False  # whether the simulator has not yet been told the last answer
         self._simulating = 0.0
@@ -97,7 +98,7 @@ class Sampler:
         self._returns = np.zeros(copies)
         self._lengths = np.zeros(copies, np.int64)
 
-    def start(self, seed: int, actor: Parameters) -> None:
+    def start(self, seed: int, actor: ActorCritic) -> None:
         """Begin all episodes; `actor` is where perturbed ones start from."""
         copies = self.engine.num_envs
         self._frame = self.engine.begin(seed + self._number * copies)
@@ -208,9 +209,7 @@ class Sampler:
             if order.states is not None:
 
                 def measure(sigma: float) -> float:
-                    return float(
-                        _distance(self._recipe.policy, order.actor, order.normaliser, order.states, self._key(), sigma)
-                    )
+                    return float(_distance(order.actor, order.normaliser, order.states, self._key(), sigma))
 
                 if exploration.settings.parameter_rule == "bisection":
                     exploration.search(measure, target)
@@ -235,36 +234,41 @@ def _step(
     if random is not None:
         action = random
     else:
-        action = ddpg.act(recipe.policy, actor, normaliser, signals.observation, noise, own_noise)
+        action = ddpg.act(Controller(actor, normaliser), signals.observation, noise, own_noise)
         if others is not None:
-            one = functools.partial(ddpg.act, recipe.policy, noise=None)
-            own = jax.vmap(lambda weights, x: one(weights, normaliser, x))(others, signals.observation)
+            own = jax.vmap(lambda network, x: ddpg.act(Controller(network, normaliser), x, None))(
+                others, signals.observation
+            )
             action = jnp.where(by_weights[:, None], own, action)
     started = previous[:, -2] > 0.5
     reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-2])
-    row = pack_row(signals.observation, action, reward, signals.terminated, signals.truncated)
+    row = rollout_layout(info.observation_size, info.action_size).pack(
+        {
+            "observation": signals.observation,
+            "action": action,
+            "reward": reward,
+            "terminated": signals.terminated,
+            "truncated": signals.truncated,
+        },
+        jnp,
+    )
     finished = (signals.terminated | signals.truncated).astype(jnp.float32)
     task_action = to_bounds(action, info.action_low, info.action_high)
     return row, jnp.concatenate([task_action, jnp.stack([finished, signals.reward], 1)], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _distance(policy, actor: Parameters, normaliser: Normaliser, states, key, sigma) -> jax.Array:
+@jax.jit
+def _distance(actor: ActorCritic, normaliser: Normaliser, states, key, sigma) -> jax.Array:
     """How far a fresh perturbation moves the actions in (M, D) states."""
-    actions = (ddpg.act(policy, one, normaliser, states, None) for one in (actor, _perturbed(actor, key, sigma)))
+    actions = (ddpg.act(Controller(one, normaliser), states, None) for one in (actor, _perturbed(actor, key, sigma)))
     return action_distance(*actions)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _redraw(others: Parameters, actor: Parameters, copy, key, sigma) -> Parameters:
+def _redraw(others: ActorCritic, actor: ActorCritic, copy, key, sigma) -> ActorCritic:
     """Replace the perturbed actor of one copy by a fresh perturbation."""
     return jax.tree.map(lambda all_, one: all_.at[copy].set(one), others, _perturbed(actor, key, sigma))
 
 
-def _perturbed(actor: Parameters, key, sigma) -> Parameters:
-    return Parameters(
-        trunk=actor["trunk"],
-        actor=perturbed(actor["actor"], key, sigma),
-        critic=actor["critic"],
-        log_std=actor["log_std"],
-    )
+def _perturbed(actor: ActorCritic, key, sigma) -> ActorCritic:
+    return dataclasses.replace(actor, actor=perturbed(actor.actor, key, sigma))

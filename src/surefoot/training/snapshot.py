@@ -1,28 +1,12 @@
-"""A policy as it is at one moment of a training."""
+"""A copy of the policy during a training."""
 
 import jax
 import numpy as np
 
-from surefoot.policies.networks import Parameters
-from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.policy import Policy
-from surefoot.policies.symmetry import Mirror
-from surefoot.recipes.recipe import Recipe
+from surefoot.policies.policy import Controller, Policy
 from surefoot.tasks.catalogue import TaskInfo
 
 
-def snapshot(
-    recipe: Recipe, info: TaskInfo, parameters: Parameters, normaliser: Normaliser, mirror: Mirror | None = None
-) -> Policy:
-    """Copy parameters and statistics into a policy that no later update touches."""
-    return Policy(
-        info.name,
-        info.observation_size,
-        info.action_low,
-        info.action_high,
-        recipe.policy,
-        jax.tree.map(np.array, parameters),
-        jax.tree.map(np.array, normaliser),
-        info.options,
-        mirror=mirror,
-    )
+def snapshot(info: TaskInfo, controller: Controller) -> Policy:
+    """Return a policy with a copy of the arrays, which later updates do not change."""
+    return Policy(info.name, info.action_low, info.action_high, jax.tree.map(np.array, controller), info.options)

@@ -1,6 +1,5 @@
 """What a run takes over from an earlier one: all that fits, by name, and the body acts as it did."""
 
-import functools
 import json
 import os
 import shutil
@@ -15,13 +14,14 @@ import pytest
 
 from surefoot.algorithms import ars, ddpg, ddpg_state, ppo
 from surefoot.algorithms.critics import action_values
+from surefoot.algorithms.symmetry import Symmetry
 from surefoot.api import make_recipe_from
 from surefoot.cli.main import main
 from surefoot.errors import InputError, RunError
 from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.files import load_policy, save_policy
-from surefoot.policies.networks import PolicySettings, features, state_value
-from surefoot.policies.policy import Policy, act, prepare
+from surefoot.policies.normaliser import prepare
+from surefoot.policies.policy import Controller, Policy, to_bounds
 from surefoot.pytrees import flatten_tree, unflatten_tree
 from surefoot.recipes.files import dump_recipe
 from surefoot.recipes.recipe import Recipe
@@ -104,8 +104,8 @@ def initial(recipe: Recipe) -> Any:
     info = find_task(recipe.task, recipe.full_task_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.algorithm == "ppo":
-        mirror = info.mirror if recipe.settings.symmetry == "tied" else None
-        return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, mirror)
+        symmetry = Symmetry(recipe.settings.symmetry, info.mirror)
+        return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, symmetry)
     if recipe.algorithm == "ars":
         return ars.init(*arguments, recipe.policy)
     return ddpg_state.init(*arguments, recipe.policy, recipe.settings)
@@ -154,10 +154,10 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
     info = find_task(recipe.task, recipe.full_task_options)
     if recipe.algorithm == "ppo":
         mirror = info.mirror if recipe.settings.symmetry == "averaged" else None
-        return snapshot(recipe, info, state.average, state.normaliser, mirror)
+        return snapshot(info, Controller(state.average, state.normaliser, mirror))
     if recipe.algorithm == "ars":
-        return snapshot(recipe, info, state.average, ars.effective(state.normaliser, recipe.settings))
-    return snapshot(recipe, info, state.average, state.normaliser)
+        return snapshot(info, Controller(state.average, ars.effective(state.normaliser, recipe.settings)))
+    return snapshot(info, Controller(state.average, state.normaliser))
 
 
 def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple[Recipe, Any, Transfer]:
@@ -170,15 +170,14 @@ def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple
     return recipe, transfer.into(initial(recipe)), transfer
 
 
-@functools.lru_cache
-def _acting(settings: PolicySettings) -> Any:
-    return jax.jit(functools.partial(act, settings, np.full(2, -2, np.float32), np.full(2, 2, np.float32)))
+@jax.jit
+def _act(controller: Controller, observation: jax.Array) -> jax.Array:
+    return to_bounds(controller.action(observation), np.full(2, -2, np.float32), np.full(2, 2, np.float32))
 
 
 def answer(recipe: Recipe, state: Any, seen: np.ndarray) -> np.ndarray:
     """What its policy does; as `Policy.predict`, but compiled once for all tests."""
-    policy = policy_of(recipe, state)
-    return np.asarray(_acting(policy.settings)(policy.parameters, policy.normaliser, np.float32(seen), None))
+    return np.asarray(_act(policy_of(recipe, state).controller, np.float32(seen)))
 
 
 def observations(names: tuple[str, ...], others: float = 1.0) -> dict[str, np.ndarray]:
@@ -235,7 +234,7 @@ def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
     """What the critic thinks of some observations, and of an action in them."""
     observation = prepare(recipe.policy, state.normaliser, jnp.asarray(seen))
     if recipe.algorithm == "ppo":
-        return state_value(state.parameters, features(state.parameters, observation, recipe.policy), recipe.policy)
+        return state.network.value(observation)
     action = jnp.tile(jnp.array([0.3, -0.7]), (len(seen), 1))
     return action_values(state.critics, observation, action, recipe.policy, recipe.settings.critic_action_layer)[0]
 
@@ -254,8 +253,8 @@ def test_a_shared_trunk_and_layer_norms_are_taken_over():
 def test_values_that_are_no_more_are_left_out_and_said():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, transfer = start("Less-v0", "ppo", "Before-v0/first")
-    weight = state.average["actor"][0]["weight"]
-    np.testing.assert_array_equal(found.average["actor"][0]["weight"], np.stack([weight[2], 0 * weight[2]]))
+    weight = state.average.actor[0]["weight"]
+    np.testing.assert_array_equal(found.average.actor[0]["weight"], np.stack([weight[2], 0 * weight[2]]))
     assert "1 new: other; 2 dropped: a, b" in transfer.parts["policy"].detail
 
 
@@ -297,7 +296,7 @@ def test_another_algorithm_or_a_file_gives_its_actor_and_statistics(earlier, lat
         assert not transfer.parts["critic"].taken and not transfer.parts["optimiser"].taken
         own = flatten_tree(initial(recipe), "")
         for name, array in flatten_tree(found, "").items():
-            if "moments" in name or "optimizer" in name or "critic" in name:
+            if "moments" in name or "opt_state" in name or "critic" in name:
                 np.testing.assert_array_equal(array, own[name], err_msg=name)
 
 
@@ -339,8 +338,8 @@ def test_the_scale_of_weight_noise_goes_on(sigma, taken):
 def test_moments_are_found_though_gradients_are_no_longer_clipped():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__max_grad_norm=0)
-    assert len(found.optimizer) == 1 and len(state.optimizer) == 2
-    jax.tree.map(np.testing.assert_array_equal, found.optimizer[0], state.optimizer[1])
+    assert len(found.opt_state) == 1 and len(state.opt_state) == 2
+    jax.tree.map(np.testing.assert_array_equal, found.opt_state[0], state.opt_state[1])
 
 
 def test_the_scale_of_returns_comes_with_the_critic_but_can_still_change():
@@ -353,11 +352,11 @@ def test_the_scale_of_returns_comes_with_the_critic_but_can_still_change():
 def test_exploration_starts_with_the_deviation_it_had_or_another():
     _, earlier, state = make_run("Before-v0", "ppo")
     _, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
-    np.testing.assert_array_equal(found.parameters["log_std"], state.parameters["log_std"])
+    np.testing.assert_array_equal(found.network.log_std, state.network.log_std)
     assert transfer.parts["noise scale"].taken and "--training.from_std" in transfer.parts["noise scale"].detail
     recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first", training__from_std=0.3)
-    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), 0.3, rtol=1e-6)
-    np.testing.assert_allclose(np.exp(found.average["log_std"]), 0.3, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(found.network.log_std), 0.3, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(found.average.log_std), 0.3, rtol=1e-6)
     assert transfer.parts["noise scale"] == (False, "std 0.3, from the recipe")
     seen = as_seen(observations(()), BEFORE)
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
@@ -367,9 +366,9 @@ def test_a_schedule_of_deviations_goes_on_from_where_it_was():
     _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__std_schedule__end=0.02)
     recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
     assert transfer.parts["noise scale"].taken
-    std = float(np.exp(state.average["log_std"]).mean())
+    std = float(np.exp(state.average.log_std).mean())
     assert recipe.policy.std == "scheduled" and recipe.policy.std_schedule.start == pytest.approx(std, rel=1e-4)
-    np.testing.assert_allclose(np.exp(found.parameters["log_std"]), recipe.policy.std_schedule.start, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(found.network.log_std), recipe.policy.std_schedule.start, rtol=1e-5)
     recipe, _, transfer = start("Before-v0", "ppo", "Before-v0/first", policy__std_schedule__start=0.5)
     assert recipe.policy.std_schedule.start == 0.5 and not transfer.parts["noise scale"].taken
 
@@ -422,7 +421,7 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
         np.testing.assert_array_equal(array, kept[name], err_msg=name)
     path = folder.path / "two.safetensors"
     save_policy(first.policy(), path)
-    np.testing.assert_array_equal(load_policy(path).normaliser.count, count)
+    np.testing.assert_array_equal(load_policy(path).controller.normaliser.count, count)
     first.close(), second.close(), engine.close()
 
 
@@ -556,12 +555,12 @@ def lose_layer(arrays: dict[str, np.ndarray]) -> None:
 
 
 def lose_moments(arrays: dict[str, np.ndarray]) -> None:
-    for name in [name for name in arrays if "/optimizer/" in name]:
+    for name in [name for name in arrays if "/opt_state/" in name]:
         del arrays[name]
 
 
 def flatten_first(arrays: dict[str, np.ndarray]) -> None:
-    arrays["learner/algorithm/parameters/actor/0/weight"] = np.zeros(18, np.float32)
+    arrays["learner/algorithm/network/actor/0/weight"] = np.zeros(18, np.float32)
 
 
 def other_type(arrays: dict[str, np.ndarray]) -> None:

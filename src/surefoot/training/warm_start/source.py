@@ -143,9 +143,10 @@ def _from_policy(path: str) -> WarmStartSource:
         task=policy.task,
         options=policy.task_options,
         policy=policy.settings,
-        arrays=flatten_tree(policy.parameters, "parameters") | flatten_tree(policy.normaliser, "normaliser"),
+        arrays=flatten_tree(policy.controller.network, "parameters")
+        | flatten_tree(policy.controller.normaliser, "normaliser"),
         acting="parameters",
-        averaged=policy.mirror is not None,
+        averaged=policy.controller.mirror is not None,
     )
 
 

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms.registry import ALGORITHMS
-from surefoot.algorithms.symmetric_networks import tied
+from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import RunError
 from surefoot.files import atomic_write
-from surefoot.policies.networks import Parameters
+from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser
-from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import flatten_tree, unflatten_tree
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
@@ -95,9 +94,9 @@ class Transfer:
             raise self.source.error(error) from None
 
     def adam(self, opt_state: Any, fresh: Callable[[str], bool] = lambda path: False) -> Any:
-        moments = next((name for name in self.source.arrays if name.startswith("optimizer/") and "/mu/" in name), "")
+        moments = next((name for name in self.source.arrays if name.startswith("opt_state/") and "/mu/" in name), "")
         place = next(place for place, part in enumerate(opt_state) if hasattr(part, "mu"))
-        adam = self.tree(opt_state[place], moments.partition("/mu/")[0] or "optimizer", fresh)
+        adam = self.tree(opt_state[place], moments.partition("/mu/")[0] or "opt_state", fresh)
         return (*opt_state[:place], adam, *opt_state[place + 1 :])
 
     def normaliser(self, initial: Normaliser) -> Normaliser:
@@ -133,13 +132,13 @@ class Transfer:
             self.report("optimiser", False, reason if earlier is None else "it is of another algorithm")
         return not reason
 
-    def initial_log_std(self, log_std: jax.Array) -> jax.Array | None:
+    def initial_log_std(self, log_std: jax.Array, name: str) -> jax.Array | None:
         policy, from_std = self.policy, self._recipe.training.from_std
         same = self.source.algorithm == self._recipe.algorithm and policy.std != "scheduled"
         initial = None if same or policy.std == "state_dependent" else log_std
         if from_std is not None:
             initial = jnp.full_like(log_std, math.log(from_std))
-        earlier = self.source.array(f"{'parameters' if self.same_algorithm else self.acting}/log_std")
+        earlier = self.source.array(f"{name}/log_std")
         self.parts["noise scale"] = self._describe_std(
             np.asarray(earlier if initial is None else initial), initial is None
         )
@@ -151,14 +150,13 @@ class Transfer:
     def report(self, part: str, taken: bool, detail: str) -> None:
         self.parts[part] = TransferredPart(taken, detail)
 
-    def check_ties(self, parameters: Parameters, mirror: Mirror) -> None:
-        """Make sure that transferred networks are symmetric by their weights.
+    def check_ties(self, network: ActorCritic, symmetry: Symmetry) -> None:
+        """Check that the weights of a transferred network are tied, if the new run's are.
 
         Raises:
             RunError: they are not.
         """
-        before = flatten_tree(parameters, "")
-        after = flatten_tree(tied(parameters, mirror, self.policy), "")
+        before, after = flatten_tree(network, ""), flatten_tree(symmetry.project(network), "")
         if not all(np.allclose(before[name], after[name], rtol=1e-4, atol=1e-5) for name in before):
             raise self.source.error(
                 f"its weights are not tied in pairs, as {self._recipe.algorithm}.symmetry = 'tied' needs"

@@ -1,5 +1,6 @@
 """Tied networks: symmetric by their weights, whatever they learn, and learning as if they saw mirror images too."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,16 +12,9 @@ from surefoot.algorithms import ddpg, ddpg_state
 from surefoot.algorithms.critics import ActionEntry, action_values, init_critics
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.replay import Transitions
-from surefoot.algorithms.symmetric_networks import START_SCALE, merge_seen, symmetric, tied, tied_critics
-from surefoot.policies.networks import (
-    PolicySettings,
-    action_distribution,
-    features,
-    init_actor,
-    init_actor_critic,
-    state_value,
-)
-from surefoot.policies.normaliser import init_normaliser, merge, normalise
+from surefoot.algorithms.symmetry import INITIAL_SCALE, Symmetry
+from surefoot.policies.networks import PolicySettings, init_actor, init_actor_critic
+from surefoot.policies.normaliser import init_normaliser, merge, normalise, symmetrise, update_normaliser
 from surefoot.policies.symmetry import Mirror
 
 # Two legs of two values each, one value that changes its sign, one that does not; two actions that change places.
@@ -31,6 +25,7 @@ MIRROR = Mirror(
     np.array([1, 0]),
     np.float32([-1, -1]),
 )
+TIED = Symmetry("tied", MIRROR)
 SHAPES: list[dict[str, Any]] = [
     {},
     {"trunk": (10,)},
@@ -54,14 +49,11 @@ def seen(count: int = 7, seed: int = 0) -> jax.Array:
 def test_tied_networks_are_symmetric(changes: dict) -> None:
     policy = shape(**changes)
     plain = init_actor_critic(jax.random.PRNGKey(1), 6, 2, policy)
-    plain["log_std"] = jnp.float32([-1.0, -2.0])
-    for parameters, alike in ((plain, False), (tied(plain, MIRROR, policy, START_SCALE), True)):
+    plain = dataclasses.replace(plain, log_std=jnp.float32([-1.0, -2.0]))
+    for network, alike in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
         o = seen()
-        (mean, log_std), (image_mean, image_log_std) = (
-            action_distribution(parameters, features(parameters, x, policy), policy) for x in (o, MIRROR.observation(o))
-        )
-        value, image = (
-            state_value(parameters, features(parameters, x, policy), policy) for x in (o, MIRROR.observation(o))
+        ((mean, log_std), value), ((image_mean, image_log_std), image) = (
+            network(x) for x in (o, MIRROR.observation(o))
         )
         assert np.allclose(image_mean, MIRROR.action(mean), rtol=1e-5, atol=1e-7) == alike
         assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
@@ -74,7 +66,7 @@ def test_tied_networks_are_symmetric(changes: dict) -> None:
 def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
     policy, o, a = shape(**changes), seen(), seen(seed=1)[:, :2]
     plain = init_critics(jax.random.PRNGKey(2), 6, 2, policy, entry, 2)
-    for critics, alike in ((plain, False), (tied_critics(plain, MIRROR, entry, START_SCALE), True)):
+    for critics, alike in ((plain, False), (TIED.project_critics(plain, entry, INITIAL_SCALE), True)):
         value, _ = action_values(critics, o, a, policy, entry)
         image, _ = action_values(critics, MIRROR.observation(o), MIRROR.action(a), policy, entry)
         assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
@@ -84,11 +76,11 @@ def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
 def test_tying_keeps_what_is_tied_to_the_bit_and_weights_as_large() -> None:
     policy = shape(actor=(200, 100), critic=(100, 100), std="state_dependent")
     plain = init_actor_critic(jax.random.PRNGKey(0), 6, 2, policy)
-    once = tied(plain, MIRROR, policy, START_SCALE)
-    twice = tied(once, MIRROR, policy)
+    once = TIED.project(plain, INITIAL_SCALE)
+    twice = TIED.project(once)
     assert all((x == y).all() for x, y in zip(jax.tree.leaves(once), jax.tree.leaves(twice), strict=True))
     for name in ("actor", "critic"):
-        for before, after in zip(plain[name], once[name], strict=True):
+        for before, after in zip(getattr(plain, name), getattr(once, name), strict=True):
             assert float(after["weight"].std() / before["weight"].std()) == pytest.approx(1, abs=0.25)
 
 
@@ -112,13 +104,13 @@ def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(alg
     if algorithm == "sac":  # images would have other noise than what they are of, and another entropy
         common["temperature"] = 1e-9
     ends = []
-    for changes in ({"tied": True}, {"mirror": True}):
-        settings = MODELS[algorithm](**common, **changes)
-        start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, MODELS[algorithm](**common, tied=True), MIRROR)
+    for symmetry in (TIED, Symmetry("augment", MIRROR)):
+        settings = MODELS[algorithm](**common)
+        start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
         if algorithm == "sac":
-            actor = start.actor["actor"]
+            actor = start.actor.actor
             actor[-1] = {name: x.at[..., 2:].set(-1e3 if name == "bias" else 0.0) for name, x in actor[-1].items()}
-        found, _ = ddpg.update(start, transitions(1), np.float32(0), MIRROR, policy, settings)
+        found, _ = ddpg.update(start, transitions(1), np.float32(0), symmetry, settings)
         ends.append(found)
     # After one step Adam's means are the gradients, but for a factor.
     for part in ("critic_moments", "actor_moments"):
@@ -133,31 +125,30 @@ def test_learning_keeps_the_ties_to_the_bit(algorithm: str) -> None:
     policy = shape(**form, batch_norm=True)
     settings = MODELS[algorithm](
         policy_delay=2,
-        tied=True,
         target_networks=False,
         unit_norm_weights=True,
         critic_weight_decay=0.01,
         actor_learning_rate=0.01,
     )
-    start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, settings, MIRROR)
+    start = ddpg_state.init(jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
     before = jax.tree.map(np.array, start.actor)
-    found, _ = ddpg.update(start, transitions(6), np.float32(0), MIRROR, policy, settings)
-    again = tied(found.actor, MIRROR, policy), tied_critics(found.critics, MIRROR, "first")
+    found, _ = ddpg.update(start, transitions(6), np.float32(0), TIED, settings)
+    again = TIED.project(found.actor), TIED.project_critics(found.critics, "first")
     for one, other in zip(*(jax.tree.leaves(x) for x in ((found.actor, found.critics), again)), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert np.abs(found.actor["actor"][0]["weight"] - before["actor"][0]["weight"]).max() > 1e-3
+    assert np.abs(found.actor.actor[0]["weight"] - before.actor[0]["weight"]).max() > 1e-3
 
 
 def test_statistics_stay_symmetric_and_count_once() -> None:
     mirror = MIRROR._replace(observation_offset=np.float32([0, 0.5, 0, 0.5, 1.0, 0]))
-    assert mirror.undoes_itself()
+    assert mirror.is_involution()
     o = seen(40) + 3
-    found = merge_seen(init_normaliser(6), o, mirror)
+    found = update_normaliser(init_normaliser(6), o, mirror)
     assert float(found.count) == 40
     wanted = merge(init_normaliser(6), jnp.concatenate([o, mirror.observation(o)]))
     np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.variance, wanted.variance, rtol=1e-4)
-    for one, other in zip(symmetric(found, mirror), found, strict=True):
+    for one, other in zip(symmetrise(found, mirror), found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
     # What is normalised so has no offset in the mirror any more.
     scaled, image = (normalise(found, x, 10) for x in (o, mirror.observation(o)))
@@ -168,4 +159,4 @@ def test_statistics_stay_symmetric_and_count_once() -> None:
 
 def test_an_actor_alone_has_no_critic_to_tie() -> None:
     policy = shape()
-    assert tied(init_actor(jax.random.PRNGKey(0), 6, 2, policy), MIRROR, policy)["critic"] == []
+    assert TIED.project(init_actor(jax.random.PRNGKey(0), 6, 2, policy)).critic == []
