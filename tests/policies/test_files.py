@@ -112,21 +112,22 @@ def test_what_is_read_says_the_same(path):
 def test_observations_may_be_counted_one_by_one(size, allowed, path):
     policy = make_policy()
     count = np.float32(3) if size is None else np.arange(size, dtype=np.float32)
-    policy.normaliser = policy.normaliser._replace(count=count)
+    normaliser = policy.controller.normaliser._replace(count=count)
+    policy.controller = policy.controller._replace(normaliser=normaliser)
     save_policy(policy, path)
     if allowed:
-        np.testing.assert_array_equal(load_policy(path).normaliser.count, count)
+        np.testing.assert_array_equal(load_policy(path).controller.normaliser.count, count)
     else:
         assert "normaliser/count" in refused(path)
 
 
 def test_an_equivariant_policy_is_read_as_one(path):
     policy = make_policy()
-    policy.mirror = MIRROR
+    policy.controller = policy.controller._replace(mirror=MIRROR)
     save_policy(policy, path)
     read = load_policy(path)
-    assert read.mirror is not None
-    for found, wanted in zip(read.mirror, MIRROR, strict=True):
+    assert read.controller.mirror is not None
+    for found, wanted in zip(read.controller.mirror, MIRROR, strict=True):
         np.testing.assert_array_equal(found, wanted)
         assert found.dtype == wanted.dtype
     action = read.predict(OBSERVATIONS)[0]
@@ -142,7 +143,7 @@ def test_an_equivariant_policy_is_read_as_one(path):
 
 def test_files_of_other_policies_say_nothing_of_mirrors(whole):
     assert "mirror" not in load_arrays(whole)[1]
-    assert load_policy(whole).mirror is None
+    assert load_policy(whole).controller.mirror is None
 
 
 # --- damaged --------------------------------------------------------------------------------------------------------

@@ -244,9 +244,9 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     policy = learner.policy()
     network = dataclasses.replace(policy.controller.network, actor=jax.tree.map(lambda x: np.asarray(x[0]), weights))
     policy.controller = policy.controller._replace(network=network)
-    assert policy.mirror is not None
+    assert policy.controller.mirror is not None
     assert returns[3] == pytest.approx(run_episodes(policy, "batch", info, 8, 7).returns[3], rel=1e-4)
-    policy.mirror = None
+    policy.controller = policy.controller._replace(mirror=None)
     assert returns[3] != pytest.approx(run_episodes(policy, "batch", info, 8, 7).returns[3], rel=1e-4)
     learner.engine.close()
 
