@@ -5,12 +5,12 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# What `make walk` teaches: the arguments of the surefoot command.
+# Arguments of the surefoot command that `make walk` runs.
 WALK ?= train anymal --video
-# What `make bench` runs, in turn.
+# Benchmarks that `make bench` runs, in turn.
 BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py \
          benchmarks/off_policy_throughput.py
-# Two workers: each holds a JAX of its own, so more of them cost memory rather than save time.
+# Two workers: each loads its own JAX, so more of them cost memory rather than save time.
 PYTEST ?= pytest -n 2 --dist loadfile
 
 VENV ?= .venv
@@ -19,8 +19,8 @@ BENCH_VENV ?= .venv-bench
 PYTHON ?=
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
 
-# uv where it is there, else venv and pip. $(call new_venv,FOLDER) and $(call install,FOLDER,WHAT,CONSTRAINTS).
-# The candidates are run, not only looked up: a version manager may hold a name that leads nowhere.
+# uv if it is installed, else venv and pip. $(call new_venv,FOLDER) and $(call install,FOLDER,WHAT,CONSTRAINTS).
+# The candidates are run, not only looked up: a version manager may provide a name without an interpreter.
 UV := $(shell command -v uv)
 define new_venv
 	@for python in $(PYTHONS); do \
@@ -39,33 +39,38 @@ define install
 	    --editable '$(2)' --constraint $(3)
 endef
 
-.PHONY: help walk test test-slow lint format bench clean
+.PHONY: help walk test test-slow lint format docs bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-walk: $(VENV)/.core  ## Teach a body to walk and show the result
+walk: $(VENV)/.core  ## Train a quadruped and record a video
 	$(VENV)/bin/surefoot $(WALK)
 
-test: lint  ## Check the code and run the tests, all but the slow ones
+test: lint  ## Lint, check types and run all but the slow tests
 	$(VENV)/bin/$(PYTEST)
 
 test-slow: $(VENV)/.dev  ## Run the slow tests
 	$(VENV)/bin/$(PYTEST) -m slow
 
-lint: $(VENV)/.dev  ## Check form and types
+lint: $(VENV)/.dev  ## Check format and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyrefly check --python-interpreter-path $(VENV)/bin/python
 
-format: $(VENV)/.dev  ## Put the code into form
+format: $(VENV)/.dev  ## Format the code
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-bench: $(BENCH_VENV)/.bench  ## Measure against other libraries
+docs: $(VENV)/.dev  ## Generate and build the documentation in build/site; broken links fail
+	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python benchmarks/readme.py
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+bench: $(BENCH_VENV)/.bench  ## Measure speed next to other libraries
 	@for script in $(BENCH); do $(BENCH_VENV)/bin/python "$$script"; done
 
-clean:  ## Remove what make and the tools have put here; runs/ stays
+clean:  ## Remove everything that make and the tools created, except runs/
 	rm -rf $(VENV) $(BENCH_VENV) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

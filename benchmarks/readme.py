@@ -1,292 +1,544 @@
-"""Write the tables of results into README.md from the files in results/, so that no figure is typed by hand.
+"""Generate the tables of README.md and docs/results/index.md from the files in results/.
 
-python benchmarks/readme.py            # rewrite
-python benchmarks/readme.py --check    # exit status 1 if README.md says something else
+python benchmarks/readme.py            # rewrite both
+python benchmarks/readme.py --check    # exit status 1 if either is out of date
 """
 
+import dataclasses
 import json
 import statistics
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-# File, algorithm, what to call it; in the order in which they are shown.
-LEARNING = (
-    ("anymal-ppo-6036", "PPO", "ANYmal C until 6,500 and 1 fall of 100, motors limited"),
-    ("anymal-ppo", "PPO", "ANYmal C, motors limited"),
-    ("anymal-step-ppo", "PPO", "ANYmal C and a step of 15 cm, from the flat's seeds, two of them on busy cores"),
-    ("anymal-velocity-ppo", "PPO", "ANYmal C follows commands, one busy core"),
-    ("anymal-servo-ppo", "PPO", "ANYmal C, motors as in the experiment"),
-    ("bipedal-walker-ppo", "PPO", "BipedalWalker-v3, `envpool`, until 304"),
-    ("bipedal-walker-ppo-processes", "PPO", "BipedalWalker-v3, embedded default, until 304"),
-    ("bipedal-walker-td3", "TD3", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
-    ("bipedal-walker-sac", "SAC", "BipedalWalker-v3, `envpool`, one busy core, until 301.5"),
-    ("bipedal-walker-ddpg", "DDPG", "BipedalWalker-v3, `envpool`, one core, until 301.5"),
-    ("bipedal-walker-ars", "ARS", "BipedalWalker-v3, `envpool`"),
-    ("half-cheetah-ppo-5734", "PPO", "HalfCheetah-v5 until 5,734"),
-    ("half-cheetah-ppo", "PPO", "HalfCheetah-v5, 10 M steps"),
-    ("half-cheetah-td3", "TD3", "HalfCheetah-v5, 1 M steps, one core"),
-    ("half-cheetah-ddpg", "DDPG", "HalfCheetah-v5, 1 M steps, one core"),
-    ("half-cheetah-ars", "ARS", "HalfCheetah-v5, one core"),
-    ("ant-ppo", "PPO", "Ant-v5, 3 M steps, one busy core"),
-    ("bipedal-walker-hardcore-ppo", "PPO", "BipedalWalkerHardcore-v3, `envpool`, 8 M steps, one busy core"),
-    ("walker2d-ppo", "PPO", "Walker2d-v5, untuned"),
-    ("hopper-ppo", "PPO", "Hopper-v5, untuned"),
-    ("pendulum-ppo", "PPO", "Pendulum-v1, untuned"),
-    ("lunar-lander-ppo", "PPO", "LunarLanderContinuous-v3, untuned"),
+INDEX = ROOT / "docs" / "results" / "index.md"
+# What README.md shows: file, task, algorithm.
+HIGHLIGHTS = (
+    ("anymal-ppo", "ANYmal C runs", "PPO"),
+    ("anymal-step-ppo", "ANYmal C crosses a 15 cm step", "PPO"),
+    ("bipedal-walker-td3", "BipedalWalker-v3", "TD3"),
+    ("bipedal-walker-hardcore-sac", "BipedalWalkerHardcore-v3", "SAC"),
+    ("half-cheetah-ppo", "HalfCheetah-v5", "PPO"),
+    ("ant-sac", "Ant-v5", "SAC"),
 )
-# Policies in front of a step: file, and how they were trained.
-CROSSING = (
-    ("anymal-flat-on-steps", "on the flat only"),
-    ("anymal-step-from-scratch", "on steps, from scratch"),
-    ("anymal-step", "on the flat, then on steps"),
+# One section for each task: title, introduction, and the trainings as file, algorithm, what differs.
+SECTIONS = (
+    (
+        "ANYmal C, running",
+        "Task `anymal`, motors limited as the real ones are. Findings: "
+        "[ANYmal runs within a minute](experiments/2026-anymal-running.md), "
+        "[servos without a speed limit](experiments/2026-unlimited-servos.md).",
+        (
+            ("anymal-ppo-6036", "PPO", "stopped at 6,500 with at most 1 % falls"),
+            ("anymal-ppo", "PPO", "1.5 M steps"),
+            ("anymal-ppo-3m", "PPO", "3 M steps, shared core"),
+        ),
+    ),
+    (
+        "ANYmal C, a step of 15 cm",
+        "Task `anymal-step`. Finding: [a step is climbed if it grows](experiments/2026-anymal-step.md).",
+        (
+            ("anymal-step-ppo", "PPO", "warm start from `anymal`; two seeds on busy cores"),
+            ("anymal-step-from-scratch-ppo", "PPO", "from scratch, shared core"),
+        ),
+    ),
+    (
+        "ANYmal C, velocity commands",
+        "Task `anymal-velocity`. Finding: [commands are followed after 16 minutes](experiments/2026-anymal-commands.md).",
+        (("anymal-velocity-ppo", "PPO", "shared core"),),
+    ),
+    (
+        "BipedalWalker-v3",
+        "Findings: [discounting favours speed](experiments/2026-discounting-favours-speed.md), "
+        "[TD3, SAC and DDPG](experiments/2026-bipedal-walker-off-policy.md), "
+        "[random search](experiments/2026-random-search.md).",
+        (
+            ("bipedal-walker-ppo", "PPO", "`envpool`, stopped at 304"),
+            ("bipedal-walker-ppo-processes", "PPO", "`processes`, stopped at 304"),
+            ("bipedal-walker-td3", "TD3", "`envpool`, one core, stopped at 301.5"),
+            ("bipedal-walker-sac", "SAC", "`envpool`, one shared core, stopped at 301.5"),
+            ("bipedal-walker-ddpg", "DDPG", "`envpool`, one core, stopped at 301.5"),
+            ("bipedal-walker-ars", "ARS", "`envpool`, one shared core"),
+            ("bipedal-walker-ars-one", "ARS", "`envpool`, one shared core, 8 M steps, not stopped at 308"),
+        ),
+    ),
+    (
+        "BipedalWalkerHardcore-v3",
+        "Finding: [SAC crosses most of the hardcore course](experiments/2026-hardcore-sac.md).",
+        (
+            ("bipedal-walker-hardcore-sac", "SAC", "`envpool`, one shared core, stopped by hand"),
+            ("bipedal-walker-hardcore-ppo", "PPO", "`envpool`, one shared core"),
+        ),
+    ),
+    (
+        "HalfCheetah-v5",
+        "Finding on ARS: [random search learns from short episodes](experiments/2026-random-search.md).",
+        (
+            ("half-cheetah-ppo-5734", "PPO", "stopped at 5,800"),
+            ("half-cheetah-ppo", "PPO", "10 M steps"),
+            ("half-cheetah-td3", "TD3", "1 M steps, one core"),
+            ("half-cheetah-ars", "ARS", "one core"),
+        ),
+    ),
+    (
+        "Ant-v5",
+        "Finding: [SAC and DDPG without target networks](experiments/2026-ant-crossq.md).",
+        (
+            ("ant-sac", "SAC", "recipe `ant-sac`, one shared core, contact forces not observed"),
+            ("ant-ddpg", "DDPG", "recipe `ant-ddpg`, one shared core, contact forces not observed"),
+            ("ant-ppo", "PPO", "one shared core, contact forces observed"),
+            ("claborne2023-ant", "DDPG", "recipe `claborne2023-ant`, 106,000 of 1 M steps, one shared core"),
+        ),
+    ),
+    (
+        "Other Gymnasium tasks, untuned",
+        "Default settings, one seed.",
+        (
+            ("walker2d-ppo", "PPO", "Walker2d-v5"),
+            ("hopper-ppo", "PPO", "Hopper-v5"),
+            ("pendulum-ppo", "PPO", "Pendulum-v1"),
+            ("lunar-lander-ppo", "PPO", "LunarLanderContinuous-v3"),
+        ),
+    ),
 )
-# Policies on ground that is not flat: file, and how they were trained.
-GROUND = (
-    ("anymal-flat-on-rough", "on the flat only"),
-    ("anymal-rough", "then on all of them"),
+# Policies in front of a step, and on rough terrain: file, and how they were trained.
+STEPS = (
+    ("anymal-flat-on-steps", "flat ground only"),
+    ("anymal-step-from-scratch", "steps, from scratch"),
+    ("anymal-step", "flat ground, then steps"),
+    ("anymal-step-seed1", "the same, seed 1"),
+    ("anymal-step-seed2", "the same, seed 2"),
 )
-# Joints as they are called in the body, and in the experiment.
-JOINTS_BY = "surefoot report results/anymal-ppo.safetensors --no-video --output results/anymal-gait.html"
-JOINTS = (("LF_HAA", "shoulder, opening"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
+TERRAIN = (
+    ("anymal-flat-on-rough", "flat ground only"),
+    ("anymal-rough", "then all terrains"),
+)
+TRACKING = (("anymal-velocity", "seed 0"), ("anymal-velocity-seed1", "seed 1"))
+# Joints as the body names them, and as the experiment of 2023 did.
+JOINTS = (("LF_HAA", "shoulder, abduction"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
+GAIT_COMMAND = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One or several trainings of a recipe, from a file of `seeds.py` or of `surefoot evaluate --json`."""
+
+    seeds: int
+    mean: float
+    worst: float
+    falls_per_100: float | None
+    steps: float
+    minutes: float
+    longest_minutes: float
+    command: str
+
+    @classmethod
+    def load(cls, name: str) -> "Training":
+        data = load(name)
+        if isinstance(data, list):  # of `surefoot evaluate --json`
+            run = data[0]
+            seeds, steps_of = [run], "training_steps"
+            mean, command = run["return"]["mean"], f"surefoot evaluate results/{name}.safetensors --json"
+            if not (ROOT / "results" / f"{name}.safetensors").exists():
+                command = f"surefoot train {run['task']} --recipe {run['recipe']}"
+        else:
+            seeds, steps_of = data["seeds"], "steps"
+            mean, command = data["over_seeds"]["mean"], data["command"]
+        falls = [run["falls"] for run in seeds]
+        minutes = [run["training_seconds"] / 60 for run in seeds]
+        return cls(
+            len(seeds),
+            mean,
+            min(run["return"]["mean"] for run in seeds),
+            None if None in falls else statistics.mean(falls),
+            statistics.median(run[steps_of] for run in seeds),
+            statistics.median(minutes),
+            max(minutes),
+            command,
+        )
 
 
 def main() -> int:
-    text = README.read_text()
-    wanted = _filled(_filled(text, "results", tables()), "walk", walk())
+    readme = README.read_text()
+    pages = {
+        README: filled(filled(readme, "results", highlights()), "walk", walk_caption()),
+        INDEX: results_page(),
+    }
     if "--check" in sys.argv:
-        return int(wanted != text)
-    README.write_text(wanted)
+        return int(any(not path.exists() or path.read_text() != text for path, text in pages.items()))
+    for path, text in pages.items():
+        path.write_text(text)
     return 0
 
 
-def _filled(text: str, name: str, content: str) -> str:
+def filled(text: str, name: str, content: str) -> str:
     """Put `content` between the two marks called `name`."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     before, rest = text.split(begin)
     return before + begin + content + end + rest.split(end)[1]
 
 
-def walk() -> str:
-    """Say what `make walk` came to; its file is what `surefoot evaluate RUN --json` prints."""
-    result = json.loads(_path("make-walk").read_text())[0]
-    minutes, mean = result["training_seconds"] / 60, result["return"]["mean"]
+def walk_caption() -> str:
+    """Return the caption of README.md's first picture: the policy that `make walk` trains."""
+    result = load("make-walk")[0]
+    falls = f"{result['falls']} falls" if result["falls"] else "no falls"
     return (
-        f"`make walk` made this one, with PPO, on two cores in {minutes:.1f} minutes of training. Its policy\n"
-        f"comes to {mean:,.0f} points over {result['episodes']} fresh episodes and falls in {result['falls']} of them\n"
-        "([figures](results/make-walk.json)); the experiment of 2023 that it repeats came to 6,036 in 20 hours.\n"
+        f"ANYmal C, trained by `make walk`: PPO, {result['training_seconds'] / 60:.1f} minutes on two cores, mean return "
+        f"{result['return']['mean']:,.0f} over {result['episodes']} held-out episodes, {falls} "
+        "([data](results/make-walk.json)).\n"
     )
 
 
-def tables() -> str:
-    """Return the tables as Markdown."""
-    lines = [
-        "Returns are means over 100 fresh episodes of the policy without noise, first over all seeds, then of the "
-        "worst one. Minutes are of whole trainings, from start to stop: compilation and evaluations included.",
+def highlights() -> str:
+    """Return README.md's table and its line on speed."""
+    rows = []
+    for name, task, algorithm in HIGHLIGHTS:
+        training = Training.load(name)
+        seeds = "1 seed" if training.seeds == 1 else f"{training.seeds} seeds"
+        rows.append(
+            (
+                task,
+                algorithm,
+                f"[{training.mean:,.0f}](results/{name}.json) ({seeds})",
+                falls_of(training),
+                f"{training.minutes:.1f}" if training.minutes < 10 else f"{training.minutes:.0f}",
+            )
+        )
+    lines = table(("task", "algorithm", "return", "falls per 100 episodes", "minutes"), rows)
+    first = next(iter(load("ppo_throughput")["transitions"].values()))
+    sb3, sbx = (first[peer]["speedup"]["steps_per_second"]["median"] for peer in ("stable-baselines3", "sbx"))
+    lines += [
         "",
-        "| task | by | seeds | return | worst seed | falls per 100 | steps, millions | minutes (longest) | made by |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"PPO on HalfCheetah-v5 with the same settings trains {sb3:.1f} times as fast as Stable-Baselines3 and {sbx:.1f} "
+        "times as fast",
+        "as SBX ([data](results/ppo_throughput.json)).",
     ]
-    lines += [_learning(*entry) for entry in LEARNING if _path(entry[0]).exists()]
-    lines += ["", *_crossing()]
-    if _path("anymal-gait").exists():
-        lines += ["", *_joints()]
-    if _path("anymal-velocity").exists():
-        lines += ["", *_tracking()]
-    if _path("anymal-rough").exists():
-        lines += ["", *_ground()]
-    if _path("ddpg-ablation").exists():
-        lines += ["", *_ablation()]
-    if _path("ppo_throughput").exists():
-        lines += ["", *_throughput()]
-    if _path("off_policy_throughput").exists():
-        lines += ["", *_off_policy_throughput()]
-    if _path("ars_throughput").exists():
-        lines += ["", *_search_throughput()]
     return "\n".join(lines) + "\n"
 
 
-def _learning(name: str, algorithm: str, label: str) -> str:
-    result = json.loads(_path(name).read_text())
-    seeds = result["seeds"]
-    falls = [one["falls"] for one in seeds]
-    minutes = [one["training_seconds"] / 60 for one in seeds]
-    cells = [
-        label,
-        algorithm,
-        str(len(seeds)),
-        f"{result['over_seeds']['mean']:,.0f}",
-        f"{min(one['return']['mean'] for one in seeds):,.0f}",
-        "" if None in falls else f"{statistics.mean(falls):.1f}",
-        f"{statistics.median(one['steps'] for one in seeds) / 1e6:.1f}",
-        f"{statistics.median(minutes):.1f} ({max(minutes):.1f})",
-        f"[`{result['command']}`](results/{name}.json)",
+def results_page() -> str:
+    """Return docs/results/index.md."""
+    lines = [
+        "# Results",
+        "",
+        "<!-- Generated by benchmarks/readme.py from the files in results/; do not edit. -->",
+        "",
+        "Returns are means over 100 held-out episodes of the deterministic policy: first over all seeds, then of the "
+        "worst seed. Steps are medians over seeds. Minutes are the median and the longest wall-clock time of a whole "
+        'training, compilation and evaluations included. A "shared core" had other work on it, so its time is an upper '
+        "bound. The [protocol](protocol.md) has the details; each number links to the file it comes from.",
     ]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _crossing() -> list[str]:
-    results = {
-        f"[{label}](results/{name}.json)": json.loads(_path(name).read_text())
-        for name, label in CROSSING
-        if _path(name).exists()
+    extras = {
+        "ANYmal C, running": joints,
+        "ANYmal C, a step of 15 cm": step_crossing,
+        "ANYmal C, velocity commands": lambda: [*tracking(), *terrain_crossing()],
+        "BipedalWalker-v3": ablation,
     }
-    heights = sorted({trial["step_height_m"] for result in results.values() for trial in result["trials"]})
-    lines = [
-        "ANYmal C with a step in its way: of 100 fresh episodes, how many cross it without a fall, and their return:",
-        "",
-        "| trained | steps, millions | " + " | ".join(f"{100 * height:g} cm" for height in heights) + " |",
-        "|---|---|" + "---|" * len(heights),
-    ]
-    for label, result in results.items():
-        trials = {trial["step_height_m"]: trial for trial in result["trials"]}
-        told = [trials.get(height) for height in heights]
-        cells = [f"{trial['crossed']} ({trial['return']['mean']:,.0f})" if trial else "" for trial in told]
-        lines.append(f"| {label} | {result['trained']['steps'] / 1e6:.1f} | " + " | ".join(cells) + " |")
-    return lines
+    for title, introduction, trainings in SECTIONS:
+        lines += ["", f"## {title}", "", introduction, ""]
+        lines += training_table(trainings)
+        lines += extras.get(title, list)()
+    lines += throughput()
+    return "\n".join(lines) + "\n"
 
 
-def _joints() -> list[str]:
-    """Tell what the experiment of 2023 told: a shoulder and an elbow, before and after; and what their motors do."""
-    result = json.loads(_path("anymal-gait").read_text())
-    before, after = result["before"]["joints"], result["after"]["joints"]
-    lines = [
-        f"The left fore leg of [the ANYmal C that runs](results/anymal-ppo.safetensors) in {result['episodes']} fresh "
-        f"episodes, degrees ([`{JOINTS_BY}`](results/anymal-gait.json)):",
-        "",
-        "| joint | untrained, mean ± sd | trained, mean ± sd | torque, peak | speed, peak |",
-        "|---|---|---|---|---|",
-    ]
+def training_table(trainings: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return the table of some trainings, and their commands."""
+    rows, commands = [], []
+    for name, algorithm, variant in trainings:
+        training = Training.load(name)
+        rows.append(
+            (
+                variant,
+                algorithm,
+                str(training.seeds),
+                f"[{training.mean:,.0f}]({data_link(name)})",
+                f"{training.worst:,.0f}",
+                falls_of(training),
+                f"{training.steps / 1e6:.1f}",
+                f"{training.minutes:.1f} ({training.longest_minutes:.1f})",
+            )
+        )
+        commands.append(training.command)
+    columns = ("", "algorithm", "seeds", "return", "worst seed", "falls per 100", "steps (M)", "minutes (longest)")
+    return [*table(columns, rows), *shell(commands)]
+
+
+def joints() -> list[str]:
+    """Return joint angles before and after training, as the experiment of 2023 gave them, and motor loads."""
+    result = load("anymal-gait")
+    rows = []
     for joint, name in JOINTS:
-        angles = [f"{one['mean_deg']:.1f} ± {one['sd_deg']:.1f}" for one in (before[joint], after[joint])]
-        motor = after[joint]
-        peaks = [
-            f"{motor['torque_peak_nm']:.0f} of {motor['torque_limit_nm']:g} N m",
-            f"{motor['speed_peak_rad_s']:.1f} of {motor['speed_limit_rad_s']:g} rad/s",
-        ]
-        lines.append(f"| {name} | " + " | ".join([*angles, *peaks]) + " |")
-    return lines
-
-
-def _tracking() -> list[str]:
-    result = json.loads(_path("anymal-velocity").read_text())
-    error, speed, torque = result["error"], result["joint_speed_rad_s"], result["torque_n_m"]
-    now, stride = (error[f"velocity{kind}_m_s"] for kind in ("", "_over_a_stride"))
-    falls = result["falls"]
-    turning, stride_turning = (error[f"turning{kind}_rad_s"] for kind in ("", "_over_a_stride"))
+        before, after = result["before"]["joints"][joint], result["after"]["joints"][joint]
+        rows.append(
+            (
+                f"{name} (`{joint}`)",
+                *(f"{angles['mean_deg']:.1f} ± {angles['sd_deg']:.1f}" for angles in (before, after)),
+                f"{after['torque_peak_nm']:.0f} of {after['torque_limit_nm']:g} N m",
+                f"{after['speed_peak_rad_s']:.1f} of {after['speed_limit_rad_s']:g} rad/s",
+            )
+        )
     return [
-        f"ANYmal C follows commands of up to 1 m/s, drawn anew every 10 s, in {result['episodes']} fresh episodes of "
-        "20 s with pushes, noise, latency and changed loads, friction and motors, after "
-        f"{result['trained']['steps'] / 1e6:.1f} M steps: off by {now:.3f} m/s and {turning:.3f} rad/s from moment to "
-        f"moment, by {stride:.3f} m/s and {stride_turning:.3f} rad/s on average over a stride; falls: {falls}; "
-        f"99 % of joint speeds under {speed['p99'] + 0.005:.2f} rad/s, of torques under {torque['p99'] + 0.5:.0f} N m; "
-        f"feet lifted {100 * result['foot_lift_m']['p50']:.0f} cm "
-        f"([`{result['command']}`](results/anymal-velocity.json)).",
-    ]
-
-
-def _ground() -> list[str]:
-    results = [(name, label, json.loads(_path(name).read_text())) for name, label in GROUND]
-    levels = sorted({trial["level"] for *_, result in results for trial in result["trials"]})
-    _, _, last = results[-1]
-    lines = [
-        "The same on ground that is not flat, which the second one sees, told to keep straight ahead at "
-        f"{last['speed_m_s']:g} m/s: in how many per cent of fresh episodes it comes {last['way_m']:g} m ahead within "
-        f"{last['seconds']:g} s and does not fall, by level. Steps of stairs are 3 cm high at level 0, 1.7 cm higher "
-        "each level, slopes rise by 5 % and 3.5 % more, rough ground has 2 cm and 1.2 cm more:",
         "",
-        "| ground | trained | steps, millions | " + " | ".join(str(level) for level in levels) + " |",
-        "|---|---|---|" + "---|" * len(levels),
+        f"Left foreleg of the [shipped policy]({data_link('anymal-ppo.safetensors')}) over {result['episodes']} held-out "
+        f"episodes, degrees, mean ± standard deviation ([data]({data_link('anymal-gait')})):",
+        "",
+        *table(("joint", "untrained", "trained", "peak torque", "peak speed"), rows),
+        *shell([GAIT_COMMAND]),
     ]
+
+
+def step_crossing() -> list[str]:
+    results = [(name, label, load(name)) for name, label in STEPS]
+    heights = sorted({trial["step_height_m"] for *_, result in results for trial in result["trials"]})
+    rows, commands = [], []
+    for name, label, result in results:
+        trials = {trial["step_height_m"]: trial for trial in result["trials"]}
+        cells = [
+            f"{trials[height]['crossed']} ({trials[height]['return']['mean']:,.0f})" if height in trials else ""
+            for height in heights
+        ]
+        rows.append((f"[{label}]({data_link(name)})", millions(result["trained"]["steps"]), *cells))
+        commands.append(result["command"])
+    return [
+        "",
+        "Episodes of 100 that cross a step of a given height without falling, and their mean return:",
+        "",
+        *table(("trained on", "steps (M)", *(f"{100 * height:g} cm" for height in heights)), rows),
+        *shell(commands),
+    ]
+
+
+def tracking() -> list[str]:
+    results = [(name, label, load(name)) for name, label in TRACKING]
+    measures = (
+        ("velocity error, instantaneous, m/s", lambda r: f"{r['error']['velocity_m_s']:.3f}"),
+        ("velocity error, averaged over a stride, m/s", lambda r: f"{r['error']['velocity_over_a_stride_m_s']:.3f}"),
+        ("yaw rate error, instantaneous, rad/s", lambda r: f"{r['error']['turning_rad_s']:.3f}"),
+        ("yaw rate error, averaged over a stride, rad/s", lambda r: f"{r['error']['turning_over_a_stride_rad_s']:.3f}"),
+        ("falls in 100 episodes", lambda r: str(r["falls"])),
+        ("joint speed, 99th percentile (limit 7.5 rad/s)", lambda r: f"{r['joint_speed_rad_s']['p99']:.2f}"),
+        ("torque, 99th percentile (limit 80 N m)", lambda r: f"{r['torque_n_m']['p99']:.0f}"),
+        ("foot lift, median, cm", lambda r: f"{100 * r['foot_lift_m']['p50']:.0f}"),
+        ("training steps (M)", lambda r: millions(r["trained"]["steps"])),
+    )
+    rows = [(text, *(measure(result) for *_, result in results)) for text, measure in measures]
+    return [
+        "",
+        "Command tracking over 100 held-out episodes of 20 s: commands of up to 1 m/s, drawn every 10 s, with pushes, "
+        "sensor noise, latency and randomised loads, friction and motors:",
+        "",
+        *table(("", *(f"[{label}]({data_link(name)})" for name, label, _ in results)), rows),
+        *shell(result["command"] for *_, result in results),
+    ]
+
+
+def terrain_crossing() -> list[str]:
+    results = [(name, label, load(name)) for name, label in TERRAIN]
+    last = results[-1][-1]
+    levels = sorted({trial["level"] for trial in last["trials"]})
+    rows = []
     for kind in dict.fromkeys(trial["terrain"] for trial in last["trials"]):
         for name, label, result in results:
-            crossed = {
+            success = {
                 trial["level"]: f"{100 * trial['crossed'] / trial['episodes']:.0f}"
                 for trial in result["trials"]
                 if trial["terrain"] == kind
             }
-            cells = [
-                kind.replace("_", " "),
-                f"[{label}](results/{name}.json)",
-                f"{result['trained']['steps'] / 1e6:.1f}",
-            ]
-            lines.append("| " + " | ".join([*cells, *(crossed.get(level, "") for level in levels)]) + " |")
-    return lines
-
-
-def _ablation() -> list[str]:
-    result = json.loads(_path("ddpg-ablation").read_text())
-    lines = [
-        "What mirrored batches and parameter noise are worth to DDPG on BipedalWalker-v3, all else as in the recipe: "
-        "the last policy of each training in 100 fresh episodes, and the mean of all evaluations on the way, which "
-        "tells how soon it learnt; in brackets 95 % intervals over seeds "
-        f"([`{result['command']}`](results/ddpg-ablation.json)):",
+            cells = [success.get(level, "") for level in levels]
+            kind_of = kind.replace("_", " ")
+            rows.append((kind_of, f"[{label}]({data_link(name)})", millions(result["trained"]["steps"]), *cells))
+    return [
         "",
-        "| | last policy | each seed | on the way | minutes |",
-        "|---|---|---|---|---|",
+        f"Success rate (%) on rough terrain by difficulty level: walk {last['distance_m']:g} m straight at "
+        f"{last['speed_m_s']:g} m/s within {last['seconds']:g} s without falling. Only the second policy observes the "
+        "terrain. Level 0 has stairs of 3 cm, slopes of 5 % and bumps of 2 cm; each level adds 1.7 cm, 3.5 % and 1.2 cm. "
+        "Finding: [stairs](experiments/2026-anymal-stairs.md).",
+        "",
+        *table(("terrain", "trained on", "steps (M)", *map(str, levels)), rows),
+        *shell(result["command"] for *_, result in results),
     ]
+
+
+def ablation() -> list[str]:
+    result = load("ddpg-ablation")
+    rows = []
     for name, variant in result["variants"].items():
-        last, way, seeds = variant["over_seeds"], variant["on_the_way"], variant["seeds"]
-        told = [f"{one['mean']:.0f} [{one['ci_low']:.0f}, {one['ci_high']:.0f}]" for one in (last, way)]
-        each = ", ".join(f"{one['return']['mean']:.0f}" for one in seeds)
-        minutes = statistics.mean(one["minutes"] for one in seeds)
-        lines.append(f"| {name} | {told[0]} | {each} | {told[1]} | {minutes:.1f} |")
-    return lines
-
-
-def _throughput() -> list[str]:
-    result = json.loads(_path("ppo_throughput").read_text())
-    lines = [
-        "PPO on HalfCheetah-v5 at Stable-Baselines3's defaults (8 copies, minibatch 64, 10 epochs, 64-64), all in one "
-        f"run, in turn ([`{result['command']}`](results/ppo_throughput.json)):",
+        rows.append(
+            (
+                name,
+                *(interval(variant[key]) for key in ("over_seeds", "mean_during_training")),
+                ", ".join(f"{run['return']['mean']:.0f}" for run in variant["seeds"]),
+                f"{statistics.mean(run['minutes'] for run in variant['seeds']):.1f}",
+            )
+        )
+    return [
         "",
-        "| transitions per update | Surefoot, steps/s | Stable-Baselines3 | SBX |",
-        "|---|---|---|---|",
+        "Ablation of DDPG's mirrored batches and parameter noise; all else as in the recipe. Return of the last policy, "
+        "and mean return of all evaluations during training (learning speed), with 95 % intervals over seeds "
+        f"([data]({data_link('ddpg-ablation')}), [finding](experiments/2026-ddpg-ablation.md)):",
+        "",
+        *table(("", "last policy", "during training", "each seed", "minutes"), rows),
+        *shell([result["command"]]),
     ]
+
+
+def throughput() -> list[str]:
+    """Return the section on speed."""
+    return [
+        "",
+        "## Throughput",
+        "",
+        "Environment steps per second. Contenders run in turn, several rounds; ratios are medians over rounds.",
+        *_ppo_throughput(),
+        *_off_policy_throughput(),
+        *_ars_throughput(),
+        *_simulator_fraction(),
+        *_symmetry_cost(),
+    ]
+
+
+def _ppo_throughput() -> list[str]:
+    result = load("ppo_throughput")
+    rows = []
     for transitions, reading in result["transitions"].items():
-        ours = reading["surefoot"]["steps_per_second"]["median"]
-        cells = [f"{int(transitions):,}", f"{ours:,.0f}"]
+        cells = [f"{int(transitions):,}", f"{reading['surefoot']['steps_per_second']['median']:,.0f}"]
         for peer in ("stable-baselines3", "sbx"):
-            theirs = reading[peer]
-            ratio = theirs["surefoot_is_faster_by"]["steps_per_second"]["median"]
-            cells.append(f"{theirs['steps_per_second']['median']:,.0f}; Surefoot is {ratio:.1f} times faster")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+            cells.append(f"{reading[peer]['steps_per_second']['median']:,.0f}")
+            cells.append(f"{reading[peer]['speedup']['steps_per_second']['median']:.1f}")
+        rows.append(cells)
+    return [
+        "",
+        f"PPO on {result['task']} with Stable-Baselines3's default settings ({result['num_envs']} environments, "
+        f"minibatches of 64, 10 epochs, networks of 64-64) ([data]({data_link('ppo_throughput')})):",
+        "",
+        *table(("transitions per update", "Surefoot", "Stable-Baselines3", "ratio", "SBX", "ratio"), rows),
+        *shell([result["command"]]),
+    ]
 
 
 def _off_policy_throughput() -> list[str]:
-    result = json.loads(_path("off_policy_throughput").read_text())
-    rates = {name: spread["median"] for name, spread in result["steps_per_second"].items()}
-    ratios = [
-        f"{rates[peer]:,.0f} by {name} ({faster['auto']['median']:.1f} times; "
-        f"{faster['processes']['median']:.1f} times on the peers' own environment)"
-        for (peer, faster), name in zip(
-            result["surefoot_is_faster_by"].items(), ("Stable-Baselines3", "SBX"), strict=True
+    result = load("off_policy_throughput")
+    rates, speedup = result["steps_per_second"], result["speedup"]
+    rows = [
+        ("Surefoot, `envpool`", f"{rates['surefoot, auto']['median']:,.0f}", "", ""),
+        ("Surefoot, `processes`", f"{rates['surefoot, processes']['median']:,.0f}", "", ""),
+    ]
+    for peer, name in (("stable-baselines3", "Stable-Baselines3"), ("sbx", "SBX")):
+        ratios = [f"{speedup[peer][engine]['median']:.1f}" for engine in ("auto", "processes")]
+        rows.append((name, f"{rates[peer]['median']:,.0f}", *ratios))
+    return [
+        "",
+        f"DDPG on {result['task']}, one environment, one update per step, batches of {result['batch_size']}, networks of "
+        f"{'-'.join(map(str, result['widths']))} units. An update takes {result['update_ms']['median']:.1f} ms, its matrix "
+        f"products alone {result['matmul_ms']['median']:.1f} ms ([data]({data_link('off_policy_throughput')}), "
+        "[finding](experiments/2026-large-networks.md)):",
+        "",
+        *table(("", "steps/s", "`envpool` is faster by", "`processes` is faster by"), rows),
+        *shell([result["command"]]),
+    ]
+
+
+def _ars_throughput() -> list[str]:
+    result = load("ars_throughput")
+    rows = [("Surefoot", f"{result['steps_per_second']['surefoot']['median']:,.0f}", "")]
+    for peer, name in (("sb3-contrib", "sb3-contrib"), ("engine, random actions", "engine alone, random actions")):
+        rows.append(
+            (name, f"{result['steps_per_second'][peer]['median']:,.0f}", f"{result['speedup'][peer]['median']:.2f}")
         )
+    return [
+        "",
+        f"ARS on {result['task']}, {result['directions']} directions ([data]({data_link('ars_throughput')})):",
+        "",
+        *table(("", "steps/s", "Surefoot over this"), rows),
+        *shell([result["command"]]),
+    ]
+
+
+def _simulator_fraction() -> list[str]:
+    rows, commands = [], []
+    for name in ("physics_share", "physics_share_velocity"):
+        result = load(name)
+        rates, fractions = result["steps_per_second"], result["fraction_of_mujoco_batch"]
+        rows.append(
+            (
+                f"[{result['task']}]({data_link(name)}), {result['num_envs']} environments",
+                result["machine"]["cpu"],
+                f"{rates['mujoco.batch']['median']:,.0f}",
+                f"{rates['engine']['median']:,.0f} ({fractions['engine']['median']:.0%})",
+                f"{rates['training']['median']:,.0f} ({fractions['training']['median']:.0%})",
+            )
+        )
+        commands.append(result["command"])
+    half_cheetah = load("ppo_shares")
+    return [
+        "",
+        "Fraction of the simulator's speed that reaches a task and a training. The second row predates the tied networks "
+        "that the recipe has now ([finding](experiments/2026-simulator-speed.md)):",
+        "",
+        *table(("", "processor", "`mujoco.batch` alone", "engine", "PPO training"), rows),
+        *shell(commands),
+        "",
+        f"PPO with the recipe `half-cheetah` trains at {half_cheetah['training_steps_per_second']:,.0f} steps/s; the "
+        f"engine alone makes {half_cheetah['random_steps_per_second']:,.0f}. Peak memory: "
+        f"{half_cheetah['peak_memory_mib']:,.0f} MiB ([data]({data_link('ppo_shares')})).",
+        *shell([half_cheetah["command"]]),
+    ]
+
+
+def _symmetry_cost() -> list[str]:
+    result = load("symmetry_cost")
+    rows = [
+        (
+            f"`{symmetry}`",
+            f"{times['median']:.1f}",
+            f"{result['relative_to_none'][symmetry]['median']:.2f}" if symmetry != "none" else "",
+        )
+        for symmetry, times in result["update_ms"].items()
     ]
     return [
-        f"DDPG on BipedalWalker-v3, one environment, one update a step, batches of {result['batch']}, "
-        f"{'-'.join(map(str, result['widths']))} units, all in one run, in turn: "
-        f"{rates['surefoot, auto']:,.0f} steps/s beside {' and '.join(ratios)} "
-        f"([`{result['command']}`](results/off_policy_throughput.json)).",
+        "",
+        "One PPO update of the recipe `anymal` by the kind of symmetry "
+        f"([data]({data_link('symmetry_cost')}), [why](../algorithms/symmetry.md)):",
+        "",
+        *table(("symmetry", "ms", "relative to none"), rows),
+        *shell([result["command"]]),
     ]
 
 
-def _search_throughput() -> list[str]:
-    result = json.loads(_path("ars_throughput").read_text())
-    rates = {name: spread["median"] for name, spread in result["steps_per_second"].items()}
-    ratios = {name: spread["median"] for name, spread in result["surefoot_per"].items()}
-    return [
-        f"ARS on BipedalWalker-v3, {result['directions']} directions, all in one run, in turn: "
-        f"{rates['surefoot']:,.0f} steps/s beside {rates['sb3-contrib']:,.0f} by sb3-contrib "
-        f"({ratios['sb3-contrib']:.1f} times), {ratios['engine, random actions']:.0%} of what the engine makes with "
-        f"random actions ([`{result['command']}`](results/ars_throughput.json)).",
-    ]
+def load(name: str) -> Any:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
 
-def _path(name: str) -> Path:
-    return ROOT / "results" / f"{name}.json"
+def data_link(name: str) -> str:
+    """Return the link from docs/results/index.md to a file in results/."""
+    return f"../../results/{name}" + ("" if "." in name else ".json")
+
+
+def falls_of(training: Training) -> str:
+    return "" if training.falls_per_100 is None else f"{training.falls_per_100:.1f}"
+
+
+def millions(steps: float) -> str:
+    return f"{steps / 1e6:.1f}"
+
+
+def interval(values: dict[str, float]) -> str:
+    return f"{values['mean']:.0f} [{values['ci_low']:.0f}, {values['ci_high']:.0f}]"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def shell(commands: Iterable[str]) -> list[str]:
+    """Return a block of commands, after an empty line."""
+    return ["", "```sh", *commands, "```"]
 
 
 if __name__ == "__main__":

@@ -489,7 +489,7 @@ def test_doctor_finds_this_machine_well(capsys, empty_folder):
     found = marks(out)
     for name in ("Python", "jax", "mujoco", "gymnasium", "engines", "runs folder"):
         assert found[name] == "ok"
-    assert found.keys() >= {"envpool", "opensim", "ray", "wandb", "tensorboard", "trackio", "onnx", "gpu"}
+    assert found.keys() >= {"envpool", "menagerie", "wandb", "tensorboard", "trackio", "gpu"}
     assert found.keys() >= {"processor", "memory", "disk", "OpenGL", "ffmpeg", "environment"}
     assert "missing" not in found.values()
     assert "training works here" in out

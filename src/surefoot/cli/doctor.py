@@ -35,13 +35,10 @@ _NEEDED = (
 # Extra, the packages it brings, the module to look for, and what it is good for.
 _EXTRAS = (
     ("envpool", ("envpool",), "envpool", "several times faster BipedalWalker"),
-    ("opensim", ("opensim",), "opensim", "muscles and tendons in OpenSim"),
     ("menagerie", ("mujoco-menagerie",), "mujoco_menagerie", "robots of MuJoCo Menagerie"),
-    ("ray", ("ray",), "ray", "work on many machines"),
     ("wandb", ("wandb",), "wandb", "curves in Weights & Biases"),
     ("tensorboard", ("tensorboardX",), "tensorboardX", "curves in TensorBoard"),
     ("trackio", ("trackio",), "trackio", "curves in Trackio"),
-    ("onnx", ("onnx", "onnxruntime"), "onnxruntime", "policies outside Python"),
     ("gpu", ("jax-cuda13-plugin", "jax-cuda12-plugin"), "jax_plugins", "JAX on an NVIDIA GPU"),
 )
 # What each of these variables does to a training when it is set to something else than its harmless values.
