@@ -119,7 +119,7 @@ TERRAIN = (
 TRACKING = (("anymal-velocity", "seed 0"), ("anymal-velocity-seed1", "seed 1"))
 # Joints as the body names them, and as the experiment of 2023 did.
 JOINTS = (("LF_HAA", "shoulder, abduction"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
-GAIT_COMMAND = "surefoot report results/anymal-ppo.safetensors --no-film --output results/anymal-gait.html"
+GAIT_COMMAND = "surefoot report results/anymal-ppo.safetensors --no-video --output results/anymal-gait.html"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from surefoot.cli.main import _COMMANDS as COMMANDS
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import Settings
-from surefoot.tasks.catalogue import SHORT_NAMES, find_task
+from surefoot.tasks.catalogue import find_task, short_names, task_options
 
 DOCS = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -70,8 +70,7 @@ def differences(name: str, base: str) -> str:
 
 def options(task: str) -> str:
     """Return the table of a task's options."""
-    options_class = getattr(find_task(task), "options_class", None)
-    return _settings_table(options_class, "task_options.") if options_class else ""
+    return _settings_table(task_options(task), "task_options.")
 
 
 def command_help(name: str = "") -> str:
@@ -96,7 +95,7 @@ def recipes(task: str = "") -> str:
 def tasks() -> str:
     """Return the table of the tasks that have short names."""
     rows = []
-    for name, identifier in SHORT_NAMES.items():
+    for name, identifier in short_names().items():
         info = find_task(name)
         threshold = "" if info.reward_threshold is None else f"{info.reward_threshold:g}"
         shape = f"{info.observation_size} → {len(info.action_low)}"
@@ -144,7 +143,9 @@ def _is_table(field: FieldInfo) -> bool:
 
 
 def _settings_table(model: type[Settings], prefix: str) -> str:
-    rows = [(f"`{prefix}{name}`", _type(field), _default(field), _text(field)) for name, field in _fields(model).items()]
+    rows = [
+        (f"`{prefix}{name}`", _type(field), _default(field), _text(field)) for name, field in _fields(model).items()
+    ]
     return _table(("setting", "type", "default", "meaning"), rows)
 
 

@@ -1,4 +1,4 @@
-"""The documentation: every command and Python block runs, on a tiny budget; links, pictures and generated parts are valid."""
+"""The documentation: commands and Python blocks run on a tiny budget; links, pictures and generated parts are valid."""
 
 import functools
 import importlib.util
