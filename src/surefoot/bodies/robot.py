@@ -58,10 +58,11 @@ class Robot:
         sole_m: (F,) distance from a foot's centre down to its sole.
         stance_m: distance of the feet from the trunk's centre, forward and sideways.
         trunk: hull of the trunk.
-        knees: MuJoCo bodies whose origins are the knees, at most one per leg.
+        knees: MuJoCo bodies whose origins are the knees.
         knee_radius_m: height of a knee below which the leg lies on the ground.
         lateral_joints: indices of joints that move legs sideways or turn them.
         look_height_m: height of the trunk from which the observed ground heights are counted.
+        floor_m: height of the floor in the world frame.
         fall_clearance_m: least clearance of the trunk above the ground; below it the robot has fallen.
         gait_hz: default number of strides per second.
         load_kg: default range of the load added to the trunk.
@@ -84,12 +85,18 @@ class Robot:
     knee_radius_m: float
     lateral_joints: tuple[int, ...]
     look_height_m: float
+    floor_m: float = 0.0
     fall_clearance_m: float = 0.0
     gait_hz: float = _GAIT_HZ
     load_kg: float = 5.0
     length_scale: float = 1.0
     torque_scale: float = 1.0
     collides_with: tuple[int, int] = (1, 0)
+
+    @property
+    def power_scale(self) -> float:
+        """Its typical motor power relative to ANYmal C: weight times the square root of height."""
+        return self.torque_scale / self.length_scale**0.5
 
 
 def load_robot(source: str) -> Robot:
@@ -118,7 +125,8 @@ def load_robot(source: str) -> Robot:
     feet = np.array([foot_place(data, foot.geoms) for foot in body.feet])
     soles = [min(_distance(data, floor, geom) for geom in foot.geoms) for foot in body.feet]
     hull = _find_hull(data, body.trunk)
-    mass = float(model.body_subtreemass[model.body(body.trunk).id])
+    trunk = model.body(body.trunk).id
+    mass = float(model.body_subtreemass[trunk])
     scale = pose.height_m / REFERENCE_HEIGHT_M
     clearance = pose.height_m + hull.centre[2] - hull.radius_m
     speed_limit = np.inf if body.speed_limit is None else body.speed_limit
@@ -137,9 +145,10 @@ def load_robot(source: str) -> Robot:
         knee_radius_m=_KNEE_RADIUS_M * scale,
         lateral_joints=tuple(i for i, joint in enumerate(body.joints) if abs(data.joint(joint).xaxis[1]) < _IN_PLANE),
         look_height_m=pose.height_m,
+        floor_m=float(pose.qpos[model.joint(model.body(body.trunk).jntadr[0]).qposadr[0] + 2] - pose.height_m),
         fall_clearance_m=_BIPED_CLEARANCE * max(clearance, 0.0) if len(body.feet) < 3 else 0.0,
         gait_hz=_GAIT_HZ / float(np.sqrt(scale)),
-        load_kg=_LOAD_FRACTION * mass,
+        load_kg=min(_LOAD_FRACTION * mass, float(model.body_mass[trunk]) / 2),
         length_scale=scale,
         torque_scale=scale * mass / REFERENCE_MASS_KG,
         collides_with=(ALL_BITS, ALL_BITS),
@@ -194,15 +203,19 @@ def _find_hull(data: mujoco.MjData, trunk: str) -> TrunkHull:
 
 
 def _find_knees(data: mujoco.MjData, body: Body, floor_m: float, height_m: float) -> tuple[str, ...]:
-    """Return the links below the knees, at most one per leg."""
+    """Return the links below the knees, one per leg; legs without a knee count from the hip."""
     model = data.model
     trunk = model.body(body.trunk).id
     knees = []
     for foot in body.feet:
-        link = int(model.geom_bodyid[model.geom(foot.geoms[0]).id])
+        link, knee = int(model.geom_bodyid[model.geom(foot.geoms[0]).id]), None
         while link and link != trunk:
-            if model.body_jntnum[link] and data.xpos[link, 2] - floor_m > _LOWEST_KNEE * height_m:
-                knees.append(model.body(link).name)
-                break
+            if model.body_jntnum[link]:
+                knee = link
+                if data.xpos[link, 2] - floor_m > _LOWEST_KNEE * height_m:
+                    break
             link = int(model.body_parentid[link])
+        if knee is None:
+            raise InputError(f"the foot '{foot.name}' is fixed to the trunk")
+        knees.append(model.body(knee).name)
     return tuple(dict.fromkeys(knees))

@@ -1,82 +1,89 @@
-"""Velocities to be followed: how they are drawn, and when."""
+"""Velocity commands: drawn at random, held for some seconds, and corrected if a direction is to be reached."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
+import pydantic
+from pydantic import Field
 
-from surefoot.tasks.options import check_number, check_numbers
-from surefoot.tasks.rotations import yaw
+from surefoot.settings import Settings
 from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
-_USE = 1  # of chance
-# Slower than this is not worth a step (legged_gym has the first).
+_STREAM = 1
+# Smaller commands are set to zero (legged_gym has the first limit).
 _LEAST_SPEED, _LEAST_YAW_RATE = 0.2, 0.1
-# Who is told a direction turns so fast for each rad that is left, 1/s (legged_gym's).
-_TURN_TO = 0.5
+_HEADING_GAIN = 0.5  # 1/s, legged_gym's
 
 
-@dataclasses.dataclass(frozen=True)
+class CommandOptions(Settings):
+    """Commands (forward m/s, left m/s, turning left rad/s), drawn uniformly."""
+
+    command_x: float = Field(1.0, ge=0, le=5)
+    """Largest speed forward and backward, m/s."""
+    command_y: float = Field(0.6, ge=0, le=5)
+    """Largest speed sideways, m/s."""
+    command_yaw: float = Field(1.0, ge=0, le=5)
+    """Largest turning rate, rad/s."""
+    command_every_s: float = Field(10.0, ge=0.02, le=1e4)
+    """Seconds until the next command."""
+    standing: float = Field(0.1, ge=0, le=1)
+    """Fraction of commands to stand still."""
+    heading: float = Field(0.0, ge=0, le=1)
+    """Fraction of commands that turn to a direction: at first at the turning rate drawn, then at half the remaining
+    angle per second. Such a turn ends, and deviations from the direction are corrected."""
+    command: tuple[float, ...] | None = None
+    """A fixed command (forward, left, turn) instead; or several in turn, three numbers each."""
+
+    @pydantic.field_validator("command")
+    @classmethod
+    def _check_command(cls, command: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if command is not None and (not command or len(command) % 3 or max(map(abs, command)) > 5):
+            raise ValueError("must be three numbers from -5 to 5, or a multiple of three")
+        return command
+
+
 class Commands:
-    """Commands (forward m/s, to the left m/s, turning left rad/s), drawn uniformly and held for a while."""
+    """Commands of N environments, in state["command"] (N, 3)."""
 
-    command_x: float = 1.0
-    """The fastest forward and backward, m/s."""
-    command_y: float = 0.6
-    """The fastest sideways, m/s."""
-    command_yaw: float = 1.0
-    """The fastest turn, rad/s."""
-    command_every_s: float = 10.0
-    """How long each command holds."""
-    standing: float = 0.1
-    """The share of commands to stand still."""
-    heading: float = 0.0
-    """The share of commands whose turn is to a direction: as fast as drawn at first, then by half the angle that is
-    left, in rad/s, so that it ends, and what leads away from there is corrected."""
-    command: Sequence[float] | None = None
-    """One command (forward, left, turn) for all time instead; or several, in turn, three numbers each."""
-
-    def __post_init__(self) -> None:
-        for name, most in (("command_x", 5), ("command_y", 5), ("command_yaw", 5), ("standing", 1), ("heading", 1)):
-            check_number(name, getattr(self, name), 0, most)
-        check_number("command_every_s", self.command_every_s, 0.02, 1e4)
-        if self.command is not None:
-            whole = isinstance(self.command, Sequence) and len(self.command) > 3 and len(self.command) % 3 == 0
-            check_numbers("command", self.command, len(self.command) if whole else 3, -5, 5)
+    def __init__(self, options: CommandOptions, facing: Callable[[State], np.ndarray]) -> None:
+        """Set up; `facing` returns the directions in which the robots face, (N,) rad."""
+        self.options = options
+        self._facing = facing
 
     @property
-    def remembered(self) -> MappingProxyType[str, int]:
-        """What copies keep from step to step besides the command, and how many numbers each: name and width."""
-        return MappingProxyType({"steers": 1, "goal": 1} if self.heading else {})
+    def buffers(self) -> MappingProxyType[str, int]:
+        """Name and width of the arrays of `state` besides "command"."""
+        return MappingProxyType({"turns_to_goal": 1, "goal": 1} if self.options.heading else {})
 
-    def give(self, state: State, env_indices: np.ndarray, count: np.ndarray) -> None:
-        """Tell some copies, (K,), which have keys, their commands number `count`, (K,)."""
+    def assign(self, state: State, env_indices: np.ndarray, count: np.ndarray) -> None:
+        """Give environments (K,) their commands number `count` (K,), from the random keys state["key"]."""
         key = state["key"][env_indices]
         command = self.draw(key, count)
         state["command"][env_indices] = command
-        if self.heading:
-            chance = (uniform(key, _USE, count.astype(np.uint32), 5, np)[:, 4] + 1) / 2
-            state["steers"][env_indices, 0] = (chance < self.heading) & command.any(1)
-            state["goal"][env_indices, 0] = yaw(state["qpos"][env_indices, 3:7]) + command[:, 2] / _TURN_TO
+        if self.options.heading:
+            chance = (uniform(key, _STREAM, count.astype(np.uint32), 5, np)[:, 4] + 1) / 2
+            state["turns_to_goal"][env_indices, 0] = (chance < self.options.heading) & command.any(1)
+            state["goal"][env_indices, 0] = self._facing(state)[env_indices] + command[:, 2] / _HEADING_GAIN
 
     def steer(self, state: State) -> None:
-        """Tell all copies that turn to a direction how fast to turn now, rad/s."""
-        if self.heading:
-            left = state["goal"][:, 0] - yaw(state["qpos"][:, 3:7])
-            left = (left + np.pi) % (2 * np.pi) - np.pi
-            rate = np.clip(_TURN_TO * left, -self.command_yaw, self.command_yaw)
-            state["command"][:, 2] = np.where(state["steers"][:, 0] > 0, rate, state["command"][:, 2])
+        """Update the turning rates of commands that turn to a direction."""
+        if self.options.heading:
+            angle = state["goal"][:, 0] - self._facing(state)
+            angle = (angle + np.pi) % (2 * np.pi) - np.pi
+            rate = np.clip(_HEADING_GAIN * angle, -self.options.command_yaw, self.options.command_yaw)
+            state["command"][:, 2] = np.where(state["turns_to_goal"][:, 0] > 0, rate, state["command"][:, 2])
 
     def draw(self, key: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Return the commands, (K, 3), number `count` (K,) of the episodes with these keys (K,)."""
-        if self.command is not None:
-            told = np.array(self.command, float).reshape(-1, 3)
-            return told[count % len(told)]
-        drawn = uniform(key, _USE, count.astype(np.uint32), 4, np).astype(float)
-        command = drawn[:, :3] * [self.command_x, self.command_y, self.command_yaw]
+        """Return commands, (K, 3), number `count` (K,) of the episodes with random keys `key` (K,)."""
+        options = self.options
+        if options.command is not None:
+            fixed = np.array(options.command, float).reshape(-1, 3)
+            return fixed[count % len(fixed)]
+        drawn = uniform(key, _STREAM, count.astype(np.uint32), 4, np).astype(float)
+        command = drawn[:, :3] * [options.command_x, options.command_y, options.command_yaw]
         command[np.hypot(command[:, 0], command[:, 1]) < _LEAST_SPEED, :2] = 0
         command[np.abs(command[:, 2]) < _LEAST_YAW_RATE, 2] = 0
-        command[(drawn[:, 3] + 1) / 2 < self.standing] = 0
+        command[(drawn[:, 3] + 1) / 2 < options.standing] = 0
         return command

@@ -1,104 +1,99 @@
-"""What differs from robot to robot and from day to day, so that a policy learns to bear it.
+"""Domain randomization: differences between robots and between days that a policy should tolerate.
 
-Drawn anew for each episode: the ground's grip, the load on the trunk, the strength of each motor, the time a command
-takes to arrive. Within an episode: pushes, and the noise of the sensors.
+Drawn for each episode: friction of the feet, load on the trunk, strength of each motor, latency of actions. During an
+episode: pushes and sensor noise.
 """
-
-import dataclasses
-from collections.abc import Sequence
 
 import mujoco
 import numpy as np
+import pydantic
+from pydantic import Field
 
-from surefoot.bodies.anymal_c import BODY
-from surefoot.tasks.options import check_number, check_numbers
+from surefoot.errors import InputError
+from surefoot.settings import Settings
 from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
+from surefoot.tasks.velocity.robot import RobotModel
 
-_USE, _USE_OF_PUSHES = 2, 3  # of chance
+_STREAM, _PUSH_STREAM = 2, 3
 
 
-@dataclasses.dataclass(frozen=True)
-class RandomizationSettings:
-    """How far things are off; all is uniform. Ranges not said otherwise are legged_gym's."""
+class RandomizationOptions(Settings):
+    """Ranges of the randomization, all uniform; legged_gym's unless noted."""
 
-    friction: Sequence[float] = (0.5, 1.25)
-    """The least and the most friction of the feet on the ground, the same for all four."""
-    base_mass: float = 5.0
-    """Up to so many kg are added to the trunk or taken away, spread as its own mass is."""
-    motor_strength: float = 0.1
-    """By how much of its gains each motor may be too weak or too strong."""
-    latency: float = 1.0
-    """How late an action arrives at most, in steps of control, by whole steps of physics."""
-    push_speed: float = 1.0
-    """How much a push changes the trunk's velocity at most, along x and along y, m/s."""
-    push_every_s: float = 15.0
-    """How long from push to push; the first comes at any time before."""
-    noise: float = 1.0
-    """Sensor noise: 0 for none, 1 for legged_gym's, 0.5 for half as much, and so on."""
+    friction: tuple[float, float] = (0.5, 1.25)
+    """Lowest and highest friction coefficient of the feet, the same for all feet of a robot; from 0 to 5."""
+    base_mass: float | None = Field(None, ge=0, le=100)
+    """Largest load added to or removed from the trunk, kg; by default 5 for ANYmal C, a tenth of other robots' mass."""
+    motor_strength: float = Field(0.1, ge=0, le=0.9)
+    """Largest relative deviation of each motor's gains."""
+    latency: float = Field(1.0, ge=0, le=1)
+    """Largest delay of an action as a fraction of a control step, drawn in whole physics steps."""
+    push_speed: float = Field(1.0, ge=0, le=5)
+    """Largest change of the trunk's velocity by a push, along x and along y, m/s."""
+    push_every_s: float = Field(15.0, ge=0.02, le=1e4)
+    """Seconds between pushes; the first one comes at a random time before."""
+    noise: float = Field(1.0, ge=0, le=10)
+    """Scale of the sensor noise; 1 is legged_gym's."""
 
-    def __post_init__(self) -> None:
-        check_numbers("friction", self.friction, 2, 0, 5)
-        if self.friction[0] > self.friction[1]:
-            raise ValueError(f"friction is {self.friction!r}; the least comes first")
-        for name, most in (
-            ("base_mass", 10),
-            ("motor_strength", 0.9),
-            ("latency", 1),
-            ("push_speed", 5),
-            ("noise", 10),
-        ):
-            check_number(name, getattr(self, name), 0, most)
-        check_number("push_every_s", self.push_every_s, 0.02, 1e4)
+    @pydantic.field_validator("friction")
+    @classmethod
+    def _check_friction(cls, friction: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= friction[0] <= friction[1] <= 5:
+            raise ValueError("must be two numbers from 0 to 5, the lower one first")
+        return friction
 
 
 class DomainRandomizer:
-    """The randomisation of copies of one model.
+    """Randomization of N environments with one robot.
 
     Attributes:
-        randomised_fields: the arrays of the model that differ from copy to copy.
+        randomised_fields: arrays of the MuJoCo model that differ between environments.
     """
 
-    def __init__(self, settings: RandomizationSettings, model: mujoco.MjModel, frame_skip: int) -> None:
-        self._settings = settings
-        self._frame_skip = frame_skip
-        self._push_every = max(1, round(settings.push_every_s / (frame_skip * model.opt.timestep)))
-        self._feet = [model.geom(geom).id for foot in BODY.feet for geom in foot.geoms]
-        self._trunk = model.body(BODY.trunk).id
+    randomised_fields = ("geom_friction", "body_mass", "body_inertia", "actuator_gainprm", "actuator_biasprm")
+
+    def __init__(self, options: RandomizationOptions, robot: RobotModel) -> None:
+        model, body = robot.model, robot.robot.body
+        self._options = options
+        self._frame_skip = robot.frame_skip
+        self._push_every = max(1, round(options.push_every_s / (robot.frame_skip * model.opt.timestep)))
+        self._pushed = slice(robot.trunk_qvel.start, robot.trunk_qvel.start + 2)
+        self._feet = [model.geom(geom).id for foot in body.feet for geom in foot.geoms]
+        self._trunk = model.body(body.trunk).id
         self._mass = float(model.body_mass[self._trunk])
+        self._load_kg = robot.robot.load_kg if options.base_mass is None else options.base_mass
+        if self._load_kg >= self._mass:
+            raise InputError(f"base_mass = {self._load_kg:g}: must be less than the trunk's mass, {self._mass:.3g} kg")
         self._inertia = model.body_inertia[self._trunk].copy()
-        # A servo's gain is the first of these numbers, a direct-current motor's are its controller's.
+        # Position servos have their gain in column 0, direct-current motors those of their controller in 4 to 6.
         limited = model.actuator_gaintype[0] == int(mujoco.mjtGain.mjGAIN_DCMOTOR)
         self._gains = slice(4, 7) if limited else slice(0, 1)
         self._gain = model.actuator_gainprm[:, self._gains].copy()
         self._bias = model.actuator_biasprm[:, :3].copy()
-        self.randomised_fields = (
-            *("geom_friction", "body_mass", "body_inertia"),
-            *("actuator_gainprm", "actuator_biasprm"),
-        )
 
-    def begin(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
-        """Draw the `randomised_fields` and "delay" of new episodes with these keys (K,)."""
-        settings = self._settings
-        drawn = uniform(key, _USE, np.zeros(len(key), np.uint32), 3 + len(self._gain), np).astype(float)
-        least, most = settings.friction
-        friction = least + (most - least) * (drawn[:, 0] + 1) / 2
+    def reset(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
+        """Draw `randomised_fields` and "delay" for episodes that start in environments (K,) with random keys (K,)."""
+        options = self._options
+        drawn = uniform(key, _STREAM, np.zeros(len(key), np.uint32), 3 + len(self._gain), np).astype(float)
+        low, high = options.friction
+        friction = low + (high - low) * (drawn[:, 0] + 1) / 2
         for foot in self._feet:
             state["geom_friction"][env_indices, foot, 0] = friction
-        share = 1 + settings.base_mass * drawn[:, 1] / self._mass
-        state["body_mass"][env_indices, self._trunk] = self._mass * share
-        state["body_inertia"][env_indices, self._trunk] = self._inertia * share[:, None]
-        strength = 1 + settings.motor_strength * drawn[:, 3:]
+        factor = 1 + self._load_kg * drawn[:, 1] / self._mass
+        state["body_mass"][env_indices, self._trunk] = self._mass * factor
+        state["body_inertia"][env_indices, self._trunk] = self._inertia * factor[:, None]
+        strength = 1 + options.motor_strength * drawn[:, 3:]
         state["actuator_gainprm"][env_indices, :, self._gains] = self._gain * strength[:, :, None]
         state["actuator_biasprm"][env_indices, :, :3] = self._bias * strength[:, :, None]
-        choices = int(settings.latency * self._frame_skip) + 1
+        choices = int(options.latency * self._frame_skip) + 1
         state["delay"][env_indices, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)
 
     def push(self, state: State) -> None:
-        """Push the copies whose time has come, by "key" (N,) and "step" (N,), the steps made."""
+        """Push the robots that are due, by their random keys and numbers of steps, "key" (N,) and "step" (N,)."""
         step = state["step"].astype(np.uint32)
-        # Where in the first period an episode's first push comes.
-        turn = np.flatnonzero((step + state["key"]) % np.uint32(self._push_every) == 0)
-        if len(turn) and self._settings.push_speed:
-            blow = uniform(state["key"][turn], _USE_OF_PUSHES, step[turn], 2, np)
-            state["qvel"][turn, :2] += self._settings.push_speed * blow
+        # The key decides when in the first period the first push comes.
+        due = np.flatnonzero((step + state["key"]) % np.uint32(self._push_every) == 0)
+        if len(due) and self._options.push_speed:
+            push = uniform(state["key"][due], _PUSH_STREAM, step[due], 2, np)
+            state["qvel"][due, self._pushed] += self._options.push_speed * push

@@ -1,67 +1,83 @@
-"""What a quadruped that follows a commanded velocity is paid for: named terms, each a pure function of a moment.
+"""Reward terms of velocity tracking: pure functions of the robot's state, each with its weight.
 
-Each function takes a `Moment` of N copies and the array module, `numpy` or `jax.numpy`, and returns (N,). `WEIGHTS` has
-what each counts per second; those of legged_gym (Rudin et al. 2021, arXiv 2109.11978, with the changes for ANYmal C on
-the flat) or MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844) where they fit, the rest tuned here.
+A term takes the `RobotState` of N environments and the array module, `numpy` or `jax.numpy`, and returns (N,). Weights
+are per second. Terms and weights are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978, with the changes for
+ANYmal C on flat ground) or MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844) where possible; the others were tuned
+here. Lengths, torques and power are relative to the robot's size, with ANYmal C as 1.
+
+A new term is one decorated function, in this module or in a user's own:
+
+    @reward_term(weight=-0.5)
+    def low_trunk(state, xp):
+        \"\"\"Trunk below 30 cm.\"\"\"
+        return xp.where(state.height < 0.3, 1.0, 0.0)
 """
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot.tasks.options import check_number
+from surefoot.bodies.robot import Robot
+from surefoot.errors import InputError, suggestion
 
 _TRACKING_VARIANCE = 0.25  # (m/s)^2, (rad/s)^2
 _LONG_STEP_S = 0.5
 _CLEARANCE_M = 0.08
-_KNEE_RADIUS_M = 0.065
-_SOFT_LIMIT = 0.9  # of the whole
+_SOFT_LIMIT = 0.9  # fraction of a limit
 
 
-class Moment(NamedTuple):
-    """What N copies do at the end of a step of control; x is forward, y to the left, z up, as the trunk sees it.
+class RobotState(NamedTuple):
+    """State of N environments at the end of a control step, for a robot with A joints, F feet and K knees.
+
+    Vectors are in the trunk's axes: x forward, y left, z up as the robot stands.
 
     Attributes:
+        robot: the robot's record, with its limits and sizes.
         velocity: (N, 3) of the trunk, m/s.
-        rate: (N, 3) at which the trunk turns, rad/s.
-        gravity: (N, 3), where down is, of length 1.
-        command: (N, 3), the velocity forward and to the left and the rate of turning that were to be followed.
-        standing: (N,) bool, whether the command is to stand.
-        joint: (N, 12) angles, from the default pose, rad.
-        joint_velocity: (N, 12), rad/s.
-        joint_acceleration: (N, 12), mean over the step, rad/s^2.
-        beyond: (N, 12), how far joints are into the last tenth of their ranges, rad.
-        torque: (N, 12), N m.
-        torque_limit: what a motor gives at most, N m.
-        speed_limit: at which it gives nothing, rad/s.
-        action: (N, 12).
-        action_before: (N, 12).
-        foot_height: (N, 4), of the soles above the ground, m.
-        rise: (N, 4) or 0, how much higher than below the feet the ground is within 20 cm of where they move, m.
-        foot_speed: (N, 4), along the ground, m/s.
-        contact: (N, 4), 1 where a foot touches the ground, else 0.
-        air_time: (N, 4), where a foot has just come down, how long it had been up, else 0, s.
-        knee_height: (N, 4), of the knees' centres above the ground, m.
-        stance: (N, 4), 1 where the gait wants a foot on the ground, else 0; None if the gait is free.
+        angular_velocity: (N, 3) of the trunk, rad/s.
+        gravity: (N, 3) unit vector that points down.
+        height: (N,) of the trunk above the floor, m.
+        clearance: (N,) of the trunk's lowest point above the ground, m.
+        command: (N, 3) commanded velocity forward and left, m/s, and turning rate, rad/s.
+        standing: (N,) bool, whether the command is to stand still.
+        joint_angle: (N, A) from the standing pose, rad.
+        joint_velocity: (N, A) rad/s.
+        joint_acceleration: (N, A) mean over the step, rad/s^2.
+        beyond_soft_limit: (N, A) distance into the last tenth of the joint range, rad.
+        torque: (N, A) N m.
+        action: (N, A).
+        previous_action: (N, A).
+        foot_height: (N, F) of the soles above the ground, m.
+        terrain_rise: (N, F) rise of the ground within 20 cm ahead of each moving foot, m; 0.0 on flat ground.
+        foot_speed: (N, F) along the ground, m/s.
+        contact: (N, F) 1 for feet on the ground, else 0.
+        air_time: (N, F) for feet that just landed, the time since they left the ground, else 0, s.
+        knee_height: (N, K) of the knees' centres above the ground, m.
+        stance: (N, F) 1 if the gait clock wants the foot on the ground, else 0; None without a clock.
     """
 
+    robot: Robot
     velocity: Any
-    rate: Any
+    angular_velocity: Any
     gravity: Any
+    height: Any
+    clearance: Any
     command: Any
     standing: Any
-    joint: Any
+    joint_angle: Any
     joint_velocity: Any
     joint_acceleration: Any
-    beyond: Any
+    beyond_soft_limit: Any
     torque: Any
-    torque_limit: float
-    speed_limit: float
     action: Any
-    action_before: Any
+    previous_action: Any
     foot_height: Any
-    rise: Any
+    terrain_rise: Any
     foot_speed: Any
     contact: Any
     air_time: Any
@@ -69,159 +85,222 @@ class Moment(NamedTuple):
     stance: Any
 
 
-def tracking_lin_vel(moment: Moment, xp: Any) -> Any:
-    """1 at the commanded velocity along the ground, 0.37 if that is missed by 0.5 m/s."""
-    miss = moment.command[:, :2] - moment.velocity[:, :2]
-    return xp.exp(-_squares(miss, xp) / _TRACKING_VARIANCE)
+Term = Callable[[RobotState, Any], Any]
 
 
-def tracking_ang_vel(moment: Moment, xp: Any) -> Any:
-    """1 at the commanded rate of turning, 0.37 if that is missed by 0.5 rad/s."""
-    return xp.exp(-xp.square(moment.command[:, 2] - moment.rate[:, 2]) / _TRACKING_VARIANCE)
+@dataclasses.dataclass(frozen=True)
+class RewardTerm:
+    """A function of the robot's state and its weight.
+
+    Attributes:
+        function: the term, (N,) from a `RobotState` and the array module.
+        weight: reward per second and unit of the term.
+    """
+
+    function: Term
+    weight: float
+
+    @property
+    def name(self) -> str:
+        """Name in the option `weights` and in the metrics."""
+        return self.function.__name__
+
+    def __call__(self, state: RobotState, xp: Any) -> Any:
+        """Return the unweighted term, (N,)."""
+        return self.function(state, xp)
 
 
-def gait(moment: Moment, xp: Any) -> Any:
-    """The share of feet that are where the gait wants them, up or down; all are to be down if standing is wanted."""
-    if moment.stance is None:
-        return xp.zeros_like(moment.velocity[:, 0])
-    wanted = xp.where(moment.standing[:, None], 1.0, moment.stance)
-    return xp.mean(1 - xp.abs(wanted - moment.contact), axis=1)
+def reward_term(weight: float) -> Callable[[Term], RewardTerm]:
+    """Make a function a reward term; a decorator.
+
+    Args:
+        weight: reward per second and unit; 0 for a term that is off unless the option `weights` names it.
+    """
+    return lambda function: RewardTerm(function, weight)
 
 
-def lin_vel_z(moment: Moment, xp: Any) -> Any:
-    """Going up or down, squared."""
-    return xp.square(moment.velocity[:, 2])
+@reward_term(weight=1.5)
+def tracking_lin_vel(state: RobotState, xp: Any) -> Any:
+    """Tracking of the commanded velocity: 1 at no error, 0.37 at 0.5 m/s."""
+    error = state.command[:, :2] - state.velocity[:, :2]
+    return xp.exp(-_squares(error, xp) / _TRACKING_VARIANCE)
 
 
-def ang_vel_xy(moment: Moment, xp: Any) -> Any:
-    """Rolling and pitching, squared."""
-    return _squares(moment.rate[:, :2], xp)
+@reward_term(weight=0.75)
+def tracking_ang_vel(state: RobotState, xp: Any) -> Any:
+    """Tracking of the commanded turning rate: 1 at no error, 0.37 at 0.5 rad/s."""
+    return xp.exp(-xp.square(state.command[:, 2] - state.angular_velocity[:, 2]) / _TRACKING_VARIANCE)
 
 
-def orientation(moment: Moment, xp: Any) -> Any:
-    """Leaning: the sine of the tilt, squared."""
-    return _squares(moment.gravity[:, :2], xp)
+@reward_term(weight=2.0)
+def gait(state: RobotState, xp: Any) -> Any:
+    """Fraction of feet whose contact agrees with the gait clock; at a command to stand all should be down."""
+    if state.stance is None:
+        return xp.zeros_like(state.velocity[:, 0])
+    target = xp.where(state.standing[:, None], 1.0, state.stance)
+    return xp.mean(1 - xp.abs(target - state.contact), axis=1)
 
 
-def torques(moment: Moment, xp: Any) -> Any:
+@reward_term(weight=-2.0)
+def lin_vel_z(state: RobotState, xp: Any) -> Any:
+    """Vertical velocity, squared."""
+    return xp.square(state.velocity[:, 2])
+
+
+@reward_term(weight=-0.05)
+def ang_vel_xy(state: RobotState, xp: Any) -> Any:
+    """Roll and pitch rate, squared."""
+    return _squares(state.angular_velocity[:, :2], xp)
+
+
+@reward_term(weight=-2.0)
+def orientation(state: RobotState, xp: Any) -> Any:
+    """Sine of the tilt, squared."""
+    return _squares(state.gravity[:, :2], xp)
+
+
+@reward_term(weight=-1e-5)
+def torques(state: RobotState, xp: Any) -> Any:
     """Torques, squared."""
-    return _squares(moment.torque, xp)
+    return _squares(state.torque, xp) / state.robot.torque_scale**2
 
 
-def energy(moment: Moment, xp: Any) -> Any:
-    """Power of the motors, in either direction, W."""
-    return xp.sum(xp.abs(moment.torque * moment.joint_velocity), axis=1)
+@reward_term(weight=-1e-4)
+def energy(state: RobotState, xp: Any) -> Any:
+    """Absolute power of the motors, W."""
+    return xp.sum(xp.abs(state.torque * state.joint_velocity), axis=1) / state.robot.power_scale
 
 
-def dof_acc(moment: Moment, xp: Any) -> Any:
-    """Accelerations of the joints, squared."""
-    return _squares(moment.joint_acceleration, xp)
+@reward_term(weight=-2.5e-7)
+def dof_acc(state: RobotState, xp: Any) -> Any:
+    """Joint accelerations, squared."""
+    return _squares(state.joint_acceleration, xp) * state.robot.length_scale**2
 
 
-def action_rate(moment: Moment, xp: Any) -> Any:
-    """How far actions move from one to the next, squared."""
-    return _squares(moment.action - moment.action_before, xp)
+@reward_term(weight=-0.01)
+def action_rate(state: RobotState, xp: Any) -> Any:
+    """Change of the action, squared."""
+    return _squares(state.action - state.previous_action, xp)
 
 
-def joint_limits(moment: Moment, xp: Any) -> Any:
-    """How far joints are into the last tenth of their ranges."""
-    return xp.sum(moment.beyond, axis=1)
+@reward_term(weight=-1.0)
+def joint_limits(state: RobotState, xp: Any) -> Any:
+    """Distance of joints into the last tenth of their ranges, rad."""
+    return xp.sum(state.beyond_soft_limit, axis=1)
 
 
-def torque_limits(moment: Moment, xp: Any) -> Any:
-    """How far torques are into the last tenth of what motors can give."""
-    return xp.sum(xp.maximum(xp.abs(moment.torque) - _SOFT_LIMIT * moment.torque_limit, 0), axis=1)
+@reward_term(weight=-0.01)
+def torque_limits(state: RobotState, xp: Any) -> Any:
+    """Torques beyond 90 % of the motors' limits, N m."""
+    excess = xp.maximum(xp.abs(state.torque) - _SOFT_LIMIT * state.robot.torque_limit, 0)
+    return xp.sum(excess, axis=1) / state.robot.torque_scale
 
 
-def speed_limits(moment: Moment, xp: Any) -> Any:
-    """How far joints' speeds are beyond nine tenths of that at which motors give nothing."""
-    return xp.sum(xp.maximum(xp.abs(moment.joint_velocity) - _SOFT_LIMIT * moment.speed_limit, 0), axis=1)
+@reward_term(weight=-0.1)
+def speed_limits(state: RobotState, xp: Any) -> Any:
+    """Joint speeds beyond 90 % of the motors' no-load speed, rad/s."""
+    return xp.sum(xp.maximum(xp.abs(state.joint_velocity) - _SOFT_LIMIT * state.robot.speed_limit, 0), axis=1)
 
 
-def collision(moment: Moment, xp: Any) -> Any:
-    """How many knees are so low that they, or what is below them, lie on the ground."""
-    return xp.sum(xp.where(moment.knee_height < _KNEE_RADIUS_M, 1.0, 0.0), axis=1)
+@reward_term(weight=-1.0)
+def collision(state: RobotState, xp: Any) -> Any:
+    """Number of knees on the ground."""
+    return xp.sum(xp.where(state.knee_height < state.robot.knee_radius_m, 1.0, 0.0), axis=1)
 
 
-def feet_air_time(moment: Moment, xp: Any) -> Any:
-    """For each foot that comes down, how long it was up, less half a second; nothing when standing is wanted."""
-    landed = xp.where(moment.air_time > 0, moment.air_time - _LONG_STEP_S, 0.0)
-    return xp.where(moment.standing, 0.0, xp.sum(landed, axis=1))
+@reward_term(weight=0.0)
+def feet_air_time(state: RobotState, xp: Any) -> Any:
+    """Time in the air minus 0.5 s, summed over the feet that land; 0 at a command to stand."""
+    landed = xp.where(state.air_time > 0, state.air_time - _LONG_STEP_S, 0.0)
+    return xp.where(state.standing, 0.0, xp.sum(landed, axis=1))
 
 
-def feet_clearance(moment: Moment, xp: Any) -> Any:
-    """How far feet that move are from 8 cm over the ground, and over what rises ahead, more the faster they move."""
-    miss = moment.foot_height - moment.rise - _CLEARANCE_M
-    return xp.sum(xp.abs(miss) * xp.sqrt(moment.foot_speed), axis=1)
+@reward_term(weight=-0.5)
+def feet_clearance(state: RobotState, xp: Any) -> Any:
+    """Distance of moving feet from a height of 8 cm over the ground and its rise ahead, times the root of their speed."""
+    length_scale = state.robot.length_scale
+    error = state.foot_height - state.terrain_rise - _CLEARANCE_M * length_scale
+    return xp.sum(xp.abs(error) * xp.sqrt(state.foot_speed), axis=1) / length_scale
 
 
-def feet_slip(moment: Moment, xp: Any) -> Any:
-    """How fast feet slide that touch the ground, squared."""
-    return xp.sum(xp.square(moment.foot_speed) * moment.contact, axis=1)
+@reward_term(weight=-0.1)
+def feet_slip(state: RobotState, xp: Any) -> Any:
+    """Speed of feet in contact with the ground, squared."""
+    return xp.sum(xp.square(state.foot_speed) * state.contact, axis=1)
 
 
-def stand_still(moment: Moment, xp: Any) -> Any:
-    """How far joints are from the default pose when standing is wanted."""
-    return xp.where(moment.standing, xp.sum(xp.abs(moment.joint), axis=1), 0.0)
+@reward_term(weight=-0.1)
+def stand_still(state: RobotState, xp: Any) -> Any:
+    """Distance of joints from the standing pose at a command to stand, rad."""
+    return xp.where(state.standing, xp.sum(xp.abs(state.joint_angle), axis=1), 0.0)
 
 
-def pose(moment: Moment, xp: Any) -> Any:
-    """How far the shoulders, which swing legs outwards, are from the default pose, squared."""
-    return _squares(moment.joint[:, ::3], xp)
+@reward_term(weight=-0.25)
+def pose(state: RobotState, xp: Any) -> Any:
+    """Distance from the standing pose of the joints that move legs sideways, squared."""
+    return _squares(state.joint_angle[:, list(state.robot.lateral_joints)], xp)
 
 
-TERMS: dict[str, Callable[[Moment, Any], Any]] = {
-    term.__name__: term
-    for term in (
-        *(tracking_lin_vel, tracking_ang_vel, gait, lin_vel_z, ang_vel_xy, orientation, torques, energy, dof_acc),
-        *(action_rate, joint_limits, torque_limits, speed_limits, collision, feet_air_time, feet_clearance, feet_slip),
-        *(stand_still, pose),
-    )
-}
-
-WEIGHTS: dict[str, float] = {
-    "tracking_lin_vel": 1.5,
-    "tracking_ang_vel": 0.75,
-    "gait": 2.0,
-    "lin_vel_z": -2.0,
-    "ang_vel_xy": -0.05,
-    "orientation": -2.0,
-    "torques": -1e-5,
-    "energy": -1e-4,
-    "dof_acc": -2.5e-7,
-    "action_rate": -0.01,
-    "joint_limits": -1.0,
-    "torque_limits": -0.01,
-    "speed_limits": -0.1,
-    "collision": -1.0,
-    "feet_air_time": 0.0,
-    "feet_clearance": -0.5,
-    "feet_slip": -0.1,
-    "stand_still": -0.1,
-    "pose": -0.25,
+TERMS: dict[str, RewardTerm] = {
+    term.name: term for term in list(globals().values()) if isinstance(term, RewardTerm)
 }
 
 
-def merged_weights(changes: Any, otherwise: Mapping[str, float]) -> dict[str, float]:
-    """Return `WEIGHTS` with those of `otherwise`, and then with a person's `changes`; what is 0 is left out.
+def select_terms(
+    weights: Mapping[str, float], modules: Iterable[str] = (), defaults: Mapping[str, float] | None = None
+) -> tuple[RewardTerm, ...]:
+    """Return the reward terms whose weight is not 0.
+
+    Args:
+        weights: weights that a user sets, by name.
+        modules: modules with further terms, "my_terms" or "my_terms:name".
+        defaults: weights that replace those of the terms.
 
     Raises:
-        ValueError: a change is of an unknown term, or no number.
+        InputError: a term or module does not exist.
     """
-    if changes is None:
-        changes = {}
-    if not isinstance(changes, Mapping):
-        raise ValueError(f"weights is {changes!r}; it must be a table of numbers by the terms' names")
-    for name, weight in changes.items():
-        if name not in TERMS:
-            raise ValueError(f"weights has no term {name!r}; the terms are {', '.join(TERMS)}")
-        check_number(f"weights.{name}", weight, -1e6, 1e6)
-    return {name: float(weight) for name, weight in {**WEIGHTS, **otherwise, **changes}.items() if weight}
+    terms = dict(TERMS)
+    for module in modules:
+        for term in load_terms(module):
+            if term.name in TERMS:
+                raise InputError(f"reward_terms: '{module}' has a term '{term.name}', which Surefoot already has")
+            terms[term.name] = term
+    for name in weights:
+        if name not in terms:
+            raise InputError(f"weights has no term '{name}'" + suggestion(name, terms))
+    changed = {**(defaults or {}), **weights}
+    chosen = (dataclasses.replace(term, weight=float(changed.get(name, term.weight))) for name, term in terms.items())
+    return tuple(term for term in chosen if term.weight)
 
 
-def weighted_terms(moment: Moment, weights: Mapping[str, float], timestep_s: float, xp: Any) -> dict[str, Any]:
+def load_terms(source: str) -> list[RewardTerm]:
+    """Import a user's reward terms, "my_terms" for all of a module or "my_terms:name" for one.
+
+    Modules are also found in the current folder.
+
+    Raises:
+        InputError: the module cannot be imported, or has no such term.
+    """
+    module, _, name = source.partition(":")
+    folder = str(Path.cwd())
+    sys.path.append(folder)
+    try:
+        contents = vars(importlib.import_module(module))
+    except Exception as error:  # whatever a user's module raises
+        raise InputError(f"reward_terms: module '{module}' cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(folder)
+    terms = {term.name: term for term in contents.values() if isinstance(term, RewardTerm)}
+    if name and name not in terms:
+        raise InputError(f"reward_terms: '{module}' has no term '{name}'" + suggestion(name, terms))
+    if not terms:
+        raise InputError(f"reward_terms: '{module}' has no function with @reward_term")
+    return [terms[name]] if name else list(terms.values())
+
+
+def weighted_terms(terms: Iterable[RewardTerm], state: RobotState, timestep_s: float, xp: Any) -> dict[str, Any]:
     """Return each term times its weight and the length of the step, (N,) each."""
-    return {name: TERMS[name](moment, xp) * np.float32(weight * timestep_s) for name, weight in weights.items()}
+    return {term.name: term(state, xp) * np.float32(term.weight * timestep_s) for term in terms}
 
 
 def _squares(x: Any, xp: Any) -> Any:

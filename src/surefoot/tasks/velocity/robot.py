@@ -1,89 +1,195 @@
-"""The robot of the velocity task: its servos, what it senses, and how it stands."""
+"""The simulated robot of the velocity task: model with ground and sensors, and access to its parts by name.
+
+Positions are counted from the floor; the trunk's axes are x forward, y left, z up, as the robot stands.
+"""
 
 import mujoco
 import numpy as np
 
-from surefoot.bodies import anymal_c
-from surefoot.bodies.scene import new_scene
+from surefoot.bodies.robot import Robot
+from surefoot.errors import InputError
+from surefoot.packing import Layout
+from surefoot.tasks import rotations
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.terrain import Terrain
 
-# 5 ms is stable with these servos, and Newton's iterations are not capped: with 4 of them random actions made the
-# solver diverge, and they take no less time (64 copies, random actions).
-PHYSICS_STEP_S, FRAME_SKIP = 0.005, 4
-STIFFNESS, DAMPING = 80.0, 2.0
-POSE = np.array([*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2])
-FOOT_RADIUS_M = 0.03
-# Half lengths of the box and the radius of the cylinders of which the trunk's hull is made (bodies/anymal_c.toml).
-TRUNK_LENGTH_M, TRUNK_WIDTH_M, TRUNK_RADIUS_M = 0.5245, 0.07, 0.09
-# How far the feet are ahead and to the side when it stands.
-STANCE_M = 0.36, 0.30
-# What sensors measure, each of four legs: foot and its velocity, knee, in the world; and whether the foot touches.
-FEET, FEET_VELOCITY, KNEES, CONTACT = slice(0, 12), slice(12, 24), slice(24, 36), slice(36, 40)
-# The maker tells nothing of the rotors; a shank has 0.02 about its knee, and some keeps it from ringing.
-_ARMATURE = 0.01
+_ACTION_S = 0.02
 _SOFT_RANGE = 0.9
 
 
-def make_model(base: anymal_c.Base, motor: anymal_c.Motor, visuals: bool, terrain: Terrain | None) -> mujoco.MjModel:
-    """Return the robot on its ground, with the sensors that `FEET` and the others find."""
-    spec = new_scene(PHYSICS_STEP_S)
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    anymal_c.add_anymal_c(
-        spec,
-        base,
-        motor=motor,
-        stiffness=STIFFNESS,
-        servo_damping=DAMPING,
-        joint_damping=0.0,
-        joint_friction=0.0,
-        armature=_ARMATURE,
-        touching="feet and knees",
-        foot_contact=3,
-        visuals=visuals,
-    )
-    if terrain is not None:
-        terrain.build(spec)
+class RobotModel:
+    """A robot compiled together with its ground and sensors.
+
+    Attributes:
+        robot: its record.
+        model: MuJoCo model.
+        frame_skip: physics steps per action, which lasts 20 ms.
+        pose: (A,) joint angles of the standing pose.
+        joint_range: (2, A) lower and upper limits, infinite for joints without limits.
+        joint_qpos: columns of the joints in qpos.
+        joint_qvel: columns of the joints in qvel.
+        servos: columns of the joints' servos in ctrl and actuator_force.
+        trunk_qvel: columns of the trunk's linear and angular velocity in qvel.
+    """
+
+    def __init__(self, robot: Robot, terrain: Terrain | None) -> None:
+        body, spec = robot.body, robot.spec
+        if terrain is not None:
+            terrain.build(spec, robot.floor_m, *robot.collides_with)
+        geoms = [geom for foot in body.feet for geom in foot.geoms]
+        _add_sensors(spec, geoms, robot.knees)
+        self.robot = robot
+        self.model = model = spec.compile()
+        self.frame_skip = max(1, round(_ACTION_S / model.opt.timestep))
+        joints = [model.joint(name) for name in body.joints]
+        self.joint_qpos = _columns([joint.qposadr[0] for joint in joints])
+        self.joint_qvel = _columns([joint.dofadr[0] for joint in joints])
+        self.servos = _columns([model.actuator(name).id for name in body.joints])
+        self.pose = robot.pose.qpos[self.joint_qpos].copy()
+        ids = [joint.id for joint in joints]
+        self.joint_range = np.where(model.jnt_limited[ids] > 0, model.jnt_range[ids].T, [[-np.inf], [np.inf]])
+        root = model.joint(model.body(body.trunk).jntadr[0])
+        q, v = int(root.qposadr[0]), int(root.dofadr[0])
+        self._position, self._quat = slice(q, q + 3), slice(q + 3, q + 7)
+        self.trunk_qvel = slice(v, v + 6)
+        self._linear, self._angular = slice(v, v + 3), slice(v + 3, v + 6)
+        self._sensors = Layout(
+            foot_position=3 * len(geoms), foot_velocity=3 * len(geoms), knee=3 * len(robot.knees), contact=len(geoms)
+        )
+        counts = np.array([len(foot.geoms) for foot in body.feet])
+        self._first_geom, self._geom_count = np.cumsum(counts) - counts, counts
+        # The trunk's own frame may have any orientation while the robot stands level.
+        standing = robot.pose.qpos[self._quat]
+        self._level = None
+        if not np.array_equal(standing, [1, 0, 0, 0]):
+            self._level = rotations.right_product_matrix(standing * [1, -1, -1, -1]).T
+            self._unlevel = rotations.right_product_matrix(standing).T
+            self._axes = rotations.matrices(standing[None], np)[0].T
+
+    def position(self, state: State) -> np.ndarray:
+        """Return the trunk's position, (N, 3) m."""
+        position = state["qpos"][:, self._position]
+        return position - [0, 0, self.robot.floor_m] if self.robot.floor_m else position
+
+    def orientation(self, state: State) -> np.ndarray:
+        """Return the trunk's orientation, (N, 4) quaternions; (1, 0, 0, 0) stands level and faces along x."""
+        quat = state["qpos"][:, self._quat]
+        return quat if self._level is None else quat @ self._level
+
+    def facing(self, state: State) -> np.ndarray:
+        """Return the direction in which the trunk faces, (N,) rad from the world's x axis."""
+        return rotations.yaw(self.orientation(state))
+
+    def velocity(self, state: State) -> np.ndarray:
+        """Return the trunk's linear velocity in the world frame, (N, 3) m/s."""
+        return state["qvel"][:, self._linear]
+
+    def angular_velocity(self, state: State) -> np.ndarray:
+        """Return the trunk's angular velocity in its own frame, (N, 3) rad/s."""
+        rate = state["qvel"][:, self._angular]
+        return rate if self._level is None else rate @ self._axes
+
+    def place(self, state: State, env_indices: np.ndarray, position: np.ndarray, facing: np.ndarray) -> None:
+        """Put the robot in some environments level at `position` (K, 3), facing in the directions `facing` (K,)."""
+        state["qpos"][env_indices] = self.robot.pose.qpos
+        state["qpos"][env_indices, self._position] = position + [0, 0, self.robot.floor_m]
+        quat = np.zeros((len(env_indices), 4))
+        quat[:, 0], quat[:, 3] = np.cos(facing / 2), np.sin(facing / 2)
+        state["qpos"][env_indices, self._quat] = quat if self._level is None else quat @ self._unlevel
+
+    def foot_position(self, state: State) -> np.ndarray:
+        """Return the centres of the feet, (N, F, 3) m."""
+        return self._per_foot(state, "foot_position") - [0, 0, self.robot.floor_m]
+
+    def foot_velocity(self, state: State) -> np.ndarray:
+        """Return the velocities of the feet in the world frame, (N, F, 3) m/s."""
+        return self._per_foot(state, "foot_velocity")
+
+    def foot_contact(self, state: State) -> np.ndarray:
+        """Return which feet touch anything, (N, F) bool."""
+        contact = self._sensors.read(state["sensordata"], "contact") > 0
+        return np.logical_or.reduceat(contact, self._first_geom, axis=1)
+
+    def knee_position(self, state: State) -> np.ndarray:
+        """Return the positions of the knees, (N, K, 3) m."""
+        knees = self._sensors.read(state["sensordata"], "knee")
+        return knees.reshape(len(knees), -1, 3) - [0, 0, self.robot.floor_m]
+
+    def _per_foot(self, state: State, name: str) -> np.ndarray:
+        """Average a vector over the geoms of each foot."""
+        values = self._sensors.read(state["sensordata"], name)
+        values = values.reshape(len(values), -1, 3)
+        if self._geom_count.max() == 1:
+            return values
+        return np.add.reduceat(values, self._first_geom, axis=1) / self._geom_count[:, None]
+
+    def holding_targets(self) -> np.ndarray:
+        """Return servo targets, (A,), that hold the standing pose with the weight shared equally by the feet."""
+        model, robot = self.model, self.robot
+        data = mujoco.MjData(model)
+        data.qpos[:] = robot.pose.qpos
+        data.qpos[self._position] = 0, 0, 1
+        mujoco.mj_forward(model, data)
+        joints = np.arange(model.nv)[self.joint_qvel]
+        mass = np.where(model.body_rootid == model.body(robot.body.trunk).id, model.body_mass, 0).sum()
+        load = -mass * model.opt.gravity[2] / len(robot.body.feet)
+        torque = data.qfrc_bias[joints].copy()
+        for foot in robot.body.feet:
+            for geom in (model.geom(name) for name in foot.geoms):
+                jacobian = np.zeros((3, model.nv))
+                mujoco.mj_jac(model, data, jacobian, None, data.geom_xpos[geom.id], geom.bodyid[0])
+                torque -= load / len(foot.geoms) * jacobian[2, joints]
+        torque = np.clip(torque, -robot.torque_limit, robot.torque_limit)
+        return self.pose + torque / np.maximum(robot.stiffness, 1e-9)
+
+    def soft_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the middle 90 % of the joints' ranges, two arrays (A,), as offsets from the standing pose, rad."""
+        low, high = self.joint_range
+        with np.errstate(invalid="ignore"):
+            centre, half = (low + high) / 2, _SOFT_RANGE * (high - low) / 2
+        low, high = (np.where(np.isnan(centre), side * np.inf, centre + side * half) for side in (-1, 1))
+        return (low - self.pose).astype(np.float32), (high - self.pose).astype(np.float32)
+
+    def trot(self) -> np.ndarray:
+        """Return the feet that a trot has on the ground in the first half of a stride, (F,) bool.
+
+        These are diagonal pairs, counted from the front; of a biped, the left foot.
+
+        Raises:
+            InputError: a foot belongs to no left-right pair.
+        """
+        body = self.robot.body
+        names = [foot.name for foot in body.feet]
+        if sorted(name for pair in body.foot_pairs for name in pair) != sorted(names):
+            raise InputError(
+                f"gait = 'trot' needs feet in left-right pairs, which {body.name} does not have; state foot_pairs in a "
+                "TOML description or set gait = 'free'"
+            )
+        data = mujoco.MjData(self.model)
+        data.qpos[:] = self.robot.pose.qpos
+        mujoco.mj_kinematics(self.model, data)
+        forward = {foot.name: data.geom(foot.geoms[0]).xpos[0] for foot in body.feet}
+        pairs = sorted(body.foot_pairs, key=lambda pair: -forward[pair[0]])
+        first = {pair[number % 2] for number, pair in enumerate(pairs)}
+        return np.array([name in first for name in names])
+
+
+def _add_sensors(spec: mujoco.MjSpec, geoms: list[str], knees: tuple[str, ...]) -> None:
     sensor, kind = mujoco.mjtSensor, mujoco.mjtObj
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMELINVEL, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-    for leg in anymal_c.LEGS:
-        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_XBODY, objname=f"{leg}_SHANK")
-    for leg in anymal_c.LEGS:
-        contact = spec.add_sensor(type=sensor.mjSENS_CONTACT, objtype=kind.mjOBJ_GEOM, objname=f"{leg}_FOOT")
-        contact.intprm[:3] = 1, 0, 1  # whether there is any, in whatever order, of one contact
-    return spec.compile()
+    for geom in geoms:
+        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_GEOM, objname=geom)
+    for geom in geoms:
+        spec.add_sensor(type=sensor.mjSENS_FRAMELINVEL, objtype=kind.mjOBJ_GEOM, objname=geom)
+    for knee in knees:
+        spec.add_sensor(type=sensor.mjSENS_FRAMEPOS, objtype=kind.mjOBJ_XBODY, objname=knee)
+    for geom in geoms:
+        contact = spec.add_sensor(type=sensor.mjSENS_CONTACT, objtype=kind.mjOBJ_GEOM, objname=geom)
+        contact.intprm[:3] = 1, 0, 1  # data: found; reduction: none; contacts: 1
 
 
-def holding_torque(model: mujoco.MjModel) -> np.ndarray:
-    """Return the torques, (12,), that hold the robot in its pose with a quarter of its weight on each foot."""
-    data = mujoco.MjData(model)
-    data.qpos[2], data.qpos[7:] = 1, POSE
-    mujoco.mj_forward(model, data)
-    share = -model.body_mass.sum() * model.opt.gravity[2] / 4
-    torque = data.qfrc_bias[6:].copy()
-    for leg in anymal_c.LEGS:
-        foot, jacobian = model.geom(f"{leg}_FOOT"), np.zeros((3, model.nv))
-        mujoco.mj_jac(model, data, jacobian, None, data.geom_xpos[foot.id], foot.bodyid[0])
-        torque -= share * jacobian[2, 6:]
-    return torque
-
-
-def standing_height(angles: np.ndarray) -> np.ndarray:
-    """Return how high a level trunk is if the lowest foot just touches the floor, (K,), for joint angles (K, 12)."""
-    shoulder, hip, knee = (angles[:, joint::3] for joint in range(3))
-    forward = np.array([1, 1, -1, -1])
-    out = np.array([1, -1, 1, -1])
-    # In the leg's own plane, down from the hip; then the shoulder turns that plane about x.
-    whole = hip + knee
-    down = 0.285 * np.cos(hip) + 0.31547 * np.cos(whole) + 0.08795 * forward * np.sin(whole)
-    aside = out * (0.08381 + 0.1003 + 0.01305)
-    return (down * np.cos(shoulder) - aside * np.sin(shoulder) + FOOT_RADIUS_M).max(1)
-
-
-def soft_range(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle nine tenths of the joints' ranges, (12,) each, counted from the pose, rad."""
-    ranges = model.jnt_range[1:]
-    centre, half = ranges.mean(1), _SOFT_RANGE * np.ptp(ranges, axis=1) / 2
-    return (centre - half - POSE).astype(np.float32), (centre + half - POSE).astype(np.float32)
+def _columns(indices: list[int]) -> slice | np.ndarray:
+    """Return indices as a slice if they are consecutive; that avoids a copy."""
+    first = int(indices[0])
+    if list(indices) == list(range(first, first + len(indices))):
+        return slice(first, first + len(indices))
+    return np.array(indices)
