@@ -7,8 +7,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from surefoot.settings import Settings
-from surefoot.tasks.task import State
+from surefoot.tasks.task import State, TaskOptions
 from surefoot.tasks.velocity.hash_rng import uniform
 
 _STREAM = 1
@@ -17,7 +16,7 @@ _LEAST_SPEED, _LEAST_YAW_RATE = 0.2, 0.1
 _HEADING_GAIN = 0.5  # 1/s, legged_gym's
 
 
-class CommandOptions(Settings):
+class CommandOptions(TaskOptions):
     """Commands (forward m/s, left m/s, turning left rad/s), drawn uniformly."""
 
     command_x: float = Field(1.0, ge=0, le=5)

@@ -10,15 +10,14 @@ import pydantic
 from pydantic import Field
 
 from surefoot.errors import InputError
-from surefoot.settings import Settings
-from surefoot.tasks.task import State
+from surefoot.tasks.task import State, TaskOptions
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.robot import RobotModel
 
 _STREAM, _PUSH_STREAM = 2, 3
 
 
-class RandomizationOptions(Settings):
+class RandomizationOptions(TaskOptions):
     """Ranges of the randomization, all uniform; legged_gym's unless noted."""
 
     friction: tuple[float, float] = (0.5, 1.25)

@@ -2,8 +2,8 @@
 
 A term takes the `RobotState` of N environments and the array module, `numpy` or `jax.numpy`, and returns (N,). Weights
 are per second. Terms and weights are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978, with the changes for
-ANYmal C on flat ground) or MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844) where possible; the others were tuned
-here. Lengths, torques and power are relative to the robot's size, with ANYmal C as 1.
+ANYmal C on flat ground) or MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844) where possible; the others were
+tuned here. Lengths, torques and power are relative to the robot's size, with ANYmal C as 1.
 
 A new term is one decorated function, in this module or in a user's own:
 
@@ -217,7 +217,7 @@ def feet_air_time(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=-0.5)
 def feet_clearance(state: RobotState, xp: Any) -> Any:
-    """Distance of moving feet from a height of 8 cm over the ground and its rise ahead, times the root of their speed."""
+    """Distance of moving feet from 8 cm over the ground and its rise ahead, times the square root of their speed."""
     length_scale = state.robot.length_scale
     error = state.foot_height - state.terrain_rise - _CLEARANCE_M * length_scale
     return xp.sum(xp.abs(error) * xp.sqrt(state.foot_speed), axis=1) / length_scale
@@ -241,9 +241,7 @@ def pose(state: RobotState, xp: Any) -> Any:
     return _squares(state.joint_angle[:, list(state.robot.lateral_joints)], xp)
 
 
-TERMS: dict[str, RewardTerm] = {
-    term.name: term for term in list(globals().values()) if isinstance(term, RewardTerm)
-}
+TERMS: dict[str, RewardTerm] = {term.name: term for term in list(globals().values()) if isinstance(term, RewardTerm)}
 
 
 def select_terms(

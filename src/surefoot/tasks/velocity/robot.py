@@ -92,7 +92,7 @@ class RobotModel:
     def place(self, state: State, env_indices: np.ndarray, position: np.ndarray, facing: np.ndarray) -> None:
         """Put the robot in some environments level at `position` (K, 3), facing in the directions `facing` (K,)."""
         state["qpos"][env_indices] = self.robot.pose.qpos
-        state["qpos"][env_indices, self._position] = position + [0, 0, self.robot.floor_m]
+        state["qpos"][env_indices, self._position] = np.add(position, [0, 0, self.robot.floor_m])
         quat = np.zeros((len(env_indices), 4))
         quat[:, 0], quat[:, 3] = np.cos(facing / 2), np.sin(facing / 2)
         state["qpos"][env_indices, self._quat] = quat if self._level is None else quat @ self._unlevel

@@ -1,9 +1,9 @@
 """A legged robot follows commanded velocities: forward, sideways, turning.
 
 50 times a second the servos get target angles: those that hold the robot in its standing pose, plus half the action, in
-rad. (legged_gym uses the angles of the pose itself. With servos of 80 N m / rad ANYmal C then kneels, and learns nothing
-on a small computer.) Motors of ANYmal C give up to 80 N m, less from 2.5 rad/s on, nothing at 7.5 rad/s. Observation,
-noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978); see
+rad. (legged_gym uses the angles of the pose itself. With servos of 80 N m / rad ANYmal C then kneels, and learns
+nothing on a small computer.) Motors of ANYmal C give up to 80 N m, less from 2.5 rad/s on, nothing at 7.5 rad/s.
+Observation, noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978); see
 `reward_terms`, `commands` and `domain_randomization`.
 
 By default a gait clock is observed, and feet are rewarded for keeping its beat: a trot, or alternate steps for a biped.
@@ -14,7 +14,7 @@ Feet and knees may touch the ground. Episodes end when the trunk does, or when i
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -24,7 +24,7 @@ from surefoot.bodies import anymal_c
 from surefoot.bodies.robot import Robot, load_robot
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import at_points, axial, per_foot, per_joint, polar, scalars, sideways
-from surefoot.tasks.symmetry import derive_mirror, partners_in_space
+from surefoot.tasks.symmetry import task_mirror
 from surefoot.tasks.task import State, Task, TaskOutput
 from surefoot.tasks.velocity.commands import CommandOptions, Commands
 from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationOptions
@@ -32,6 +32,9 @@ from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.reward_terms import RobotState, select_terms, weighted_terms
 from surefoot.tasks.velocity.robot import RobotModel
 from surefoot.tasks.velocity.terrain import STUCK, Curriculum, Terrain, TerrainOptions
+
+if TYPE_CHECKING:
+    from surefoot.policies.symmetry import Mirror
 
 ANYMAL = "anymal-c"
 _MOST_ACTION = 2.0
@@ -55,15 +58,15 @@ class _Options(CommandOptions, RandomizationOptions, TerrainOptions):
     gait_hz: float | None = Field(None, ge=0.5, le=5)
     """Strides per second of the clock; by default 1.75 for ANYmal C, more for smaller robots."""
     reset_noise: float = Field(1.0, ge=0, le=1)
-    """Variety of initial states: 0 for none; 1 for joints at 0.5 to 1.5 times the angles of the pose and velocities up to
-    0.5 m/s and 0.5 rad/s."""
+    """Variety of initial states: 0 for none; 1 for joints at 0.5 to 1.5 times the angles of the pose, and velocities up
+    to 0.5 m/s and 0.5 rad/s."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of reward terms by name, instead of those in `reward_terms`."""
     reward_terms: tuple[str, ...] = ()
     """Python modules with further reward terms: "my_terms" for all of a module, "my_terms:name" for one."""
-    clip_reward_at_zero: bool = Field(True, strict=True)
+    clip_reward_at_zero: bool = True
     """Whether the sum of all terms is at least 0, so that falling early earns nothing."""
-    visuals: bool = Field(True, strict=True)
+    visuals: bool = True
     """Whether ANYmal C has parts that do not collide."""
 
 
@@ -80,7 +83,7 @@ class AnymalCVelocityOptions(_Options):
     base: anymal_c.Base = "urdf"
     """Mass and inertia of the base: "urdf" (26.4 kg) or "menagerie" (19.2 kg)."""
     motor: anymal_c.Motor = "limited"
-    """"limited" gives less torque from 2.5 rad/s on, none at 7.5, and brakes beyond; "servo" up to 80 N m at any speed."""
+    """"limited" gives less torque from 2.5 rad/s on and none at 7.5; "servo" gives up to 80 N m at any speed."""
 
 
 class Velocity(Task):
@@ -109,16 +112,15 @@ class Velocity(Task):
         self._terrain = None if options.terrain == "flat" else Terrain(options.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, options.level)
         self.robot = robot = RobotModel(self._make_robot(), self._terrain)
-        self.model, self.body, self.frame_skip = robot.model, robot.robot.body, robot.frame_skip
-        self.action_names = self.body.joints
+        self.model, self.frame_skip = robot.model, robot.frame_skip
+        self.body = body = robot.robot.body
+        self.action_names = body.joints
         self.commands = Commands(options, robot.facing)
         self._randomizer = DomainRandomizer(options, robot)
         self.randomised_fields = self._randomizer.randomised_fields
         self._clock = options.gait == "trot"
         self._trot = robot.trot() if self._clock else None
-        self.terms = select_terms(
-            options.weights, options.reward_terms, {} if self._clock else _WEIGHTS_WITHOUT_CLOCK
-        )
+        self.terms = select_terms(options.weights, options.reward_terms, {} if self._clock else _WEIGHTS_WITHOUT_CLOCK)
         self._target = robot.holding_targets()
         self._soft_range = robot.soft_range()
         self._command_steps = max(1, round(options.command_every_s / self.timestep_s))
@@ -135,7 +137,8 @@ class Velocity(Task):
 
     def _define_observation(self) -> None:
         """Set names, sizes and noise of everything measured, observed and done."""
-        joints, feet, options = self.body.joints, [foot.name for foot in self.body.feet], self.options
+        body, options = self.robot.robot.body, self.options
+        joints, feet = body.joints, [foot.name for foot in body.feet]
         # Parts of the observation and legged_gym's noise of each.
         noisy = [
             (polar("base velocity {}"), 0.1),
@@ -172,9 +175,8 @@ class Velocity(Task):
         if options.observe_heights:
             self.columns["scan"] = len(_SCAN)
 
-    def mirror(self) -> Any:
-        partners = partners_in_space(self.model, self.robot.robot.pose.qpos, self.robot.robot.body)
-        return partners and derive_mirror(self.observation, self.robot.robot.body.joints, partners)
+    def mirror(self) -> "Mirror | None":
+        return task_mirror(self, self.robot.robot.pose.qpos)
 
     def init_buffers(self, num_envs: int) -> State:
         widths = self._kept | {"target": self._kept["action"], "airborne": self._kept["contact"], "delay": 1}
@@ -231,7 +233,7 @@ class Velocity(Task):
         previous = state["target"].copy()
         state["target"][:] = self._target + self.options.action_scale * state["action"]
         arrived = np.arange(self.frame_skip) >= state["delay"]
-        if len(self.body.joints) < self.model.nu:  # other joints are held
+        if len(robot.pose) < self.model.nu:  # other joints are held
             state["ctrl_schedule"][:] = robot.robot.pose.ctrl
         schedule = np.where(arrived[:, :, None], state["target"][:, None], previous[:, None])
         state["ctrl_schedule"][:, :, robot.servos] = schedule
@@ -289,7 +291,7 @@ class Velocity(Task):
         return self._ground_at(position, ahead * [1, -1], ahead[:, ::-1], _SCAN)
 
     def _ground_ahead(self, feet: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Return the largest height of the ground just ahead of feet, (N, F), from positions and velocities (N, F, 3)."""
+        """Return the highest ground just ahead of feet, (N, F) m, from positions and velocities (N, F, 3)."""
         assert self._terrain is not None
         vx, vy = velocity[..., 0], velocity[..., 1]
         speed = np.maximum(np.hypot(vx, vy), 1e-6)
@@ -333,7 +335,9 @@ class Velocity(Task):
         robot = self.robot.robot
         rotation = rotations.matrices(measured["orientation"], xp)
         gravity = -rotation[:, 2]
-        under = measured["height"] - gravity[:, :2] @ np.float32(self._under.T) - measured.get("ground_under_trunk", 0.0)
+        under = (
+            measured["height"] - gravity[:, :2] @ np.float32(self._under.T) - measured.get("ground_under_trunk", 0.0)
+        )
         if robot.trunk.centre[2]:
             under = under - gravity[:, 2:] * robot.trunk.centre[2]
         radius = robot.trunk.radius_m * xp.sqrt(1 - xp.minimum(xp.square(gravity[:, 0]), 1))

@@ -11,8 +11,7 @@ import mujoco
 import numpy as np
 from pydantic import Field
 
-from surefoot.settings import Settings
-from surefoot.tasks.task import State
+from surefoot.tasks.task import State, TaskOptions
 from surefoot.tasks.velocity.hash_rng import uniform
 
 Kind = Literal["flat", "rough", "slope", "stairs_up", "stairs_down", "mixed"]
@@ -144,28 +143,28 @@ def _grid(column: int, kind: str) -> np.ndarray:
     return np.zeros((_CELLS + 1, LEVELS * _CELLS + 1))
 
 
-class TerrainOptions(Settings):
+class TerrainOptions(TaskOptions):
     """The ground."""
 
     terrain: Kind = "flat"
     """Kind of ground; "mixed" has all kinds but the flat one."""
-    level: int | None = Field(None, ge=0, lt=LEVELS, strict=True)
+    level: int | None = Field(None, ge=0, lt=LEVELS)
     """Fixed level of difficulty, 0 to 9; by default a curriculum raises and lowers it."""
-    observe_heights: bool = Field(False, strict=True)
+    observe_heights: bool = False
     """Whether the heights of the ground around the robot are observed."""
     height_noise: float = Field(0.1, ge=0, le=1)
     """Largest error of an observed height at noise 1, m. The default is legged_gym's and hides low stairs."""
-    terminate_when_stuck: bool = Field(False, strict=True)
-    """Whether an episode terminates, as by a fall, after about 3 s without following the command. For training: standing
-    still in front of stairs is safe and earns a little."""
+    terminate_when_stuck: bool = False
+    """Whether an episode terminates, as by a fall, after about 3 s without following the command. For training: to stand
+    in front of stairs is safe and earns a little."""
 
 
 class Curriculum:
     """Level of difficulty of each environment.
 
     As in legged_gym, an episode that gets further than half a tile is followed by one a level higher; one that covers
-    less than half of the commanded distance by one a level lower; past the last level follows a random one. An environment
-    keeps its kind of terrain. Distances are measured from start to end: commands may lead in circles here.
+    less than half of the commanded distance by one a level lower; past the last level follows a random one. The kind
+    of terrain stays. Distances are measured from start to end: commands may lead in circles here.
 
     Args:
         terrain: the world.
