@@ -3,8 +3,8 @@
 50 times a second the servos get target angles: those that hold the robot in its standing pose, plus half the action, in
 rad. (legged_gym uses the angles of the pose itself. With servos of 80 N m / rad ANYmal C then kneels, and learns
 nothing on a small computer.) Motors of ANYmal C give up to 80 N m, less from 2.5 rad/s on, nothing at 7.5 rad/s.
-Observation, noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978); see
-`reward_terms`, `commands` and `domain_randomization`.
+Observation, noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv
+2109.11978); see `reward_terms`, `commands` and `domain_randomization`.
 
 By default a gait clock is observed, and feet are rewarded for keeping its beat: a trot, or alternate steps for a biped.
 Training then takes far fewer steps.
