@@ -1,4 +1,4 @@
-"""The velocity task: its parts by hand, one copy against many, and what chance may do."""
+"""Velocity tracking with ANYmal C: observation, rewards, commands, randomization, and one environment against many."""
 
 import sys
 from subprocess import run
@@ -16,25 +16,25 @@ from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
 
 ID = "surefoot/AnymalCVelocity-v0"
-# Nothing left to chance.
+# No randomness.
 CERTAIN = {
     **{"friction": [0.8, 0.8], "base_mass": 0.0, "motor_strength": 0.0, "latency": 0.0, "push_speed": 0.0},
     **{"noise": 0.0, "reset_noise": 0.0},
 }
 
 
-def one(**options: Any) -> Any:
+def make(**options: Any) -> Any:
     return gymnasium.make(ID, **options).unwrapped
 
 
 def values(env: Any, observation: np.ndarray, *starts: str) -> np.ndarray:
-    """Return the values of the observation whose names start so."""
+    """Return the observation's values whose names start with any of `starts`."""
     return np.array([x for name, x in zip(env.observation_names, observation, strict=True) if name.startswith(starts)])
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.*", "ignore:.*symmetric and normalized.*")
 @pytest.mark.parametrize("options", [{}, {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN}])
-def test_gymnasiums_checker_is_content(options: dict) -> None:
+def test_gymnasium_checker_passes(options: dict) -> None:
     env = gymnasium.make(ID, **options)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.spec is not None and env.spec.max_episode_steps == 1000
@@ -43,13 +43,14 @@ def test_gymnasiums_checker_is_content(options: dict) -> None:
     assert len(set(names)) == len(names) == env.observation_space.shape[0] == (52 if options else 54)  # ty: ignore
 
 
-def test_one_copy_needs_no_jax() -> None:
+def test_a_single_environment_does_not_import_jax() -> None:
     code = f"import sys, gymnasium, surefoot; gymnasium.make('{ID}').reset(); assert 'jax' not in sys.modules"
     run([sys.executable, "-c", code], check=True)
 
 
-def test_what_is_seen_is_the_simulators() -> None:
-    env = one(**CERTAIN | {"latency": 1.0}, command=[0.5, -0.2, 0.3])
+def test_observation_and_rewards_agree_with_the_simulator() -> None:
+    env = make(**CERTAIN | {"latency": 1.0}, command=[0.5, -0.2, 0.3])
+    weights = {term.name: term.weight for term in env.task.terms}
     observation, info = env.reset(seed=0)
     random = np.random.default_rng(0)
     for _ in range(30):
@@ -73,16 +74,16 @@ def test_what_is_seen_is_the_simulators() -> None:
         assert info["velocity_error"] == pytest.approx(np.hypot(0.5 - velocity[0], -0.2 - velocity[1]))
         assert info["yaw_error"] == pytest.approx(abs(0.3 - env.data.qvel[5]))
         torque = env.data.actuator_force
-        paid = {name: value / 0.02 / env.task.weights[name] for name, value in info["reward_terms"].items()
+        unweighted = {name: value / 0.02 / weights[name] for name, value in info["reward_terms"].items()
                 if name != "clip_reward_at_zero"}  # fmt: skip
-        assert paid["torques"] == pytest.approx((torque**2).sum(), rel=1e-5)
-        assert paid["dof_acc"] == pytest.approx((((env.data.qvel[6:] - before) / 0.02) ** 2).sum(), rel=1e-4)
-        assert paid["lin_vel_z"] == pytest.approx(velocity[2] ** 2, rel=1e-3)
+        assert unweighted["torques"] == pytest.approx((torque**2).sum(), rel=1e-5)
+        assert unweighted["dof_acc"] == pytest.approx((((env.data.qvel[6:] - before) / 0.02) ** 2).sum(), rel=1e-4)
+        assert unweighted["lin_vel_z"] == pytest.approx(velocity[2] ** 2, rel=1e-3)
         assert sum(info["reward_terms"].values()) >= -1e-9
 
 
-def test_at_rest_it_stands_and_is_told_to_bear_its_weight() -> None:
-    env = one(**CERTAIN, command=[0, 0, 0])
+def test_action_zero_holds_the_standing_pose() -> None:
+    env = make(**CERTAIN, command=[0, 0, 0])
     env.reset(seed=0)
     for _ in range(150):
         _, reward, terminated, _, info = env.step(np.zeros(12))
@@ -90,20 +91,20 @@ def test_at_rest_it_stands_and_is_told_to_bear_its_weight() -> None:
     assert 0.53 < env.data.qpos[2] < 0.56
     assert np.abs(env.data.qvel).max() < 0.05
     assert np.abs(env.data.qpos[7:] - [*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2]).max() < 0.05
-    assert reward > 0.9 * 0.02 * (env.task.weights["tracking_lin_vel"] + env.task.weights["gait"])
+    assert reward > 0.9 * 0.02 * (1.5 + 2.0)  # tracking_lin_vel and gait
     assert info["velocity_error"] < 0.01
 
 
-def test_an_episode_begins_with_the_lowest_foot_on_the_floor() -> None:
-    env = one()
+def test_episodes_start_with_the_lowest_foot_on_the_floor() -> None:
+    env = make()
     for seed in range(10):
         env.reset(seed=seed)
         lowest = min(env.data.geom(f"{leg}_FOOT").xpos[2] for leg in LEGS) - 0.03
         assert lowest == pytest.approx(0, abs=1e-6)
 
 
-def test_a_trunk_on_the_ground_or_far_from_level_ends_the_episode() -> None:
-    env = one(**CERTAIN)
+def test_a_trunk_on_the_ground_or_tilted_by_70_degrees_terminates() -> None:
+    env = make(**CERTAIN)
     for angle, height, axis, ends in (
         (0, 0.12, 0, False),
         (0, 0.08, 0, True),
@@ -135,14 +136,14 @@ def test_a_trunk_on_the_ground_or_far_from_level_ends_the_episode() -> None:
         {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN},
     ],
 )
-def test_many_copies_are_each_what_one_is(options: dict, assert_like_single_copies) -> None:
-    """To the rounding of float32, in which the engine hands over what it measured."""
+def test_many_environments_equal_single_ones(options: dict, assert_like_single_copies) -> None:
+    """Up to the rounding of the engine's float32 output."""
     info = find_task("anymal-velocity", options | {"max_episode_steps": 40})
     assert_like_single_copies(info, steps=100, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3)
 
 
-def test_the_engine_keeps_and_restores_everything() -> None:
-    """Commands, pushes, loads, and what comes after the next beginning."""
+def test_a_targetored_engine_continues_identically() -> None:
+    """Commands, pushes, loads, and the next episode."""
     info = find_task("anymal-velocity", {"command_every_s": 0.2, "push_every_s": 0.2, "max_episode_steps": 30})
     one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
     one.reset(seed=0)
@@ -161,7 +162,7 @@ def test_the_engine_keeps_and_restores_everything() -> None:
     assert len(np.unique(np.array(commands)[:, 0], axis=0)) > 5
 
 
-def test_copies_depend_on_no_other_and_on_no_number_of_them() -> None:
+def test_environments_do_not_depend_on_each_other() -> None:
     info = find_task("anymal-velocity", {"push_every_s": 0.1, "command_every_s": 0.1})
     few, many = BatchEngine(info, 2), BatchEngine(info, 5, threads=1)
     a, b = few.reset(seed=3)[0], many.reset(seed=3)[0]
@@ -173,20 +174,20 @@ def test_copies_depend_on_no_other_and_on_no_number_of_them() -> None:
 
 
 @pytest.mark.parametrize("motor", ["limited", "servo"])
-def test_randomisation_has_the_ranges_it_is_given(motor: str) -> None:
+def test_randomization_fills_its_ranges(motor: str) -> None:
     options = {"friction": [0.3, 0.9], "base_mass": 4.0, "motor_strength": 0.2, "latency": 0.5, "motor": motor}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.begin(0)
-    rows, model = engine.state, engine.task.model
+    state, model = engine.state, engine.task.model
     feet = [model.geom(f"{leg}_FOOT").id for leg in LEGS]
-    friction = rows["geom_friction"][:, feet, 0]
+    friction = state["geom_friction"][:, feet, 0]
     assert (friction == friction[:, :1]).all()
     spans(friction[:, 0], 0.3, 0.9)
-    spans(rows["body_mass"][:, 1] - model.body_mass[1], -4, 4)
-    share = rows["body_mass"][:, 1] / model.body_mass[1]
-    np.testing.assert_allclose(rows["body_inertia"][:, 1], share[:, None] * model.body_inertia[1])
-    assert (rows["body_mass"][:, 2:] == model.body_mass[2:]).all()
-    gains, bias = rows["actuator_gainprm"], rows["actuator_biasprm"]
+    spans(state["body_mass"][:, 1] - model.body_mass[1], -4, 4)
+    factor = state["body_mass"][:, 1] / model.body_mass[1]
+    np.testing.assert_allclose(state["body_inertia"][:, 1], factor[:, None] * model.body_inertia[1])
+    assert (state["body_mass"][:, 2:] == model.body_mass[2:]).all()
+    gains, bias = state["actuator_gainprm"], state["actuator_biasprm"]
     if motor == "limited":  # resistance, constant, two more, and the controller's kp, ki, kd
         strength = gains[:, :, 4] / 80
         np.testing.assert_allclose(gains[:, :, 6], 2 * strength)
@@ -196,27 +197,26 @@ def test_randomisation_has_the_ranges_it_is_given(motor: str) -> None:
         np.testing.assert_allclose(bias[:, :, 1], -80 * strength)
         np.testing.assert_allclose(bias[:, :, 2], -2 * strength)
     spans(strength, 0.8, 1.2)
-    assert set(rows["delay"].ravel()) == {0, 1, 2}
-    np.testing.assert_allclose(engine._batch.expanded("body_subtreemass")[:, 1], rows["body_mass"][:, 1:].sum(1))
+    assert set(state["delay"].ravel()) == {0, 1, 2}
+    np.testing.assert_allclose(engine._batch.expanded("body_subtreemass")[:, 1], state["body_mass"][:, 1:].sum(1))
 
 
-def test_a_load_is_what_the_simulator_makes_of_it() -> None:
-    """A copy with a load moves as a model that was made with it."""
-    env = one(**CERTAIN | {"base_mass": 5.0})
+def test_a_load_changes_the_physics_consistently() -> None:
+    """A robot with a load moves like a model compiled with that mass."""
+    env = make(**CERTAIN | {"base_mass": 5.0})
     env.reset(seed=1)
     model, data = env.model, mujoco.MjData(env.model)
     assert abs(model.body_mass[1] - 26.37317) > 1
     assert model.body_subtreemass[1] == pytest.approx(model.body_mass[1:].sum())
-    data.qpos[:], data.qvel[:], data.ctrl[:] = env.data.qpos, env.data.qvel, env.task._rest
+    data.qpos[:], data.qvel[:], data.ctrl[:] = env.data.qpos, env.data.qvel, env.task._target
     env.step(np.zeros(12))
-    env.task._limited = False
     for _ in range(4):
         mujoco.mj_step(model, data)
     np.testing.assert_allclose(env.data.qpos, data.qpos, atol=1e-9)
 
 
-def test_noise_has_its_amplitudes_and_only_that() -> None:
-    noisy, plain = (one(**CERTAIN | {"noise": noise}) for noise in (1.0, 0.0))
+def test_sensor_noise_has_the_stated_amplitudes() -> None:
+    noisy, plain = (make(**CERTAIN | {"noise": noise}) for noise in (1.0, 0.0))
     misses = []
     for env in (noisy, plain):
         env.reset(seed=0)
@@ -230,16 +230,16 @@ def test_noise_has_its_amplitudes_and_only_that() -> None:
             assert values_.std() == pytest.approx(amplitude / np.sqrt(3), rel=0.15)
 
 
-def test_commands_may_be_told_and_follow_each_other() -> None:
-    env = one(**CERTAIN | {"command": [0.5, 0, 0, 0, 0.3, -0.2], "command_every_s": 0.1})
+def test_given_commands_follow_each_other() -> None:
+    env = make(**CERTAIN | {"command": [0.5, 0, 0, 0, 0.3, -0.2], "command_every_s": 0.1})
     env.reset(seed=3)
-    told = [tuple(env._state["command"][0])]
+    commands = [tuple(env._state["command"][0])]
     for _ in range(20):
-        told.append(tuple(env.step(np.zeros(12))[4]["command"]))
-    assert told == ([(0.5, 0, 0)] * 5 + [(0, 0.3, -0.2)] * 5) * 2 + [(0.5, 0, 0)]
+        commands.append(tuple(env.step(np.zeros(12))[4]["command"]))
+    assert commands == ([(0.5, 0, 0)] * 5 + [(0, 0.3, -0.2)] * 5) * 2 + [(0.5, 0, 0)]
 
 
-def test_commands_are_drawn_held_and_drawn_again() -> None:
+def test_commands_are_drawn_and_held() -> None:
     engine = BatchEngine(
         find_task("anymal-velocity", {"command_every_s": 0.2, "standing": 0.25, "command_y": 0.5}), 300
     )
@@ -252,7 +252,7 @@ def test_commands_are_drawn_held_and_drawn_again() -> None:
         engine.advance(np.zeros((300, 12), np.float32), np.zeros(300, bool))
     command = np.concatenate(drawn)
     standing = (command == 0).all(1)
-    # A command of all zeros may also come of small ones: 0.06 of 0.09.
+    # Small commands are set to zero as well: 0.06 of 0.09.
     assert 0.2 < standing.mean() < 0.32
     going = command[~standing]
     speed = np.hypot(going[:, 0], going[:, 1])
@@ -262,8 +262,8 @@ def test_commands_are_drawn_held_and_drawn_again() -> None:
     assert (drawn[0] != drawn[1]).any(1).mean() > 0.85
 
 
-def test_a_turn_to_a_direction_slows_down_corrects_itself_and_ends() -> None:
-    """As fast as half the angle that is left, in rad/s; the robots are turned by hand here."""
+def test_a_turn_to_a_direction_slows_down_and_ends() -> None:
+    """The turning rate is half the remaining angle per second; the robots are turned by hand here."""
     options = {"heading": 1.0, "standing": 0.2, "push_speed": 0.0, "command_every_s": 1.0}
     engine, rates = (
         BatchEngine(find_task("anymal-velocity", given), 40) for given in (options, options | {"heading": 0})
@@ -272,15 +272,15 @@ def test_a_turn_to_a_direction_slows_down_corrects_itself_and_ends() -> None:
     rates.reset(seed=0)
     first = engine.state["command"].copy()
     np.testing.assert_array_equal(first, rates.state["command"])
-    told, standing = first[:, 2], (first == 0).all(1)
-    assert 2 < standing.sum() < 20 and np.abs(told).max() > 0.9
+    turn, standing = first[:, 2], (first == 0).all(1)
+    assert 2 < standing.sum() < 20 and np.abs(turn).max() > 0.9
     for turned in (0.3, 2.0, -3.0, 2 * np.pi):
         engine.state["qpos"][:, 3:7] = np.cos(turned / 2), 0, 0, np.sin(turned / 2)
         engine.task.commands.steer(engine.state)
-        left = np.angle(np.exp(1j * (2 * told - turned)))
+        left = np.angle(np.exp(1j * (2 * turn - turned)))
         expected = np.where(standing, 0, np.clip(left / 2, -1, 1))
         np.testing.assert_allclose(engine.state["command"], np.c_[first[:, :2], expected], atol=1e-9)
-    # The next command's direction counts from the one then faced.
+    # The next direction is relative to the one faced then.
     quarter = np.sqrt(0.5)
     for _ in range(50):
         engine.state["qpos"][:, 3:7] = quarter, 0, 0, quarter
@@ -292,53 +292,53 @@ def test_a_turn_to_a_direction_slows_down_corrects_itself_and_ends() -> None:
     np.testing.assert_allclose((engine.state["goal"][:, 0] - faced)[going], 2 * second[going, 2], atol=1e-5)
 
 
-def test_only_some_turn_to_a_direction_and_single_copies_do_as_many(assert_like_single_copies) -> None:
+def test_a_fraction_of_commands_turn_to_a_direction(assert_like_single_copies) -> None:
     options = {"heading": 0.5, "standing": 0.0, "max_episode_steps": 40, "command_every_s": 0.2}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.reset(seed=0)
-    assert 0.4 < engine.state["steers"].mean() < 0.6
+    assert 0.4 < engine.state["turns_to_goal"].mean() < 0.6
     assert_like_single_copies(
         find_task("anymal-velocity", options), steps=60, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3
     )
     assert "goal" not in BatchEngine(find_task("anymal-velocity", {}), 1).state
 
 
-def test_pushes_come_when_and_as_hard_as_told() -> None:
+def test_pushes_have_the_stated_period_and_size() -> None:
     engine = BatchEngine(find_task("anymal-velocity", {"push_every_s": 0.2, "push_speed": 0.7}), 200)
     engine.reset(seed=0)
     pushed = np.zeros((30, 200), bool)
-    blows = []
+    pushes = []
     for step in range(30):
         before = engine.state["qvel"].copy()
         engine.task.apply_action(engine.state, np.zeros((200, 12), np.float32))
-        blow = engine.state["qvel"] - before
-        assert not blow[:, 2:].any()
-        pushed[step] = blow[:, :2].any(1)
-        blows.append(blow[pushed[step], :2])
+        push = engine.state["qvel"] - before
+        assert not push[:, 2:].any()
+        pushed[step] = push[:, :2].any(1)
+        pushes.append(push[pushed[step], :2])
         engine.advance(np.zeros((200, 12), np.float32), np.zeros(200, bool))
         engine.state["step"][:] = step + 1
-    spans(np.concatenate(blows), -0.7, 0.7)
+    spans(np.concatenate(pushes), -0.7, 0.7)
     assert (pushed[:10].sum(0) == 1).all()
     np.testing.assert_array_equal(pushed[10:20], pushed[:10])
 
 
-def test_an_action_arrives_as_late_as_told() -> None:
-    """What a servo is told in each of the four physics steps of an action."""
+def test_actions_arrive_with_the_drawn_latency() -> None:
+    """The servo's target in each of the four physics steps of an action."""
     engine = BatchEngine(find_task("anymal-velocity", {}), 100)
     engine.reset(seed=0)
-    rows = engine.state
-    old = rows["target"].copy()
+    state = engine.state
+    old = state["target"].copy()
     engine.step(np.ones((100, 12), np.float32))
     for substep in range(4):
-        new = (rows["ctrl_schedule"][:, substep] != old).all(1)
-        np.testing.assert_array_equal(new, rows["delay"][:, 0] <= substep)
-    np.testing.assert_array_equal(rows["ctrl"], rows["ctrl_schedule"][:, -1])
-    np.testing.assert_allclose(rows["target"] - engine.task._rest, 0.5)
-    assert set(rows["delay"].ravel()) == {0, 1, 2, 3, 4}
+        new = (state["ctrl_schedule"][:, substep] != old).all(1)
+        np.testing.assert_array_equal(new, state["delay"][:, 0] <= substep)
+    np.testing.assert_array_equal(state["ctrl"], state["ctrl_schedule"][:, -1])
+    np.testing.assert_allclose(state["target"] - engine.task._target, 0.5)
+    assert set(state["delay"].ravel()) == {0, 1, 2, 3, 4}
 
 
-def test_the_mirror_is_nearly_the_simulators() -> None:
-    """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
+def test_the_mirror_image_agrees_with_the_simulator() -> None:
+    """ANYmal C's parts are not exactly symmetric, which leaves about 1 % of the difference."""
     info = find_task("anymal-velocity", CERTAIN | {"base": "menagerie", "standing": 0.0})
     mirror = info.mirror
     assert mirror is not None
@@ -371,25 +371,27 @@ def spans(values: np.ndarray, low: float, high: float) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"motor": "steam"}, "motor is 'steam'; choose servo or limited"),
-        ({"gait": "gallop"}, "gait is 'gallop'; choose trot or free"),
-        ({"action_scale": 0}, "action_scale is 0; it must be a number from 0.01 to 2"),
-        ({"clip_reward_at_zero": 1}, "clip_reward_at_zero is 1; it must be true or false"),
-        ({"weights": {"enery": 1}}, "weights has no term 'enery'; the terms are tracking_lin_vel"),
-        ({"weights": {"energy": "much"}}, "weights.energy is 'much'"),
-        ({"weights": 3}, "weights is 3; it must be a table"),
-        ({"weights": {"energy": float("nan")}}, "weights.energy is nan"),
-        ({"friction": [1, 0.5]}, "friction is .1, 0.5.; the least comes first"),
-        ({"friction": 0.8}, "friction is 0.8; it must be 2 numbers from 0 to 5"),
-        ({"command": [1, 0]}, "command is .1, 0.; it must be 3 numbers"),
-        ({"heading": 1.5}, "heading is 1.5; it must be a number from 0 to 1"),
-        ({"latency": 2}, "latency is 2; it must be a number from 0 to 1"),
-        ({"base_mass": -1}, "base_mass is -1"),
-        ({"push_every_s": 0}, "push_every_s is 0"),
-        ({"frictoin": [1, 1]}, "there is no option 'frictoin'; did you mean 'friction'?"),
+        ({"motor": "steam"}, "motor = 'steam': input should be 'servo' or 'limited'"),
+        ({"gait": "gallop"}, "gait = 'gallop': input should be 'trot' or 'free'"),
+        ({"action_scale": 0}, "action_scale = 0: input should be greater than or equal to 0.01"),
+        ({"clip_reward_at_zero": 1}, "clip_reward_at_zero = 1: input should be a valid boolean"),
+        ({"weights": {"enery": 1}}, "weights has no term 'enery'; did you mean 'energy'"),
+        ({"weights": {"energy": "much"}}, "weights.energy = 'much': input should be a valid number"),
+        ({"weights": 3}, "weights = 3: input should be a valid dictionary"),
+        ({"weights": {"energy": float("nan")}}, "weights.energy = nan: input should be a finite number"),
+        ({"friction": [1, 0.5]}, "friction = .1, 0.5.: must be two numbers from 0 to 5, the lower one first"),
+        ({"friction": 0.8}, "friction = 0.8: input should be a valid tuple"),
+        ({"command": [1, 0]}, "command = .1, 0.: must be three numbers from -5 to 5"),
+        ({"heading": 1.5}, "heading = 1.5: input should be less than or equal to 1"),
+        ({"latency": 2}, "latency = 2: input should be less than or equal to 1"),
+        ({"base_mass": -1}, "base_mass = -1: input should be greater than or equal to 0"),
+        ({"base_mass": 30}, "base_mass = 30: must be less than the trunk's mass, 26.4 kg"),
+        ({"push_every_s": 0}, "push_every_s = 0: input should be greater than or equal to 0.02"),
+        ({"frictoin": [1, 1]}, "unknown option 'frictoin'; did you mean 'friction'?"),
+        ({"body": "anymal-c"}, "unknown option 'body'"),
     ],
 )
-def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:
+def test_invalid_options_give_one_line_errors(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         find_task("anymal-velocity", options)
     assert "\n" not in str(caught.value)

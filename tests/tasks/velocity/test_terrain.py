@@ -1,4 +1,4 @@
-"""The ground: as MuJoCo's rays find it, as robots begin on it, and as levels rise and fall."""
+"""Terrain: heights against ray casting, initial positions, observed heights, and the curriculum."""
 
 import mujoco
 import numpy as np
@@ -16,7 +16,7 @@ STILL = {"noise": 0.0, "push_speed": 0.0, "reset_noise": 0.0, "latency": 0.0}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_heights_are_those_that_rays_find(kind: str) -> None:
+def test_heights_agree_with_ray_casting(kind: str) -> None:
     terrain = Terrain(kind)  # ty: ignore
     spec = new_scene(0.005)
     terrain.build(spec)
@@ -33,7 +33,7 @@ def test_heights_are_those_that_rays_find(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_robots_begin_on_the_ground_of_their_level(kind: str) -> None:
+def test_robots_start_on_the_ground_of_their_level(kind: str) -> None:
     env = make_env(find_task("anymal-velocity", {"terrain": kind, "level": 7, **STILL})).unwrapped
     terrain = Terrain(kind)  # ty: ignore
     for seed in range(12):
@@ -50,7 +50,7 @@ def test_robots_begin_on_the_ground_of_their_level(kind: str) -> None:
             assert terrain.height(*ahead) > terrain.height(*env.data.qpos[:2]) == 0  # ty: ignore
 
 
-def test_the_ground_that_is_observed_is_that_around_the_robot() -> None:
+def test_observed_heights_are_those_around_the_robot() -> None:
     task = find_task("anymal-velocity", {"terrain": "stairs_down", "level": 5, "observe_heights": True, **STILL})
     env = make_env(task).unwrapped
     terrain = Terrain("stairs_down")
@@ -65,26 +65,26 @@ def test_the_ground_that_is_observed_is_that_around_the_robot() -> None:
             assert found[f"ground at {ahead:.1f}, {left:.2f}"] == pytest.approx(wanted, abs=1e-5)
 
 
-def test_a_foot_that_moves_sees_the_step_before_it() -> None:
+def test_the_rise_ahead_of_a_moving_foot_is_measured() -> None:
     task = find_task("anymal-velocity", {"terrain": "stairs_up", "level": 5, **STILL})
     env = make_env(task).unwrapped
     riser = riser_m("stairs_up", 5)
     # The hill of level 5 begins 3.3 m before its middle; its steps are 30 cm deep.
     edge = 5.5 * TILE_M - 3.3
-    feet = np.zeros((1, 12))
-    feet[0, 0::3] = edge - 0.05, edge - 0.05, edge - 0.15, edge - 0.25
-    feet[0, 1::3] = TILE_M / 2
-    velocity = np.zeros((1, 12))
-    velocity[0, 0::3] = 0.5, -0.5, 0.5, 0.5
+    feet = np.zeros((1, 4, 3))
+    feet[0, :, 0] = edge - 0.05, edge - 0.05, edge - 0.15, edge - 0.25
+    feet[0, :, 1] = TILE_M / 2
+    velocity = np.zeros((1, 4, 3))
+    velocity[0, :, 0] = 0.5, -0.5, 0.5, 0.5
     ahead = env.task._ground_ahead(feet, velocity)  # ty: ignore
     np.testing.assert_allclose(ahead, [[riser, 0, riser, 0]], atol=1e-9)
-    # On the stairs themselves it is told from what is below; going down nothing rises.
+    # On stairs it is relative to the ground below; going down, nothing rises.
     env.reset(seed=0)
     reading = dict(zip(env.task.columns, env.task.gather(env._state), strict=True))  # ty: ignore
-    assert reading["rise"].shape == (1, 4) and (reading["rise"] >= 0).all()
+    assert reading["terrain_rise"].shape == (1, 4) and (reading["terrain_rise"] >= 0).all()
 
 
-def test_heights_are_as_noisy_as_wished() -> None:
+def test_observed_heights_have_the_stated_noise() -> None:
     exact, noisy = (
         make_env(find_task("anymal-velocity", STILL | {"observe_heights": True, "noise": noise, "height_noise": 0.02}))
         for noise in (0.0, 2.0)
@@ -95,7 +95,7 @@ def test_heights_are_as_noisy_as_wished() -> None:
 
 
 @pytest.mark.parametrize("options", [{"terrain": "mixed"}, {"terrain": "stairs_up", "observe_heights": True}])
-def test_many_copies_are_each_what_one_is(options: dict) -> None:
+def test_many_environments_equal_single_ones(options: dict) -> None:
     info = find_task("anymal-velocity", options | {"max_episode_steps": 25})
     engine = BatchEngine(info, 3)
     envs = [make_env(info) for _ in range(3)]
@@ -115,7 +115,7 @@ def test_many_copies_are_each_what_one_is(options: dict) -> None:
         ]
 
 
-def test_a_state_that_is_restored_has_its_level() -> None:
+def test_a_restored_state_has_its_level() -> None:
     info = find_task("anymal-velocity", {"terrain": "mixed", "max_episode_steps": 5})
     one, other = BatchEngine(info, 4), BatchEngine(info, 4)
     one.reset(seed=0)
@@ -129,69 +129,66 @@ def test_a_state_that_is_restored_has_its_level() -> None:
             np.testing.assert_array_equal(a, b)
 
 
-def test_stairs_get_more_of_the_copies() -> None:
-    """A copy's kind of ground is drawn once, by legged_gym's shares; a world of one kind has but that."""
-    for kind, shares in (("mixed", [0.2, 0.2, 0.35, 0.25]), ("slope", [1.0])):
+def test_environments_are_distributed_over_the_kinds_of_terrain() -> None:
+    """Each environment draws its kind once, with legged_gym's fractions."""
+    for kind, fractions in (("mixed", [0.2, 0.2, 0.35, 0.25]), ("slope", [1.0])):
         curriculum, count = Curriculum(Terrain(kind), None), 4000
-        rows = {name: np.zeros((count, width)) for name, width in curriculum.remembered.items()}
-        curriculum.reset_curriculum(rows)
-        curriculum.begin(rows, np.arange(count), np.arange(count).astype(np.uint32))
-        found = np.bincount(rows["column"][:, 0].astype(int), minlength=len(shares)) / count
-        np.testing.assert_allclose(found, shares, atol=0.03)
+        state = {name: np.zeros((count, width)) for name, width in curriculum.buffers.items()}
+        curriculum.clear(state)
+        curriculum.reset(state, np.arange(count), np.arange(count).astype(np.uint32))
+        found = np.bincount(state["column"][:, 0].astype(int), minlength=len(fractions)) / count
+        np.testing.assert_allclose(found, fractions, atol=0.03)
 
 
-def test_levels_rise_and_fall_with_the_way_that_was_made() -> None:
+def test_levels_rise_and_fall_with_the_distance_covered() -> None:
     curriculum = Curriculum(Terrain("mixed"), None)
-    rows = {name: np.zeros((6, width)) for name, width in curriculum.remembered.items()}
-    copies, key = np.arange(6), np.arange(6).astype(np.uint32)
-    curriculum.reset_curriculum(rows)
-    curriculum.begin(rows, copies, key)
-    assert ((rows["level"] >= 0) & (rows["level"] <= 5)).all()
-    rows["level"][:, 0] = [3, 3, 3, 0, 9, 3]
-    rows["walked"][:, 0] = [4.5, 2.0, 2.0, 0.0, 6.0, 4.5]
-    rows["asked"][:, 0] = [8.0, 3.0, 5.0, 9.0, 6.0, 20.0]
-    rows["column"][:, 0] = [0, 0, 0, 2, 2, 3]
-    assert curriculum.curriculum_metrics(rows) == {"rough": 3.0, "stairs_up": 4.5, "stairs_down": 3.0}
-    assert not Curriculum(Terrain("mixed"), 3).curriculum_metrics(rows)
-    column = rows["column"].copy()
-    place, _ = curriculum.begin(rows, copies, key + np.uint32(100))
-    assert rows["level"][[0, 1, 2, 3, 5], 0].tolist() == [4, 3, 2, 0, 4]
-    assert 0 <= rows["level"][4, 0] < LEVELS
-    np.testing.assert_array_equal(rows["column"], column)
-    assert (np.floor(place / TILE_M) == np.c_[rows["level"], column]).all()
-    assert not rows["walked"].any()
-    rows |= {"qpos": np.zeros((6, 7)), "qvel": np.zeros((6, 3)), "followed": np.tile([0.6, 0.8, 25 * np.pi], (6, 1))}
-    rows["qpos"][:, :2] = rows["start"] + [3, 4]
-    curriculum.after(rows, 0.02)
-    np.testing.assert_allclose(rows["walked"], 5)
-    np.testing.assert_allclose(rows["asked"], np.tile([0.012, 0.016, np.pi / 2], (6, 1)))
+    state = {name: np.zeros((6, width)) for name, width in curriculum.buffers.items()}
+    envs, key = np.arange(6), np.arange(6).astype(np.uint32)
+    curriculum.clear(state)
+    curriculum.reset(state, envs, key)
+    assert ((state["level"] >= 0) & (state["level"] <= 5)).all()
+    state["level"][:, 0] = [3, 3, 3, 0, 9, 3]
+    state["distance"][:, 0] = [4.5, 2.0, 2.0, 0.0, 6.0, 4.5]
+    state["commanded_pose"][:, 0] = [8.0, 3.0, 5.0, 9.0, 6.0, 20.0]
+    state["column"][:, 0] = [0, 0, 0, 2, 2, 3]
+    assert curriculum.metrics(state) == {"rough": 3.0, "stairs_up": 4.5, "stairs_down": 3.0}
+    assert not Curriculum(Terrain("mixed"), 3).metrics(state)
+    column = state["column"].copy()
+    place, _ = curriculum.reset(state, envs, key + np.uint32(100))
+    assert state["level"][[0, 1, 2, 3, 5], 0].tolist() == [4, 3, 2, 0, 4]
+    assert 0 <= state["level"][4, 0] < LEVELS
+    np.testing.assert_array_equal(state["column"], column)
+    assert (np.floor(place / TILE_M) == np.c_[state["level"], column]).all()
+    assert not state["distance"].any()
+    state |= {"tracked_command": np.tile([0.6, 0.8, 25 * np.pi], (6, 1))}
+    pose = np.c_[state["start"] + [3, 4], np.zeros(6)], np.zeros(6), np.zeros((6, 3))
+    curriculum.update(state, *pose, 0.02)
+    np.testing.assert_allclose(state["distance"], 5)
+    np.testing.assert_allclose(state["commanded_pose"], np.tile([0.012, 0.016, np.pi / 2], (6, 1)))
     # Having turned by a right angle, what is ahead is to the left of where it began; a circle leads nowhere.
-    curriculum.after(rows, 0.02)
-    np.testing.assert_allclose(rows["asked"], np.tile([-0.004, 0.028, np.pi], (6, 1)))
+    curriculum.update(state, *pose, 0.02)
+    np.testing.assert_allclose(state["commanded_pose"], np.tile([-0.004, 0.028, np.pi], (6, 1)))
     for _ in range(2):
-        curriculum.after(rows, 0.02)
-    np.testing.assert_allclose(rows["asked"][:, :2], 0, atol=1e-12)
+        curriculum.update(state, *pose, 0.02)
+    np.testing.assert_allclose(state["commanded_pose"][:, :2], 0, atol=1e-12)
 
 
-def test_progress_tells_who_goes_where_it_is_told() -> None:
+def test_progress_is_the_relative_speed_along_the_command() -> None:
     curriculum = Curriculum(Terrain("rough"), 0)
-    rows = {name: np.zeros((4, width)) for name, width in curriculum.remembered.items()}
-    curriculum.reset_curriculum(rows)
-    curriculum.begin(rows, np.arange(4), np.arange(4, dtype=np.uint32))
-    # Facing along the world's y: as told, half as fast, the other way; and one that is told to stand.
-    rows |= {
-        "qpos": np.tile([0, 0, 0.5, np.sqrt(0.5), 0, 0, np.sqrt(0.5)], (4, 1)),
-        "qvel": np.array([[-0.8, 0.6, 9], [-0.4, 0.3, 9], [0.8, -0.6, 9], [1, 1, 9]]),
-        "followed": np.array([[0.6, 0.8, 1], [0.6, 0.8, 1], [0.6, 0.8, 1], [0, 0, 0]]),
-    }
+    state = {name: np.zeros((4, width)) for name, width in curriculum.buffers.items()}
+    curriculum.clear(state)
+    curriculum.reset(state, np.arange(4), np.arange(4, dtype=np.uint32))
+    # Facing along the world's y: at the commanded velocity, at half of it, at its opposite; and commanded to stand.
+    velocity = np.array([[-0.8, 0.6, 9], [-0.4, 0.3, 9], [0.8, -0.6, 9], [1, 1, 9]])
+    state["tracked_command"] = np.array([[0.6, 0.8, 1], [0.6, 0.8, 1], [0.6, 0.8, 1], [0, 0, 0]])
     for _ in range(100):
-        curriculum.after(rows, 0.02)
+        curriculum.update(state, np.zeros((4, 3)), np.full(4, np.pi / 2), velocity, 0.02)
     left = (1 - 0.01) ** 100
-    np.testing.assert_allclose(rows["progress"][:, 0], [1, 0.5 + 0.5 * left, -1 + 2 * left, 1], atol=1e-9)
+    np.testing.assert_allclose(state["progress"][:, 0], [1, 0.5 + 0.5 * left, -1 + 2 * left, 1], atol=1e-9)
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_who_is_stuck_may_give_up(ends: bool) -> None:
+def test_a_stuck_robot_terminates_on_request(ends: bool) -> None:
     options = {"terrain": "rough", "level": 0, "command": [0.5, 0, 0], "terminate_when_stuck": ends}
     env = make_env(find_task("anymal-velocity", STILL | options))
     env.reset(seed=0)
@@ -202,7 +199,7 @@ def test_who_is_stuck_may_give_up(ends: bool) -> None:
     assert fell == ends and (not ends or 150 < steps < 175)
 
 
-def test_a_seed_gives_the_same_level_again() -> None:
+def test_a_seed_determines_the_level() -> None:
     env = make_env(find_task("anymal-velocity", {"terrain": "rough", "max_episode_steps": 3}))
     firsts = []
     for _ in range(2):
@@ -212,7 +209,7 @@ def test_a_seed_gives_the_same_level_again() -> None:
     np.testing.assert_array_equal(*firsts)
 
 
-def test_the_ground_is_drawn_even_without_a_seed() -> None:
+def test_terrain_is_drawn_without_a_seed() -> None:
     columns = set()
     for _ in range(12):
         env = make_env(find_task("anymal-velocity", {"terrain": "mixed"})).unwrapped
@@ -221,7 +218,7 @@ def test_the_ground_is_drawn_even_without_a_seed() -> None:
     assert len(columns) > 1
 
 
-def test_the_mirror_knows_the_ground() -> None:
+def test_the_mirror_exchanges_left_and_right_heights() -> None:
     info = find_task("anymal-velocity", {"observe_heights": True})
     mirror = info.mirror
     env = make_env(info).unwrapped
@@ -239,13 +236,13 @@ def test_the_mirror_knows_the_ground() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"terrain": "swamp"}, "terrain is 'swamp'; choose flat or rough or slope"),
-        ({"level": 10}, "level is 10; it must be a whole number from 0 to 9"),
-        ({"level": True}, "level is True"),
-        ({"observe_heights": "yes"}, "observe_heights is 'yes'; it must be true or false"),
-        ({"height_noise": -0.1}, "height_noise is -0.1"),
+        ({"terrain": "swamp"}, "terrain = 'swamp': input should be 'flat', 'rough', 'slope'"),
+        ({"level": 10}, "level = 10: input should be less than 10"),
+        ({"level": True}, "level = True: input should be a valid integer"),
+        ({"observe_heights": "yes"}, "observe_heights = 'yes': input should be a valid boolean"),
+        ({"height_noise": -0.1}, "height_noise = -0.1: input should be greater than or equal to 0"),
     ],
 )
-def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:
+def test_invalid_options_give_one_line_errors(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_task("anymal-velocity", options)
