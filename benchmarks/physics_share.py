@@ -75,7 +75,7 @@ def alone(engine: BatchEngine, steps: int, seed: int) -> float:
     for _ in range(steps):
         engine.task.apply_action(engine.state, random_actions(engine, random))
         rows = engine.state
-        controls.append((rows["ctrl_schedule"][:, -1] if task.scheduled else rows["ctrl"]).copy())
+        controls.append((rows["ctrl_schedule"][:, -1] if task.per_substep_control else rows["ctrl"]).copy())
     batch = mujoco.batch.Batch(task.model, engine.num_envs, 0)
     state, ctrl = np.array(engine.get_state()["physics"]), batch.bind("ctrl")
     batch.state[:] = state

@@ -1,13 +1,12 @@
-"""How well a policy follows commanded velocities, what it asks of its motors, and how high it lifts its feet.
+"""Velocity tracking errors of a policy, the load of its motors, and the lift of its feet; for any robot.
 
     python benchmarks/velocity_tracking.py POLICY.safetensors --output results/anymal-velocity.json
 
-Whole episodes on fresh seeds, with everything that the task randomises, commands as the task draws them. Errors are
-means over time of absolute values, of velocity and turning rate as they are 50 times a second, the sway of the gait
-included, and of both as they are on average over a stride (0.57 s), without it; the first second after each new
-command, in which the robot gets going, and what follows a fall are left out.
-A foot's lift is the highest its sole comes over the ground between leaving it and coming down, if that takes at least
-two steps of control. Joint speeds and torques are those at the end of each step of control.
+Whole episodes on held-out seeds, with the task's randomization and its commands. Errors are time averages of absolute
+values: of velocity and turning rate 50 times a second, which includes the sway of the gait, and of both averaged over a
+stride, which does not. The first second after each new command and the time after a fall are left out.
+The lift of a foot is the largest height of its sole over the ground during a swing of at least two control steps. Joint
+speeds and torques are those at the end of each control step.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from measuring import busy_share, print_table, write_results
-from surefoot.bodies.anymal_c import figures
+from surefoot.bodies.robot import Robot
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.policies.files import load_policy
@@ -26,7 +25,6 @@ from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 _SETTLING_S = 1.0
-_STRIDE_S = 4 / 7
 _PERCENTILES = (50, 90, 95, 99, 99.9, 100)
 
 
@@ -56,7 +54,7 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
     result = run_episodes(policy, engine, info, episodes, seed, samples.add)
     assert result is not None
     summary = {"episodes": episodes, "falls": int(result.terminated.sum()), "return": summarise(result.returns)}
-    return summary | _figures(samples.concatenated())
+    return summary | _figures(samples.concatenated(), engine.task.robot.robot)
 
 
 class _Samples:
@@ -64,22 +62,23 @@ class _Samples:
 
     def __init__(self, engine: BatchEngine) -> None:
         self._engine = engine
-        timestep_s, envs = engine.task.timestep_s, engine.num_envs
-        self._settling, self._stride = round(_SETTLING_S / timestep_s), round(_STRIDE_S / timestep_s)
+        timestep_s, envs, robot = engine.task.timestep_s, engine.num_envs, engine.task.robot.robot
+        self._settling, self._stride = round(_SETTLING_S / timestep_s), round(1 / (robot.gait_hz * timestep_s))
         self._since_command = np.zeros(envs, int)
         self._command = np.zeros((envs, 3))
         self._velocities: list[np.ndarray] = []
-        self._lift, self._steps_up = np.zeros((envs, 4)), np.zeros((envs, 4), int)
+        feet = len(robot.body.feet)
+        self._lift, self._steps_up = np.zeros((envs, feet)), np.zeros((envs, feet), int)
         names = ("command", "velocity_error", "yaw_error", "stride_error", "speed", "torque", "lift")
         self._parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
 
     def add(self, step: EpisodeStep) -> None:
         """Add the samples of one step."""
-        task, rows = self._engine.task, self._engine.state
+        task, state = self._engine.task, self._engine.state
         if step.number == 0:
-            self._command = rows["command"].copy()
+            self._command = state["command"].copy()
             return
-        info, state = task.info(rows), dict(zip(task.columns, task.gather(rows), strict=True))
+        info, measured = task.info(state), dict(zip(task.columns, task.gather(state), strict=True))
         command, parts = self._command, self._parts
         self._since_command += 1
         valid = step.active & ~step.terminated
@@ -90,22 +89,22 @@ class _Samples:
         self._velocities.append(info["velocity"])
         settled_stride = valid & (self._since_command > self._settling + self._stride)
         parts["stride_error"].append((np.mean(self._velocities[-self._stride :], axis=0) - command)[settled_stride])
-        parts["speed"].append(np.abs(rows["qvel"][step.active, 6:]))
-        parts["torque"].append(np.abs(rows["actuator_force"][step.active]))
-        down = state["touched"] > 0
+        parts["speed"].append(np.abs(measured["joint_velocity"][step.active]))
+        parts["torque"].append(np.abs(measured["torque"][step.active]))
+        down = measured["contact"] > 0
         parts["lift"].append(self._lift[down & (self._steps_up >= 2) & step.active[:, None]])
-        self._lift = np.where(down, 0, np.maximum(self._lift, state["foot_height"] - 0.03))
+        self._lift = np.where(down, 0, np.maximum(self._lift, measured["foot_height"] - task.robot.robot.sole_m))
         self._steps_up = np.where(down, 0, self._steps_up + 1)
-        self._since_command[(rows["command"] != command).any(1)] = 0
-        self._command = rows["command"].copy()
+        self._since_command[(state["command"] != command).any(1)] = 0
+        self._command = state["command"].copy()
 
     def concatenated(self) -> dict[str, np.ndarray]:
         """All samples by name."""
         return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
 
-def _figures(samples: dict[str, np.ndarray]) -> dict[str, Any]:
-    known, strides = figures(), samples["stride_error"]
+def _figures(samples: dict[str, np.ndarray], robot: Robot) -> dict[str, Any]:
+    strides = samples["stride_error"]
     standing = (samples["command"] == 0).all(1)
     return {
         "error": {
@@ -122,18 +121,20 @@ def _figures(samples: dict[str, np.ndarray]) -> dict[str, Any]:
             "turning_rad_s": float(np.abs(samples["command"][:, 2]).mean()),
             "standing_share": float(standing.mean()),
         },
-        "joint_speed_rad_s": _spread(samples["speed"], known["speed_limit"]),
-        "torque_n_m": _spread(samples["torque"], known["torque_limit"]),
+        "joint_speed_rad_s": _spread(samples["speed"], robot.speed_limit),
+        "torque_n_m": _spread(samples["torque"], robot.torque_limit),
         "foot_lift_m": _spread(samples["lift"], None)
         | {"mean": float(samples["lift"].mean()) if len(samples["lift"]) else None},
-        "steps_per_foot_and_second": len(samples["lift"]) / max(len(samples["speed"]) * 0.02 * 4, 1e-9),
+        "steps_per_foot_and_second": len(samples["lift"])
+        / max(len(samples["speed"]) * 0.02 * len(robot.body.feet), 1e-9),
     }
 
 
-def _spread(values: np.ndarray, limit: float | None) -> dict[str, Any]:
-    found: dict[str, Any] = (
-        {} if limit is None else {"limit": limit, "share_over_limit": float((values > limit).mean())}
-    )
+def _spread(values: np.ndarray, limit: np.ndarray | None) -> dict[str, Any]:
+    """Return percentiles of values, and the fraction over the joints' limits (A,) if these are known."""
+    found: dict[str, Any] = {}
+    if limit is not None and np.isfinite(limit).all():
+        found = {"limit": float(limit.max()), "share_over_limit": float((values > limit).mean())}
     if values.size:
         found |= {f"p{share:g}": float(np.percentile(values, share)) for share in _PERCENTILES}
     return found

@@ -155,7 +155,7 @@ class TerrainOptions(TaskOptions):
     height_noise: float = Field(0.1, ge=0, le=1)
     """Largest error of an observed height at noise 1, m. The default is legged_gym's and hides low stairs."""
     terminate_when_stuck: bool = False
-    """Whether an episode terminates, as by a fall, after about 3 s without following the command. For training: standing
+    """Whether an episode terminates, as by a fall, after about 3 s without following the command. For training: to wait
     before stairs is safe and earns a little."""
 
 
