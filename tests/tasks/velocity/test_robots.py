@@ -194,6 +194,7 @@ def test_a_training_iteration_runs(name: str, files: dict[str, str], tmp_path: P
         engine__num_envs=8,
         engine__threads=1,
         ppo__symmetry="augment",
+        ppo__minibatch_size=128,
         training__steps=256,
         training__evaluation_episodes=2,
     )
