@@ -1,4 +1,4 @@
-"""The names of observation values against the simulators: what a name says is what its value is."""
+"""Parts of observations, and their names against the values in the simulators."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from surefoot.tasks import observation
 from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.symmetry import derive_mirror
 
 MUJOCO = ["half-cheetah", "ant", "Hopper-v5", "Walker2d-v5", "Swimmer-v5"]
 FREE = ("x", "y", "z", "quaternion w", "quaternion x", "quaternion y", "quaternion z")
@@ -20,7 +22,7 @@ def columns_of(task: str, options: dict | None = None) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("task", MUJOCO)
-def test_a_joints_position_and_velocity_are_where_their_names_are(task):
+def test_names_of_joint_positions_and_velocities_match_the_values(task):
     info = find_task(task)
     names = columns_of(task)
     assert len(names) == info.observation_size and len(set(names)) == len(names)
@@ -45,7 +47,7 @@ def test_a_joints_position_and_velocity_are_where_their_names_are(task):
     assert found == sum(env.observation_structure[name] for name in ("qpos", "qvel"))
 
 
-def test_the_ants_contact_forces_are_named_by_their_bodies_and_can_be_left_out():
+def test_names_of_the_ants_contact_forces():
     info = find_task("ant")
     env: Any = make_env(info).unwrapped
     env.reset(seed=0)
@@ -58,13 +60,13 @@ def test_the_ants_contact_forces_are_named_by_their_bodies_and_can_be_left_out()
     assert without == columns_of("ant")[: len(without)] and len(without) == 27
 
 
-def test_positions_that_are_not_left_out_are_named():
+def test_positions_in_the_observation_are_named():
     names = columns_of("half-cheetah", {"exclude_current_positions_from_observation": False})
     assert names == ("rootx position", *columns_of("half-cheetah"))
 
 
 @pytest.mark.parametrize("task", ["bipedal-walker", "bipedal-walker-hardcore"])
-def test_a_walkers_values_are_what_their_names_say(task):
+def test_names_of_the_bipedal_walker_match_the_values(task):
     env: Any = make_env(find_task(task))
     env.reset(seed=1)
     for _ in range(20):
@@ -82,7 +84,7 @@ def test_a_walkers_values_are_what_their_names_say(task):
     env.close()
 
 
-def test_older_observations_carry_their_age():
+def test_names_of_stacked_observations_carry_their_age():
     names = columns_of("Hopper-v5", {"frame_stack": 3})
     one = columns_of("Hopper-v5")
     assert names[22:] == one
@@ -107,23 +109,57 @@ def registered():
     del gymnasium.registry["Named-v0"]
 
 
-def test_a_tasks_own_names_count():
+def test_names_that_an_environment_states_itself():
     info = find_task("Named-v0")
     assert info.observation_names == ("left", "right") and info.action_names == ("push",)
     assert columns_of("Named-v0", {"frame_stack": 2}) == ("left (1 before)", "right (1 before)", "left", "right")
 
 
 @pytest.mark.parametrize("own", [["one", "one"], ["one"], "ab", [1, 2], 3])
-def test_names_that_name_nothing_are_none(own):
+def test_invalid_names_are_ignored(own):
     assert find_task("Named-v0", {"names": own}).observation_names is None
 
 
-def test_other_tasks_have_no_known_names():
+def test_other_tasks_have_no_names():
     info = find_task("Pendulum-v1")
     assert info.observation_names is None and info.action_names is None
 
 
-def test_actions_are_named_by_what_they_drive():
+def test_actions_are_named_by_their_joints():
     assert find_task("Hopper-v5").action_names == ("thigh_joint", "leg_joint", "foot_joint")
     ant = find_task("ant").action_names
     assert ant is not None and ant[:2] == ("hip_4", "ankle_4")
+
+
+def test_mirror_image_of_each_kind_of_part():
+    partners = {"left": ("right", -1.0), "right": ("left", -1.0), "waist": ("waist", 1.0)}
+    parts = (
+        observation.scalars("height"),
+        observation.sideways("command left"),
+        observation.polar("velocity {}"),
+        observation.axial("turning rate {}"),
+        observation.quaternion("quaternion {}"),
+        observation.per_joint("{} angle", ("left", "waist", "right")),
+        observation.at_points("ground at {}, {}", [(0.0, 0.5), (0.0, 0.0), (0.0, -0.5)]),
+    )
+    mirror = derive_mirror(parts, ("right", "waist", "left"), partners)
+    names = observation.names_of(parts)
+    changed = {name: (names[i], s) for name, i, s in zip(names, *mirror[:2], strict=True) if (names[i], s) != (name, 1)}
+    assert changed == {
+        "command left": ("command left", -1),
+        "velocity y": ("velocity y", -1),
+        "turning rate x": ("turning rate x", -1),
+        "turning rate z": ("turning rate z", -1),
+        "quaternion x": ("quaternion x", -1),
+        "quaternion z": ("quaternion z", -1),
+        "left angle": ("right angle", -1),
+        "right angle": ("left angle", -1),
+        "ground at 0.0, 0.5": ("ground at 0.0, -0.5", 1),
+        "ground at 0.0, -0.5": ("ground at 0.0, 0.5", 1),
+    }
+    assert mirror.action_index.tolist() == [2, 1, 0] and mirror.action_sign.tolist() == [-1, 1, -1]
+
+
+def test_points_without_a_partner_are_refused():
+    with pytest.raises(ValueError, match="must come in pairs"):
+        observation.at_points("ground at {}, {}", [(0.0, 0.5), (0.1, -0.5)])

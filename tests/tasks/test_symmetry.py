@@ -1,4 +1,7 @@
-"""Mirrors against the simulators: the mirror image of a step is the step of the mirror image."""
+"""Mirror images: against indices counted by hand, and against the simulators.
+
+In a simulator the mirror image of a step is the step of the mirror image.
+"""
 
 from typing import Any
 
@@ -22,10 +25,64 @@ def mirror_of(task: str, options: dict | None = None) -> Mirror:
     return mirror
 
 
+# The mirror images as counted by hand from the order of the observations.
+BIPED = np.r_[0:4, 9:14, 4:9, 14:24]
+ANT_JOINTS = np.array([6, 7, 4, 5, 2, 3, 0, 1])
+ANT = np.r_[0:5, 5 + ANT_JOINTS, 13:19, 19 + ANT_JOINTS]
+ANT_FORCES = np.r_[ANT, 27:33, 87:105, 69:87, 51:69, 33:51]
+ANT_SIGN = [1, 1, -1, 1, -1, *[-1, 1] * 4, 1, -1, 1, -1, 1, -1, *[-1, 1] * 4]
+LEGS = np.r_[3:6, 0:3, 9:12, 6:9]  # ANYmal's joints, legs LF, RF, LH, RH
+LEG_SIGN = [-1, 1, 1] * 4
+RUN = np.r_[0:5, 5 + LEGS, 17:23, 23 + LEGS]
+RUN_SIGN = [1, 1, -1, 1, -1, *LEG_SIGN, 1, -1, 1, -1, 1, -1, *LEG_SIGN]
+TRACK = np.r_[0:12, 12 + LEGS, 24 + LEGS, 36 + LEGS, 49, 48, 51, 50]
+TRACK_SIGN = [1, -1, 1, -1, 1, -1, 1, -1, 1, 1, -1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
+GROUND = np.arange(45).reshape(9, 5)[:, ::-1].ravel()
+WALK = np.r_[0:10, 10 + LEGS, 22 + LEGS, 34 + LEGS, 47, 46, 49, 48]
+WALK_SIGN = [1, 1, -1, 1, 1, -1, 1, -1, 1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "task, options, index, sign, action_index, action_sign",
+    [
+        *((walker, {}, BIPED, [1] * 24, [2, 3, 0, 1], [1] * 4) for walker in WALKERS),
+        ("ant", {}, ANT_FORCES, [*ANT_SIGN, *[-1, 1, -1, 1, -1, 1] * 13], [2, 3, 0, 1, 6, 7, 4, 5], [-1, 1] * 4),
+        (
+            "ant",
+            {"include_cfrc_ext_in_observation": False},
+            *(ANT, ANT_SIGN, [2, 3, 0, 1, 6, 7, 4, 5], [-1, 1] * 4),
+        ),
+        ("anymal", {}, RUN, RUN_SIGN, LEGS, LEG_SIGN),
+        ("anymal", {"base": "menagerie", "motor": "limited"}, RUN, RUN_SIGN, LEGS, LEG_SIGN),
+        ("anymal-step", {"observe_ground": True}, np.r_[RUN, 35:43], [*RUN_SIGN, *[1] * 8], LEGS, LEG_SIGN),
+        ("anymal-velocity", {}, np.r_[TRACK, 52, 53], [*TRACK_SIGN, -1, -1], LEGS, LEG_SIGN),
+        (
+            "anymal-velocity",
+            {"gait": "free", "observe_heights": True},
+            *(np.r_[TRACK, 52 + GROUND], [*TRACK_SIGN, *[1] * 45], LEGS, LEG_SIGN),
+        ),
+        (
+            "anymal-velocity",
+            {"terrain": "stairs_up", "observe_heights": True},
+            *(np.r_[TRACK, 52, 53, 54 + GROUND], [*TRACK_SIGN, -1, -1, *[1] * 45], LEGS, LEG_SIGN),
+        ),
+        ("walk", {}, WALK, WALK_SIGN, LEGS, LEG_SIGN),
+    ],
+)
+def test_derived_mirror_equals_the_one_counted_by_hand(task, options, index, sign, action_index, action_sign) -> None:
+    mirror = mirror_of(task, options)
+    offset = np.zeros(len(index), np.float32)
+    if task in WALKERS:
+        offset[[4, 9]] = 0.1, -0.1
+    for actual, expected in zip(mirror, (index, sign, offset, action_index, action_sign), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert [array.dtype.kind for array in mirror] == ["i", "f", "f", "i", "f"]
+
+
 @pytest.mark.parametrize(
     "task, options", [*((task, {}) for task in (*WALKERS, "ant")), ("ant", {"include_cfrc_ext_in_observation": False})]
 )
-def test_a_mirror_is_its_own_inverse(task: str, options: dict) -> None:
+def test_mirroring_twice_is_the_identity(task: str, options: dict) -> None:
     info = find_task(task, options)
     mirror = mirror_of(task, options)
     random = np.random.default_rng(0)
@@ -49,7 +106,7 @@ def test_a_mirror_is_its_own_inverse(task: str, options: dict) -> None:
         ("ant", {"main_body": 4}),
     ],
 )
-def test_what_has_no_known_mirror_has_none(task: str, options: dict) -> None:
+def test_tasks_and_options_without_a_mirror_image(task: str, options: dict) -> None:
     assert find_task(task, options).mirror is None
 
 
@@ -68,13 +125,13 @@ def test_what_has_no_known_mirror_has_none(task: str, options: dict) -> None:
         ),
     ],
 )
-def test_a_mirror_that_is_needed_and_not_known_is_one_line(task: str, options: dict, message: str) -> None:
+def test_a_missing_mirror_image_is_a_one_line_error(task: str, options: dict, message: str) -> None:
     with pytest.raises(InputError) as error:
         known_mirror(find_task(task, options), "ppo.symmetry = 'augment'")
     assert str(error.value) == message
 
 
-def test_options_that_change_neither_body_nor_observation_keep_the_ants_mirror() -> None:
+def test_other_options_of_the_ant_keep_its_mirror_image() -> None:
     options = {"frame_skip": 2, "healthy_reward": 0.5, "contact_cost_weight": 0.0, "reset_noise_scale": 0.2}
     for found, wanted in zip(mirror_of("ant", options), mirror_of("ant"), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -102,11 +159,11 @@ def ant_image(model: Any, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("options", [{}, {"include_cfrc_ext_in_observation": False}])
-def test_the_ants_mirror_is_that_of_the_simulator(options: dict) -> None:
-    """Contact forces come unclipped here, so that their sizes count too.
+def test_mirror_image_of_an_ants_step_is_the_simulators(options: dict) -> None:
+    """Contact forces are not clipped here, so that their sizes count too.
 
-    The two do the same sums in another order, so they part by rounding, which contacts multiply from step to step. It
-    came to 5e-14 of the largest number; another processor may round otherwise.
+    The two simulations sum in another order; contacts multiply the rounding errors from step to step. The measured
+    difference is 5e-14 of the largest value; another processor may round differently.
     """
     mirror = mirror_of("ant", options)
     one, other = (gymnasium.make("Ant-v5", contact_force_range=(-1e6, 1e6), **options).unwrapped for _ in range(2))
@@ -143,7 +200,7 @@ def test_the_ants_mirror_is_that_of_the_simulator(options: dict) -> None:
 # Pybox2d takes the pose in which a joint is made for its zero, and the legs are made at -0.05 and 0.05 rad
 # (gymnasium/envs/box2d/bipedal_walker.py, `reset`).
 @pytest.mark.parametrize("task", WALKERS)
-def test_the_walkers_hips_count_from_zeros_of_their_own(task: str) -> None:
+def test_zeros_of_the_bipedal_walkers_hips(task: str) -> None:
     env: Any = gymnasium.make(task).unwrapped
     env.reset(seed=0)
     angles = [joint.angle - (joint.bodyB.angle - joint.bodyA.angle) for joint in env.joints]
@@ -151,10 +208,10 @@ def test_the_walkers_hips_count_from_zeros_of_their_own(task: str) -> None:
 
 
 def walk_beside_the_image(task: str, seed: int, steps: int, height_m: float) -> np.ndarray:
-    """Let a walker and its image fall from a height, with random actions, and return how they differ, (steps, 2).
+    """Drop a walker and its mirror image with random actions; return their differences, (steps, 2).
 
-    Columns: the largest difference of the mirrored observation, and of the observation as it is; nan after an end.
-    The image's hips have the stops that the walker's own have, where they really are.
+    Columns: largest difference of the mirrored observation, and of the plain observation; nan after termination.
+    The image's hips have the same stops as the walker's, in absolute angles.
     """
     mirror = mirror_of(task)
     one, other = (gymnasium.make(task).unwrapped for _ in range(2))
@@ -183,12 +240,11 @@ def walk_beside_the_image(task: str, seed: int, steps: int, height_m: float) -> 
 
 
 @pytest.mark.parametrize("task", WALKERS)
-def test_the_walkers_mirror_is_that_of_the_simulator(task: str) -> None:
-    """Twelve walkers fall for about 20 steps, and struggle on the ground for the rest.
+def test_mirror_image_of_a_bipedal_walkers_step_is_nearly_the_simulators(task: str) -> None:
+    """Twelve walkers fall for about 20 steps and then lie on the ground.
 
-    Box2D works on one joint after the other, begins with the forces of the step before, and stops before it is exact:
-    the legs' order shows in the third digit. Contacts, which are there or not, make more of it, so on the ground only
-    the median is held to.
+    Box2D solves one joint after the other and stops before it is exact, so the order of the legs shows in the third
+    digit. Contacts are discontinuous, so that on the ground only the median is compared.
     """
     differences = np.array([walk_beside_the_image(task, seed, steps=40, height_m=1.0) for seed in range(12)])
     assert np.isfinite(differences[:, :18]).all()
@@ -199,6 +255,6 @@ def test_the_walkers_mirror_is_that_of_the_simulator(task: str) -> None:
     assert np.nanmedian(plain, 0).min() > 0.3
 
 
-def test_both_walkers_have_the_same_mirror() -> None:
+def test_both_bipedal_walkers_have_the_same_mirror_image() -> None:
     for found, wanted in zip(*(mirror_of(task) for task in WALKERS), strict=True):
         np.testing.assert_array_equal(found, wanted)

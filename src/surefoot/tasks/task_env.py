@@ -81,7 +81,7 @@ class TaskEnv(gymnasium.Env):
         self.task.after_reset(self._state, self._env_indices)
         if self.render_mode == "human":
             self.render()
-        observation = self._output(np.zeros((1, *self.action_space.shape))).observation[0]
+        observation = self._output(np.zeros((1, *self.task.action_space.shape))).observation[0]
         return observation.astype(np.float32), self._info()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
