@@ -1,6 +1,6 @@
-"""Surefoot teaches bodies with legs to walk, run and climb.
+"""Surefoot teaches legged robots to walk, run and climb.
 
-To import it also tells Gymnasium of its tasks: `gymnasium.make("surefoot/AnymalC-v0")`.
+The import registers its tasks with Gymnasium: `gymnasium.make("surefoot/AnymalC-v0")`.
 """
 
 import importlib.abc
@@ -15,7 +15,7 @@ __all__ = ["evaluate", "load", "make", "report", "resume", "train"]
 
 
 def __getattr__(name: str):
-    # Nothing heavy is imported before it is asked for, so that the command line answers at once.
+    # Heavy modules are imported on first use, so that the command line starts fast.
     if name in __all__:
         from surefoot import api
 
@@ -25,7 +25,7 @@ def __getattr__(name: str):
 
         try:
             return version("surefoot")
-        except PackageNotFoundError:  # run from its source, not installed
+        except PackageNotFoundError:  # run from the source tree, not installed
             return "unknown"
     raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
 
@@ -34,8 +34,8 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-class _OnceGymnasiumIsImported(importlib.abc.MetaPathFinder):
-    """Registers our tasks as soon as somebody imports Gymnasium, which takes too long to do so for every command."""
+class _RegisterWithGymnasium(importlib.abc.MetaPathFinder):
+    """Registers Surefoot's tasks when Gymnasium is imported; importing it here would slow down every command."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != "gymnasium":
@@ -45,11 +45,11 @@ class _OnceGymnasiumIsImported(importlib.abc.MetaPathFinder):
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def and_register(module):
+            def execute_and_register(module):
                 execute(module)
                 _register()
 
-            spec.loader.exec_module = and_register
+            spec.loader.exec_module = execute_and_register
         return spec
 
 
@@ -62,4 +62,4 @@ def _register() -> None:
 if "gymnasium" in sys.modules:
     _register()
 else:
-    sys.meta_path.insert(0, _OnceGymnasiumIsImported())
+    sys.meta_path.insert(0, _RegisterWithGymnasium())

@@ -1,4 +1,4 @@
-"""The public face: what `import surefoot` offers."""
+"""The public functions of `import surefoot`."""
 
 import contextlib
 import os
@@ -35,18 +35,21 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Outcome:
-    """Train a policy and keep everything in a run folder.
+    """Train a policy in a new run folder.
 
     Args:
-        task: a short name ("half-cheetah") or any Gymnasium id.
-        recipe: the name of a recipe that comes with Surefoot, or the path of a TOML file; None takes the task's own.
-        name: the run's name; None makes one.
-        root: the folder of all runs.
-        progress: where to show how it goes; None shows only warnings.
-        **settings: changes, dots written as two underscores: `ppo__clip_eps=0.1, seed=3`.
+        task: a short name such as "half-cheetah", or a Gymnasium id.
+        recipe: name of a tuned recipe, or path of a TOML file; None: the task's own recipe, or the defaults.
+        name: name of the run; None: made from the algorithm and the seed.
+        root: folder of all runs.
+        progress: receives progress and warnings; None: prints only warnings.
+        **settings: changes of the recipe, with two underscores for each dot: `ppo__clip_eps=0.1, seed=3`.
+
+    Returns:
+        The run folder, the counters, and why the training ended.
 
     Raises:
-        SurefootError: a wrong name or setting, or the training failed.
+        SurefootError: a name or a setting is wrong, or the training failed.
     """
     changes = {key.replace("__", "."): value for key, value in settings.items()}
     progress = progress or Progress(quiet=True)
@@ -56,7 +59,7 @@ def train(
 def train_recipe(
     recipe: Recipe, name: str | None = None, root: Path | str = "runs", progress: Progress | None = None
 ) -> Outcome:
-    """Train by a complete recipe; the rest as `train`."""
+    """Train with a complete recipe; otherwise as `train`."""
     with _new_folder(recipe, name, root) as folder:
         return loop.train(recipe, folder, progress)
 
@@ -64,12 +67,29 @@ def train_recipe(
 def resume(
     run: str | Path, root: Path | str = "runs", progress: Progress | None = None, steps: int | None = None
 ) -> Outcome:
-    """Go on with a run from its newest checkpoint, until so many environment steps if that is given."""
+    """Continue a run from its newest checkpoint, up to `steps` environment steps in total if given.
+
+    Raises:
+        SurefootError: there is no such run, or the training failed.
+    """
     return loop.resume(RunFolder.open(str(run), root), progress, steps)
 
 
 def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **options: Any) -> dict[str, Any]:
-    """Judge the policy of a run, or of a policy file, on fresh episodes; see `reports.evaluation`."""
+    """Evaluate the policy of a run, or a policy file, on held-out episodes.
+
+    Args:
+        run: run folder, TASK/NAME, or policy file.
+        episodes: number of episodes.
+        root: folder of all runs.
+        **options: as in `evaluation.evaluate.evaluate_policy` and `evaluate_run`.
+
+    Returns:
+        Statistics of returns and lengths, falls, seeds and all returns, as plain data.
+
+    Raises:
+        SurefootError: there is no such run or policy, or an option is wrong.
+    """
     if os.path.isfile(run):
         return evaluate_policy(load_policy(run), episodes=episodes, **options)
     return evaluate_run(RunFolder.open(str(run), root), episodes=episodes, **options)
@@ -83,8 +103,23 @@ def report(
     root: Path | str = "runs",
     **options: Any,
 ) -> list[Path]:
-    """Make the page of a run, or of a policy file, and return the files written; see `reports.report`."""
-    from surefoot.reports.report import report_policy, report_run  # with them comes all that draws
+    """Make the gait report of a run or of a policy file.
+
+    Args:
+        run: run folder, TASK/NAME, or policy file.
+        episodes: number of recorded episodes.
+        which: "policy", the best by the evaluations during training, or "last".
+        output: the page, `.html`; None: in the run folder.
+        root: folder of all runs.
+        **options: `seed`, `video` and `progress` of `reports.report.report_run`.
+
+    Returns:
+        Paths of the HTML page and of the JSON file.
+
+    Raises:
+        SurefootError: there is no such run or policy, or an option is wrong.
+    """
+    from surefoot.reports.report import report_policy, report_run  # imports matplotlib
 
     options |= {"output": None if output is None else Path(output), "episodes": episodes}
     if os.path.isfile(run):
@@ -93,10 +128,10 @@ def report(
 
 
 def load(path: str | Path) -> Policy:
-    """Read a policy from its file, or the best one of a run folder.
+    """Load a policy file, or the best policy of a run folder.
 
     Raises:
-        PolicyFileError: there is none, or it is not one.
+        PolicyFileError: there is no policy, or the file is not a valid one.
     """
     path = Path(path)
     return load_policy(RunFolder(path).policy_file if path.is_dir() else path)
@@ -105,7 +140,18 @@ def load(path: str | Path) -> Policy:
 def make(
     task: str, num_envs: int = 1, engine: str = "auto", threads: int = 0, **options: Any
 ) -> gymnasium.vector.VectorEnv:
-    """Make copies of a task as a Gymnasium vector environment, by the fastest engine that knows it."""
+    """Make a Gymnasium vector environment of a task.
+
+    Args:
+        task: a short name or a Gymnasium id.
+        num_envs: number of environments.
+        engine: "auto" for the fastest engine that supports the task, or its name.
+        threads: threads or worker processes; 0: one per CPU.
+        **options: options of the task.
+
+    Raises:
+        InputError: there is no such task, option or engine.
+    """
     return make_engine(engine, find_task(task, options), num_envs, threads)
 
 
@@ -114,8 +160,8 @@ def make_recipe_from(
 ) -> Recipe:
     """Return the complete recipe of a training, including the settings inherited at a warm start.
 
-    Those are the form of the networks, the observation wrappers, and, if neither a recipe nor an algorithm is named,
-    the algorithm; `changes` go first. `progress` shows them.
+    Those are the shape of the networks, the observation wrappers, and, if neither a recipe nor an algorithm is given,
+    the algorithm. `changes` take precedence; `progress` reports the inherited settings.
 
     Raises:
         InputError: a name or a value is wrong; or the source of the warm start is missing or does not fit.
@@ -132,7 +178,7 @@ def make_recipe_from(
 
 @contextlib.contextmanager
 def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[RunFolder]:
-    """Make the folder of a new run with its recipe; take it away again if nothing is left that could be resumed."""
+    """Create the folder of a new run with its recipe; remove it after a failure before the first checkpoint."""
     root = Path(root)
     existed = next((path for path in (root, *root.parents) if path.exists()), None)
     folder = RunFolder.create(root, recipe.task, name, f"{recipe.algorithm}-seed{recipe.seed}")
@@ -148,7 +194,7 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
             for path in folder.path.parents:
                 if path == existed:
                     break
-                with contextlib.suppress(OSError):  # other runs are in it
+                with contextlib.suppress(OSError):  # it contains other runs
                     path.rmdir()
         raise
 

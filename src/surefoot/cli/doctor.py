@@ -1,4 +1,4 @@
-"""What this machine has and lacks, one line each; works also where packages are missing."""
+"""Checks of the installation and the machine, one line each; packages may be missing."""
 
 import importlib
 import importlib.metadata
@@ -13,12 +13,12 @@ from pathlib import Path
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 Finding = tuple[str, str, str]
-"""Mark, what was looked at, and what was found or is to be done."""
+"""Mark, subject of the check, and its result or the remedy."""
 
-_LEAST_MEMORY = 2 * 2**30
-_LEAST_DISK = 2**30
-# Name on the package index and name to import, of what training cannot do without.
-_NEEDED = (
+_MIN_MEMORY = 2 * 2**30
+_MIN_DISK = 2**30
+# Required packages: name on the package index and module to import.
+_REQUIRED = (
     ("numpy", "numpy"),
     ("jax", "jax"),
     ("optax", "optax"),
@@ -32,38 +32,38 @@ _NEEDED = (
     ("matplotlib", "matplotlib.figure"),
     ("pillow", "PIL.Image"),
 )
-# Extra, the packages it brings, the module to look for, and what it is good for.
+# Optional extras: name, packages, module to find, and use.
 _EXTRAS = (
-    ("envpool", ("envpool",), "envpool", "several times faster BipedalWalker"),
+    ("envpool", ("envpool",), "envpool", "BipedalWalker, several times faster"),
     ("menagerie", ("mujoco-menagerie",), "mujoco_menagerie", "robots of MuJoCo Menagerie"),
     ("wandb", ("wandb",), "wandb", "curves in Weights & Biases"),
     ("tensorboard", ("tensorboardX",), "tensorboardX", "curves in TensorBoard"),
     ("trackio", ("trackio",), "trackio", "curves in Trackio"),
     ("gpu", ("jax-cuda13-plugin", "jax-cuda12-plugin"), "jax_plugins", "JAX on an NVIDIA GPU"),
 )
-# What each of these variables does to a training when it is set to something else than its harmless values.
+# Environment variables: harmless values, and the effect of any other value.
 _VARIABLES = {
-    "JAX_DISABLE_JIT": ({"", "0", "false"}, "JAX compiles nothing and is a hundred times slower"),
-    "JAX_DEBUG_NANS": ({"", "0", "false"}, "JAX looks at every number and is much slower"),
-    "JAX_ENABLE_X64": ({"", "0", "false"}, "JAX computes in double precision, slower and not as tested"),
-    "JAX_PLATFORMS": ({"", "cpu"}, "JAX looks for this device and fails where there is none"),
+    "JAX_DISABLE_JIT": ({"", "0", "false"}, "JAX compiles nothing and is about 100 times slower"),
+    "JAX_DEBUG_NANS": ({"", "0", "false"}, "JAX checks every value for NaN and is much slower"),
+    "JAX_ENABLE_X64": ({"", "0", "false"}, "JAX computes in double precision, which is slower and untested"),
+    "JAX_PLATFORMS": ({"", "cpu"}, "JAX uses this device and fails without it"),
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 
 
 def examine() -> int:
-    """Print what this machine has and lacks; return 0 if training works here, else 1."""
+    """Print all checks; return 0 if training works on this machine, otherwise 1."""
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    lacking = 0
+    missing = 0
     for mark, name, text in _findings():
-        lacking += mark == MISSING
+        missing += mark == MISSING
         line = f"{mark:<8} {name:<12} {text}"
         print(line if unicode else line.encode("ascii", "replace").decode())
     print()
-    if lacking:
-        print(f"training cannot work here yet: see the {lacking} marked '{MISSING}'")
+    if missing:
+        print(f"training does not work on this machine yet: see the {missing} lines marked '{MISSING}'")
         return 1
-    print("training works here; what is marked 'note' can be had besides, or looked at when something is slow")
+    print("training works here; lines marked 'note' are optional extras or hints about speed")
     return 0
 
 
@@ -73,13 +73,13 @@ def _findings() -> Iterator[Finding]:
     yield _memory()
     yield _disk()
     yield _runs_folder()
-    for package, module in _NEEDED:
-        yield _needed(package, module)
+    for package, module in _REQUIRED:
+        yield _required(package, module)
     yield _engines()
     for extra, packages, module, use in _EXTRAS:
         yield _extra(extra, packages, module, use)
-    yield _pictures()
-    yield _films()
+    yield _opengl()
+    yield _ffmpeg()
     yield from _environment()
 
 
@@ -91,7 +91,11 @@ def _processor() -> Finding:
     usable, all_cores = _cores(), os.cpu_count() or 1
     text = f"{usable} cores" if usable > 1 else "1 core"
     if usable < all_cores:
-        return NOTE, "processor", f"{text} of {all_cores}: this process may not use the others (taskset, a container)"
+        return (
+            NOTE,
+            "processor",
+            f"{text} of {all_cores}: this process may not use the others (taskset, a container)",
+        )
     return OK, "processor", text
 
 
@@ -104,9 +108,9 @@ def _memory() -> Finding:
         sizes = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
     except (OSError, KeyError, ValueError):
-        return OK, "memory", "not known on this system"
+        return OK, "memory", "unknown on this system"
     text = f"{_gigabytes(free)} free of {_gigabytes(total)}"
-    if free < _LEAST_MEMORY:
+    if free < _MIN_MEMORY:
         return NOTE, "memory", f"{text}; close other programs, or train with fewer --engine.num_envs"
     return OK, "memory", text
 
@@ -117,8 +121,8 @@ def _disk() -> Finding:
     except OSError as error:
         return MISSING, "disk", f"the current folder cannot be read ({error.strerror}); change to another"
     text = f"{_gigabytes(usage.free)} free of {_gigabytes(usage.total)} in {Path.cwd()}"
-    if usage.free < _LEAST_DISK:
-        return NOTE, "disk", f"{text}; checkpoints and films may not fit"
+    if usage.free < _MIN_DISK:
+        return NOTE, "disk", f"{text}; checkpoints and videos may not fit"
     return OK, "disk", text
 
 
@@ -133,10 +137,10 @@ def _runs_folder() -> Finding:
     return OK, "runs folder", f"{path.absolute()} can be written"
 
 
-def _needed(package: str, module: str) -> Finding:
+def _required(package: str, module: str) -> Finding:
     try:
         importlib.import_module(module)
-    except Exception as error:  # absent or broken; compiled packages raise whatever they like
+    except Exception as error:  # missing or broken; compiled packages raise arbitrary exceptions
         if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
             return MISSING, package, "not installed; pip install surefoot"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:100]
@@ -145,24 +149,24 @@ def _needed(package: str, module: str) -> Finding:
 
 
 def _engines() -> Finding:
-    # The reasons why these imports may fail were told package by package.
+    # Failures of these imports are reported above, package by package.
     try:
         from surefoot.simulation import envpool
         from surefoot.simulation.factory import ENGINES
     except Exception:
-        return MISSING, "engines", "none can be used before the packages above are there"
+        return MISSING, "engines", "none works until the packages above are installed"
     usable = [name for name in ENGINES if name != "auto" and (name != "envpool" or envpool.installed())]
     return OK, "engines", ", ".join(usable)
 
 
 def _extra(extra: str, packages: tuple[str, ...], module: str, use: str) -> Finding:
-    found = [f"{package} {_version(package)}" for package in packages if _version(package)]
-    if found and _is_there(module):
-        return OK, extra, f"{', '.join(found)}: {use}"
+    installed = [f"{package} {_version(package)}" for package in packages if _version(package)]
+    if installed and _exists(module):
+        return OK, extra, f"{', '.join(installed)}: {use}"
     return NOTE, extra, f'not installed ({use}): pip install "surefoot[{extra}]"'
 
 
-def _is_there(module: str) -> bool:
+def _exists(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
@@ -176,47 +180,47 @@ def _version(package: str) -> str:
         return ""
 
 
-def _pictures() -> Finding:
+def _opengl() -> Finding:
     try:
         from surefoot.reports.opengl import gl_available
 
         available = gl_available()
     except Exception:
-        return NOTE, "OpenGL", "cannot be tried before the packages above are there"
+        return NOTE, "OpenGL", "cannot be checked until the packages above are installed"
     if not available:
-        lack = "none without a screen, so pictures of MuJoCo tasks are skipped, all else works"
-        return NOTE, "OpenGL", f"{lack}; on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
-    return OK, "OpenGL", f"pictures of MuJoCo tasks (MUJOCO_GL={os.environ.get('MUJOCO_GL', 'glfw')})"
+        problem = "not available without a display: videos of MuJoCo tasks are skipped, everything else works"
+        return NOTE, "OpenGL", f"{problem}; on Debian or Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
+    return OK, "OpenGL", f"videos of MuJoCo tasks (MUJOCO_GL={os.environ.get('MUJOCO_GL', 'glfw')})"
 
 
-def _films() -> Finding:
+def _ffmpeg() -> Finding:
     try:
         import imageio_ffmpeg
 
         imageio_ffmpeg.get_ffmpeg_exe()
-        return OK, "ffmpeg", f"films (imageio-ffmpeg {_version('imageio-ffmpeg')})"
-    except Exception:  # absent, or without a program for this system
-        return NOTE, "ffmpeg", "not found, so films are skipped, all else works: pip install imageio-ffmpeg"
+        return OK, "ffmpeg", f"videos (imageio-ffmpeg {_version('imageio-ffmpeg')})"
+    except Exception:  # missing, or without an executable for this system
+        return NOTE, "ffmpeg", "not found: videos are skipped, everything else works; pip install imageio-ffmpeg"
 
 
 def _environment() -> Iterator[Finding]:
-    found = False
+    affected = False
     for name, (harmless, effect) in _VARIABLES.items():
         value = os.environ.get(name, "")
         if value.lower() not in harmless:
-            found = True
+            affected = True
             yield NOTE, "environment", f"{name}={value[:40]!r}: {effect}; unset {name}"
     for name in _THREAD_VARIABLES:
         value = os.environ.get(name, "")
         if value.isdecimal() and 0 < int(value) < _cores():
-            found = True
-            yield NOTE, "environment", f"{name}={value} leaves some of the {_cores()} cores idle; unset {name}"
+            affected = True
+            yield NOTE, "environment", f"{name}={value} leaves some of the {_cores()} cores unused; unset {name}"
     flags = os.environ.get("XLA_FLAGS", "")
     if "multi_thread_eigen=false" in flags or "intra_op_parallelism_threads" in flags:
-        found = True
-        yield NOTE, "environment", "XLA_FLAGS limits the threads of every computation; unset XLA_FLAGS"
-    if not found:
-        yield OK, "environment", "no variable slows training down"
+        affected = True
+        yield NOTE, "environment", "XLA_FLAGS limits the number of threads; unset XLA_FLAGS"
+    if not affected:
+        yield OK, "environment", "no environment variable slows down training"
 
 
 def _gigabytes(size: float) -> str:

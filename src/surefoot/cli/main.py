@@ -1,4 +1,4 @@
-"""The command line: one function per command; nothing heavy is imported until it is needed."""
+"""The command line: one function per command; heavy modules are imported only by the commands that need them."""
 
 import argparse
 import contextlib
@@ -12,16 +12,16 @@ from typing import Any
 from surefoot.cli.arguments import make_parser, split_settings
 from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
-_LARGEST = 100_000_000
+_MAX_SEED = 100_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 2 wrong input, 1 anything else, 130 interrupted."""
-    # JAX warns of every process that is started; ours go straight on to another program, such as ffmpeg.
+    """Run one command and return its exit status: 0 success, 1 failure, 2 wrong input, 130 interrupted."""
+    # JAX warns about every fork; the forked processes of this program execute another one at once, such as ffmpeg.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()  # here, where a reader that has left is met
+        sys.stdout.flush()  # here, so that a closed pipe is handled below
         return status
     except InputError as error:
         print(f"surefoot: {error}", file=sys.stderr)
@@ -35,106 +35,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("surefoot: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        with contextlib.suppress(OSError, ValueError):  # or Python would complain once more when it ends
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        with contextlib.suppress(OSError, ValueError):  # otherwise Python reports the error again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a full disk, a file that may not be read
+    except OSError as error:  # for example a full disk or missing permissions
         where = f"'{error.filename}': " if error.filename else ""
         print(f"surefoot: {SurefootError(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
 
 
-def _run(words: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     parser, commands = make_parser(_COMMANDS)
-    if not words:
+    if not arguments:
         parser.print_help()
         return 0
-    if words[0].startswith("-"):
-        parser.parse_args(words[:1])  # which ends here, unless the flag is unknown
-        raise InputError(f"unexpected argument '{words[0]}' (see 'surefoot --help')")
-    if words[0] not in commands:
-        raise InputError(f"unknown command '{words[0]}'" + suggestion(words[0], commands))
-    flags = [flag for action in commands[words[0]]._actions for flag in action.option_strings]
+    if arguments[0].startswith("-"):
+        parser.parse_args(arguments[:1])  # exits, unless the flag is unknown
+        raise InputError(f"unexpected argument '{arguments[0]}' (see 'surefoot --help')")
+    if arguments[0] not in commands:
+        raise InputError(f"unknown command '{arguments[0]}'" + suggestion(arguments[0], commands))
+    flags = [flag for action in commands[arguments[0]]._actions for flag in action.option_strings]
     settings: dict[str, str | None] = {}
-    if words[0] == "train":
-        words, settings = split_settings(words, flags)
-    elif words[0] in ("evaluate", "record"):
-        words, settings = split_settings(words, flags, "task_options.")
-    given, rest = parser.parse_known_args(words)
+    if arguments[0] == "train":
+        arguments, settings = split_settings(arguments, flags)
+    elif arguments[0] in ("evaluate", "record"):
+        arguments, settings = split_settings(arguments, flags, "task_options.")
+    args, rest = parser.parse_known_args(arguments)
     if rest:
-        hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {words[0]} --help')"
+        hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {arguments[0]} --help')"
         raise InputError(f"unexpected argument '{rest[0]}'{hint}")
-    given.changes, given.flags = settings, flags
-    return given.command(given)
+    args.changes, args.flags = settings, flags
+    return args.command(args)
 
 
-def _train(given: argparse.Namespace) -> int:
+def _train(args: argparse.Namespace) -> int:
     from surefoot.recipes.overrides import parse_settings
 
-    changes = parse_settings(given.changes, given.flags)
-    if given.settings:
+    changes = parse_settings(args.changes, args.flags)
+    task = args.task or changes.pop("task", None)
+    if args.settings and task is None:
         from surefoot.cli.listing import print_settings
 
         print_settings()
         return 0
-    task = given.task or changes.pop("task", None)
     if task is None:
         raise InputError("which task? such as 'surefoot train half-cheetah' (see 'surefoot list')")
     if "task" in changes:
         raise InputError(f"two tasks: '{task}' and '{changes['task']}'; choose one")
-    if given.start_from is not None:
-        if not given.start_from:
-            raise InputError("--from '': name a run or a policy's file")
+    if args.start_from is not None:
+        if not args.start_from:
+            raise InputError("--from '': name a run or a policy file")
         if "training.start_from" in changes:
-            raise InputError("--from and --training.start_from say the same; give one of them")
-        changes["training.start_from"] = given.start_from
+            raise InputError("--from and --training.start_from are the same setting; give one of them")
+        changes["training.start_from"] = args.start_from
     from surefoot.api import make_recipe_from, train_recipe
     from surefoot.training.progress import Progress
 
-    progress = Progress(given.quiet)
-    recipe = make_recipe_from(task, given.recipe, changes, given.root, progress)
+    progress = Progress(args.quiet)
+    recipe = make_recipe_from(task, args.recipe, changes, args.root, progress)
+    if args.settings:
+        from surefoot.cli.listing import print_settings
+
+        print_settings(recipe, changes)
+        return 0
     try:
-        outcome = train_recipe(recipe, given.name, given.root, progress)
+        outcome = train_recipe(recipe, args.name, args.root, progress)
     finally:
         progress.stop()
-    status = _tell(outcome)
-    if given.video and status == 0:
+    status = _print_outcome(outcome)
+    if args.video and status == 0:
         try:
-            _film(outcome.folder.path, None, 1, 0, given.root)
+            _record_video(outcome.folder.path, None, 1, 0, args.root)
         except SurefootError as error:
-            raise SurefootError(f"the training is done, but no film was made: {error}") from error
+            raise SurefootError(f"the training has finished, but no video was recorded: {error}") from error
     return status
 
 
-def _resume(given: argparse.Namespace) -> int:
+def _resume(args: argparse.Namespace) -> int:
     from surefoot.runs.folder import RunFolder
     from surefoot.training import loop
     from surefoot.training.progress import Progress
 
-    if given.steps is not None and given.steps < 1:
-        raise InputError(f"--steps {given.steps}: choose 1 or more")
-    progress = Progress(given.quiet)
+    if args.steps is not None and args.steps < 1:
+        raise InputError(f"--steps {args.steps}: choose 1 or more")
+    progress = Progress(args.quiet)
     try:
-        outcome = loop.resume(RunFolder.open(given.run, given.root), progress, given.steps)
+        outcome = loop.resume(RunFolder.open(args.run, args.root), progress, args.steps)
     finally:
         progress.stop()
-    return _tell(outcome)
+    return _print_outcome(outcome)
 
 
-def _tell(outcome) -> int:
+def _print_outcome(outcome) -> int:
     counters, path = outcome.counters, outcome.folder.path
     best = "not evaluated yet" if counters.best_return is None else f"best evaluated return {counters.best_return:.1f}"
     minutes, seconds = divmod(round(counters.seconds), 60)
     print(f"{outcome.reason} at step {counters.steps:,} after {minutes} min {seconds} s; {best}")
     if outcome.reason == "interrupted":
-        print(f"go on with: surefoot resume {path}")
+        print(f"continue with: surefoot resume {path}")
         return 130
     print(f"next: surefoot evaluate {path}    surefoot record {path}    surefoot report {path}")
     return 0
 
 
-def _evaluate(given: argparse.Namespace) -> int:
+def _evaluate(args: argparse.Namespace) -> int:
     import json
 
     from surefoot.api import evaluate
@@ -142,55 +147,57 @@ def _evaluate(given: argparse.Namespace) -> int:
     from surefoot.policies.files import load_policy
     from surefoot.runs.folder import RunFolder
 
-    results, changed = [], _changed_options(given)
-    for run in given.runs:  # nothing is judged in vain because another is not there
-        _ = load_policy(run) if os.path.isfile(run) else RunFolder.open(run, given.root)
-    for run in given.runs:
-        options: dict[str, Any] = {"seed": given.seed, "engine": given.engine, "task": given.task}
+    results, changed = [], _changed_options(args)
+    for run in args.runs:  # report a missing run before any evaluation
+        _ = load_policy(run) if os.path.isfile(run) else RunFolder.open(run, args.root)
+    for run in args.runs:
+        options: dict[str, Any] = {"seed": args.seed, "engine": args.engine, "task": args.task}
         options["task_options"] = changed
-        if given.last and not os.path.isfile(run):
+        if args.last and not os.path.isfile(run):
             options["which"] = "last"
-        results.append(evaluate(run, given.episodes, root=given.root, **options))
-    if given.json:
+        results.append(evaluate(run, args.episodes, root=args.root, **options))
+    if args.json:
         print(json.dumps(results, indent=1))
     else:
         print_evaluations(results)
     return 0
 
 
-def _record(given: argparse.Namespace) -> int:
-    for name, value, least in (("--episodes", given.episodes, 1), ("--seed", given.seed, 0)):
-        if not least <= value <= _LARGEST:
-            raise InputError(f"{name} {value}: choose {least} to {_LARGEST}")
-    if given.snapshots:
-        return _film_snapshots(given)
-    how = {"task": given.task, "options": _changed_options(given)}
-    return _film(given.run, given.output, given.episodes, given.seed, given.root, **how)
+def _record(args: argparse.Namespace) -> int:
+    for name, value, least in (("--episodes", args.episodes, 1), ("--seed", args.seed, 0)):
+        if not least <= value <= _MAX_SEED:
+            raise InputError(f"{name} {value}: choose {least} to {_MAX_SEED}")
+    if args.snapshots:
+        return _record_snapshots(args)
+    return _record_video(
+        *(args.run, args.output, args.episodes, args.seed, args.root),
+        **{"task": args.task, "options": _changed_options(args)},
+    )
 
 
-def _changed_options(given: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of the task that are to be other than the policy's own."""
+def _changed_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the task options of the command line."""
     from surefoot.recipes.overrides import parse_settings
 
-    return {name.partition(".")[2]: value for name, value in parse_settings(given.changes).items()}
+    return {name.partition(".")[2]: value for name, value in parse_settings(args.changes).items()}
 
 
-def _film_snapshots(given: argparse.Namespace) -> int:
+def _record_snapshots(args: argparse.Namespace) -> int:
     from surefoot.runs.folder import RunFolder
 
-    if given.output:
-        raise InputError("--output: the films of --snapshots go into the run's folder, under their policies' names")
-    folder = RunFolder.open(given.run, given.root)
+    if args.output:
+        raise InputError("--output: the videos of --snapshots go to the run folder, named after their policies")
+    folder = RunFolder.open(args.run, args.root)
     policies = sorted(folder.policy.glob("step-*.safetensors"))
     if not policies:
         raise InputError(f"'{folder.path}' has no snapshots; train with --training.snapshot_every STEPS")
     for path in policies:
-        film = folder.videos / f"{path.stem}.mp4"
-        _film(str(path), film, given.episodes, given.seed, given.root, given.task, _changed_options(given))
+        video = folder.videos / f"{path.stem}.mp4"
+        _record_video(str(path), video, args.episodes, args.seed, args.root, args.task, _changed_options(args))
     return 0
 
 
-def _film(
+def _record_video(
     run: str | Path,
     output: Path | None,
     episodes: int,
@@ -214,7 +221,7 @@ def _film(
             policy, default = load_policy(best), folder.videos / "best.mp4"
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
-    if task or options:  # the run's own film stays
+    if task or options:  # keep the video of the run's own task
         default = default.with_stem(f"{default.stem}-changed")
     path = output or default
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
@@ -222,58 +229,59 @@ def _film(
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
         print(f"{path}: animation")
         return 0
-    film = video.record(policy, info, path, episodes=episodes, seed=EVALUATION_SEEDS + seed)
-    print(f"{path}: return {film['return']:.1f} in {film['length']:g} steps")
+    result = video.record(policy, info, path, episodes=episodes, seed=EVALUATION_SEEDS + seed)
+    print(f"{path}: return {result['return']:.1f} in {result['length']:g} steps")
     return 0
 
 
-def _report(given: argparse.Namespace) -> int:
-    if given.output is not None and given.output.suffix.lower() == ".png":
-        return _draw_curves(given)
-    if given.output is not None and given.output.suffix.lower() != ".html":
-        raise InputError(f"--output '{given.output}' should end in .html, or in .png for the curves alone")
-    if given.output is not None and len(given.runs) > 1:
-        raise InputError(
-            f"--output '{given.output}': each of {len(given.runs)} runs has a page of its own; name one run"
-        )
-    for name, value, least, most in (("--episodes", given.episodes, 1, 10_000), ("--seed", given.seed, 0, _LARGEST)):
+def _report(args: argparse.Namespace) -> int:
+    if args.output is not None and args.output.suffix.lower() == ".png":
+        return _draw_curves(args)
+    if args.output is not None and args.output.suffix.lower() != ".html":
+        raise InputError(f"--output '{args.output}' should end in .html, or in .png for the curves only")
+    if args.output is not None and len(args.runs) > 1:
+        raise InputError(f"--output '{args.output}': each of {len(args.runs)} runs has its own page; name one run")
+    for name, value, least, most in (("--episodes", args.episodes, 1, 10_000), ("--seed", args.seed, 0, _MAX_SEED)):
         if not least <= value <= most:
             raise InputError(f"{name} {value}: choose {least} to {most}")
     from surefoot.api import report
     from surefoot.cli.progress_bar import ProgressBar
 
-    for run in given.runs:
-        with ProgressBar(given.quiet) as waiting:
+    for run in args.runs:
+        with ProgressBar(args.quiet) as bar:
             written = report(
-                *(run, given.episodes, given.which, given.output, given.root),
-                **{"seed": given.seed, "video": not given.no_video, "progress": waiting.tell},
+                *(run, args.episodes, args.which, args.output, args.root),
+                **{"seed": args.seed, "video": not args.no_video, "progress": bar.update},
             )
         for path in written:
             print(path)
     return 0
 
 
-def _draw_curves(given: argparse.Namespace) -> int:
+def _draw_curves(args: argparse.Namespace) -> int:
     from surefoot.recipes.files import read_recipe
     from surefoot.reports.curves import plot_curves
     from surefoot.runs.folder import RunFolder
     from surefoot.tasks.catalogue import find_task
 
-    folders = [RunFolder.open(run, given.root) for run in given.runs]
+    folders = [RunFolder.open(run, args.root) for run in args.runs]
     recipe = read_recipe(folders[0].recipe)
     threshold = find_task(recipe.task, recipe.full_task_options).reward_threshold
-    print(plot_curves(folders, given.output, threshold=threshold))
+    print(plot_curves(folders, args.output, threshold=threshold))
     return 0
 
 
-def _list(given: argparse.Namespace) -> int:
-    from surefoot.cli.listing import print_catalogue
+def _list(args: argparse.Namespace) -> int:
+    from surefoot.cli.listing import print_catalogue, print_task
 
-    print_catalogue()
+    if args.task is None:
+        print_catalogue()
+    else:
+        print_task(args.task)
     return 0
 
 
-def _doctor(given: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     from surefoot.cli.doctor import examine
 
     return examine()

@@ -1,4 +1,4 @@
-"""Show how far a report is, on a terminal."""
+"""A progress bar on the terminal."""
 
 from types import TracebackType
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBar:
-    """A line on standard error for as long as a `with` block lasts; nothing where that is no terminal."""
+    """A progress bar on standard error during a `with` block; invisible if standard error is no terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         console = Console(stderr=True)
@@ -31,8 +31,8 @@ class ProgressBar:
     ) -> None:
         self._bar.stop()
 
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` parts of something are done."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done, total=total)
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` parts of a stage are done."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total)

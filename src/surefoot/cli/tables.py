@@ -1,4 +1,4 @@
-"""Tables, in colour on a terminal and as plain text elsewhere; that of evaluations has one row per run."""
+"""Tables: coloured on a terminal, plain text elsewhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
@@ -18,17 +18,17 @@ _COLUMNS = (
     "falls",
     "length",
 )
-_NUMBERS = 3  # the first column that is set flush right
-_PLAIN_WIDTH = 1000  # nothing is folded or cut in a file
+_FIRST_NUMBER = 3
+_PLAIN_WIDTH = 1000  # so that lines are not wrapped in files
 
 
 def print_evaluations(evaluations: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
-    """Print evaluation records, as in a run's `evaluation.json`, to `file` (standard output by default).
+    """Print evaluation results, one row per run, to `file` (standard output by default).
 
-    A record has `task`, `run`, `episodes`, `return` and `length` (each as `summarise` returns), `falls` (a
-    count or None) and may have `algorithm`; what is missing shows as a dash.
+    A result has the keys of `evaluate_policy`: `task`, `run`, `episodes`, `return`, `length`, `falls`, and possibly
+    `algorithm`. Missing values are shown as a dash.
     """
-    print_table(_COLUMNS, (_cells(record) for record in evaluations), file, numbers_from=_NUMBERS)
+    print_table(_COLUMNS, (_cells(result) for result in evaluations), file, numbers_from=_FIRST_NUMBER)
 
 
 def print_table(
@@ -36,46 +36,53 @@ def print_table(
     rows: Iterable[Sequence[str]],
     file: TextIO | None = None,
     numbers_from: int | None = None,
+    width: int | None = None,
 ) -> None:
-    """Print rows of cells under the names of their columns.
+    """Print a table.
 
     Args:
-        columns: the names.
-        rows: as many cells each.
+        columns: column headings.
+        rows: cells, as many per row as there are columns.
         file: standard output by default.
-        numbers_from: the first column that is set flush right and never folded; None: there is none.
+        numbers_from: index of the first column of numbers, which are right-aligned and not wrapped; None: no numbers.
+        width: width at which cells are wrapped; None: that of the terminal, or no wrapping in files.
     """
     console = Console(file=file, highlight=False, markup=False, emoji=False)
-    fancy, unicode = console.is_terminal, console.encoding.lower().startswith("utf")
-    if not fancy:
-        console.width = _PLAIN_WIDTH
-
-    def written(text: str) -> str:
-        return text if unicode else text.replace("±", "+-").encode("ascii", "replace").decode()
-
+    fancy = console.is_terminal
+    if width is not None or not fancy:
+        console.width = width or _PLAIN_WIDTH
     table = Table(box=SIMPLE_HEAD if fancy else None, header_style="bold" if fancy else "", pad_edge=False)
     for index, name in enumerate(columns):
         number = numbers_from is not None and index >= numbers_from
-        table.add_column(written(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
+        table.add_column(
+            printable(name, console.file), justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for row in rows:
-        table.add_row(*map(written, row))
+        table.add_row(*(printable(cell, console.file) for cell in row))
     console.print(table)
 
 
-def _cells(record: Mapping[str, Any]) -> list[str]:
-    returns: Mapping[str, Any] = record.get("return") or {}
-    episodes, falls = record.get("episodes"), record.get("falls")
+def printable(text: str, file: Any) -> str:
+    """Return a text with characters that the encoding of `file` has."""
+    if (getattr(file, "encoding", None) or "utf-8").lower().startswith("utf"):
+        return text
+    return text.replace("±", "+-").encode("ascii", "replace").decode()
+
+
+def _cells(result: Mapping[str, Any]) -> list[str]:
+    returns: Mapping[str, Any] = result.get("return") or {}
+    episodes, falls = result.get("episodes"), result.get("falls")
     interval = _number(returns.get("ci_low")) + " to " + _number(returns.get("ci_high"))
     return [
-        str(record.get("run") or "-"),
-        str(record.get("task") or "-"),
-        str(record.get("algorithm") or "-"),
+        str(result.get("run") or "-"),
+        str(result.get("task") or "-"),
+        str(result.get("algorithm") or "-"),
         "-" if episodes is None else f"{episodes:,}",
         f"{_number(returns.get('mean'))} ± {_number(returns.get('sd'))}" if returns else "-",
         _number(returns.get("iqm")),
         interval if returns else "-",
         "-" if falls is None else f"{falls:,}",
-        _number((record.get("length") or {}).get("mean"), decimals=0),
+        _number((result.get("length") or {}).get("mean"), decimals=0),
     ]
 
 
