@@ -39,7 +39,8 @@ _ENGINE_USES = {
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {bool: "true or false", int: "integer", float: "number", str: "text", type(None): "none"}
-_OPTION_TABLES = ("task_options", "train_task_options")
+# Settings that the listing of one training shows in other form.
+_NOT_LISTED = ("description", "task_options", "train_task_options")
 _PIPED_WIDTH = 100
 _KIND_COLUMN = 46
 # Arguments of Gymnasium's environments that are not options of the task.
@@ -81,7 +82,7 @@ def setting_groups(recipe: Recipe | None = None, changes: Collection[str] = ()) 
     groups: dict[str, list[SettingRow]] = {}
     for name, field in setting_fields():
         table = name.partition(".")[0]
-        if name in ("name", "task") or (recipe and (name in _OPTION_TABLES or _is_other_algorithm(table, recipe))):
+        if name in ("name", "task") or (recipe and (name in _NOT_LISTED or _is_other_algorithm(table, recipe))):
             continue
         default = _get(defaults, name) if defaults else field.get_default(call_default_factory=True)
         row = _row(name, field, _get(recipe, name) if recipe else default, default, changes)
@@ -105,7 +106,9 @@ def option_rows(recipe: Recipe, changes: Collection[str] = ()) -> list[SettingRo
         rows += _gymnasium_options(info, recipe.task_options, changes)
     limit = recipe.task_options.get("max_episode_steps", info.max_episode_steps)
     time_limit = FieldInfo(annotation=int | None, description="Time limit in steps; -1: no limit.")
-    rows.append(_row("task_options.max_episode_steps", time_limit, limit, find_task(recipe.task).max_episode_steps, ()))
+    rows.append(
+        _row("task_options.max_episode_steps", time_limit, limit, find_task(recipe.task).max_episode_steps, changes)
+    )
     during_training = FieldInfo(annotation=str, description="An option of the task that holds only during training.")
     for name, value in recipe.train_task_options.items():
         rows.append(_row(f"train_task_options.{name}", during_training, value, None, changes))
@@ -122,10 +125,13 @@ def print_settings(
     file = file or sys.stdout
     width = width or _width(file)
     if recipe is not None:
-        lines = [f"Settings of training '{recipe.task}' with {recipe.algorithm}, recipe '{recipe.name}'."]
-        lines += ["*  set by the recipe", "+  set on the command line"]
+        title = f"Settings of training '{recipe.task}' with {recipe.algorithm}, recipe '{recipe.name}'"
+        lines = textwrap.wrap(f"{title}: {recipe.description}" if recipe.description else f"{title}.", width)
+        lines += ["", "*  set by the recipe", "+  set on the command line"]
     else:
-        lines = ["All settings with their defaults. For the settings of a task: surefoot train TASK --settings"]
+        lines = textwrap.wrap(
+            "All settings with their defaults. The settings of one training: surefoot train TASK --settings", width
+        )
     for title, rows in setting_groups(recipe, changes).items():
         lines += ["", title, *_entries(rows, width)]
     lines += ["", "A schedule is a number, or is given by its parts:"]
