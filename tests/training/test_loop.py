@@ -120,13 +120,13 @@ def lose_loss(monkeypatch) -> None:
 
 
 CAUSES = {
-    "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rows"),
+    "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rollout"),
     "physics": (
         lambda patch: spoil_advance(patch, lose_physics),
         "physics of environment 2 became unstable",
         "states_before",
     ),
-    "loss": (lose_loss, "loss is not finite", "rows"),
+    "loss": (lose_loss, "loss is not finite", "rollout"),
 }
 
 
@@ -143,8 +143,8 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     [path] = folder.failure.iterdir()
     found, header = load_arrays(path)
     assert array in found and header["step"] == 3 * ITERATION and fragment in header["error"]
-    if array == "rows":
-        assert found["rows"].shape[:2] == (17, 4)
+    if array == "rollout":
+        assert found["rollout"].shape[:2] == (17, 4)
     assert read_metrics(folder.metrics)[-1]["event"] == "failure"
     assert not folder.policy.exists(), "no policy of such numbers is kept"
 

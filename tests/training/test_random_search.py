@@ -47,8 +47,9 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
     recipe = make_recipe("Pendulum-v1", engine__num_envs=8, ars__statistics=statistics, ars__reward_clip=5.0)
     info = find_task("Pendulum-v1")
     learner = start(recipe, info, "processes")
-    learner._state = learner._state._replace(  # weights to tell apart, statistics to divide by
-        parameters=learner._state.parameters | {"actor": [{"weight": jnp.ones((3, 1)), "bias": jnp.zeros(1)}]},
+    actor = [{"weight": jnp.ones((3, 1)), "bias": jnp.zeros(1)}]
+    learner._state = learner._state._replace(
+        parameters=dataclasses.replace(learner._state.parameters, actor=actor),
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
     state, directions = ars.draw(learner._state, recipe.settings)

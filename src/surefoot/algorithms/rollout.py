@@ -1,5 +1,6 @@
 """Rollouts of on-policy algorithms, and the sums computed over them."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -39,6 +40,7 @@ class Rollout(NamedTuple):
         return self.terminated | self.truncated
 
 
+@functools.cache
 def rollout_layout(observation_size: int, action_size: int) -> Layout:
     """Return the layout of one packed step of a rollout."""
     return Layout(

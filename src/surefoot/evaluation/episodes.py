@@ -1,7 +1,6 @@
 """Whole episodes of a deterministic policy: the one loop behind evaluation, gait recording, video and benchmarks."""
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +8,12 @@ from typing import Any, Protocol
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from surefoot.packing import Layout
-from surefoot.policies.policy import Controller, Policy, to_bounds
+from surefoot.policies.policy import Controller, Policy
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.factory import make_engine
+from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
 
 # Each use has its own range of seeds; training seeds are drawn below the first bound.
@@ -184,23 +182,21 @@ class _EnginePlayer:
     def __init__(self, engine: Engine, info: TaskInfo) -> None:
         self.num_envs = engine.num_envs
         self._engine = engine
-        self._layout = Layout(action=info.action_size, reward="scalar", terminated="flag", truncated="flag")
-        self._step = jax.jit(functools.partial(_step, engine.interpret, self._layout, info))
-        self._command = jnp.zeros((self.num_envs, self._layout.size))
+        self._step = PolicyStep(engine, info, _decide)
+        self._command = self._step.first_command()
 
     def start(self, seed: int) -> dict[str, Any]:
-        """Reset all environments; the reward and flags of the reset."""
-        return self._act(self._engine.begin(seed), jnp.zeros((self.num_envs, self._layout.size)))
+        """Reset all environments; return the reward and flags of the reset."""
+        return self._act(self._engine.begin(seed), self._step.first_command())
 
     def advance(self, finished: np.ndarray) -> dict[str, Any]:
-        """Step all environments, resetting the finished ones; the reward and flags of the step."""
-        action = self._layout.read(np.asarray(self._command), "action")
-        return self._act(self._engine.advance(action, finished), self._command)
+        """Step all environments, resetting the finished ones; return the reward and flags of the step."""
+        return self._act(self._engine.advance(self._step.unpack(self._command).action, finished), self._command)
 
     def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
-        self._command = self._step(self.controller, sim_output, command)
-        fields = self._layout.unpack(np.asarray(self._command))
-        return {name: fields[name] for name in ("reward", "terminated", "truncated")}
+        _, self._command = self._step((), sim_output, command, self.controller)
+        fields = self._step.unpack(self._command)
+        return {"reward": fields.reward, "terminated": fields.terminated, "truncated": fields.truncated}
 
 
 class _EnvPlayer:
@@ -272,9 +268,6 @@ def _run(
     return None
 
 
-def _step(interpret, layout, info, controller, sim_output, previous) -> jax.Array:
-    """Interpret the simulator's output and choose the next action: a packed row of `layout` per environment."""
-    result = interpret(sim_output, layout.read(previous, "action"))
-    action = to_bounds(controller.action(result.observation), info.action_low, info.action_high)
-    flags = {name: getattr(result, name) for name in ("reward", "terminated", "truncated")}
-    return layout.pack(flags | {"action": action}, jnp)
+def _decide(carry: Any, experience: Experience, controller: Controller) -> tuple[Any, jax.Array]:
+    """Return the deterministic actions, (N, A); see `PolicyStep`."""
+    return carry, controller.action(experience.observation)

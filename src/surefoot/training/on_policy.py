@@ -1,4 +1,4 @@
-"""Collect a rollout, learn from it, and again: the loop of on-policy algorithms."""
+"""The learner of on-policy algorithms: collect a rollout, update the policy, repeat."""
 
 import functools
 import time
@@ -13,23 +13,25 @@ from surefoot.algorithms import ppo
 from surefoot.algorithms.rollout import Rollout, discounted_sums, rollout_layout
 from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import NonFiniteError
-from surefoot.policies.normaliser import symmetrise
-from surefoot.policies.policy import Controller, Policy, to_bounds
+from surefoot.packing import Layout
+from surefoot.policies.networks import ActorCritic
+from surefoot.policies.normaliser import Normaliser, symmetrise
+from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
+from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.reward_shaping import wrapped_reward
 from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.transfer import Transfer
 
 
 class EpisodeStats(NamedTuple):
-    """Returns and lengths of the episodes under way.
+    """Episodes in progress.
 
     Attributes:
-        returns: (N,) float32, rewards so far.
+        returns: (N,) float32, sums of shaped rewards so far.
         lengths: (N,) float32, steps so far.
     """
 
@@ -37,15 +39,31 @@ class EpisodeStats(NamedTuple):
     lengths: jax.Array
 
 
+class Collection(NamedTuple):
+    """A rollout being collected.
+
+    Attributes:
+        rollout: (T+1, N, K), packed by `rollout_layout`.
+        index: () int32, steps collected.
+        term_sums: (len(term_names),), sums of the reward's terms.
+        transitions: (), number of transitions in these sums.
+    """
+
+    rollout: jax.Array
+    index: jax.Array
+    term_sums: jax.Array
+    transitions: jax.Array
+
+
 class OnPolicyLearner:
-    """PPO on an engine.
+    """PPO with its environments; see `training.learner.Learner`.
 
     Raises:
-        InputError: a symmetry is asked for, and the task has none that is known.
+        InputError: the recipe uses the task's symmetry, but none is known.
 
     Attributes:
         info: the task.
-        engine: the copies it learns from.
+        engine: the environments it learns from.
         steps_per_iteration: environment steps of one `iterate`.
     """
 
@@ -53,41 +71,33 @@ class OnPolicyLearner:
         self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
     ) -> None:
         del stop  # an iteration is short
-        (engine,) = engines
+        (self.engine,) = engines
         self.info = info
-        self.engine = engine
-        self._recipe = recipe
-        self._symmetry = Symmetry(recipe.settings.symmetry, training_mirror(recipe, info))
-        self.steps_per_iteration = engine.num_envs * recipe.settings.horizon
-        self._state = ppo.init(
-            jax.random.PRNGKey(recipe.seed),
-            info.observation_size,
-            info.action_size,
-            engine.num_envs,
-            recipe.policy,
-            recipe.settings,
-            self._symmetry,
-        )
-        self._tally = EpisodeStats(jnp.zeros(engine.num_envs), jnp.zeros(engine.num_envs))
-        self._step = jax.jit(
-            functools.partial(_step, engine.interpret, engine.term_names, recipe, info, self._symmetry.averaged),
-            donate_argnums=0,
-        )
-        self._frame = np.zeros(0, np.float32)
-        self._answer: jax.Array = jnp.zeros((engine.num_envs, info.action_size + 1))
+        self._settings: ppo.PPOSettings = recipe.settings
+        self._symmetry = Symmetry(self._settings.symmetry, training_mirror(recipe, info))
+        self._layout = rollout_layout(info.observation_size, info.action_size)
+        num_envs = self.engine.num_envs
+        self.steps_per_iteration = num_envs * self._settings.horizon
+        key, sizes = jax.random.PRNGKey(recipe.seed), (info.observation_size, info.action_size)
+        self._state = ppo.init(key, *sizes, num_envs, recipe.policy, self._settings, self._symmetry)
+        self._episodes = EpisodeStats(jnp.zeros(num_envs), jnp.zeros(num_envs))
+        decide = functools.partial(_decide, self._layout, self.engine.term_names, self._symmetry)
+        self._step = PolicyStep(self.engine, info, decide, recipe.wrappers)
+        self._sim_output = np.zeros(0, np.float32)
+        self._command = self._step.first_command()
 
     def start(self, seed: int) -> None:
-        """Begin all episodes."""
-        self._frame = self.engine.begin(seed)
+        """Begin an episode in every environment."""
+        self._sim_output = self.engine.begin(seed)
         stagger = getattr(self.engine, "stagger", None)
         if stagger:
             stagger(np.random.default_rng(seed))
 
     def take_over(self, transfer: Transfer) -> None:
-        """Begin with what another run learnt; before `start`.
+        """Initialise from an earlier run; before `start`.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the earlier run's arrays are damaged.
         """
         self._state = transfer.into(self._state)
         transfer.check_ties(self._state.network, self._symmetry)
@@ -95,154 +105,151 @@ class OnPolicyLearner:
             self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
 
     def iterate(self, progress: float) -> dict[str, float]:
-        """Collect one rollout, learn from it, and return what to log.
+        """Collect one rollout, update the policy, and return the metrics.
 
         Args:
-            progress: how much of the training will be done after it, in [0, 1].
+            progress: fraction of the training done after this iteration, in [0, 1].
 
         Raises:
             NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
         """
-        began = time.perf_counter()
-        rows, paid, simulating = self._collect()
-        self._tally, episodes = _summarise(self._tally, rows, self.info.observation_size, self.info.action_size)
-        finite = bool(episodes["finite"])
+        started = time.perf_counter()
+        collection, simulation_s = self._collect()
+        rollout = collection.rollout
+        self._episodes, episodes, finite = _finished_episodes(self._layout, self._episodes, rollout)
+        if not bool(finite):
+            raise NonFiniteError("an observation or a reward is not finite", {"rollout": np.asarray(rollout)})
         collected = time.perf_counter()
-        if not finite:
-            raise NonFiniteError("an observation or a reward is not finite", {"rows": np.asarray(rows)})
-        self._state, metrics = ppo.update(
-            self._state, rows, jnp.float32(progress), self._recipe.settings, self._symmetry
-        )
+        self._state, metrics = ppo.update(self._state, rollout, jnp.float32(progress), self._settings, self._symmetry)
         values = {name: float(value) for name, value in metrics.items()}
         if not np.isfinite([*values.values()]).all():
-            raise NonFiniteError("the loss is not finite", {"rows": np.asarray(rows)})
-        ended = time.perf_counter()
-        count = float(episodes["count"])
+            raise NonFiniteError("the loss is not finite", {"rollout": np.asarray(rollout)})
+        values |= {name: float(value) for name, value in episodes.items()}
         values |= {
-            "train/return": float(episodes["return"]) / count if count else float("nan"),
-            "train/length": float(episodes["length"]) / count if count else float("nan"),
-            "train/episodes": count,
-            "time/simulation": simulating,
-            "time/policy": collected - began - simulating,
-            "time/update": ended - collected,
+            "time/simulation": simulation_s,
+            "time/policy": collected - started - simulation_s,
+            "time/update": time.perf_counter() - collected,
         }
         values |= {f"curriculum/{name}": value for name, value in self.engine.curriculum_metrics().items()}
-        earned = np.asarray(paid)
-        return values | {
-            f"reward/{name}": float(sum_ / earned[-1])
-            for name, sum_ in zip(self.engine.term_names, earned, strict=False)
-            if earned[-1]
-        }
+        if collection.transitions:
+            means = np.asarray(collection.term_sums / collection.transitions).tolist()
+            values |= {f"reward/{name}": mean for name, mean in zip(self.engine.term_names, means, strict=True)}
+        return values
 
     def policy(self) -> Policy:
-        """Return the policy as it is now."""
+        """Return a copy of the current policy."""
         return snapshot(self.info, Controller(self._state.average, self._state.normaliser, self._symmetry.averaged))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues the very episodes that were under way."""
+        """Whether `restore` continues the episodes that were in progress, bit for bit."""
         return self.engine.get_state() is not None
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training goes on, as a tree of arrays."""
+        """Return everything that decides how training continues, as a tree of arrays."""
         engine = self.engine.get_state()
-        tree = {"algorithm": self._state, "tally": self._tally}
+        tree = {"algorithm": self._state, "episodes": self._episodes}
         if engine is not None:
-            tree |= {"engine": engine, "frame": self._frame, "answer": self._answer}
+            tree |= {"engine": engine, "sim_output": self._sim_output, "command": self._command}
         return tree
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Go on from what `state` returned, flattened under `prefix`.
-
-        Episodes begin anew where the engine cannot restore its own.
+        """Continue from `state`, flattened under `prefix`; with new episodes if the engine cannot restore its own.
 
         Raises:
-            RunError: the arrays are of other settings.
+            RunError: the arrays were saved with other settings.
         """
         template = self.state()
         template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         tree = unflatten_tree(template, arrays, prefix)
         self._state = jax.tree.map(jnp.array, tree["algorithm"])
         if "engine" in tree:
-            self._tally = jax.tree.map(jnp.array, tree["tally"])
+            self._episodes = jax.tree.map(jnp.array, tree["episodes"])
             self.engine.set_state(tree["engine"])
-            self._frame = np.array(tree["frame"])
-            self._answer = jnp.array(tree["answer"])
+            self._sim_output = np.array(tree["sim_output"])
+            self._command = jnp.array(tree["command"])
 
     def close(self) -> None:
-        """Nothing is held but the engine, which is closed by who made it."""
+        """Nothing to release; the caller closes the engine."""
 
-    def _collect(self) -> tuple[jax.Array, jax.Array, float]:
-        """Step the copies `horizon` times.
-
-        Returns:
-            (T+1, N, D + A + 3) rows; the sums of the reward's terms and, last, the number of steps they were earned in;
-            and the seconds spent in the simulator.
-        """
-        state = self._state
-        horizon, copies = self._recipe.settings.horizon, self.engine.num_envs
-        size = (horizon + 1, copies, self.info.action_size)
-        key, noise = _draw(state.key, size)
-        self._state = state = state._replace(key=key)
-        width = self.info.observation_size + self.info.action_size + 3
-        paid = jnp.zeros(len(self.engine.term_names) + 1)
-        carry = (jnp.zeros((*size[:2], width)), jnp.zeros((), jnp.int32), paid)
-        step, advance, clock = self._step, self.engine.advance, time.perf_counter
-        frame, answer = self._frame, self._answer
-        simulating = 0.0
-        carry, answer = step(carry, state.network, state.normaliser, noise, frame, answer)
+    def _collect(self) -> tuple[Collection, float]:
+        """Step all environments `horizon` times; return the rollout and the seconds spent in the simulator."""
+        horizon, num_envs = self._settings.horizon, self.engine.num_envs
+        key, noise = _draw_noise(self._state.key, (horizon + 1, num_envs, self.info.action_size))
+        self._state = self._state._replace(key=key)
+        carry = Collection(
+            rollout=jnp.zeros((horizon + 1, num_envs, self._layout.size)),
+            index=jnp.zeros((), jnp.int32),
+            term_sums=jnp.zeros(len(self.engine.term_names)),
+            transitions=jnp.zeros(()),
+        )
+        arguments = self._state.network, self._state.normaliser, noise
+        step, clock = self._step, time.perf_counter
+        sim_output, command, simulation_s = self._sim_output, self._command, 0.0
+        carry, command = step(carry, sim_output, command, *arguments)
         for _ in range(horizon):
-            host = np.asarray(answer)
+            fields = step.unpack(command)
             before = clock()
-            frame = advance(host[:, :-1], host[:, -1] > 0.5)
-            simulating += clock() - before
-            carry, answer = step(carry, state.network, state.normaliser, noise, frame, answer)
-        self._frame, self._answer = frame, answer
-        return carry[0], carry[2], simulating
+            sim_output = self.engine.advance(fields.action, fields.finished)
+            simulation_s += clock() - before
+            carry, command = step(carry, sim_output, command, *arguments)
+        self._sim_output, self._command = sim_output, command
+        return carry, simulation_s
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _draw(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    key, use = jax.random.split(key)
-    return key, jax.random.normal(use, size)
+def _draw_noise(key: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    key, noise_key = jax.random.split(key)
+    return key, jax.random.normal(noise_key, size)
 
 
-def _step(interpret, term_names, recipe, info, mirror, carry, network, normaliser, noise, frame, previous):
-    """One moment of all copies in one compiled call: read the frame, decide, note the row.
+def _decide(
+    layout: Layout,
+    term_names: Sequence[str],
+    symmetry: Symmetry,
+    carry: Collection,
+    experience: Experience,
+    network: ActorCritic,
+    normaliser: Normaliser,
+    noise: jax.Array,
+) -> tuple[Collection, jax.Array]:
+    """Sample actions (N, A) and add the step to the rollout; see `PolicyStep`.
 
-    Returns the carry (rows, index, paid), and (N, A + 1): actions in the task's units, and whether the episode ended.
+    `noise` is (T+1, N, A), standard normal.
     """
-    rows, index, paid = carry
-    signals = interpret(frame, previous[:, :-1])
-    sample = Controller(network, normaliser, mirror).action(signals.observation, noise[index])
-    started = previous[:, -1] > 0.5
-    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-1])
-    row = rollout_layout(info.observation_size, info.action_size).pack(
-        Rollout(signals.observation, sample, reward, signals.terminated, signals.truncated)._asdict(), jnp
-    )
-    finished = (signals.terminated | signals.truncated).astype(jnp.float32)
-    action = to_bounds(sample, info.action_low, info.action_high)
-    answer = jnp.concatenate([action, finished[:, None]], axis=1)
+    index = carry.index
+    action = Controller(network, normaliser, symmetry.averaged).action(experience.observation, noise[index])
+    row = Rollout(experience.observation, action, experience.shaped_reward, experience.terminated, experience.truncated)
+    rollout = jax.lax.dynamic_update_index_in_dim(carry.rollout, layout.pack(row._asdict(), jnp), index, 0)
+    carry = carry._replace(rollout=rollout, index=index + 1)
     if term_names:
-        real = ~started & (index > 0)  # the first moment of a rollout is the last of the one before
-        paid += jnp.stack([jnp.sum(real * signals.terms[name]) for name in term_names] + [jnp.sum(real)])
-    return (jax.lax.dynamic_update_index_in_dim(rows, row, index, 0), index + 1, paid), answer
+        assert experience.terms is not None
+        # Step 0 of a rollout is the last of the one before.
+        counted = ~experience.started & (index > 0)
+        sums = jnp.stack([jnp.sum(counted * experience.terms[name]) for name in term_names])
+        carry = carry._replace(term_sums=carry.term_sums + sums, transitions=carry.transitions + jnp.sum(counted))
+    return carry, action
 
 
-@functools.partial(jax.jit, static_argnames=("observation_size", "action_size"))
-def _summarise(
-    tally: EpisodeStats, rows: jax.Array, observation_size: int, action_size: int
-) -> tuple[EpisodeStats, dict[str, jax.Array]]:
-    """Sum up the episodes that ended in a rollout, and tell whether all of it is finite."""
-    rollout = Rollout(**rollout_layout(observation_size, action_size).unpack(rows))
+@functools.partial(jax.jit, static_argnames="layout")
+def _finished_episodes(
+    layout: Layout, stats: EpisodeStats, packed: jax.Array
+) -> tuple[EpisodeStats, dict[str, jax.Array], jax.Array]:
+    """Sum up the episodes of a rollout.
+
+    Returns:
+        The episodes in progress after it; means over those that ended in it, NaN if none did; and whether all numbers
+        of the rollout are finite, () bool.
+    """
+    rollout = Rollout(**layout.unpack(packed))
     finished = rollout.finished
-    returns = discounted_sums(rollout.reward, finished, tally.returns, 1.0)
-    steps = jnp.concatenate([jnp.zeros((1, rows.shape[1])), (~finished[:-1]).astype(jnp.float32)])
-    lengths = discounted_sums(steps, finished, tally.lengths, 1.0)
-    ended = finished[1:]
-    return EpisodeStats(returns[-1], lengths[-1]), {
-        "count": ended.sum(),
-        "return": jnp.sum(returns * ended),
-        "length": jnp.sum(lengths * ended),
-        "finite": jnp.isfinite(rows).all(),
+    returns = discounted_sums(rollout.reward, finished, stats.returns, 1.0)
+    steps = jnp.concatenate([jnp.zeros((1, packed.shape[1])), rollout.mask])
+    lengths = discounted_sums(steps, finished, stats.lengths, 1.0)
+    count = finished[1:].sum()
+    metrics = {
+        "train/return": jnp.sum(returns * finished[1:]) / count,
+        "train/length": jnp.sum(lengths * finished[1:]) / count,
+        "train/episodes": count,
     }
+    return EpisodeStats(returns[-1], lengths[-1]), metrics, jnp.isfinite(packed).all()
