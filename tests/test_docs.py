@@ -89,6 +89,8 @@ def algorithm_of(words: list[str]) -> str:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that looks like the repository, to run commands in."""
+    for path in (ROOT / "docs" / "howto" / "examples").glob("*.py"):
+        shutil.copy(path, tmp_path)
     for name in ("benchmarks", "docs", "Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "results", tmp_path / "results")

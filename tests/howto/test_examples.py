@@ -1,0 +1,62 @@
+"""The examples of the howto pages are trained, evaluated and learn."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+import surefoot
+from surefoot.runs.metrics import read_metrics
+from surefoot.tasks import catalogue, registry
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "howto" / "examples"
+SHORT = {"training__steps": 512, "training__evaluation_episodes": 2, "engine__num_envs": 4, "engine__threads": 1}
+SHORT_PPO = {"ppo__horizon": 64, "ppo__minibatch_size": 128, "ppo__epochs": 1}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder with the examples in it; afterwards the process forgets their tasks."""
+    entries, ids = dict(registry.ENTRIES), set(gymnasium.registry)
+    for path in EXAMPLES.iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    registry.ENTRIES.clear()
+    registry.ENTRIES.update(entries)
+    for identifier in set(gymnasium.registry) - ids:
+        del gymnasium.registry[identifier]
+    for module in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[module]
+    catalogue._find.cache_clear()
+
+
+def test_a_new_task_learns_within_seconds() -> None:
+    outcome = surefoot.train(
+        "my_tasks:Hop",
+        training__steps=60_000,
+        training__evaluate_every=60_000,
+        training__evaluation_episodes=10,
+        engine__num_envs=16,
+        ppo__horizon=128,
+        ppo__learning_rate=1e-3,
+        policy__initial_std=0.5,
+    )
+    untrained = surefoot.evaluate(outcome.folder.path, episodes=10, which="last")
+    assert untrained["return"]["mean"] > 60
+    assert untrained["falls"] is not None
+
+
+def test_a_new_reward_term_is_trained_and_logged() -> None:
+    outcome = surefoot.train("my_rewards:GentleAnymalC", **SHORT, **SHORT_PPO)
+    rows = [row for row in read_metrics(outcome.folder.metrics) if "reward/joint speed" in row]
+    assert rows and all(row["reward/joint speed"] < 0 for row in rows)
+
+
+def test_a_new_robot_walks_forward() -> None:
+    outcome = surefoot.train("walk", task_options__body="strider.xml", **SHORT, **SHORT_PPO)
+    assert surefoot.load(outcome.folder.path).action_low.shape == (4,)
