@@ -47,7 +47,7 @@ SECTIONS = (
     ),
     (
         "ANYmal C, velocity commands",
-        "Task `anymal-velocity`. Finding: [commands are followed after 16 minutes](experiments/2026-anymal-commands.md).",
+        "Task `anymal-velocity`. Finding: [following commands](experiments/2026-anymal-commands.md).",
         (("anymal-velocity-ppo", "PPO", "shared core"),),
     ),
     (
@@ -186,8 +186,8 @@ def walk_caption() -> str:
     result = load("make-walk")[0]
     falls = f"{result['falls']} falls" if result["falls"] else "no falls"
     return (
-        f"ANYmal C, trained by `make walk`: PPO, {result['training_seconds'] / 60:.1f} minutes on two cores, mean return "
-        f"{result['return']['mean']:,.0f} over {result['episodes']} held-out episodes, {falls} "
+        f"ANYmal C, trained by `make walk`: PPO, {result['training_seconds'] / 60:.1f} minutes on two cores, mean "
+        f"return {result['return']['mean']:,.0f} over {result['episodes']} held-out episodes, {falls} "
         "([data](results/make-walk.json)).\n"
     )
 
@@ -212,8 +212,8 @@ def highlights() -> str:
     sb3, sbx = (first[peer]["speedup"]["steps_per_second"]["median"] for peer in ("stable-baselines3", "sbx"))
     lines += [
         "",
-        f"PPO on HalfCheetah-v5 with the same settings trains {sb3:.1f} times as fast as Stable-Baselines3 and {sbx:.1f} "
-        "times as fast",
+        f"PPO on HalfCheetah-v5 with the same settings trains {sb3:.1f} times as fast as Stable-Baselines3 and "
+        f"{sbx:.1f} times as fast",
         "as SBX ([data](results/ppo_throughput.json)).",
     ]
     return "\n".join(lines) + "\n"
@@ -283,8 +283,8 @@ def joints() -> list[str]:
         )
     return [
         "",
-        f"Left foreleg of the [shipped policy]({data_link('anymal-ppo.safetensors')}) over {result['episodes']} held-out "
-        f"episodes, degrees, mean ± standard deviation ([data]({data_link('anymal-gait')})):",
+        f"Left foreleg of the [shipped policy]({data_link('anymal-ppo.safetensors')}) over {result['episodes']} "
+        f"held-out episodes, degrees, mean ± standard deviation ([data]({data_link('anymal-gait')})):",
         "",
         *table(("joint", "untrained", "trained", "peak torque", "peak speed"), rows),
         *shell([GAIT_COMMAND]),
@@ -355,8 +355,8 @@ def terrain_crossing() -> list[str]:
         "",
         f"Success rate (%) on rough terrain by difficulty level: walk {last['distance_m']:g} m straight at "
         f"{last['speed_m_s']:g} m/s within {last['seconds']:g} s without falling. Only the second policy observes the "
-        "terrain. Level 0 has stairs of 3 cm, slopes of 5 % and bumps of 2 cm; each level adds 1.7 cm, 3.5 % and 1.2 cm. "
-        "Finding: [stairs](experiments/2026-anymal-stairs.md).",
+        "terrain. Level 0 has stairs of 3 cm, slopes of 5 % and bumps of 2 cm; each level adds 1.7 cm, 3.5 % and "
+        "1.2 cm. Finding: [stairs](experiments/2026-anymal-stairs.md).",
         "",
         *table(("terrain", "trained on", "steps (M)", *map(str, levels)), rows),
         *shell(result["command"] for *_, result in results),
@@ -377,8 +377,8 @@ def ablation() -> list[str]:
         )
     return [
         "",
-        "Ablation of DDPG's mirrored batches and parameter noise; all else as in the recipe. Return of the last policy, "
-        "and mean return of all evaluations during training (learning speed), with 95 % intervals over seeds "
+        "Ablation of DDPG's mirrored batches and parameter noise; all else as in the recipe. Return of the last "
+        "policy, and mean return of all evaluations during training (learning speed), with 95 % intervals over seeds "
         f"([data]({data_link('ddpg-ablation')}), [finding](experiments/2026-ddpg-ablation.md)):",
         "",
         *table(("", "last policy", "during training", "each seed", "minutes"), rows),
@@ -432,9 +432,9 @@ def _off_policy_throughput() -> list[str]:
         rows.append((name, f"{rates[peer]['median']:,.0f}", *ratios))
     return [
         "",
-        f"DDPG on {result['task']}, one environment, one update per step, batches of {result['batch_size']}, networks of "
-        f"{'-'.join(map(str, result['widths']))} units. An update takes {result['update_ms']['median']:.1f} ms, its matrix "
-        f"products alone {result['matmul_ms']['median']:.1f} ms ([data]({data_link('off_policy_throughput')}), "
+        f"DDPG on {result['task']}, one environment, one update per step, batches of {result['batch_size']}, networks "
+        f"of {'-'.join(map(str, result['widths']))} units. An update takes {result['update_ms']['median']:.1f} ms, its "
+        f"matrix products alone {result['matmul_ms']['median']:.1f} ms ([data]({data_link('off_policy_throughput')}), "
         "[finding](experiments/2026-large-networks.md)):",
         "",
         *table(("", "steps/s", "`envpool` is faster by", "`processes` is faster by"), rows),
@@ -476,8 +476,8 @@ def _simulator_fraction() -> list[str]:
     half_cheetah = load("ppo_shares")
     return [
         "",
-        "Fraction of the simulator's speed that reaches a task and a training. The second row predates the tied networks "
-        "that the recipe has now ([finding](experiments/2026-simulator-speed.md)):",
+        "Fraction of the simulator's speed that reaches a task and a training. The second row predates the tied "
+        "networks that the recipe has now ([finding](experiments/2026-simulator-speed.md)):",
         "",
         *table(("", "processor", "`mujoco.batch` alone", "engine", "PPO training"), rows),
         *shell(commands),
