@@ -1,4 +1,4 @@
-"""What the tests of our own physics tasks share."""
+"""Shared fixtures of the tests of tasks."""
 
 from collections.abc import Callable
 
@@ -10,21 +10,21 @@ from surefoot.tasks.catalogue import TaskInfo, make_env
 
 
 @pytest.fixture
-def assert_like_single_copies() -> Callable[..., None]:
-    """Give the check that each of three copies on the engine `batch` is, step by step, what one copy alone is."""
+def assert_matches_single_environments() -> Callable[..., None]:
+    """A check that each of three environments on the engine `batch` equals a single environment, step by step."""
 
     def check(info: TaskInfo, steps: int, first: float, rtol: float, atol: float, reward_rtol: float) -> None:
-        copies = 3
-        engine = BatchEngine(info, copies)
-        envs = [make_env(info) for _ in range(copies)]
+        num_envs = 3
+        engine = BatchEngine(info, num_envs)
+        envs = [make_env(info) for _ in range(num_envs)]
         found, _ = engine.reset(seed=4)
         np.testing.assert_allclose(found, [env.reset(seed=4 + i)[0] for i, env in enumerate(envs)], first, atol)
         low, high = engine.single_action_space.low, engine.single_action_space.high
         random = np.random.default_rng(0)
-        ended = np.zeros(copies, bool)
+        ended = np.zeros(num_envs, bool)
         ends = 0
         for _ in range(steps):
-            action = random.uniform(low, high, (copies, info.action_size)).astype(np.float32)
+            action = random.uniform(low, high, (num_envs, info.action_size)).astype(np.float32)
             found = engine.step(action)
             for i, env in enumerate(envs):
                 wanted = (env.reset()[0], 0.0, False, False) if ended[i] else env.step(action[i])[:4]

@@ -1,4 +1,4 @@
-"""ANYmal's tasks against a plain loop written from their description."""
+"""ANYmal's running tasks against an independent loop over MuJoCo."""
 
 import gymnasium
 import mujoco
@@ -16,15 +16,15 @@ TASKS = ["surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0"]
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.*")
 @pytest.mark.parametrize("id", TASKS)
 @pytest.mark.parametrize("options", [{}, {"motor": "limited", "contact": "elliptic", "base": "menagerie"}])
-def test_gymnasiums_checker_is_content(id: str, options: dict) -> None:
+def test_environment_passes_gymnasiums_checker(id: str, options: dict) -> None:
     env = gymnasium.make(id, **options)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.spec is not None and env.spec.max_episode_steps == 800
     assert env.unwrapped.dt == pytest.approx(0.01)  # ty: ignore
 
 
-def test_a_step_is_the_experiments() -> None:
-    """Five physics steps, each of which earns its velocity along x and its height over half a metre."""
+def test_step_and_reward_equal_the_experiments_formula() -> None:
+    """Each of five physics steps earns the velocity along x plus the height above 0.5 m."""
     env = gymnasium.make("surefoot/AnymalC-v0", reset_noise=0.0).unwrapped
     observation, _ = env.reset(seed=0)
     data = mujoco.MjData(env.model)  # ty: ignore
@@ -51,7 +51,7 @@ def test_a_step_is_the_experiments() -> None:
             break
 
 
-def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
+def test_a_fall_costs_100_and_terminates() -> None:
     env = gymnasium.make("surefoot/AnymalC-v0", fall_height=0.45)
     env.reset(seed=0)
     fold = np.tile([0, 1, 1], 4)
@@ -77,13 +77,13 @@ def test_a_fall_costs_a_hundred_and_ends_the_episode() -> None:
         ("surefoot/AnymalCStep-v0", {"lowest_step": 0.02, "step_start": 0.8, "observe_ground": True}),
     ],
 )
-def test_many_copies_are_each_what_one_is(id: str, options: dict, assert_like_single_copies) -> None:
-    """To the rounding of float32, in which the engine hands over what it measured."""
+def test_batch_equals_single_environments(id: str, options: dict, assert_matches_single_environments) -> None:
+    """Up to rounding: the engine passes measurements as float32."""
     info = find_task(id, options | {"max_episode_steps": 60})
-    assert_like_single_copies(info, steps=150, first=1e-6, rtol=1e-5, atol=1e-6, reward_rtol=1e-5)
+    assert_matches_single_environments(info, steps=150, first=1e-6, rtol=1e-5, atol=1e-6, reward_rtol=1e-5)
 
 
-def test_the_engine_keeps_and_restores_everything() -> None:
+def test_the_engines_state_is_saved_and_restored() -> None:
     info = find_task("anymal", {"motor": "limited"})
     one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
     one.reset(seed=0)
@@ -98,7 +98,7 @@ def test_the_engine_keeps_and_restores_everything() -> None:
 
 
 @pytest.mark.parametrize("id", TASKS)
-def test_make_vec_gives_the_fast_engine(id: str) -> None:
+def test_make_vec_makes_the_batch_engine(id: str) -> None:
     envs = gymnasium.make_vec(id, num_envs=3, reset_noise=0.0, fall_height=0.0, vectorization_mode="vector_entry_point")
     assert isinstance(envs, BatchEngine)
     observation, _ = envs.reset(seed=0)
@@ -113,7 +113,7 @@ def test_make_vec_gives_the_fast_engine(id: str) -> None:
     assert lengths == 800 and truncated.all() and not terminated.any()
 
 
-def test_motors_give_less_the_faster_they_turn() -> None:
+def test_torque_limit_of_limited_motors_falls_with_speed() -> None:
     limited, free = (gymnasium.make("surefoot/AnymalC-v0", motor=motor).unwrapped for motor in ("limited", "servo"))
     for env in (limited, free):
         env.reset(seed=0)
@@ -136,8 +136,8 @@ def test_motors_give_less_the_faster_they_turn() -> None:
 @pytest.mark.parametrize(
     "task, options", [("anymal", {}), ("anymal-step", {"observe_ground": True, "step_start": 0.8})]
 )
-def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
-    """The robot's parts are not quite each other's images, so that a hundredth of the way is left."""
+def test_mirror_image_of_a_step_is_nearly_the_simulators(task: str, options: dict) -> None:
+    """The two sides of the robot differ slightly, so up to 2 % of the difference remains."""
     info = find_task(task, {"base": "menagerie"} | options)
     mirror = info.mirror
     assert mirror is not None
@@ -164,7 +164,7 @@ def test_the_mirror_is_nearly_the_simulators(task: str, options: dict) -> None:
     assert find_task("anymal", {"facing": "backward"}).mirror is None
 
 
-def test_the_step_stands_where_it_is_told() -> None:
+def test_position_and_size_of_the_step() -> None:
     env = make_env(find_task("anymal-step", {"step_height": 0.2, "step_start": 1.0, "step_length": 2.0})).unwrapped
     block = env.model.geom("step 0")  # ty: ignore
     np.testing.assert_allclose(block.pos, [2.0, 0, 0.1])
@@ -178,7 +178,7 @@ def test_the_step_stands_where_it_is_told() -> None:
         assert env.step(action)[0][0] == pytest.approx(flat.step(action)[0][0] + 0.2, abs=1e-4)
 
 
-def test_each_episode_may_have_a_step_of_its_own_and_see_it() -> None:
+def test_random_step_heights_are_observed() -> None:
     env = make_env(find_task("anymal-step", {"lowest_step": 0.05, "observe_ground": True})).unwrapped
     assert env.observation_names[35:37] == ("ground height at -0.50 m", "ground height at -0.25 m")  # ty: ignore
     heights = []
@@ -207,7 +207,7 @@ def test_each_episode_may_have_a_step_of_its_own_and_see_it() -> None:
     assert 0.05 <= min(heights) < 0.08 and 0.12 < max(heights) <= 0.15
 
 
-def test_of_several_steps_each_is_higher_than_the_last() -> None:
+def test_several_steps_rise() -> None:
     options = {"steps": 3, "step_start": 1.0, "step_length": 2.0, "step_gap": 1.0, "lowest_step": 0.0}
     env = make_env(find_task("anymal-step", options | {"observe_ground": True})).unwrapped
     for seed in range(5):
@@ -219,7 +219,7 @@ def test_of_several_steps_each_is_higher_than_the_last() -> None:
         np.testing.assert_allclose(observation[35:], [tops[0]] * 2 + [0] * 4 + [tops[1]] * 2, rtol=1e-5, atol=1e-9)
 
 
-def test_steps_grow_with_what_was_climbed() -> None:
+def test_curriculum_raises_and_lowers_the_steps() -> None:
     options = {"steps": 3, "step_start": 1.0, "step_length": 2.0, "step_gap": 1.0, "lowest_step": 0.02}
     env = make_env(find_task("anymal-step", options | {"curriculum": True, "step_height": 0.1})).unwrapped
 
@@ -230,7 +230,7 @@ def test_steps_grow_with_what_was_climbed() -> None:
         tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.05 for n in range(3)]  # ty: ignore
         return np.round(tops, 6).tolist()
 
-    env.reset()  # without a seed it has no past either
+    env.reset()  # a first reset without a seed has no history either
     assert heights_after(0.0) == [0.02, 0.03, 0.04]
     assert heights_after(3.5) == [0.02, 0.03, 0.04], "not yet wholly behind the first"
     assert heights_after(6.6) == [0.02, 0.03, 0.04], "behind the second"
@@ -266,7 +266,7 @@ def test_steps_grow_with_what_was_climbed() -> None:
         ("anymal-step", {"observe_ground": 1}, "observe_ground = 1: input should be a valid boolean"),
     ],
 )
-def test_wrong_options_are_told_in_a_line(task: str, options: dict, message: str) -> None:
+def test_a_wrong_option_is_a_one_line_error(task: str, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         find_task(task, options)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Finding tasks: what is known of them, and how a wrong name or option is answered."""
+"""Descriptions of tasks, and errors for wrong names and options."""
 
 import sys
 
@@ -11,7 +11,7 @@ from surefoot.tasks.catalogue import TaskInfo, find_policy_task, find_task, make
 
 
 class Odd(gymnasium.Env):
-    """An environment whose spaces are whatever a test wants."""
+    """An environment with given spaces."""
 
     def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
         self.observation_space = observation_space
@@ -20,7 +20,7 @@ class Odd(gymnasium.Env):
 
 @pytest.fixture
 def odd_task(monkeypatch: pytest.MonkeyPatch):
-    """A function that registers a task with the spaces it is given, and returns its id."""
+    """A function that registers a task with given spaces and returns its id."""
     registry = dict(gymnasium.registry)
     monkeypatch.setattr(gymnasium.envs.registration, "registry", registry)
     monkeypatch.setattr(gymnasium, "registry", registry)
@@ -46,7 +46,7 @@ def message_of(name: str, options: dict | None = None) -> str:
 
 
 @pytest.mark.parametrize("short, id", short_names().items())
-def test_short_names_and_ids_lead_to_the_same_task(short: str, id: str) -> None:
+def test_short_name_and_id_find_the_same_task(short: str, id: str) -> None:
     for name in (short, id):
         info = find_task(name)
         assert (info.name, info.id) == (short, id)
@@ -63,7 +63,7 @@ def test_short_names_and_ids_lead_to_the_same_task(short: str, id: str) -> None:
         ("Pendulum-v1", (3, 1), (-2, 2), 200, None, "none"),
     ],
 )
-def test_what_is_known_of_a_task_is_what_gymnasium_says(name, sizes, bounds, limit, threshold, fall) -> None:
+def test_description_equals_gymnasiums_specification(name, sizes, bounds, limit, threshold, fall) -> None:
     info = find_task(name)
     assert (info.observation_size, info.action_size) == sizes
     assert info.action_low.dtype == info.action_high.dtype == np.float32
@@ -72,7 +72,7 @@ def test_what_is_known_of_a_task_is_what_gymnasium_says(name, sizes, bounds, lim
     assert (info.max_episode_steps, info.reward_threshold, info.fall) == (limit, threshold, fall)
 
 
-def test_options_change_the_task_and_are_remembered() -> None:
+def test_options_change_the_task_and_are_kept_in_its_description() -> None:
     info = find_task("ant", {"include_cfrc_ext_in_observation": False, "max_episode_steps": 50})
     assert (info.observation_size, info.max_episode_steps) == (27, 50)
     assert info.options == {"include_cfrc_ext_in_observation": False, "max_episode_steps": 50}
@@ -83,7 +83,7 @@ def test_options_change_the_task_and_are_remembered() -> None:
     env.close()
 
 
-def test_a_task_without_a_time_limit_has_none() -> None:
+def test_a_task_without_a_time_limit() -> None:
     assert find_task("Hopper-v5", {"max_episode_steps": -1}).max_episode_steps is None
 
 
@@ -96,13 +96,13 @@ def test_a_task_without_a_time_limit_has_none() -> None:
         ("BIPEDAL-WALKER", "'bipedal-walker'"),
     ],
 )
-def test_an_unknown_task_is_met_by_the_nearest_names(name: str, wanted: str) -> None:
+def test_an_unknown_task_suggests_the_nearest_names(name: str, wanted: str) -> None:
     message = message_of(name)
     assert message.startswith(f"unknown task '{name}'; did you mean ")
     assert wanted in message
 
 
-def test_a_module_that_is_not_there_is_named() -> None:
+def test_a_missing_module_is_named() -> None:
     assert "the module 'no_such_lab' cannot be imported" in message_of("no_such_lab:Walker-v0")
 
 
@@ -120,7 +120,7 @@ def test_wrong_options_are_named(options: dict, part: str) -> None:
     assert part in message_of("ant", options)
 
 
-def test_actions_that_are_choices_are_refused_with_the_continuous_twin() -> None:
+def test_discrete_actions_are_refused_with_a_continuous_alternative() -> None:
     message = message_of("MountainCar-v0")
     assert "acts by Discrete; Surefoot needs continuous actions" in message
     assert "MountainCarContinuous-v0" in message
@@ -135,15 +135,15 @@ def test_actions_that_are_choices_are_refused_with_the_continuous_twin() -> None
         (gymnasium.spaces.Discrete(4), "Discrete"),
     ],
 )
-def test_observations_that_are_no_flat_box_are_refused(odd_task, observation: gymnasium.Space, part: str) -> None:
+def test_observations_must_be_a_flat_box(odd_task, observation: gymnasium.Space, part: str) -> None:
     assert f"observes {part}; Surefoot learns from flat boxes" in message_of(odd_task(observation, BOX))
 
 
-def test_actions_that_are_no_flat_box_are_refused(odd_task) -> None:
+def test_actions_must_be_a_flat_box(odd_task) -> None:
     assert "acts by MultiBinary" in message_of(odd_task(BOX, gymnasium.spaces.MultiBinary(3)))
 
 
-def test_unbounded_actions_are_kept_unbounded(odd_task) -> None:
+def test_unbounded_actions_stay_unbounded(odd_task) -> None:
     info = find_task(odd_task(BOX, gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)))
     np.testing.assert_array_equal(info.action_low, -np.inf)
     np.testing.assert_array_equal(info.action_high, np.inf)
@@ -154,7 +154,7 @@ def info_with(fall: str) -> TaskInfo:
     return TaskInfo(**{**vars(find_task("Pendulum-v1")), "fall": fall})
 
 
-def test_falls_are_told_by_each_tasks_own_sign() -> None:
+def test_falls_by_each_rule() -> None:
     terminated = np.array([True, True, False, False])
     last_reward = np.array([-100.0, 0.3, -100.0, 0.3])
     assert info_with("none").falls(terminated, last_reward) is None
@@ -162,7 +162,7 @@ def test_falls_are_told_by_each_tasks_own_sign() -> None:
         np.testing.assert_array_equal(info_with(rule).falls(terminated, last_reward), wanted)
 
 
-def test_a_file_cannot_make_us_import_a_module() -> None:
+def test_a_policy_files_task_name_imports_no_module() -> None:
     assert "this_is_not_imported" not in sys.modules
     with pytest.raises(InputError, match="would import the module 'this_is_not_imported'"):
         find_policy_task("this_is_not_imported:Walker-v0", {})

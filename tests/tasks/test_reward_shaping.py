@@ -1,4 +1,4 @@
-"""Rewards to learn from, worked out by hand."""
+"""Shaped rewards against hand-computed ones."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from surefoot.errors import InputError
 from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.reward_shaping import WrapperSettings, check_wrappers, wrapped_reward
 
-# A fall, a step, an end that is no fall where the reward tells, a reset, a step that costs as much as a fall.
+# A fall, a step, a termination without a fall by the reward rule, a reset, a step as costly as a fall.
 REWARD = np.array([-100, 0.5, 0.75, 0, -100], np.float32)
 TERMINATED = np.array([True, False, True, False, False])
 STARTED = np.array([False, False, False, True, False])
@@ -32,7 +32,7 @@ ACTION = np.array([[1, -1], [0.5, -0.25], [0, 0], [1, 1], [-1, 0]], np.float32)
         ),
     ],
 )
-def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list, by_termination: list | None) -> None:
+def test_rewards_equal_hand_computed_ones(settings: dict, by_reward: list, by_termination: list | None) -> None:
     for task, rule, wanted in (
         ("bipedal-walker", "reward", by_reward),
         ("ant", "terminated", by_termination or by_reward),
@@ -43,7 +43,7 @@ def test_rewards_equal_those_worked_out_by_hand(settings: dict, by_reward: list,
         np.testing.assert_array_equal(found, np.float32(wanted), err_msg=task)
 
 
-def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:
+def test_fall_reward_needs_a_fall_rule() -> None:
     changes = {"wrappers.fall_reward": -1.0}
     with pytest.raises(InputError, match=r"wrappers\.fall_reward = -1\.0: .* 'Pendulum-v1'"):
         make_recipe("Pendulum-v1", None, changes)
@@ -54,7 +54,7 @@ def test_a_fall_can_be_rewarded_only_where_it_can_be_told() -> None:
         check_wrappers(WrapperSettings(fall_reward=-1), find_task(task))
 
 
-def test_a_cost_of_action_may_come_later() -> None:
+def test_schedule_of_the_action_cost() -> None:
     grown = WrapperSettings(action_cost=0.5, action_cost_from=100, action_cost_until=300)
     assert [grown.action_cost_at(steps) for steps in (0, 99, 100, 200, 300, 10**9)] == [0, 0, 0, 0.25, 0.5, 0.5]
     at_once = WrapperSettings(action_cost=0.5, action_cost_from=100)

@@ -71,8 +71,10 @@ def test_class_and_id_lead_to_the_same_task(folder: Path, name: str) -> None:
     assert choose_engine("auto", info) == "batch"
 
 
-def test_batch_equals_single_environments(folder: Path, assert_like_single_copies) -> None:
-    assert_like_single_copies(find_task("my_tasks:Hop"), steps=60, first=1e-6, rtol=1e-4, atol=1e-4, reward_rtol=1e-4)
+def test_batch_equals_single_environments(folder: Path, assert_matches_single_environments) -> None:
+    assert_matches_single_environments(
+        find_task("my_tasks:Hop"), steps=60, first=1e-6, rtol=1e-4, atol=1e-4, reward_rtol=1e-4
+    )
 
 
 def test_worker_processes_import_the_users_module(folder: Path) -> None:

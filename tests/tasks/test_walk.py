@@ -1,4 +1,4 @@
-"""Walking of any body: against a plain loop, in the mirror, on both engines, and as a body falls."""
+"""The task `walk`: observation, reward, termination and mirror image for several bodies."""
 
 import importlib.util
 from pathlib import Path
@@ -47,7 +47,7 @@ def env_of(body: str, folder: Path, **options: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.*")
 @pytest.mark.parametrize("body", BODIES)
-def test_gymnasiums_checker_is_content(body: str, folder: Path) -> None:
+def test_environment_passes_gymnasiums_checker(body: str, folder: Path) -> None:
     env = gymnasium.make("surefoot/Walk-v0", **options_of(body, folder))
     check_env(env.unwrapped, skip_render_check=True)
     assert env.spec is not None and env.spec.max_episode_steps == 1000
@@ -55,8 +55,8 @@ def test_gymnasiums_checker_is_content(body: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_an_observation_is_what_its_names_say(body: str, folder: Path) -> None:
-    """Read again from MuJoCo's own account of the trunk."""
+def test_names_of_the_observation_match_the_values(body: str, folder: Path) -> None:
+    """The expected values come from MuJoCo's body frames."""
     env = env_of(body, folder)
     info = find_task("walk", options_of(body, folder))
     assert info.action_names == env.task.body.joints
@@ -93,8 +93,8 @@ def test_an_observation_is_what_its_names_say(body: str, folder: Path) -> None:
     assert 0 < touched < 60 * len(env.task.body.feet)
 
 
-def test_a_reward_is_the_sum_of_what_its_terms_say() -> None:
-    """A body that flies, with a velocity and a turning rate of its own, is paid as the terms' words have it."""
+def test_reward_terms_equal_independent_formulas() -> None:
+    """The body is in the air, with a given velocity and turning rate."""
     env = gymnasium.make("surefoot/Walk-v0", speed_m_s=2.0, reset_noise=0.0).unwrapped
     env.reset(seed=0)
     env.data.qpos[2] = 5  # ty: ignore
@@ -121,7 +121,7 @@ def test_a_reward_is_the_sum_of_what_its_terms_say() -> None:
     assert not terminated and not truncated
 
 
-def test_actions_move_targets_about_the_pose_and_stay_in_range(folder: Path) -> None:
+def test_actions_move_targets_around_the_pose_within_joint_ranges(folder: Path) -> None:
     env = env_of("quadruped.xml", folder, action_scale=1.0)
     env.reset(seed=0)
     env.step(np.tile([0.5, 1.0, -1.0], 4))
@@ -131,7 +131,7 @@ def test_actions_move_targets_about_the_pose_and_stay_in_range(folder: Path) -> 
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) -> None:
+def test_episodes_start_upright_and_lying_down_terminates(body: str, folder: Path) -> None:
     env = env_of(body, folder)
     info = find_task("walk", options_of(body, folder))
     assert info.falls(np.array([True, False]), np.zeros(2)).tolist() == [True, False]  # ty: ignore
@@ -147,12 +147,12 @@ def test_bodies_begin_upright_and_lying_down_is_a_fall(body: str, folder: Path) 
 
 
 @pytest.mark.parametrize("body", ["anymal-c", "biped.xml"])
-def test_many_copies_are_each_what_one_is(body: str, folder: Path, assert_like_single_copies) -> None:
+def test_batch_equals_single_environments(body: str, folder: Path, assert_matches_single_environments) -> None:
     info = find_task("walk", options_of(body, folder) | {"max_episode_steps": 30})
-    assert_like_single_copies(info, steps=70, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-4)
+    assert_matches_single_environments(info, steps=70, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-4)
 
 
-def test_the_engine_keeps_and_restores_everything() -> None:
+def test_the_engines_state_is_saved_and_restored() -> None:
     info = find_task("walk")
     one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
     one.reset(seed=0)
@@ -166,7 +166,7 @@ def test_the_engine_keeps_and_restores_everything() -> None:
             np.testing.assert_array_equal(a, b)
 
 
-def test_make_vec_gives_the_fast_engine(folder: Path) -> None:
+def test_make_vec_makes_the_batch_engine(folder: Path) -> None:
     options = options_of("biped.xml", folder)
     envs = gymnasium.make_vec("surefoot/Walk-v0", num_envs=3, vectorization_mode="vector_entry_point", **options)
     assert isinstance(envs, BatchEngine)
@@ -174,8 +174,8 @@ def test_make_vec_gives_the_fast_engine(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [*BODIES, "sideways.xml", "turned.xml"])
-def test_the_mirror_is_that_of_the_simulator(body: str, folder: Path) -> None:
-    """The image of a step is the step of the image; ANYmal's own halves are only nearly alike."""
+def test_mirror_image_of_a_step_is_the_simulators(body: str, folder: Path) -> None:
+    """The image of a step is the step of the image; ANYmal's two sides differ slightly."""
     info = find_task("walk", options_of(body, folder) | {"reset_noise": 0.0})
     mirror = info.mirror
     assert mirror is not None
@@ -211,11 +211,11 @@ def test_the_mirror_is_that_of_the_simulator(body: str, folder: Path) -> None:
             assert reward == pytest.approx(image_reward, abs=0.01)
 
 
-def test_a_body_whose_halves_differ_has_no_mirror(folder: Path) -> None:
+def test_an_asymmetric_body_has_no_mirror_image(folder: Path) -> None:
     assert find_task("walk", options_of("uneven.xml", folder)).mirror is None
 
 
-def test_the_body_can_be_asked_for(folder: Path) -> None:
+def test_description_names_the_body(folder: Path) -> None:
     found = find_task("walk").body
     assert found is not None and found.name == "ANYmal C"
     info = find_task("walk", options_of("biped.xml", folder))
@@ -235,7 +235,7 @@ def test_the_body_can_be_asked_for(folder: Path) -> None:
         ({"colour": "red"}, "unknown option 'colour'"),
     ],
 )
-def test_wrong_options_are_told_in_a_line(options: dict, message: str) -> None:
+def test_a_wrong_option_is_a_one_line_error(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         find_task("walk", options)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Repeated actions and seen histories, against plain Gymnasium environments stepped by hand."""
+"""Action repeat and frame stacking, against plain Gymnasium environments stepped by hand."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ OPTIONS = {"action_repeat": REPEAT, "frame_stack": FRAME_STACK}
 
 
 class ByHand:
-    """One copy stepped by the definition: the last observations at once, the same action several times."""
+    """One environment: repeats each action and stacks the last observations."""
 
     def __init__(self, id: str, **options) -> None:
         self.env = gymnasium.make(id, **options)
@@ -41,31 +41,31 @@ class ByHand:
 
 
 @pytest.mark.parametrize("task, limit", [("BipedalWalker-v3", None), ("Hopper-v5", None), ("Pendulum-v1", 20)])
-def test_the_engine_does_what_the_definition_says(task: str, limit: int | None) -> None:
+def test_engine_equals_environments_stepped_by_hand(task: str, limit: int | None) -> None:
     own = {} if limit is None else {"max_episode_steps": limit}  # 20 steps end within the seventh action
     info = find_task(task, OPTIONS | own)
     engine = make_engine("processes", info, 2, 2)
-    copies = [ByHand(task, **own) for _ in range(2)]
+    envs = [ByHand(task, **own) for _ in range(2)]
     random = np.random.default_rng(0)
     try:
         seen, _ = engine.reset(seed=5)
-        np.testing.assert_array_equal(seen, [np.float32(one.reset(5 + i)) for i, one in enumerate(copies)])
+        np.testing.assert_array_equal(seen, [np.float32(env.reset(5 + i)) for i, env in enumerate(envs)])
         finished, ends = [False, False], 0
         for _ in range(120):
             action = random.uniform(-1, 1, (2, info.action_size)).astype(np.float32)
-            answer = engine.step(action)[:4]
-            for i, one in enumerate(copies):
-                wanted = (one.reset(None), 0.0, False, False) if finished[i] else one.step(action[i])
-                for found, value in zip(answer, wanted, strict=True):
+            actual = engine.step(action)[:4]
+            for i, env in enumerate(envs):
+                expected = (env.reset(None), 0.0, False, False) if finished[i] else env.step(action[i])
+                for found, value in zip(actual, expected, strict=True):
                     np.testing.assert_allclose(found[i], value, rtol=1e-6, atol=1e-6)
-                finished[i] = wanted[2] or wanted[3]
+                finished[i] = expected[2] or expected[3]
                 ends += finished[i]
         assert ends
     finally:
         engine.close()
 
 
-def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
+def test_sizes_and_time_limits_count_the_policys_steps() -> None:
     plain, info = find_task("bipedal-walker"), find_task("bipedal-walker", OPTIONS)
     assert (info.observation_size, info.max_episode_steps) == (FRAME_STACK * 24, 534)  # 1600 / 3, rounded up
     assert (info.action_repeat, info.frame_stack, info.is_wrapped) == (REPEAT, FRAME_STACK, True)
@@ -73,56 +73,56 @@ def test_sizes_and_time_limits_are_those_of_the_policy() -> None:
     assert info.env_options == {} and info.options == OPTIONS
 
 
-def test_a_fall_is_told_though_the_steps_before_it_earned_something() -> None:
+def test_a_fall_is_detected_with_repeated_actions() -> None:
     info = find_task("bipedal-walker", OPTIONS)
     assert info.falls(np.array([True, True, False]), np.array([-99.2, 0.3, -99.2])).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("value", [0, 101, 2.5, "3", True])
-def test_a_wrong_number_is_one_line(value) -> None:
+def test_a_wrong_number_is_a_one_line_error(value) -> None:
     with pytest.raises(InputError, match=r"'ant': action_repeat is .*; it must be a whole number from 1 to 100"):
         find_task("ant", {"action_repeat": value})
 
 
 @pytest.mark.skipif(not envpool.installed(), reason=f"EnvPool is not installed; {envpool.INSTALL}")
-def test_envpool_does_what_the_definition_says() -> None:
-    """Beside it a pool without either, of the same seeds, is stepped and stacked copy by copy."""
-    copies, limit = 3, {"max_episode_steps": 70}
+def test_envpool_equals_an_unwrapped_pool_stacked_by_hand() -> None:
+    """The reference is a pool without wrappers and with the same seeds, stepped and stacked by hand."""
+    num_envs, limit = 3, {"max_episode_steps": 70}
     info = find_task("BipedalWalker-v3", OPTIONS | limit)
     assert choose_engine("auto", info) == "envpool" and info.max_episode_steps == 24
-    engine = make_engine("envpool", info, copies, 2, seed=5)
-    plain = make_engine("envpool", find_task("BipedalWalker-v3", limit), copies, 2, seed=5)
+    engine = make_engine("envpool", info, num_envs, 2, seed=5)
+    plain = make_engine("envpool", find_task("BipedalWalker-v3", limit), num_envs, 2, seed=5)
     random = np.random.default_rng(0)
     try:
         seen = engine.begin(5)
-        frame = plain.begin(5)
-        stacks = [[one] * FRAME_STACK for one in frame[:, :24]]
-        finished, ends = np.zeros(copies, bool), np.zeros(2, int)
-        resting = np.zeros(copies, bool)
+        sim_output = plain.begin(5)
+        stacks = [[row] * FRAME_STACK for row in sim_output[:, :24]]
+        finished, ends = np.zeros(num_envs, bool), np.zeros(2, int)
+        resting = np.zeros(num_envs, bool)
         for _ in range(150):
-            np.testing.assert_array_equal(seen[~resting, :-3], np.reshape(stacks, (copies, -1))[~resting])
-            resting = random.random(copies) < 0.2
-            action = random.uniform(-1, 1, (copies, 4)).astype(np.float32)
+            np.testing.assert_array_equal(seen[~resting, :-3], np.reshape(stacks, (num_envs, -1))[~resting])
+            resting = random.random(num_envs) < 0.2
+            action = random.uniform(-1, 1, (num_envs, 4)).astype(np.float32)
             seen = engine.advance(action, finished, resting if resting.any() else None)
-            wanted, begun = np.zeros((copies, 27), np.float32), finished.copy()
-            for copy in np.flatnonzero(~resting):
-                only = np.arange(copies) != copy
-                for _ in range(1 if begun[copy] else REPEAT):
-                    one = plain.advance(action, finished, only)[copy]
-                    wanted[copy] = [*one[:24], wanted[copy, 24] + one[24], *one[25:]]
-                    finished[copy] = one[25:].any()
-                    if finished[copy]:
+            expected, begun = np.zeros((num_envs, 27), np.float32), finished.copy()
+            for env in np.flatnonzero(~resting):
+                only = np.arange(num_envs) != env
+                for _ in range(1 if begun[env] else REPEAT):
+                    output = plain.advance(action, finished, only)[env]
+                    expected[env] = [*output[:24], expected[env, 24] + output[24], *output[25:]]
+                    finished[env] = output[25:].any()
+                    if finished[env]:
                         break
-                stacks[copy] = [one[:24]] * FRAME_STACK if begun[copy] else [*stacks[copy][1:], one[:24]]
-            np.testing.assert_allclose(seen[~resting, -3:], wanted[~resting, -3:], rtol=1e-5, atol=1e-5)
-            ends += wanted[:, 25:].astype(int).sum(0)
+                stacks[env] = [output[:24]] * FRAME_STACK if begun[env] else [*stacks[env][1:], output[:24]]
+            np.testing.assert_allclose(seen[~resting, -3:], expected[~resting, -3:], rtol=1e-5, atol=1e-5)
+            ends += expected[:, 25:].astype(int).sum(0)
         assert ends.all(), "falls and time limits"
     finally:
         engine.close()
         plain.close()
 
 
-def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
+def test_batch_does_not_support_wrappers() -> None:
     info = find_task("half-cheetah", {"frame_stack": 2})
     assert choose_engine("auto", info) == ("envpool" if envpool.installed() else "processes")
     with pytest.raises(InputError, match="engine 'batch' has no action_repeat and no frame_stack"):
@@ -131,7 +131,7 @@ def test_the_engine_without_it_is_refused_and_not_chosen() -> None:
         make_recipe("ant", None, {"wrappers.frame_stack": 2, "engine.name": "batch"})
 
 
-def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
+def test_mirror_image_of_stacked_observations() -> None:
     one, many = (find_task("bipedal-walker", options).mirror for options in ({}, {"frame_stack": 3}))
     observations = np.random.default_rng(0).normal(size=(7, 3, 24)).astype(np.float32)
     found = many.observation(observations.reshape(7, 72)).reshape(7, 3, 24)
@@ -140,7 +140,7 @@ def test_the_mirror_of_a_history_is_the_history_of_mirrors() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
-def test_a_policy_takes_its_view_along(tmp_path: Path, algorithm: str) -> None:
+def test_a_policy_file_contains_its_wrappers(tmp_path: Path, algorithm: str) -> None:
     small: dict[str, object] = {
         "training.steps": 512,
         "training.evaluation_episodes": 1,

@@ -1,4 +1,4 @@
-"""Formulas of Gymnasium's tasks on whatever states there may be, also such as no random action leads to."""
+"""Formulas of Gymnasium's tasks on random states, also ones that random actions do not reach."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ STATES = 400
 def random_physics(
     env: Any, position: list, velocity: list, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw qpos, qvel and contact wrenches, the first two around the initial state with the deviations given."""
+    """Draw qpos, qvel and contact wrenches, qpos and qvel around the initial state with given standard deviations."""
     random = np.random.default_rng(seed)
     model = env.model
     qpos = env.init_qpos + random.normal(size=(STATES, model.nq)) * np.resize(position, model.nq)
@@ -77,7 +77,7 @@ def test_observation_reward_and_fall_equal_gymnasiums(task: str, options: dict, 
 
 
 @pytest.mark.parametrize("task", ["HalfCheetah-v5", "Ant-v5", "Hopper-v5", "Walker2d-v5"])
-def test_an_episode_begins_as_gymnasiums_does(task: str) -> None:
+def test_initial_states_equal_gymnasiums(task: str) -> None:
     info = find_task(task, {"reset_noise_scale": 0.25})
     ours = make_physics_task(info)
     assert isinstance(ours, MujocoTask)

@@ -1,4 +1,4 @@
-"""The names of bodies' parts, looked up in the models that Gymnasium brings."""
+"""Names of bodies' parts against Gymnasium's models."""
 
 import mujoco
 import pytest
@@ -10,7 +10,7 @@ MUJOCO_TASKS = ("HalfCheetah-v5", "Ant-v5", "Walker2d-v5", "Hopper-v5", "Humanoi
 
 
 @pytest.mark.parametrize("name", MUJOCO_TASKS)
-def test_every_name_is_in_the_model(name):
+def test_names_are_those_of_the_model(name):
     info = find_task(name)
     body = info.body
     env = make_env(info)
@@ -25,7 +25,7 @@ def test_every_name_is_in_the_model(name):
     env.close()
 
 
-def test_the_ant_has_left_and_right_as_it_stands():
+def test_left_and_right_of_the_ant():
     env = make_env(find_task("ant"))
     env.reset(seed=0)
     place = {foot.name: env.unwrapped.data.geom(foot.geoms[0]).xpos for foot in find_task("ant").body.feet}
@@ -35,7 +35,7 @@ def test_the_ant_has_left_and_right_as_it_stands():
 
 
 @pytest.mark.parametrize("name", [*MUJOCO_TASKS, "bipedal-walker"])
-def test_pairs_are_of_parts_that_there_are(name):
+def test_pairs_name_existing_parts(name):
     body = find_task(name).body
     feet = {foot.name for foot in body.feet}
     assert all({left, right} <= set(body.joints) and left != right for left, right in body.joint_pairs)
@@ -44,17 +44,17 @@ def test_pairs_are_of_parts_that_there_are(name):
     assert len(paired) == len(set(paired))
 
 
-def test_both_terrains_have_one_walker_and_other_tasks_have_no_body():
+def test_both_terrains_share_a_body_and_other_tasks_have_none():
     assert find_task("bipedal-walker-hardcore").body is find_task("bipedal-walker").body
     assert find_task("Pendulum-v1").body is None
     assert find_task("Swimmer-v5").body is None
 
 
-def test_another_model_is_another_body():
+def test_an_option_that_replaces_the_model_leaves_the_body_unknown():
     assert find_task("ant", {"main_body": 1}).body is None
 
 
-def test_joints_are_told_by_what_they_are():
+def test_joints_by_kind():
     assert joint_kinds(find_task("bipedal-walker").body) == {
         "hip": ("hip_1", "hip_2"),
         "knee": ("knee_1", "knee_2"),

@@ -144,10 +144,10 @@ def test_the_mirror_image_agrees_with_the_simulator(name: str, files: dict[str, 
 @pytest.mark.parametrize("name", ROBOTS)
 @pytest.mark.parametrize("options", [{}, {"terrain": "mixed", "observe_heights": True, "heading": 0.5}])
 def test_many_environments_equal_single_ones(
-    name: str, options: dict, files: dict[str, str], assert_like_single_copies
+    name: str, options: dict, files: dict[str, str], assert_matches_single_environments
 ) -> None:
     info = task(files[name], max_episode_steps=20, command_every_s=0.2, push_every_s=0.1, **options)
-    assert_like_single_copies(info, steps=50, first=1e-5, rtol=2e-3, atol=2e-4, reward_rtol=2e-2)
+    assert_matches_single_environments(info, steps=50, first=1e-5, rtol=2e-3, atol=2e-4, reward_rtol=2e-2)
 
 
 @pytest.mark.parametrize("kind", ["stairs_up", "rough"])

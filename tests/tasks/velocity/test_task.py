@@ -136,10 +136,10 @@ def test_a_trunk_on_the_ground_or_tilted_by_70_degrees_terminates() -> None:
         {"gait": "free", "motor": "servo", "base": "menagerie", **CERTAIN},
     ],
 )
-def test_many_environments_equal_single_ones(options: dict, assert_like_single_copies) -> None:
+def test_many_environments_equal_single_ones(options: dict, assert_matches_single_environments) -> None:
     """Up to the rounding of the engine's float32 output."""
     info = find_task("anymal-velocity", options | {"max_episode_steps": 40})
-    assert_like_single_copies(info, steps=100, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3)
+    assert_matches_single_environments(info, steps=100, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3)
 
 
 def test_a_targetored_engine_continues_identically() -> None:
@@ -292,12 +292,12 @@ def test_a_turn_to_a_direction_slows_down_and_ends() -> None:
     np.testing.assert_allclose((engine.state["goal"][:, 0] - faced)[going], 2 * second[going, 2], atol=1e-5)
 
 
-def test_a_fraction_of_commands_turn_to_a_direction(assert_like_single_copies) -> None:
+def test_a_fraction_of_commands_turn_to_a_direction(assert_matches_single_environments) -> None:
     options = {"heading": 0.5, "standing": 0.0, "max_episode_steps": 40, "command_every_s": 0.2}
     engine = BatchEngine(find_task("anymal-velocity", options), 400)
     engine.reset(seed=0)
     assert 0.4 < engine.state["turns_to_goal"].mean() < 0.6
-    assert_like_single_copies(
+    assert_matches_single_environments(
         find_task("anymal-velocity", options), steps=60, first=1e-5, rtol=1e-4, atol=1e-5, reward_rtol=1e-3
     )
     assert "goal" not in BatchEngine(find_task("anymal-velocity", {}), 1).state
