@@ -66,7 +66,7 @@ def test_class_and_id_lead_to_the_same_task(folder: Path, name: str) -> None:
     )
     assert info.body is not None and info.body.joints == info.action_names == ("hip", "knee")
     assert info.observation_names is not None and info.observation_names[:3] == ("height", "pitch", "hip angle")
-    assert info.mirror is not None and info.mirror.undoes_itself()
+    assert info.mirror is not None and info.mirror.is_involution()
     assert find_task("hop").name == find_task("my/Hop-v0").name == "my_tasks:Hop"
     assert choose_engine("auto", info) == "batch"
 
