@@ -106,7 +106,7 @@ def test_velocities_are_in_the_axes_of_the_standing_trunk(name: str, files: dict
     mujoco.mju_quat2Mat(standing, env.task.robot.robot.pose.qpos[3:7])
     env.data.qvel[:3] = 0.4, 0.2, 0.0
     env.data.qvel[3:6] = standing.reshape(3, 3).T @ [0.0, 0.0, 0.7]  # MuJoCo counts it in the trunk's own axes
-    observation = env._read(np.zeros((1, env.action_space.shape[0]))).observation[0]
+    observation = env._output(np.zeros((1, env.action_space.shape[0]))).observation[0]
     names = dict(zip(env.observation_names, observation, strict=True))
     assert [names[f"base velocity {axis}"] for axis in "xyz"] == pytest.approx([0.4, 0.2, 0], abs=1e-6)
     assert [names[f"base turning rate {axis}"] for axis in "xyz"] == pytest.approx([0, 0, 0.7], abs=1e-6)
@@ -172,7 +172,7 @@ def test_a_biped_on_its_knees_has_fallen(files: dict[str, str]) -> None:
     for height, fell in ((0.78, False), (0.45, False), (0.35, True)):
         env.reset(seed=0)
         env.data.qpos[2] = height
-        assert bool(env._read(np.zeros((1, 7))).terminated[0]) == fell
+        assert bool(env._output(np.zeros((1, 7))).terminated[0]) == fell
 
 
 def test_a_random_load_is_a_tenth_of_the_robots_mass(files: dict[str, str]) -> None:
