@@ -132,8 +132,6 @@ def make_task(id: str, options: dict[str, Any], headless: bool = False) -> "Task
     if headless:
         own = {**entry.task.headless_options, **own}
     source = f"task '{entry.short_name or id}'"
-    if getattr(entry.task, "takes_keywords", False):
-        return entry.task(**own)
     return entry.task(validate(entry.task.Options, own, source, noun="option"))
 
 

@@ -123,7 +123,7 @@ def test_the_clock_is_a_trot_for_four_feet_and_alternates_for_two(files: dict[st
 def test_the_mirror_image_agrees_with_the_simulator(name: str, files: dict[str, str]) -> None:
     info = task(files[name], **CERTAIN, standing=0.0)
     mirror = info.mirror
-    assert mirror is not None and mirror.undoes_itself()
+    assert mirror is not None and mirror.is_involution()
     original, image = (make_env(info).unwrapped for _ in range(2))
     random = np.random.default_rng(0)
     for seed in range(3):
