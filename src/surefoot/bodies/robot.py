@@ -109,7 +109,7 @@ def load_robot(source: str) -> Robot:
         InputError: the body cannot be loaded, or has no feet that can touch the ground.
     """
     spec, body, pose = load_body(source)
-    # A foot's own friction decides, whatever the ground's.
+    # By priority, the friction of the feet applies and not that of the ground.
     for foot in body.feet:
         for geom in foot.geoms:
             spec.geom(geom).priority = 1

@@ -243,6 +243,16 @@ def find_policy_task(
         raise InputError(
             f"the policy's task '{name}' would import the module '{module}'; if you trust it, name the task"
         )
+    entry = find_entry(_resolve(name)[1])
+    for option in entry.task.module_options if entry else ():
+        stated = options.get(option, ()) if option not in (changes or {}) else ()
+        for text in [stated] if isinstance(stated, str) else stated:
+            module = str(text).partition(":")[0]
+            if module not in sys.modules:
+                raise InputError(
+                    f"the policy's task option {option} would import the module '{module}'; if you trust it, set "
+                    f"task_options.{option}"
+                )
     return find_task(name, options | (changes or {}))
 
 

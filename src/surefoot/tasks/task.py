@@ -72,6 +72,7 @@ class Task(abc.ABC):
         fall: how an episode shows a fall. Every task must state it, so that no fall goes uncounted.
         Options: settings class of the task's options; its instance is the constructor's argument.
         headless_options: options that leave out visual geometry and change no physics.
+        module_options: options that name Python modules to import; a policy file alone cannot have them imported.
         model: MuJoCo model.
         body: names of the body's parts, or None.
         frame_skip: physics steps per action (decimation).
@@ -94,6 +95,7 @@ class Task(abc.ABC):
     fall: FallRule
     Options: type[Settings] = TaskOptions
     headless_options: Mapping[str, Any] = MappingProxyType({})
+    module_options: tuple[str, ...] = ()
 
     model: mujoco.MjModel
     body: Body | None = None

@@ -1,6 +1,7 @@
 """Reward terms against numbers computed by hand, their weights, and terms of a user's own module."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from surefoot.bodies.anymal_c import make_robot
 from surefoot.errors import InputError
-from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.catalogue import find_policy_task, find_task, make_env
 from surefoot.tasks.velocity.reward_terms import TERMS, RobotState, select_terms, weighted_terms
 
 ROBOT = make_robot()
@@ -124,7 +125,7 @@ def test_a_users_module_adds_a_term(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     env.reset(seed=0)
     terms = env.step(np.zeros(12))[4]["reward_terms"]
     assert terms["low_trunk"] == pytest.approx(-0.5 * 0.02)
-    stronger = find_task("anymal-velocity", {"reward_terms": ["my_reward_terms"], "weights": {"low_trunk": -3.0}})
+    stronger = find_task("anymal-velocity", {"reward_terms": "my_reward_terms", "weights": {"low_trunk": -3.0}})
     env = make_env(stronger)
     env.reset(seed=0)
     terms = env.step(np.zeros(12))[4]["reward_terms"]
@@ -140,3 +141,11 @@ def test_a_users_module_adds_a_term(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(InputError, match=message) as caught:
             find_task("anymal-velocity", {"reward_terms": [module]})
         assert "\n" not in str(caught.value)
+
+
+def test_a_policy_file_alone_imports_no_module() -> None:
+    options = {"reward_terms": ["this"]}
+    with pytest.raises(InputError, match=r"would import the module 'this'; if you trust it, set task_options.reward"):
+        find_policy_task("anymal-velocity", options)
+    assert "this" not in sys.modules
+    assert find_policy_task("anymal-velocity", options, changes={"reward_terms": []}).action_size == 12

@@ -11,6 +11,8 @@ A new term is one decorated function, in this module or in a user's own:
     def low_trunk(state, xp):
         \"\"\"Trunk below 30 cm.\"\"\"
         return xp.where(state.height < 0.3, 1.0, 0.0)
+
+A module of one's own is named by the option `reward_terms`; the option `weights` changes weights.
 """
 
 import dataclasses
@@ -284,7 +286,7 @@ def load_terms(source: str) -> list[RewardTerm]:
     sys.path.append(folder)
     try:
         contents = vars(importlib.import_module(module))
-    except Exception as error:  # whatever a user's module raises
+    except Exception as error:  # a user's module may raise anything
         raise InputError(f"reward_terms: module '{module}' cannot be imported: {error}") from error
     finally:
         sys.path.remove(folder)

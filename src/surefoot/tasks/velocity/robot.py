@@ -106,7 +106,7 @@ class RobotModel:
         return self._per_foot(state, "foot_velocity")
 
     def foot_contact(self, state: State) -> np.ndarray:
-        """Return which feet touch anything, (N, F) bool."""
+        """Whether each foot touches anything, (N, F) bool."""
         contact = self._sensors.read(state["sensordata"], "contact") > 0
         return np.logical_or.reduceat(contact, self._first_geom, axis=1)
 

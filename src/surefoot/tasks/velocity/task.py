@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
+import pydantic
 from pydantic import Field
 
 from surefoot.bodies import anymal_c
@@ -63,11 +64,16 @@ class _Options(CommandOptions, RandomizationOptions, TerrainOptions):
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of reward terms by name, instead of those in `reward_terms`."""
     reward_terms: tuple[str, ...] = ()
-    """Python modules with further reward terms: "my_terms" for all of a module, "my_terms:name" for one."""
+    """Python modules with further reward terms: my_terms for all of a module, my_terms:name for one; or a list."""
     clip_reward_at_zero: bool = True
     """Whether the sum of all terms is at least 0, so that falling early earns nothing."""
     visuals: bool = True
     """Whether ANYmal C has parts that do not collide."""
+
+    @pydantic.field_validator("reward_terms", mode="before")
+    @classmethod
+    def _text_to_tuple(cls, modules: Any) -> Any:
+        return (modules,) if isinstance(modules, str) else modules
 
 
 class VelocityOptions(_Options):
@@ -98,6 +104,7 @@ class Velocity(Task):
     fall = "terminated"
     Options = VelocityOptions
     headless_options = MappingProxyType({"visuals": False})
+    module_options = ("reward_terms",)
     per_substep_control = True
     changes_model_constants = True
     fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
