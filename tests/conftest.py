@@ -1,4 +1,4 @@
-"""What all tests of a session share: compiled functions, for many compile the same, and a Ctrl-C that is heard."""
+"""Set-up of a test session: a shared cache of compiled functions, and default handling of Ctrl-C."""
 
 import gc
 import os
@@ -17,30 +17,30 @@ _FOLDER = Path(tempfile.gettempdir()) / f"surefoot-compiled-{os.getpid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_FOLDER))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Most of the tests' time is compiling, and what they compile runs for a moment: a third of it is spared.
+# Most of the tests' time is compilation, and compiled functions run only briefly: this saves a third of it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-# A shell that starts the tests in the background has them ignore it, and all that they start.
+# A shell that starts the tests in the background makes them and their child processes ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Linux gives a process 65,530 pieces of memory by default, compiled functions take several, and XLA aborts without one.
-_MANY_PIECES = 20_000
-_PIECES = Path("/proc/self/maps")
+# Linux limits a process to 65,530 memory mappings by default. A compiled function takes several; XLA aborts at that.
+_MANY_MAPPINGS = 20_000
+_MAPPINGS = Path("/proc/self/maps")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_compiled_functions() -> Iterator[None]:
-    """Forget compiled functions between files once there are very many; what is needed again is read from the disk."""
+    """Clear compiled functions between test files once there are many; those needed again are read from the cache."""
     yield
-    if "jax" in sys.modules and _PIECES.exists() and _PIECES.read_bytes().count(b"\n") > _MANY_PIECES:
+    if "jax" in sys.modules and _MAPPINGS.exists() and _MAPPINGS.read_bytes().count(b"\n") > _MANY_MAPPINGS:
         sys.modules["jax"].clear_caches()
         gc.collect()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Remove what was shared, unless this is a worker of xdist's."""
+    """Remove the cache, unless this is an xdist worker."""
     if not hasattr(session.config, "workerinput"):
         shutil.rmtree(_FOLDER, ignore_errors=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.schedules import Schedule, adapted_to_kl
 from surefoot.settings import Settings, validate
@@ -39,7 +40,7 @@ class Outer(Settings):
     example: Example = Example(rate=Schedule(kind="cosine", start=0.25, end=0.1))
 
 
-def test_a_number_is_a_constant_and_a_table_keeps_the_defaults_it_leaves_out() -> None:
+def test_a_number_is_constant_and_a_table_keeps_defaults_for_missing_keys() -> None:
     assert Example.model_validate({"rate": 0.1}).rate == Schedule(start=0.1)
     assert Example.model_validate({"rate": {"kind": "linear"}}).rate == Schedule(kind="linear", start=0.5)
     assert Outer.model_validate({"example": {"rate": {"end": 0}}}).example.rate == Schedule(kind="cosine", start=0.25)
@@ -73,13 +74,13 @@ def test_a_schedule_is_written_as_it_was_given(schedule: Any) -> None:
 def test_a_bad_schedule_is_refused_in_one_line(rate: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
         validate(Example, {"rate": rate}, "test")
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    one_line(caught.value, message)
 
 
 @pytest.mark.parametrize(
     "kl, factor", [(0.0, 1.5), (0.0049, 1.5), (0.0051, 1), (0.0199, 1), (0.0201, 1 / 1.5), (9, 1 / 1.5)]
 )
-def test_an_adaptive_rate_answers_the_divergence(kl: float, factor: float) -> None:
+def test_an_adaptive_rate_follows_the_kl_divergence(kl: float, factor: float) -> None:
     assert adapted_to_kl(jnp.float32(1e-3), jnp.float32(kl), 0.01) == pytest.approx(1e-3 * factor, rel=1e-5)
 
 

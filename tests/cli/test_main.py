@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import surefoot.api
+from helpers.messages import only_error
 from surefoot.cli.main import main
 from surefoot.errors import EngineError, InputError, SurefootError
 from surefoot.policies.files import load_policy, save_policy
@@ -66,14 +67,6 @@ def pendulum(tmp_path_factory):
     low, high = np.full(1, -2, np.float32), np.full(1, 2, np.float32)
     save_policy(new_policy(jax.random.PRNGKey(0), "Pendulum-v1", 3, low, high, settings), path)
     return path
-
-
-def assert_one_line(capsys, *fragments: str) -> None:
-    out, err = capsys.readouterr()
-    assert err.startswith("surefoot: ") and err.endswith("\n") and err.count("\n") == 1
-    assert out == ""
-    for fragment in fragments:
-        assert fragment in err
 
 
 @pytest.fixture
@@ -229,7 +222,7 @@ WRONG = {
 @pytest.mark.parametrize("line, fragments", [(line, rest) for line, *rest in WRONG.values()], ids=WRONG.keys())
 def test_wrong_input_is_a_one_line_error(line, fragments, capsys, empty_folder):
     assert main(line.split()) == 2
-    assert_one_line(capsys, *fragments)
+    only_error(capsys, *fragments)
     assert list(empty_folder.iterdir()) == []
 
 
@@ -247,14 +240,14 @@ def test_wrong_input_is_a_one_line_error(line, fragments, capsys, empty_folder):
 )
 def test_line_breaks_and_escapes_in_the_input_give_one_line(arguments, fragment, capsys, empty_folder):
     assert main(arguments) == 2
-    assert_one_line(capsys, fragment)
+    only_error(capsys, fragment)
     assert list(empty_folder.iterdir()) == []
 
 
 def test_wrong_input_does_not_change_the_root_folder(capsys, empty_folder):
     (empty_folder / "runs").mkdir()
     assert main(["train", "Hopper-v5", "--training.trackers", "wandb,tensorbord"]) == 2
-    assert_one_line(capsys, "tensorboard")
+    only_error(capsys, "tensorboard")
     assert list((empty_folder / "runs").iterdir()) == []
 
 
@@ -266,14 +259,14 @@ def test_a_task_that_is_continuous_only_with_an_option():
 def test_an_existing_run_name_is_an_error(trained, capsys):
     root = trained.parents[1]
     assert main(["train", "Hopper-v5", "--name", "ppo-seed0", "--root", str(root)]) == 2
-    assert_one_line(capsys, "exists", "surefoot resume")
+    only_error(capsys, "exists", "surefoot resume")
     assert (trained / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate", "record", "report"])
 def test_errors_suggest_the_nearest_run(command, trained, capsys):
     assert main([command, "Hopper-v5/ppo-sed0", "--root", str(trained.parents[1])]) == 2
-    assert_one_line(capsys, "'Hopper-v5/ppo-seed0'")
+    only_error(capsys, "'Hopper-v5/ppo-seed0'")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +286,7 @@ def test_errors_suggest_the_nearest_run(command, trained, capsys):
 )
 def test_wrong_options_for_a_run_are_errors(arguments, fragment, trained, capsys, empty_folder):
     assert main([argument.format(trained) for argument in arguments]) == 2
-    assert_one_line(capsys, fragment)
+    only_error(capsys, fragment)
     assert list(empty_folder.iterdir()) == []
 
 
@@ -303,7 +296,7 @@ def test_a_full_disk_leaves_no_run_folder(monkeypatch, capsys, empty_folder):
 
     monkeypatch.setattr(surefoot.api, "atomic_write", full)
     assert main(["train", "Hopper-v5"]) == 2
-    assert_one_line(capsys, "recipe.toml", "No space left")
+    only_error(capsys, "recipe.toml", "No space left")
     assert list(empty_folder.iterdir()) == []
 
 
@@ -323,7 +316,7 @@ def test_ctrl_c_before_the_training_leaves_no_run_folder(monkeypatch, capsys, em
 
     monkeypatch.setattr("surefoot.training.loop.make_engine", interrupt)
     assert main(["train", "Hopper-v5"]) == 130
-    assert_one_line(capsys, "interrupted")
+    only_error(capsys, "interrupted")
     assert list(empty_folder.iterdir()) == []
 
 
@@ -333,7 +326,7 @@ def test_an_os_error_is_one_line(trained, monkeypatch, capsys):
 
     monkeypatch.setattr(surefoot.api, "evaluate", fail)
     assert main(["evaluate", str(trained)]) == 1
-    assert_one_line(capsys, "'some/file': No space left on device")
+    only_error(capsys, "'some/file': No space left on device")
 
 
 def test_a_bug_is_not_hidden(trained, monkeypatch):
@@ -455,7 +448,7 @@ def test_evaluate_prints_a_table_and_writes_the_result(trained, capsys):
 def test_nothing_is_evaluated_if_a_run_is_missing(trained, capsys, monkeypatch):
     monkeypatch.setattr(surefoot.api, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
     assert main(["evaluate", str(trained), "typo"]) == 2
-    assert_one_line(capsys, "no run 'typo'")
+    only_error(capsys, "no run 'typo'")
 
 
 def test_evaluate_with_changed_task_options(trained, capsys):
@@ -490,7 +483,7 @@ def test_evaluate_without_a_best_policy_suggests_last(trained, tmp_path, capsys)
     shutil.copytree(trained, tmp_path / "copy")
     (tmp_path / "copy" / "policy" / "policy.safetensors").unlink()
     assert main(["evaluate", "copy"]) == 2
-    assert_one_line(capsys, "--last")
+    only_error(capsys, "--last")
 
 
 def test_report_makes_a_page_of_each_run(trained, capsys, empty_folder):
@@ -534,12 +527,12 @@ def test_record_the_snapshots_of_a_run(empty_folder, capsys):
     assert sorted(path.name for path in (run / "videos").iterdir()) == [f"{name}.mp4" for name in names]
     capsys.readouterr()
     assert main(["record", str(run), "--snapshots", "--output", "film.mp4"]) == 2
-    assert_one_line(capsys, "--output")
+    only_error(capsys, "--output")
 
 
 def test_record_snapshots_of_a_run_without_any(trained, capsys):
     assert main(["record", str(trained), "--snapshots"]) == 2
-    assert_one_line(capsys, "has no snapshots", "training.snapshot_every")
+    only_error(capsys, "has no snapshots", "training.snapshot_every")
 
 
 @pytest.mark.gl

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.evaluation.statistics import bootstrap_interval, interquartile_mean, summarise, summarise_seeds
 
@@ -101,7 +102,7 @@ def test_one_seed_of_one_episode():
 def test_bad_values_raise_one_line_errors(values):
     with pytest.raises(InputError) as error:
         summarise(values)
-    assert "\n" not in str(error.value)
+    one_line(error.value)
 
 
 @pytest.mark.parametrize("seeds", [[], [[]], [[1.0], [float("nan")]]])

@@ -1,12 +1,16 @@
 """What a recipe makes of the name of an algorithm, and which settings it refuses with it."""
 
+import functools
 from typing import Any
 
 import pytest
 
+from helpers import messages
+from helpers.messages import one_line, only_error
+from helpers.recipes import make_recipe
+from surefoot import api
 from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo import PPOSettings
-from surefoot.api import make_recipe
 from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
@@ -18,17 +22,13 @@ MODELS = {"ppo": PPOSettings, "ddpg": DDPGSettings, "td3": TD3Settings, "sac": S
 OFF_POLICY = [name for name in MODELS if name != "ppo"]
 
 
-def changed(algorithm: str, **changes: Any) -> Recipe:
-    changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(Recipe, replaced(default_recipe("Hopper-v5", algorithm), changes), "test")
+changed = functools.partial(make_recipe, "Hopper-v5")
 
 
 def refused(algorithm: str, **changes: Any) -> str:
-    """Make a recipe that must not be made, and return what was said."""
-    with pytest.raises(InputError) as error:
-        changed(algorithm, **changes)
-    message = str(error.value)
-    assert len(message.splitlines()) == 1 and len(message) < 300
+    """Make an invalid recipe and return the message."""
+    message = messages.refused(InputError, changed, algorithm, **changes)
+    assert len(message) < 300
     return message
 
 
@@ -91,19 +91,18 @@ def test_settings_of_another_algorithm_are_named(algorithm: str) -> None:
 def test_settings_of_another_algorithm_on_the_command_line(tmp_path, capsys) -> None:
     words = ["train", "Hopper-v5", "--root", str(tmp_path), "--algorithm", "td3", "--ppo.clip_eps", "0.1"]
     assert main(words) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    err = only_error(capsys)
     assert "'ppo'" in err and "'td3'" in err
     assert not list(tmp_path.iterdir())
 
 
 def test_the_algorithm_is_a_setting_like_others() -> None:
-    recipe = make_recipe("Hopper-v5", None, {"algorithm": "td3", "td3.critics": 3})
+    recipe = api.make_recipe("Hopper-v5", None, {"algorithm": "td3", "td3.critics": 3})
     assert "ppo" not in recipe.model_dump(exclude_none=True) and recipe.settings.critics == 3
     assert recipe.policy.squash == "tanh"
     with pytest.raises(InputError, match="td4") as error:
-        make_recipe("Hopper-v5", None, {"algorithm": "td4"})
-    assert len(str(error.value).splitlines()) == 1
+        api.make_recipe("Hopper-v5", None, {"algorithm": "td4"})
+    one_line(error.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.recipes.recipe import Recipe, replaced
@@ -167,4 +168,4 @@ def test_bad_paths_and_missing_runs_are_errors(tmp_path):
     for runs, path in (([run], tmp_path / "curve.jpg"), ([run], tmp_path), ([], tmp_path / "curve.png")):
         with pytest.raises(InputError) as error:
             plot_curves(runs, path)
-        assert "\n" not in str(error.value)
+        one_line(error.value)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.messages import one_line
 from surefoot.errors import RunError
 from surefoot.runs import checkpoints as checkpoints_module
 from surefoot.runs.checkpoints import Checkpoints
@@ -78,7 +79,7 @@ def test_a_corrupt_newest_is_skipped_with_a_warning(kept, warnings, content):
     assert consistent(kept.latest()) == 1
     assert len(warnings) == 1
     assert newest.name in warnings[0]
-    assert "\n" not in warnings[0]
+    one_line(warnings[0])
 
 
 def test_none_readable_is_one_line(kept, warnings):

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers import messages
+from helpers.messages import one_line
 from surefoot.errors import RunError
 from surefoot.runs import folder as folder_module
 from surefoot.runs.folder import RunFolder, list_runs
@@ -28,10 +30,7 @@ def make(root: Path, task: str, name: str) -> RunFolder:
 
 
 def refused(text: str, root: Path) -> str:
-    with pytest.raises(RunError) as error:
-        RunFolder.open(text, root)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return messages.refused(RunError, RunFolder.open, text, root)
 
 
 def test_everything_has_its_place(tmp_path):
@@ -76,7 +75,7 @@ def test_any_task_name_becomes_one_folder_under_the_root(tmp_path, task):
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path, name):
     with pytest.raises(RunError, match="cannot be called") as error:
         RunFolder.create(tmp_path, "ant", name)
-    assert "\n" not in str(error.value)
+    one_line(error.value)
     assert names_in(tmp_path) == []
 
 
@@ -146,7 +145,7 @@ def test_the_lock_is_held_by_one_and_then_free(tmp_path):
         run.lock(),
     ):
         pass
-    assert "\n" not in str(error.value)
+    one_line(error.value)
     with run.lock():
         pass
 

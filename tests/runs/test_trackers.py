@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.runs import trackers as trackers_module
 from surefoot.runs.trackers import make_trackers
@@ -132,7 +133,7 @@ def test_a_failure_is_reported_once_in_one_line_and_ends_that_tracker(run_path, 
         tracker.close()
     assert len(warnings) == 1
     assert "'wandb'" in warnings[0]
-    assert "\n" not in warnings[0]
+    one_line(warnings[0])
     assert sum(call[0] == fails for run in broken for call in run.calls) == (fails != "init")
     assert [call[0] for call in fine[0].calls] == ["init", "log", "log", "log", "finish"]
 
@@ -145,7 +146,7 @@ def test_an_absent_package_is_met_by_the_command_that_installs_it(run_path, monk
     with pytest.raises(InputError) as error:
         make_trackers([name], run_path, {})
     assert f'pip install "surefoot[{name}]"' in str(error.value)
-    assert "\n" not in str(error.value)
+    one_line(error.value)
 
 
 def test_the_folder_that_wandb_leaves_is_not_taken_for_wandb(run_path, tmp_path, monkeypatch):

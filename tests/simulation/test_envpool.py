@@ -1,20 +1,21 @@
 """The engine on EnvPool: Gymnasium's dynamics, ends of episodes and seeds, by EnvPool's threads."""
 
-import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 
+from helpers import engines
+from helpers.engines import ends
 from surefoot.errors import EngineError, InputError
 from surefoot.simulation import envpool as envpool_engine
 from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, available, would_help
-from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.catalogue import find_task
 
 CAR = "MountainCarContinuous-v0"
 needs_envpool = pytest.mark.skipif(
@@ -22,17 +23,7 @@ needs_envpool = pytest.mark.skipif(
 )
 
 
-@contextlib.contextmanager
-def engine_of(task: str | TaskInfo, num_envs: int, threads: int = 0, seed: int = 0) -> Iterator[EnvPoolEngine]:
-    engine = EnvPoolEngine(find_task(task) if isinstance(task, str) else task, num_envs, threads, seed)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def ends(sim_output: np.ndarray) -> np.ndarray:
-    return np.max(sim_output[:, -2:], axis=1) > 0.5
+engine_of = functools.partial(engines.engine_of, EnvPoolEngine)
 
 
 def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

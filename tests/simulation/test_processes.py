@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import os
 import select
@@ -16,6 +17,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from helpers import engines
+from helpers.engines import ends
+from helpers.messages import one_line
 from surefoot.errors import EngineError
 from surefoot.simulation.processes import ProcessesEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task
@@ -78,18 +82,7 @@ def own_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     find_task.__globals__["_find"].cache_clear()
 
 
-@contextlib.contextmanager
-def engine_of(task: str | TaskInfo, num_envs: int, workers: int = 0, **options) -> Iterator[ProcessesEngine]:
-    info = find_task(task) if isinstance(task, str) else task
-    engine = ProcessesEngine(info, num_envs, workers, **options)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def ends(sim_output: np.ndarray) -> np.ndarray:
-    return np.max(sim_output[:, -2:], axis=1) > 0.5
+engine_of = functools.partial(engines.engine_of, ProcessesEngine)
 
 
 def no_action(engine: ProcessesEngine) -> np.ndarray:
@@ -321,7 +314,7 @@ def test_the_fourth_death_without_progress_is_an_error() -> None:
                 sim_output = engine.advance(no_action(engine), ends(sim_output))
         with pytest.raises(EngineError, match="died 4 times with fewer than 100 steps") as caught:
             engine.advance(no_action(engine), ends(sim_output))
-        assert "worker 1 (environment 1)" in str(caught.value) and "\n" not in str(caught.value)
+        one_line(caught.value, "worker 1 (environment 1)")
         for pid in engine.pids:
             wait_for_death(pid)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
@@ -269,4 +270,4 @@ def test_curriculum_raises_and_lowers_the_steps() -> None:
 def test_a_wrong_option_is_a_one_line_error(task: str, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         find_task(task, options)
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)

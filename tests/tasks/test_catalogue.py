@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task, find_task, make_env, short_names
 
@@ -41,7 +42,7 @@ BOX = gymnasium.spaces.Box(-1, 1, (3,))
 def message_of(name: str, options: dict | None = None) -> str:
     with pytest.raises(InputError) as caught:
         find_task(name, options)
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)
     return str(caught.value)
 
 

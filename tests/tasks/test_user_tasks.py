@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import surefoot
+from helpers.messages import one_line
 from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.evaluation.evaluate import evaluate_policy
@@ -51,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def message_of(name: str, options: dict | None = None) -> str:
     with pytest.raises(InputError) as caught:
         find_task(name, options)
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)
     return str(caught.value)
 
 

@@ -1,16 +1,20 @@
 """The loop keeps what is good: it stops on bad numbers, judges apart from training, and survives a full disk."""
 
 import errno
+import functools
 import json
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers import recipes
+from helpers.messages import one_line, only_error
+from helpers.progress import Watcher, interrupting
+from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.algorithms import ppo
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
@@ -18,12 +22,10 @@ from surefoot.errors import EngineError, NonFiniteError, RunError
 from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
-from surefoot.recipes.files import default_recipe, read_recipe
-from surefoot.recipes.recipe import Recipe, replaced
+from surefoot.recipes.files import read_recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
-from surefoot.settings import validate
 from surefoot.simulation.batch import BatchEngine
 from surefoot.training import artifacts as keeping
 from surefoot.training import loop
@@ -31,40 +33,9 @@ from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
 ITERATION = 64
-TINY = {
-    "engine.num_envs": 4,
-    "ppo.horizon": 16,
-    "ppo.minibatch_size": 32,
-    "ppo.epochs": 2,
-    "policy.actor": [8],
-    "policy.critic": [8],
-    "training.steps": ITERATION * 6,
-    "training.evaluate_every": 10**9,
-    "training.evaluation_episodes": 2,
-    "training.checkpoint_every_s": 0,
-}
+TINY = TINY_PPO | SAVE_ALWAYS | {"training.steps": ITERATION * 6, "training.evaluate_every": 10**9}
 
-
-class Watcher(Progress):
-    """Notes warnings, and calls `after` with the number of each iteration that is done."""
-
-    def __init__(self, after=lambda iteration: None) -> None:
-        super().__init__(quiet=True)
-        self.warnings: list[str] = []
-        self.iterations = 0
-        self._after = after
-
-    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
-        self.iterations += 1
-        self._after(self.iterations)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
-def make_recipe(**changes: Any) -> Recipe:
-    changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(Recipe, replaced(default_recipe("Hopper-v5"), TINY | changes), "test")
+make_recipe = functools.partial(recipes.make_recipe, "Hopper-v5", "ppo", TINY)
 
 
 def train(root: Path, progress: Progress | None = None, **changes: Any) -> Outcome:
@@ -136,7 +107,8 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     with pytest.raises(NonFiniteError) as error:
         train(tmp_path)
     message = str(error.value)
-    assert fragment in message and len(message.splitlines()) == 1 and "failure" in message
+    one_line(message, fragment)
+    assert "failure" in message
     step, arrays, _ = Checkpoints(folder.checkpoints).latest()
     assert step == 3 * ITERATION
     assert all(np.isfinite(one).all() for name, one in arrays.items() if name.startswith("learner/algorithm"))
@@ -169,8 +141,7 @@ def test_the_command_line_tells_bad_numbers_in_one_line(tmp_path, monkeypatch, c
     for name, value in TINY.items():
         words += [f"--{name}", str(value)]
     assert main(words) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    only_error(capsys)
 
 
 def test_bad_numbers_in_an_evaluation_stop_the_run_too(folder, tmp_path, monkeypatch):
@@ -252,7 +223,7 @@ def test_another_number_of_steps_is_kept_and_goes_on_beyond_what_was_solved(fold
     stub_evaluations(monkeypatch, [150, 50, 60], [150] * 4)
     assert train(tmp_path, **EVERY, training__stop_at_return=100).reason == "solved"
     assert loop.resume(folder, Watcher(), steps=ITERATION).reason == "solved", "there are none left"
-    watcher = Watcher(lambda iteration: signal.raise_signal(signal.SIGTERM) if iteration == 1 else None)
+    watcher = interrupting(1)
     outcome = loop.resume(folder, watcher, steps=3 * ITERATION)
     assert (outcome.reason, outcome.counters.steps) == ("interrupted", 2 * ITERATION)
     assert read_recipe(folder.recipe).training.steps == 3 * ITERATION
@@ -364,7 +335,8 @@ def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, mo
     watcher = Watcher(after)
     outcome = train(tmp_path, watcher)
     assert outcome.reason == "finished" and outcome.counters.steps == 6 * ITERATION
-    assert all("No space left" in warning and "\n" not in warning for warning in watcher.warnings)
+    for warning in watcher.warnings:
+        one_line(warning, "No space left")
     assert any("no checkpoint at step 128" in warning for warning in watcher.warnings)
     latest, _, _ = Checkpoints(folder.checkpoints).latest()
     assert latest == (ITERATION if full_until > 6 else 6 * ITERATION)
@@ -409,5 +381,5 @@ def test_networks_that_cannot_be_had_are_one_line_and_leave_no_run(changes, mess
     train(tmp_path, training__steps=ITERATION)
     with pytest.raises(RunError) as error:
         train_recipe(make_recipe(**changes), "second", tmp_path)
-    assert message in str(error.value) and len(str(error.value).splitlines()) == 1
+    one_line(error.value, message)
     assert not (tmp_path / "Hopper-v5" / "second").exists()

@@ -1,7 +1,6 @@
 """Random search on an engine: every candidate runs one episode, as it would alone."""
 
 import dataclasses
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import recipes
+from helpers.messages import one_line
+from helpers.progress import interrupting
 from surefoot.algorithms import ars
 from surefoot.api import load, train_recipe
 from surefoot.errors import InputError, RunError
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, run_episodes
-from surefoot.recipes.files import default_recipe
-from surefoot.recipes.recipe import Recipe, replaced
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.metrics import read_metrics
-from surefoot.settings import validate
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.loop import resume
-from surefoot.training.progress import Progress
 from surefoot.training.random_search import RandomSearchLearner
 
 TINY = {"engine.num_envs": 4, "ars.directions": 4, "training.evaluation_episodes": 2, "training.checkpoint_every_s": 0}
 
 
 def make_recipe(task: str, **changes: Any) -> Recipe:
-    changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(Recipe, replaced(default_recipe(task, "ars"), TINY | changes), "test")
+    return recipes.make_recipe(task, "ars", TINY, **changes)
 
 
 def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> RandomSearchLearner:
@@ -132,23 +130,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
         "ars.noise.kind": "linear",
     }
     recipe = make_recipe("Hopper-v5", **changes)
-
-    class Interrupting(Progress):
-        def __init__(self, after: int = 0) -> None:
-            super().__init__(quiet=True)
-            self.after, self.iterations = after, 0
-
-        def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
-            self.iterations += 1
-            if self.iterations == self.after:
-                signal.raise_signal(signal.SIGTERM)
-
     whole = train_recipe(recipe, "whole", tmp_path)
     assert whole.counters.iterations > 5
-    cut = train_recipe(recipe, "cut", tmp_path, Interrupting(stops[0]))
+    cut = train_recipe(recipe, "cut", tmp_path, interrupting(stops[0]))
     for after in [*stops[1:], 0]:
         assert cut.reason == "interrupted"
-        cut = resume(cut.folder, Interrupting(after))
+        cut = resume(cut.folder, interrupting(after))
     one, other = (Checkpoints(outcome.folder.checkpoints).latest() for outcome in (whole, cut))
     assert one[0] == other[0]
     for name, array in one[1].items():
@@ -278,7 +265,7 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
 def test_what_does_not_fit_is_one_line(changes, fragment):
     with pytest.raises(InputError) as caught:
         make_recipe("Hopper-v5", **changes)
-    assert fragment in str(caught.value) and "\n" not in str(caught.value)
+    one_line(caught.value, fragment)
 
 
 def test_a_short_search_learns(tmp_path: Path):

@@ -3,67 +3,39 @@
 import json
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers import recipes
+from helpers.messages import only_error
+from helpers.progress import Watcher, interrupting
+from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
 from surefoot.evaluation.episodes import EpisodeRunner
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
-from surefoot.recipes.files import default_recipe, dump_recipe
-from surefoot.recipes.recipe import Recipe, replaced
+from surefoot.recipes.files import dump_recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
-from surefoot.settings import validate
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
-TINY = {
-    "engine.num_envs": 4,
-    "ppo.horizon": 16,
-    "ppo.minibatch_size": 32,
-    "ppo.epochs": 2,
-    "ppo.learning_rate.kind": "linear",
-    "policy.actor": [8],
-    "policy.critic": [8],
-    "training.steps": 64 * 12,
-    "training.evaluate_every": 64 * 5,
-    "training.evaluation_episodes": 2,
-    "training.checkpoint_every_s": 0,
-}
-
-
-class Watcher(Progress):
-    """Notes warnings, and does something after every iteration."""
-
-    def __init__(self, after: Callable[[int], object] = lambda iteration: None) -> None:
-        super().__init__(quiet=True)
-        self.warnings: list[str] = []
-        self.iterations = 0
-        self._after = after
-
-    def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
-        self.iterations += 1
-        self._after(self.iterations)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
-def interrupting(at: int, number: int = signal.SIGTERM) -> Watcher:
-    return Watcher(lambda iteration: iteration == at and signal.raise_signal(number))
+TINY = (
+    TINY_PPO
+    | SAVE_ALWAYS
+    | {"ppo.learning_rate.kind": "linear", "training.steps": 64 * 12, "training.evaluate_every": 64 * 5}
+)
 
 
 def make_recipe(task: str = "Hopper-v5", **changes: Any) -> Recipe:
-    changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(Recipe, replaced(default_recipe(task), TINY | changes), "test")
+    return recipes.make_recipe(task, "ppo", TINY, **changes)
 
 
 def train(root: Path, recipe: Recipe, progress: Progress | None = None) -> Outcome:
@@ -254,8 +226,7 @@ def test_a_recipe_that_does_not_fit_the_checkpoint(before, after, fragment, stop
     assert recipe.count(before) == 1
     folder.recipe.write_text(recipe.replace(before, after))
     assert main(["resume", str(folder.path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    err = only_error(capsys)
     assert fragment in err
 
 

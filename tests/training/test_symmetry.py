@@ -1,10 +1,14 @@
 """A symmetry in a whole training: what it asks for, what it logs, and the policy that it leaves."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers import recipes
+from helpers.messages import only_error
+from helpers.recipes import TINY_PPO
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
 from surefoot.errors import InputError, RunError
@@ -18,24 +22,18 @@ from surefoot.tasks.catalogue import find_task
 from surefoot.tasks.symmetry import known_mirror
 
 ITERATION = 64
-TINY = {
-    "engine.num_envs": 4,
-    "ppo.horizon": 16,
+OPTIONS = {"max_episode_steps": 20}
+TINY = TINY_PPO | {
     "ppo.minibatch_size": 24,
-    "ppo.epochs": 2,
     "ppo.learning_rate": 0.01,
-    "policy.actor": [8],
-    "policy.critic": [8],
     "training.steps": ITERATION * 2,
     "training.evaluate_every": ITERATION * 2,
-    "training.evaluation_episodes": 2,
+    "task_options": OPTIONS,
 }
-OPTIONS = {"max_episode_steps": 20}
 
 
-def make_recipe(task: str = "ant", **changes: object) -> Recipe:
-    changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return validate(Recipe, replaced(default_recipe(task), TINY | {"task_options": OPTIONS} | changes), "test")
+def make_recipe(task: str = "ant", **changes: Any) -> Recipe:
+    return recipes.make_recipe(task, "ppo", TINY, **changes)
 
 
 @pytest.mark.parametrize("symmetry", ["augment", "loss", "averaged", "tied"])
@@ -75,8 +73,7 @@ def test_without_a_symmetry_nothing_is_said_of_it(tmp_path: Path) -> None:
 def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
     words = ["train", "Hopper-v5", "--root", str(tmp_path), "--ppo.symmetry", "averaged"]
     assert main(words) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
+    err = only_error(capsys)
     assert err.startswith("surefoot: ppo.symmetry = 'averaged': ") and "'Hopper-v5'" in err
     assert "no mirror image of task 'Hopper-v5' is known" in err
     assert not list(tmp_path.iterdir())
@@ -88,8 +85,7 @@ def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, ca
 
 def test_a_symmetry_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
     assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "averagd"]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "ppo.symmetry = 'averagd'" in err and "did you mean 'averaged'" in err
+    only_error(capsys, "ppo.symmetry = 'averagd'", "did you mean 'averaged'")
 
 
 def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers.messages import one_line, only_error
+from helpers.progress import Watcher
 from surefoot.algorithms import ars, ddpg, ddpg_state, ppo
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.symmetry import Symmetry
@@ -57,17 +59,6 @@ class Named(gymnasium.Env):
             self.observation_names = tuple(names)
         self.observation_space = gymnasium.spaces.Box(-1, 1, (len(names),))
         self.action_space = gymnasium.spaces.Box(-2, 2, (actions,))
-
-
-class Watcher(Progress):
-    """Notes what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -435,7 +426,7 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
     recipe = make_recipe_from("Before-v0", None, changes, "runs", watcher)
     assert recipe.algorithm == "td3" and recipe.policy.actor == (6, 5) and recipe.policy.activation == "elu"
     assert recipe.wrappers.task_options == {"frame_stack": 2, "action_repeat": 3}
-    (said,) = watcher.said
+    (said,) = watcher.messages
     for part in ("algorithm = 'td3'", "policy.actor = [6, 5]", "policy.activation = 'elu'", "wrappers.frame_stack = 2"):
         assert part in said
     assert "policy.layer_norm" not in said  # the same as without a warm start
@@ -495,7 +486,7 @@ def test_what_does_not_fit_is_one_line(earlier, task, later, changes, fragments)
         start(task, later, "Before-v0/first", **changes)
     for fragment in ("cannot start from", "Before-v0/first", *fragments):
         assert fragment in str(caught.value)
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)
 
 
 def test_nameless_values_of_the_same_number_are_taken_in_their_order():
@@ -575,7 +566,7 @@ def test_damaged_arrays_are_one_line(change):
     rewrite(folder, change)
     with pytest.raises(RunError, match=r"^cannot start from '.*Before-v0/first': ") as caught:
         start("After-v0", "ppo", "Before-v0/first")
-    assert "\n" not in str(caught.value)
+    one_line(caught.value)
 
 
 def remove_recipe(folder: RunFolder) -> None:
@@ -628,8 +619,7 @@ def test_a_damaged_file_is_one_line_and_leaves_no_folder(capsys):
 def assert_refused(capsys, place: str) -> None:
     existing = sorted(Path().rglob("*"))
     assert main(["train", "Before-v0", "--from", place]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("surefoot: ") and err.count("\n") == 1
+    only_error(capsys)
     assert sorted(Path().rglob("*")) == existing
 
 
