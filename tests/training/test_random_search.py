@@ -243,7 +243,9 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     action = kept.predict(x)[0]
     assert np.abs(action).max() > 1e-3
     np.testing.assert_allclose(kept.predict(np.asarray(mirror.observation(x)))[0], mirror.action(action), atol=1e-6)
-    with pytest.raises(RunError, match=r"its policy is averaged with its mirror image, the new one is not \(ars.symmetry\)"):
+    with pytest.raises(
+        RunError, match=r"its policy is averaged with its mirror image, the new one is not \(ars.symmetry\)"
+    ):
         train_recipe(make_recipe("ant", **few, training__start_from="ant/run"), "again", tmp_path)
 
 
