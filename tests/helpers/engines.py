@@ -23,7 +23,7 @@ def engine_of(
 
 
 def ends(sim_output: np.ndarray) -> np.ndarray:
-    """Return which environments' episodes ended, (N,) bool, from a simulator output (N, K) of `step_layout`."""
+    """Return the environments whose episodes ended, (N,) bool, from a simulator output (N, K) of `step_layout`."""
     observation_size = sim_output.shape[1] - step_layout(0).size
     fields = step_layout(observation_size).unpack(sim_output)
     return np.asarray(fields["terminated"] | fields["truncated"])

@@ -1,4 +1,4 @@
-"""The newest good checkpoint is always there: after a kill at any moment, a full disk, or damage."""
+"""A valid checkpoint remains after a kill at any moment, a full disk, or damage."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def test_the_newest_few_are_kept_and_the_newest_is_returned(kept, warnings):
     assert warnings == []
 
 
-def test_there_may_be_none(kept):
+def test_a_folder_without_checkpoints_is_a_one_line_error(kept):
     assert kept.steps() == []
     with pytest.raises(RunError, match=r"no checkpoint in .* was saved"):
         kept.latest()
@@ -71,7 +71,7 @@ def test_other_files_in_the_folder_are_not_touched(kept):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 10, b"\0" * 4000, "cut"])
-def test_a_corrupt_newest_is_skipped_with_a_warning(kept, warnings, content):
+def test_a_corrupt_newest_checkpoint_is_skipped_with_a_warning(kept, warnings, content):
     for step in (1, 2):
         kept.save(step, arrays(step), {"step": step})
     newest = kept.path(2)
@@ -82,7 +82,7 @@ def test_a_corrupt_newest_is_skipped_with_a_warning(kept, warnings, content):
     one_line(warnings[0])
 
 
-def test_none_readable_is_one_line(kept, warnings):
+def test_no_readable_checkpoint_is_a_one_line_error(kept, warnings):
     kept.save(1, arrays(1), {"step": 1})
     kept.path(1).write_bytes(b"")
     with pytest.raises(RunError, match="can be read"):
@@ -90,7 +90,7 @@ def test_none_readable_is_one_line(kept, warnings):
     assert len(warnings) == 1
 
 
-def test_a_run_that_went_back_forgets_the_later_ones(kept):
+def test_saving_an_earlier_step_removes_later_checkpoints(kept):
     for step in (10, 20, 30):
         kept.save(step, arrays(step), {"step": step})
     kept.path(30).write_bytes(b"")
@@ -104,7 +104,7 @@ def fail(*_, **__):
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace", "mkdir"])
-def test_a_full_disk_costs_that_one_checkpoint_only(kept, warnings, monkeypatch, broken):
+def test_a_full_disk_loses_only_that_checkpoint(kept, warnings, monkeypatch, broken):
     for step in (1, 2, 3):
         kept.save(step, arrays(step), {"step": step})
     before = {path.name: path.read_bytes() for path in kept.folder.iterdir()}
@@ -120,7 +120,7 @@ def test_a_full_disk_costs_that_one_checkpoint_only(kept, warnings, monkeypatch,
     assert kept.steps() == [2, 3, 5]
 
 
-def test_a_disk_that_fills_up_half_way_costs_that_one_checkpoint_only(kept, warnings):
+def test_a_disk_that_fills_up_during_a_save_loses_only_that_checkpoint(kept, warnings):
     kept.save(1, arrays(1), {"step": 1})
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, old[1]))
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_half_way_costs_that_one_checkpoint_only(kept, warn
     assert len(warnings) == 1
 
 
-def test_a_file_that_does_not_open_again_replaces_nothing(kept, warnings, monkeypatch):
+def test_an_unreadable_new_checkpoint_replaces_nothing(kept, warnings, monkeypatch):
     for step in (1, 2, 3):
         kept.save(step, arrays(step), {"step": step})
 
@@ -148,7 +148,7 @@ def test_a_file_that_does_not_open_again_replaces_nothing(kept, warnings, monkey
     assert len(warnings) == 2
 
 
-def test_an_old_one_that_cannot_be_removed_is_a_warning(kept, warnings, monkeypatch):
+def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning(kept, warnings, monkeypatch):
     for step in (1, 2, 3):
         kept.save(step, arrays(step), {"step": step})
     with monkeypatch.context() as patch:
@@ -159,7 +159,7 @@ def test_an_old_one_that_cannot_be_removed_is_a_warning(kept, warnings, monkeypa
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_keeping_none_is_refused(tmp_path, keep):
+def test_keeping_zero_checkpoints_is_an_error(tmp_path, keep):
     with pytest.raises(ValueError, match="at least 1"):
         Checkpoints(tmp_path, keep)
 
@@ -201,7 +201,7 @@ PATH = os.pathsep.join([str(Path(checkpoints_module.__file__).parents[2]), os.en
 
 
 @pytest.mark.parametrize(("moment", "survivor"), [("fsync", 3), ("rename", 3), ("removal", 4)])
-def test_a_kill_at_the_worst_moments_leaves_a_good_checkpoint(kept, warnings, moment, survivor):
+def test_a_kill_at_the_worst_moments_leaves_a_valid_checkpoint(kept, warnings, moment, survivor):
     with saver(kept.folder, moment) as process:
         assert process.stdout
         assert process.stdout.read().split() == [b"1", b"2", b"3"]
@@ -212,7 +212,7 @@ def test_a_kill_at_the_worst_moments_leaves_a_good_checkpoint(kept, warnings, mo
     assert not list(kept.folder.glob(".*"))
 
 
-def test_a_kill_at_any_moment_leaves_a_good_checkpoint(kept, warnings):
+def test_a_kill_at_any_moment_leaves_a_valid_checkpoint(kept, warnings):
     chance = random.Random(0)
     said = 0
     for _ in range(6):
@@ -225,7 +225,7 @@ def test_a_kill_at_any_moment_leaves_a_good_checkpoint(kept, warnings):
                 pass
             process.kill()
             said = int((process.stdout.read().split() or [said])[-1])
-        # What was said to be saved is there; one more may have been complete before the kill.
+        # Every reported checkpoint exists; one more may have been complete before the kill.
         assert consistent(kept.latest()) in (said, said + 1)
         assert 1 <= len(kept.steps()) <= 3
     assert warnings == []

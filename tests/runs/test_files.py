@@ -1,4 +1,4 @@
-"""Files are whole or not there; arrays come back bit for bit; a hostile file is one line and runs nothing."""
+"""Writes are atomic, and arrays are restored bit for bit."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ def names_in(folder: Path) -> list[str]:
 
 @SLOW_DISK
 @given(arrays=ARRAYS, header=st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_arrays_and_header_come_back_bit_for_bit(tmp_path, arrays, header):
+def test_arrays_and_header_are_restored_bit_for_bit(tmp_path, arrays, header):
     path = tmp_path / "arrays.safetensors"
     save_arrays(path, arrays, header)
     loaded, loaded_header = load_arrays(path)
@@ -85,7 +85,7 @@ def test_other_programs_read_the_file(tmp_path):
     }
 
 
-def test_views_and_foreign_byte_orders_are_kept_by_value(tmp_path):
+def test_views_and_foreign_byte_orders_are_saved_by_value(tmp_path):
     grid = np.arange(12.0).reshape(3, 4)
     arrays = {"transposed": grid.T, "strided": grid[::2, 1::2], "big": np.arange(3, dtype=">i4")}
     save_arrays(tmp_path / "a.safetensors", arrays, {})
@@ -106,7 +106,7 @@ def test_views_and_foreign_byte_orders_are_kept_by_value(tmp_path):
         ({"a": np.zeros(2)}, {"long": "x" * MAX_HEADER_BYTES}),
     ],
 )
-def test_what_cannot_be_kept_is_refused_and_the_old_file_stays(tmp_path, arrays, header):
+def test_unsupported_content_is_refused_and_the_old_file_stays(tmp_path, arrays, header):
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"old": np.ones(1)}, {})
     with pytest.raises((ValueError, TypeError)):
@@ -115,7 +115,7 @@ def test_what_cannot_be_kept_is_refused_and_the_old_file_stays(tmp_path, arrays,
     assert names_in(tmp_path) == [path.name]
 
 
-def test_files_have_the_rights_that_the_umask_gives(tmp_path):
+def test_file_permissions_follow_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
         atomic_write(tmp_path / "a", b"x")
@@ -125,7 +125,7 @@ def test_files_have_the_rights_that_the_umask_gives(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, broken):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch, broken):
     path = tmp_path / "a"
     atomic_write(path, b"old")
 
@@ -139,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert names_in(tmp_path) == ["a"]
 
 
-def test_a_disk_that_fills_up_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_disk_that_fills_up_during_a_write_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"a": np.ones(3)}, {"step": 1})
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_half_way_leaves_the_old_file_and_nothing_else(tmp_
     assert names_in(tmp_path) == [path.name]
 
 
-def test_only_wanted_arrays_are_read(tmp_path):
+def test_only_requested_arrays_are_read(tmp_path):
     path = tmp_path / "arrays.safetensors"
     save_arrays(path, {"large": np.ones(9), "small": np.arange(2)}, {"step": 1})
     arrays, header = load_arrays(path, lambda name: name != "large")
@@ -167,7 +167,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert names_in(tmp_path) == []
 
 
-def test_writers_at_the_same_time_do_not_mix(tmp_path):
+def test_concurrent_writers_do_not_mix(tmp_path):
     path = tmp_path / "a"
     contents = [bytes([65 + n]) * 100_000 for n in range(4)]
 

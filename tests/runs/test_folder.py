@@ -1,4 +1,4 @@
-"""A run's folder is made once, found by its name, and trained into by one process at a time."""
+"""Run folders: creation, search by name, and the lock that admits one process at a time."""
 
 import errno
 import fcntl
@@ -33,7 +33,7 @@ def refused(text: str, root: Path) -> str:
     return messages.refused(RunError, RunFolder.open, text, root)
 
 
-def test_everything_has_its_place(tmp_path):
+def test_paths_inside_a_run_folder(tmp_path):
     run = RunFolder.create(tmp_path / "runs", "ant", "first")
     assert run.path == tmp_path / "runs" / "ant" / "first"
     assert run.path.is_dir()
@@ -53,14 +53,14 @@ def test_everything_has_its_place(tmp_path):
     assert names_in(run.path) == []
 
 
-def test_a_chosen_name_is_used_once(tmp_path):
+def test_an_existing_name_is_refused(tmp_path):
     RunFolder.create(tmp_path, "ant", "first")
     with pytest.raises(RunError, match="exists; choose another name"):
         RunFolder.create(tmp_path, "ant", "first")
     RunFolder.create(tmp_path, "hopper", "first")
 
 
-def test_a_default_name_that_is_taken_is_numbered(tmp_path):
+def test_a_default_name_that_exists_gets_a_number(tmp_path):
     made = [RunFolder.create(tmp_path, "ant", None, "ppo-0-20260102-030405").path.name for _ in range(3)]
     assert made == ["ppo-0-20260102-030405", "ppo-0-20260102-030405-2", "ppo-0-20260102-030405-3"]
 
@@ -72,14 +72,14 @@ def test_any_task_name_becomes_one_folder_under_the_root(tmp_path, task):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", ".hidden", "a\n", "a b", "a\0b", "-x", "x" * 101])
-def test_a_name_that_is_no_folder_name_is_refused(tmp_path, name):
+def test_an_invalid_folder_name_is_refused(tmp_path, name):
     with pytest.raises(RunError, match="cannot be called") as error:
         RunFolder.create(tmp_path, "ant", name)
     one_line(error.value)
     assert names_in(tmp_path) == []
 
 
-def test_where_no_folder_can_be_made_is_one_line(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot make"):
         RunFolder.create(tmp_path / "file", "ant", "one")
@@ -98,7 +98,7 @@ def test_a_run_is_found_by_path_and_by_name(tmp_path, monkeypatch):
     assert RunFolder.open(".").path.resolve() == run.path
 
 
-def test_a_run_that_is_not_there_is_met_by_the_nearest_ones(tmp_path):
+def test_the_error_for_an_unknown_run_suggests_the_nearest(tmp_path):
     make(tmp_path, "ant", "first")
     make(tmp_path, "ant", "second")
     make(tmp_path, "half-cheetah", "other")
@@ -107,11 +107,11 @@ def test_a_run_that_is_not_there_is_met_by_the_nearest_ones(tmp_path):
     assert "among the runs are" in refused("zzzzzz", tmp_path)
 
 
-def test_where_there_are_no_runs_it_says_how_to_start_one(tmp_path):
+def test_the_error_without_any_runs_says_how_to_start_one(tmp_path):
     assert "start one with 'surefoot train" in refused("ant/first", tmp_path / "absent")
 
 
-def test_a_folder_that_is_no_run_is_told_apart(tmp_path):
+def test_a_folder_without_a_recipe_is_not_a_run(tmp_path):
     (tmp_path / "ant" / "empty").mkdir(parents=True)
     assert "no recipe.toml" in refused("ant/empty", tmp_path)
     (tmp_path / "file").touch()
@@ -119,13 +119,13 @@ def test_a_folder_that_is_no_run_is_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "a\0b", "x" * 5000, "\ud800", "a/" * 200])
-def test_nonsense_is_refused_in_one_line(tmp_path, text):
+def test_an_invalid_run_name_is_a_one_line_error(tmp_path, text):
     refused(text, tmp_path)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=30))
-def test_no_text_is_met_by_anything_but_one_line(tmp_path, monkeypatch, text):
+def test_any_text_for_a_missing_run_is_a_one_line_error(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     refused(text, tmp_path / "runs")
 
@@ -137,7 +137,7 @@ def test_runs_are_listed_newest_first(tmp_path):
     assert list_runs(tmp_path) == ["ant/three", "ant/two", "ant/one"]
 
 
-def test_the_lock_is_held_by_one_and_then_free(tmp_path):
+def test_the_lock_admits_one_holder_and_is_free_afterwards(tmp_path):
     run = RunFolder.create(tmp_path, "ant", "first")
     with (
         run.lock(),
@@ -158,7 +158,7 @@ def test_the_lock_is_free_after_an_error(tmp_path):
         pass
 
 
-def test_a_lock_dies_with_its_process(tmp_path):
+def test_the_lock_is_released_when_its_process_dies(tmp_path):
     run = RunFolder.create(tmp_path, "ant", "first")
     code = (
         "import sys; from surefoot.runs.folder import RunFolder\n"
@@ -180,7 +180,7 @@ def test_a_lock_dies_with_its_process(tmp_path):
         pass
 
 
-def test_a_forked_worker_that_lives_on_does_not_keep_the_lock(tmp_path):
+def test_a_surviving_forked_worker_does_not_hold_the_lock(tmp_path):
     code = (
         "import os, sys; from surefoot.runs.folder import RunFolder\n"
         "run = RunFolder(sys.argv[1]); waits, tells = os.pipe()\n"
@@ -194,7 +194,7 @@ def test_a_forked_worker_that_lives_on_does_not_keep_the_lock(tmp_path):
     assert said == b"held again\n"
 
 
-def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_locked_is_a_one_line_error(tmp_path):
     with pytest.raises(RunError, match="cannot write to"), RunFolder(tmp_path / "absent").lock():
         pass
 

@@ -1,4 +1,4 @@
-"""A hostile or damaged file of arrays is refused in one line, and nothing in it is run."""
+"""Hostile or damaged array files are one-line errors, and nothing in them is executed."""
 
 import json
 import os
@@ -94,7 +94,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_is_refused_and_never_run(tmp_path, monkeypatch, protocol):
+def test_a_pickle_is_refused_and_never_executed(tmp_path, monkeypatch, protocol):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "policy.safetensors"
     path.write_bytes(pickle.dumps(Trap(), protocol))
@@ -134,7 +134,7 @@ def test_a_damaged_file_loads_or_is_refused_in_one_line(tmp_path, data):
         assert all(array.dtype.name in TYPES for array in arrays.values())
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -147,13 +147,13 @@ def test_what_is_no_file_is_refused(tmp_path):
         load_arrays(tmp_path / "nul\0byte")
 
 
-def test_a_line_break_in_the_path_stays_within_the_line(tmp_path):
+def test_a_line_break_in_the_path_is_escaped(tmp_path):
     with pytest.raises(RunError) as error:
         load_arrays(tmp_path / "two\nlines")
     one_line(error.value)
 
 
-def test_a_file_that_may_not_be_read_is_refused():
+def test_a_file_without_read_permission_is_refused():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "secret.safetensors"
         save_arrays(path, {}, {})
@@ -170,7 +170,7 @@ def test_a_file_that_may_not_be_read_is_refused():
         only_line(error, path)
 
 
-def test_a_safetensors_file_of_another_program_is_told_apart(tmp_path):
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
     save_file({"a": np.zeros(2)}, tmp_path / "foreign.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunError, match="not one that Surefoot wrote"):
         load_arrays(tmp_path / "foreign.safetensors")

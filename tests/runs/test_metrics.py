@@ -1,4 +1,4 @@
-"""Every line that was appended is there, whatever broke off; what a resume superseded is not read."""
+"""Appended lines survive interruptions; rows superseded by a resume are not read."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ def steps(path):
     return [row["step"] for row in read_metrics(path)]
 
 
-def test_rows_and_events_come_back_in_order(path):
+def test_rows_and_events_are_read_in_order(path):
     with MetricsLog(path) as log:
         log.append(10, **{"train/return": 1.5, "loss/policy": np.float32(0.25), "episodes": np.int64(3)})
         log.mark("evaluated", 10, best=True, note="so far")
@@ -43,7 +43,7 @@ def test_rows_and_events_come_back_in_order(path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -np.float32("inf"), np.nan, jnp.nan])
-def test_what_is_not_finite_is_null_and_strict_json(path, value):
+def test_a_non_finite_value_is_written_as_null_in_strict_json(path, value):
     with MetricsLog(path) as log:
         log.append(1, loss=value, several=np.array([value, 1.0]))
 
@@ -63,7 +63,7 @@ def test_a_row_can_be_read_before_the_log_is_closed(path):
     log.close()
 
 
-def test_names_of_the_row_itself_are_refused(path):
+def test_reserved_names_are_refused(path):
     with MetricsLog(path) as log:
         for name in ("time", "event"):
             with pytest.raises(ValueError, match=name):
@@ -93,7 +93,7 @@ def test_a_torn_line_longer_than_a_block_is_removed(path):
     assert steps(path) == [1, 2]
 
 
-def test_a_resume_supersedes_what_came_later(path):
+def test_a_resume_supersedes_later_rows(path):
     with MetricsLog(path) as log:
         for step in (100, 200, 300):
             log.append(step, run=1)
@@ -146,14 +146,14 @@ def test_superseding_agrees_with_its_definition(path, written):
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b"\xff", b"{}", b'{"step": "1"}', b"", b"[" * 100_000])
-def test_a_damaged_line_is_named(path, line):
+def test_the_error_for_a_damaged_line_has_its_number(path, line):
     path.write_bytes(b'{"step": 1}\n' + line + b"\n" + b'{"step": 2}\n')
     with pytest.raises(RunError, match=r"line 2 of .*metrics\.jsonl") as error:
         read_metrics(path)
     one_line(error.value)
 
 
-def test_a_file_that_is_not_there_or_cannot_be_opened_is_one_line(tmp_path):
+def test_a_missing_or_unreadable_file_is_a_one_line_error(tmp_path):
     with pytest.raises(RunError, match="no metrics in"):
         read_metrics(tmp_path / "absent")
     with pytest.raises(RunError, match="cannot read"):
@@ -169,7 +169,7 @@ def test_a_full_disk_delays_rows_and_loses_none(path):
     log = MetricsLog(path, warn=warnings.append)
     log.append(1)
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Room for the first bytes of the next line: the worst case, for it leaves half a line behind.
+    # Space for the first bytes of the next line: the worst case, because it leaves half a line.
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, old[1]))
     try:
         log.append(2)

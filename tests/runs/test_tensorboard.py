@@ -1,4 +1,4 @@
-"""What TensorBoard is given, read back from the event files."""
+"""TensorBoard event files, decoded independently."""
 
 import errno
 import json
@@ -56,14 +56,14 @@ def test_scalars_are_in_the_event_file_before_it_is_closed(run_path, warnings):
     assert warnings == []
 
 
-def test_the_config_is_shown(run_path):
+def test_the_recipe_is_in_the_event_file(run_path):
     (tracker,) = make_trackers(["tensorboard"], run_path, {"seed": 1, "where": run_path})
     tracker.log(1, {})
     texts = [value.tensor.string_val[0] for event in events(run_path / "tensorboard") for value in event.summary.value]
     assert json.loads(texts[0].strip(b"`"))["seed"] == 1
 
 
-def test_a_resumed_run_hides_what_it_does_again(run_path):
+def test_a_resumed_run_hides_repeated_steps(run_path):
     for step in (10, 5):
         (tracker,) = make_trackers(["tensorboard"], run_path, {})
         tracker.log(step, {"a": 1})
@@ -89,7 +89,7 @@ def test_a_full_disk_is_reported_once_and_stops_nothing(run_path, warnings, monk
     assert "No space left" in warnings[0]
 
 
-def test_a_folder_that_cannot_be_made_is_reported_once(run_path, warnings):
+def test_a_folder_that_cannot_be_created_is_reported_once(run_path, warnings):
     (run_path / "tensorboard").touch()
     (tracker,) = make_trackers(["tensorboard"], run_path, {}, warnings.append)
     tracker.log(1, {"a": 1})

@@ -1,4 +1,4 @@
-"""Trackers show the same metrics, and whatever they do, the run goes on."""
+"""Trackers receive the metrics; their failures do not stop a run."""
 
 import math
 import os
@@ -44,7 +44,7 @@ class FakeRun:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Put a package in place whose `init` returns a run that records its calls."""
+    """Install a fake package whose `init` returns a run that records its calls."""
 
     def install(package, fails=""):
         runs = []
@@ -85,7 +85,7 @@ def test_a_run_is_opened_logged_to_and_finished(run_path, fake, warnings, name):
 
 
 @pytest.mark.parametrize(("name", "key"), [("wandb", "id"), ("trackio", "name")])
-def test_a_resumed_run_is_the_same_one_and_another_is_not(run_path, fake, name, key):
+def test_a_resumed_run_keeps_its_id_and_a_new_run_has_another(run_path, fake, name, key):
     runs = fake(name)
     other = run_path.parents[2] / "elsewhere" / "ant" / "first"
     other.mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_a_resumed_run_is_the_same_one_and_another_is_not(run_path, fake, name, 
     assert first == resumed != another
 
 
-def test_wandb_takes_the_users_project_and_draws_over_our_step(run_path, fake, monkeypatch):
+def test_wandb_uses_the_users_project_and_our_step_axis(run_path, fake, monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     runs = fake("wandb")
     make_trackers(["wandb"], run_path, {})
@@ -122,7 +122,7 @@ def test_only_finite_numbers_are_passed_on(run_path, fake, warnings):
 
 
 @pytest.mark.parametrize("fails", ["init", "define_metric", "log", "finish"])
-def test_a_failure_is_reported_once_in_one_line_and_ends_that_tracker(run_path, fake, warnings, fails):
+def test_a_failure_is_reported_once_in_one_line_and_disables_that_tracker(run_path, fake, warnings, fails):
     broken = fake("wandb", fails)
     fine = fake("trackio")
     trackers = make_trackers(["wandb", "trackio"], run_path, {}, warnings.append)
@@ -141,7 +141,7 @@ def test_a_failure_is_reported_once_in_one_line_and_ends_that_tracker(run_path, 
 @pytest.mark.parametrize(
     ("name", "package"), [("wandb", "wandb"), ("trackio", "trackio"), ("tensorboard", "tensorboardX")]
 )
-def test_an_absent_package_is_met_by_the_command_that_installs_it(run_path, monkeypatch, name, package):
+def test_the_error_for_a_missing_package_has_the_command_that_installs_it(run_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError) as error:
         make_trackers([name], run_path, {})
@@ -149,7 +149,7 @@ def test_an_absent_package_is_met_by_the_command_that_installs_it(run_path, monk
     one_line(error.value)
 
 
-def test_the_folder_that_wandb_leaves_is_not_taken_for_wandb(run_path, tmp_path, monkeypatch):
+def test_a_folder_named_wandb_is_not_mistaken_for_the_package(run_path, tmp_path, monkeypatch):
     (tmp_path / "wandb").mkdir()
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
@@ -158,14 +158,14 @@ def test_the_folder_that_wandb_leaves_is_not_taken_for_wandb(run_path, tmp_path,
     sys.modules.pop("wandb", None)
 
 
-def test_an_unknown_name_is_met_by_the_nearest(run_path):
+def test_the_error_for_an_unknown_name_suggests_the_nearest(run_path):
     with pytest.raises(InputError, match="did you mean 'tensorboard'"):
         make_trackers(["tensorbord"], run_path, {})
     with pytest.raises(InputError, match="choose from tensorboard, trackio, wandb"):
         make_trackers(["csv"], run_path, {})
 
 
-def test_a_wrong_name_starts_none_and_a_name_said_twice_starts_one(run_path, fake):
+def test_a_wrong_name_starts_no_tracker_and_a_repeated_name_starts_one(run_path, fake):
     runs = fake("trackio")
     with pytest.raises(InputError):
         make_trackers(["trackio", "nonsense"], run_path, {})
@@ -174,7 +174,7 @@ def test_a_wrong_name_starts_none_and_a_name_said_twice_starts_one(run_path, fak
     assert make_trackers([], run_path, {}) == []
 
 
-def test_the_real_wandb_keeps_an_offline_run(run_path, warnings, monkeypatch):
+def test_the_real_wandb_saves_an_offline_run(run_path, warnings, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     for step in (10, 5):
@@ -185,9 +185,9 @@ def test_the_real_wandb_keeps_an_offline_run(run_path, warnings, monkeypatch):
     assert len(list(run_path.glob("wandb/offline-run-*/*.wandb"))) == 2
 
 
-def test_the_real_trackio_keeps_a_run(run_path, tmp_path):
+def test_the_real_trackio_saves_a_run(run_path, tmp_path):
     pytest.importorskip("trackio")
-    # In a process of its own, because Trackio reads where it keeps its database as it is imported.
+    # In a separate process, because Trackio reads the path of its database on import.
     code = (
         "import sys; from pathlib import Path; from surefoot.runs.trackers import make_trackers\n"
         "for step in (10, 20):\n"

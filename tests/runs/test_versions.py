@@ -1,4 +1,4 @@
-"""What is written down of the software that made a number."""
+"""Versions of the software, recorded with every result."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ from surefoot.runs import versions
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file where Surefoot's own would be, in a folder that is no repository yet."""
+    """A file in place of Surefoot's own, in a folder that is not a repository yet."""
     path = tmp_path / "src" / "surefoot" / "runs" / "versions.py"
     path.parent.mkdir(parents=True)
     path.write_text("x = 1\n")
@@ -26,7 +26,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_revision_is_that_of_surefoots_own_repository(source: Path, tmp_path: Path) -> None:
+def test_the_revision_is_that_of_surefoots_repository(source: Path, tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message", "first")
@@ -37,7 +37,7 @@ def test_the_revision_is_that_of_surefoots_own_repository(source: Path, tmp_path
     assert versions.revision() == f"{first[:12]}-dirty"
 
 
-def test_a_repository_further_up_is_somebody_elses(
+def test_a_repository_in_a_parent_folder_is_ignored(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(tmp_path, "init", "--quiet")
@@ -48,7 +48,7 @@ def test_a_repository_further_up_is_somebody_elses(
     assert versions.revision() is None
 
 
-def test_without_git_there_is_none(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_there_is_no_revision(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".git").mkdir()
     monkeypatch.setenv("PATH", "")
     assert versions.revision() is None

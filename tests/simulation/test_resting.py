@@ -1,4 +1,4 @@
-"""Copies that rest stay as they are, whatever the engine, and the others do not notice."""
+"""Resting environments do not change and do not affect the others, on every engine."""
 
 import importlib.util
 
@@ -39,7 +39,7 @@ def run(engine: Engine, pauses: dict[int, int]) -> tuple[list[list[np.ndarray]],
 
 
 @pytest.mark.parametrize("name, task", [("batch", "Hopper-v5"), ("processes", "Hopper-v5"), ("envpool", "Hopper-v5")])
-def test_resting_changes_nothing_for_anybody(name, task):
+def test_resting_changes_no_episode(name, task):
     if name == "envpool" and importlib.util.find_spec("envpool") is None:
         pytest.skip("EnvPool is not installed")
     found = []
