@@ -54,7 +54,7 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
     result = run_episodes(policy, engine, info, episodes, seed, samples.add)
     assert result is not None
     summary = {"episodes": episodes, "falls": int(result.terminated.sum()), "return": summarise(result.returns)}
-    return summary | _figures(samples.concatenated(), engine.task.robot.robot)
+    return summary | _figures(samples.concatenated(), engine.task.robot.record)
 
 
 class _Samples:
@@ -62,7 +62,7 @@ class _Samples:
 
     def __init__(self, engine: BatchEngine) -> None:
         self._engine = engine
-        timestep_s, envs, robot = engine.task.timestep_s, engine.num_envs, engine.task.robot.robot
+        timestep_s, envs, robot = engine.task.timestep_s, engine.num_envs, engine.task.robot.record
         self._settling, self._stride = round(_SETTLING_S / timestep_s), round(1 / (robot.gait_hz * timestep_s))
         self._since_command = np.zeros(envs, int)
         self._command = np.zeros((envs, 3))
@@ -93,7 +93,7 @@ class _Samples:
         parts["torque"].append(np.abs(measured["torque"][step.active]))
         down = measured["contact"] > 0
         parts["lift"].append(self._lift[down & (self._steps_up >= 2) & step.active[:, None]])
-        self._lift = np.where(down, 0, np.maximum(self._lift, measured["foot_height"] - task.robot.robot.sole_m))
+        self._lift = np.where(down, 0, np.maximum(self._lift, measured["foot_height"] - task.robot.record.sole_m))
         self._steps_up = np.where(down, 0, self._steps_up + 1)
         self._since_command[(state["command"] != command).any(1)] = 0
         self._command = state["command"].copy()

@@ -100,7 +100,7 @@ def test_velocities_are_in_the_axes_of_the_standing_trunk(name: str, files: dict
     env = make(files[name], **CERTAIN)
     env.reset(seed=0)
     standing = np.zeros(9)
-    mujoco.mju_quat2Mat(standing, env.task.robot.robot.pose.qpos[3:7])
+    mujoco.mju_quat2Mat(standing, env.task.robot.record.pose.qpos[3:7])
     env.data.qvel[:3] = 0.4, 0.2, 0.0
     env.data.qvel[3:6] = standing.reshape(3, 3).T @ [0.0, 0.0, 0.7]  # MuJoCo counts it in the trunk's own axes
     observation = env._output(np.zeros((1, env.action_space.shape[0]))).observation[0]

@@ -53,7 +53,7 @@ class DomainRandomizer:
     randomised_fields = ("geom_friction", "body_mass", "body_inertia", "actuator_gainprm", "actuator_biasprm")
 
     def __init__(self, options: RandomizationOptions, robot: RobotModel) -> None:
-        model, body = robot.model, robot.robot.body
+        model, body = robot.model, robot.record.body
         self._options = options
         self._frame_skip = robot.frame_skip
         self._push_every = max(1, round(options.push_every_s / (robot.frame_skip * model.opt.timestep)))
@@ -61,7 +61,7 @@ class DomainRandomizer:
         self._feet = [model.geom(geom).id for foot in body.feet for geom in foot.geoms]
         self._trunk = model.body(body.trunk).id
         self._mass = float(model.body_mass[self._trunk])
-        self._load_kg = robot.robot.load_kg if options.base_mass is None else options.base_mass
+        self._load_kg = robot.record.load_kg if options.base_mass is None else options.base_mass
         if self._load_kg >= self._mass:
             raise InputError(f"base_mass = {self._load_kg:g}: must be less than the trunk's mass, {self._mass:.3g} kg")
         self._inertia = model.body_inertia[self._trunk].copy()

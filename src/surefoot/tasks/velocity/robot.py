@@ -21,7 +21,7 @@ class RobotModel:
     """A robot compiled together with its ground and sensors.
 
     Attributes:
-        robot: its record.
+        record: sizes, gains and limits of the robot.
         model: MuJoCo model.
         frame_skip: physics steps per action, which lasts 20 ms.
         pose: (A,) joint angles of the standing pose.
@@ -38,7 +38,7 @@ class RobotModel:
             terrain.build(spec, robot.floor_m, *robot.collides_with)
         geoms = [geom for foot in body.feet for geom in foot.geoms]
         _add_sensors(spec, geoms, robot.knees)
-        self.robot = robot
+        self.record = robot
         self.model = model = spec.compile()
         self.frame_skip = max(1, round(_ACTION_S / model.opt.timestep))
         joints = [model.joint(name) for name in body.joints]
@@ -69,7 +69,7 @@ class RobotModel:
     def position(self, state: State) -> np.ndarray:
         """Return the trunk's position, (N, 3) m."""
         position = state["qpos"][:, self._position]
-        return position - [0, 0, self.robot.floor_m] if self.robot.floor_m else position
+        return position - [0, 0, self.record.floor_m] if self.record.floor_m else position
 
     def orientation(self, state: State) -> np.ndarray:
         """Return the trunk's orientation, (N, 4) quaternions; (1, 0, 0, 0) stands level and faces along x."""
@@ -91,15 +91,15 @@ class RobotModel:
 
     def place(self, state: State, env_indices: np.ndarray, position: np.ndarray, facing: np.ndarray) -> None:
         """Put the robot in some environments level at `position` (K, 3), facing in the directions `facing` (K,)."""
-        state["qpos"][env_indices] = self.robot.pose.qpos
-        state["qpos"][env_indices, self._position] = np.add(position, [0, 0, self.robot.floor_m])
+        state["qpos"][env_indices] = self.record.pose.qpos
+        state["qpos"][env_indices, self._position] = np.add(position, [0, 0, self.record.floor_m])
         quat = np.zeros((len(env_indices), 4))
         quat[:, 0], quat[:, 3] = np.cos(facing / 2), np.sin(facing / 2)
         state["qpos"][env_indices, self._quat] = quat if self._level is None else quat @ self._unlevel
 
     def foot_position(self, state: State) -> np.ndarray:
         """Return the centres of the feet, (N, F, 3) m."""
-        return self._per_foot(state, "foot_position") - [0, 0, self.robot.floor_m]
+        return self._per_foot(state, "foot_position") - [0, 0, self.record.floor_m]
 
     def foot_velocity(self, state: State) -> np.ndarray:
         """Return the velocities of the feet in the world frame, (N, F, 3) m/s."""
@@ -113,7 +113,7 @@ class RobotModel:
     def knee_position(self, state: State) -> np.ndarray:
         """Return the positions of the knees, (N, K, 3) m."""
         knees = self._sensors.read(state["sensordata"], "knee")
-        return knees.reshape(len(knees), -1, 3) - [0, 0, self.robot.floor_m]
+        return knees.reshape(len(knees), -1, 3) - [0, 0, self.record.floor_m]
 
     def _per_foot(self, state: State, name: str) -> np.ndarray:
         """Average a vector over the geoms of each foot."""
@@ -125,7 +125,7 @@ class RobotModel:
 
     def holding_targets(self) -> np.ndarray:
         """Return servo targets, (A,), that hold the standing pose with the weight shared equally by the feet."""
-        model, robot = self.model, self.robot
+        model, robot = self.model, self.record
         data = mujoco.MjData(model)
         data.qpos[:] = robot.pose.qpos
         data.qpos[self._position] = 0, 0, 1
@@ -158,7 +158,7 @@ class RobotModel:
         Raises:
             InputError: a foot belongs to no left-right pair.
         """
-        body = self.robot.body
+        body = self.record.body
         names = [foot.name for foot in body.feet]
         if sorted(name for pair in body.foot_pairs for name in pair) != sorted(names):
             raise InputError(
@@ -166,7 +166,7 @@ class RobotModel:
                 "TOML description or set gait = 'free'"
             )
         data = mujoco.MjData(self.model)
-        data.qpos[:] = self.robot.pose.qpos
+        data.qpos[:] = self.record.pose.qpos
         mujoco.mj_kinematics(self.model, data)
         forward = {foot.name: data.geom(foot.geoms[0]).xpos[0] for foot in body.feet}
         pairs = sorted(body.foot_pairs, key=lambda pair: -forward[pair[0]])

@@ -26,7 +26,7 @@ from surefoot.bodies.robot import Robot, load_robot
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import at_points, axial, per_foot, per_joint, polar, scalars, sideways
 from surefoot.tasks.symmetry import task_mirror
-from surefoot.tasks.task import State, Task, TaskOutput
+from surefoot.tasks.task import State, Task, TaskOptions, TaskOutput
 from surefoot.tasks.velocity.commands import CommandOptions, Commands
 from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationOptions
 from surefoot.tasks.velocity.hash_rng import uniform
@@ -49,8 +49,8 @@ _SCAN = np.array([[x, y] for x in np.linspace(-0.8, 0.8, 9) for y in np.linspace
 _AHEAD_OF_FOOT_M = (0.1, 0.2)
 
 
-class _Options(CommandOptions, RandomizationOptions, TerrainOptions):
-    """Options of every velocity task."""
+class ControlOptions(TaskOptions):
+    """Actions, gait and rewards."""
 
     action_scale: float = Field(0.5, ge=0.01, le=2)
     """Joint offset of an action of 1, rad."""
@@ -76,14 +76,15 @@ class _Options(CommandOptions, RandomizationOptions, TerrainOptions):
         return (modules,) if isinstance(modules, str) else modules
 
 
-class VelocityOptions(_Options):
+# Pydantic lists the fields of the last base first.
+class VelocityOptions(TerrainOptions, RandomizationOptions, CommandOptions, ControlOptions):
     """Options of velocity tracking."""
 
     body: str = ANYMAL
     """The robot: anymal-c, menagerie:NAME, or a path to .xml, .mjcf, .urdf or .toml."""
 
 
-class AnymalCVelocityOptions(_Options):
+class AnymalCVelocityOptions(TerrainOptions, RandomizationOptions, CommandOptions, ControlOptions):
     """Options of velocity tracking with ANYmal C."""
 
     base: anymal_c.Base = "urdf"
@@ -120,7 +121,7 @@ class Velocity(Task):
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, options.level)
         self.robot = robot = RobotModel(self._make_robot(), self._terrain)
         self.model, self.frame_skip = robot.model, robot.frame_skip
-        self.body = body = robot.robot.body
+        self.body = body = robot.record.body
         self.action_names = body.joints
         self.commands = Commands(options, robot.facing)
         self._randomizer = DomainRandomizer(options, robot)
@@ -131,8 +132,8 @@ class Velocity(Task):
         self._target = robot.holding_targets()
         self._soft_range = robot.soft_range()
         self._command_steps = max(1, round(options.command_every_s / self.timestep_s))
-        self._phase_step = 2 * np.pi * (options.gait_hz or robot.robot.gait_hz) * self.timestep_s
-        hull = robot.robot.trunk
+        self._phase_step = 2 * np.pi * (options.gait_hz or robot.record.gait_hz) * self.timestep_s
+        hull = robot.record.trunk
         # The lowest point of the trunk is below one of these points on the axes of its cylinders.
         self._under = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [hull.half_length_m, hull.half_width_m]
         self._under += hull.centre[:2]
@@ -144,7 +145,7 @@ class Velocity(Task):
 
     def _define_observation(self) -> None:
         """Set names, sizes and noise of everything measured, observed and done."""
-        body, options = self.robot.robot.body, self.options
+        body, options = self.robot.record.body, self.options
         joints, feet = body.joints, [foot.name for foot in body.feet]
         # Parts of the observation and legged_gym's noise of each.
         noisy = [
@@ -165,7 +166,7 @@ class Velocity(Task):
         self.observation = tuple(part for part, _ in noisy)
         amplitudes = [amplitude for part, amplitude in noisy for _ in part.names]
         self._noise_scale = options.noise * np.array(amplitudes, np.float32)
-        count, foot_count, knee_count = len(joints), len(feet), len(self.robot.robot.knees)
+        count, foot_count, knee_count = len(joints), len(feet), len(self.robot.record.knees)
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (count,), np.float32)
         # Arrays that are kept from step to step and read by `observe_and_reward`.
         self._kept = {
@@ -183,7 +184,7 @@ class Velocity(Task):
             self.columns["scan"] = len(_SCAN)
 
     def mirror(self) -> "Mirror | None":
-        return task_mirror(self, self.robot.robot.pose.qpos)
+        return task_mirror(self, self.robot.record.pose.qpos)
 
     def init_buffers(self, num_envs: int) -> State:
         widths = self._kept | {"target": self._kept["action"], "airborne": self._kept["contact"], "delay": 1}
@@ -206,7 +207,7 @@ class Velocity(Task):
         self._randomizer.reset(state, env_indices, key)
         drawn = self.options.reset_noise * uniform(key, _START_STREAM, start, joints + 6, np)
         angles = np.clip(robot.pose * (1 + 0.5 * drawn[:, :joints]), *robot.joint_range)
-        self._place(state, env_indices, robot.robot.standing_height(angles))
+        self._place(state, env_indices, robot.record.standing_height(angles))
         state["qpos"][env_indices, robot.joint_qpos] = angles
         state["qvel"][env_indices] = 0
         state["qvel"][env_indices, robot.trunk_qvel] = 0.5 * drawn[:, joints:]
@@ -224,7 +225,7 @@ class Velocity(Task):
         position[:, 2] = height
         if self._curriculum is not None and self._terrain is not None:
             position[:, :2], facing = self._curriculum.reset(state, env_indices, state["key"][env_indices])
-            forward, side = self.robot.robot.stance_m
+            forward, side = self.robot.record.stance_m
             x, y = np.array([[1, 1, -1, -1, 0], [1, -1, 1, -1, 0]]) * [[forward], [side]]
             cos, sin = np.cos(facing)[:, None], np.sin(facing)[:, None]
             ground = self._terrain.height(position[:, :1] + cos * x - sin * y, position[:, 1:2] + sin * x + cos * y)
@@ -241,7 +242,7 @@ class Velocity(Task):
         state["target"][:] = self._target + self.options.action_scale * state["action"]
         arrived = np.arange(self.frame_skip) >= state["delay"]
         if len(robot.pose) < self.model.nu:  # other joints are held
-            state["ctrl_schedule"][:] = robot.robot.pose.ctrl
+            state["ctrl_schedule"][:] = robot.record.pose.ctrl
         schedule = np.where(arrived[:, :, None], state["target"][:, None], previous[:, None])
         state["ctrl_schedule"][:, :, robot.servos] = schedule
         self._randomizer.push(state)
@@ -317,7 +318,7 @@ class Velocity(Task):
         upright = -robot_state.gravity[:, 2]
         if self.options.clip_reward_at_zero:
             terms["clip_reward_at_zero"] = xp.maximum(-sum(terms.values(), xp.zeros_like(upright)), 0.0)
-        fell = (robot_state.clearance < self.robot.robot.fall_clearance_m) | (upright < _COS_MOST_TILT)
+        fell = (robot_state.clearance < self.robot.record.fall_clearance_m) | (upright < _COS_MOST_TILT)
         if self.options.terminate_when_stuck and self._terrain is not None:
             fell |= measured["progress"][:, 0] < STUCK
         return TaskOutput(self._observe(measured, robot_state, xp), terms, fell)
@@ -339,7 +340,7 @@ class Velocity(Task):
 
     def _robot_state(self, measured: Mapping[str, Any], xp: Any) -> RobotState:
         """Return the quantities of the reward terms, in the trunk's axes."""
-        robot = self.robot.robot
+        robot = self.robot.record
         rotation = rotations.matrices(measured["orientation"], xp)
         gravity = -rotation[:, 2]
         under = (
@@ -391,7 +392,7 @@ class Velocity(Task):
             moving = xp.where(xp.any(measured["command"] != 0, axis=1), 1.0, 0.0)[:, None]
             parts += [moving * xp.sin(measured["phase"]), moving * xp.cos(measured["phase"])]
         if self.options.observe_heights:
-            parts.append(xp.clip(measured["scan"] - self.robot.robot.look_height_m, -1, 1))
+            parts.append(xp.clip(measured["scan"] - self.robot.record.look_height_m, -1, 1))
         exact = xp.concatenate(parts, axis=1)
         if not self._noise_scale.any():
             return exact
