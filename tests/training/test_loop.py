@@ -1,4 +1,4 @@
-"""The loop keeps what is good: it stops on bad numbers, judges apart from training, and survives a full disk."""
+"""The training loop: bad numbers, evaluations, early stopping and a full disk."""
 
 import errno
 import functools
@@ -27,8 +27,7 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.batch import BatchEngine
-from surefoot.training import artifacts as keeping
-from surefoot.training import loop
+from surefoot.training import artifacts, loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -85,7 +84,8 @@ def lose_loss(monkeypatch) -> None:
     def spoilt(*arguments):
         state, metrics = update(*arguments)
         calls.append(None)
-        return state, metrics * np.nan if len(calls) == 4 else metrics
+        broken = len(calls) == 4
+        return state, {name: value * np.nan for name, value in metrics.items()} if broken else metrics
 
     monkeypatch.setattr(ppo, "update", spoilt)
 
@@ -156,7 +156,7 @@ def test_bad_numbers_on_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keeping, "save_arrays", full)
+    monkeypatch.setattr(artifacts, "save_arrays", full)
     spoil_advance(monkeypatch, answer_nan)
     with pytest.raises(NonFiniteError, match="could not be saved: No space left"):
         train(tmp_path)
@@ -188,7 +188,7 @@ def stub_evaluations(
     queues = {"selection": iter(selection), "confirmation": iter(confirmation or [])}
     fallen = iter(falls or [])
 
-    def run(self, parameters, normaliser, episodes, seed, cancelled):
+    def run(self, controller, episodes, seed, cancelled):
         assert seed >= SELECTION_SEEDS
         mean = next(queues["confirmation" if seed >= CONFIRMATION_SEEDS else "selection"])
         counts.append(episodes)
@@ -307,7 +307,7 @@ def test_evaluations_are_due_by_steps_not_by_iterations(folder, tmp_path, monkey
 def test_the_same_seed_gives_the_same_and_another_does_not(tmp_path):
     ends = [
         Checkpoints(train(tmp_path / name, seed=seed).folder.checkpoints).latest()[1][
-            "learner/algorithm/parameters/log_std"
+            "learner/algorithm/network/log_std"
         ]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
@@ -353,7 +353,7 @@ def test_a_run_can_start_from_the_networks_of_another(tmp_path):
         outcome = train_recipe(recipe, None, tmp_path)
         found = Checkpoints(outcome.folder.checkpoints).latest()[1]
         names = [
-            name for name in wanted if name.startswith(("learner/algorithm/parameters/", "learner/algorithm/average/"))
+            name for name in wanted if name.startswith(("learner/algorithm/network/", "learner/algorithm/average/"))
         ]
         assert len(names) > 10
         for name in names:

@@ -151,7 +151,7 @@ def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path
     watcher = Watcher()
     outcome = loop.resume(outcome.folder, watcher)
     assert outcome.reason == "finished" and outcome.counters.steps == 2 * ITERATION
-    assert len(watcher.warnings) == 1 and "episodes begin anew" in watcher.warnings[0]
+    assert len(watcher.warnings) == 1 and "new episodes begin" in watcher.warnings[0]
     after = newest(outcome.folder)["learner/replay/rows"]
     assert (after[: held - 1] == rows[:-1]).all()
     assert (after[held - 1, :, :-1] == rows[-1, :, :-1]).all() and (after[held - 1, :, -1] == 1).all()

@@ -28,7 +28,7 @@ def test_only_the_practised_episodes_are_short(tmp_path) -> None:
     [
         ({"train_task_options.observe_ground": True}, "train_task_options change observations or actions"),
         ({"train_task_options.stepps": 3}, "stepps"),
-        ({"train_task_options.step_height": -1}, "step_height is -1"),
+        ({"train_task_options.step_height": -1}, "step_height = -1"),
     ],
 )
 def test_options_that_do_not_fit_are_told_in_a_line(options: dict, message: str) -> None:

@@ -278,5 +278,5 @@ def test_an_engine_that_cannot_restore_begins_episodes_anew(tmp_path):
     watcher = Watcher()
     outcome = loop.resume(outcome.folder, watcher)
     assert outcome.reason == "finished" and outcome.counters.steps == 64
-    assert len(watcher.warnings) == 1 and "episodes begin anew" in watcher.warnings[0]
+    assert len(watcher.warnings) == 1 and "new episodes begin" in watcher.warnings[0]
     assert load_arrays(outcome.folder.policy / "last.safetensors")[0].keys()

@@ -1,4 +1,4 @@
-"""Judging the policy of a training on the way: at once, or beside the learner in a thread of its own."""
+"""Evaluation of the policy during training: in the training thread, or at the same time in a thread of its own."""
 
 import dataclasses
 import math
@@ -13,22 +13,21 @@ from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 
-# Fewer than lie between the first seeds of two uses.
-_SEEDS_OF_A_USE = 200_000_000
+# Fewer than the seeds between two of the ranges in `evaluation.episodes`.
+_SEEDS_PER_RANGE = 200_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """What an evaluation found.
+    """Result of one evaluation.
 
     Attributes:
-        policy: which policy it judged.
-        step: environment steps it had been trained for.
-        mean: its mean return.
-        confirmed: that of the episodes that were to confirm `stop_at_return`, as far as they went; None if there were
-            none.
-        solved: whether they did confirm it, and few enough of them ended in a fall.
-        values: what to log.
+        policy: the evaluated policy.
+        step: environment steps it was trained for.
+        mean: mean return.
+        confirmed: mean return of the confirming episodes; None if there were none.
+        solved: whether they confirmed `stop_at_return` and `stop_at_falls`.
+        values: metrics to log.
     """
 
     policy: Policy
@@ -40,18 +39,18 @@ class EvaluationResult:
 
     @property
     def score(self) -> float:
-        """By what it is compared with others: the mean of more episodes, where there are more."""
+        """Mean return by which the best policy is chosen: that of the confirming episodes, if there are any."""
         return self.mean if self.confirmed is None else self.confirmed
 
 
 class Evaluator:
-    """Copies of the task kept ready for evaluations.
+    """Evaluates policies on environments of its own.
 
     Args:
-        engine: the name of the engine.
+        engine: name of the engine.
         info: the task.
-        recipe: how many episodes, and what shall be confirmed.
-        stop: asked again and again; True breaks an evaluation off.
+        recipe: the run's recipe.
+        stop: polled during an evaluation; once it returns True, the evaluation is cancelled.
     """
 
     def __init__(self, engine: str, info: TaskInfo, recipe: Recipe, stop: Callable[[], bool]) -> None:
@@ -59,13 +58,14 @@ class Evaluator:
         self._info = info
         self._recipe = recipe
         self._stop = stop
-        # By how many episodes they are for: the more copies, the less a step costs.
-        self._evaluators: dict[int, EpisodeRunner] = {}
+        self._closed = False
+        # By number of episodes: as many environments, because a step of many costs less per environment.
+        self._runners: dict[int, EpisodeRunner] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[EvaluationResult | None] | None = None
 
-    def judge(self, policy: Policy, step: int, number: int) -> EvaluationResult | None:
-        """Judge a policy by the episodes of the `number`th evaluation; None if broken off.
+    def evaluate(self, policy: Policy, step: int, number: int) -> EvaluationResult | None:
+        """Evaluate a policy on the episodes of the `number`th evaluation; None if cancelled.
 
         Raises:
             NonFiniteError: a return is not finite.
@@ -73,15 +73,15 @@ class Evaluator:
         """
         settings = self._recipe.training
         count = settings.evaluation_episodes
-        episodes = self._run(policy, count, count, SELECTION_SEEDS + number * count % _SEEDS_OF_A_USE)
+        episodes = self._run(policy, count, count, SELECTION_SEEDS + number * count % _SEEDS_PER_RANGE)
         if episodes is None:
             return None
         if not np.isfinite(episodes.returns).all():
-            found = {"returns": episodes.returns, "lengths": episodes.lengths}
-            raise NonFiniteError("a return of an evaluation is not finite", found)
+            arrays = {"returns": episodes.returns, "lengths": episodes.lengths}
+            raise NonFiniteError("a return of an evaluation is not finite", arrays)
         mean, values, confirmed, solved = float(episodes.returns.mean()), _describe(episodes), None, False
         goal = settings.stop_at_return
-        if goal is not None and _may_reach(episodes, goal) and self._stands(episodes):
+        if goal is not None and _may_reach(episodes, goal) and self._few_falls(episodes):
             more = self._confirm(policy, number, goal)
             if more is None:
                 return None
@@ -89,25 +89,25 @@ class Evaluator:
             values["evaluation/confirmed_episodes"] = len(more.returns)
             if more.falls is not None:
                 values["evaluation/confirmed_falls"] = int(np.sum(more.falls))
-            solved = confirmed >= goal and self._stands(more)
+            solved = confirmed >= goal and self._few_falls(more)
         return EvaluationResult(policy, step, mean, confirmed, solved, values)
 
-    def begin(self, policy: Policy, step: int, number: int) -> None:
-        """Begin to judge beside the caller; `verdict` tells what was found."""
+    def submit(self, policy: Policy, step: int, number: int) -> None:
+        """Start an evaluation in another thread; `result` returns its result."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "surefoot-judge")
-        self._pending = self._pool.submit(self.judge, policy, step, number)
+            self._pool = ThreadPoolExecutor(1, "surefoot-evaluator")
+        self._pending = self._pool.submit(self.evaluate, policy, step, number)
 
     @property
     def busy(self) -> bool:
-        """Whether a verdict that was begun has not been fetched."""
+        """Whether an evaluation was submitted whose result was not returned yet."""
         return self._pending is not None
 
-    def verdict(self, wait: bool) -> EvaluationResult | None:
-        """Fetch what was begun, once; None if it is not done yet, unless one waits, or if it was broken off.
+    def result(self, wait: bool) -> EvaluationResult | None:
+        """Return the result of the submitted evaluation, once; None if it is unfinished or was cancelled.
 
         Raises:
-            SurefootError: as `judge`.
+            SurefootError: as `evaluate`.
         """
         pending = self._pending
         if pending is None or not (wait or pending.done()):
@@ -116,43 +116,47 @@ class Evaluator:
         return pending.result()
 
     def close(self) -> None:
-        """Wait for what was begun, and release the copies; `stop` should say True by now."""
+        """Cancel a submitted evaluation and release the environments."""
+        self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        for evaluator in self._evaluators.values():
-            evaluator.close()
+        for runner in self._runners.values():
+            runner.close()
 
     def _confirm(self, policy: Policy, number: int, goal: float) -> Episodes | None:
-        """Run the episodes that are to confirm, or as many quarters of them as it takes to fall short of the goal."""
+        """Run the confirming episodes in quarters, until the goal is out of reach; None if cancelled."""
         settings = self._recipe.training
-        all_in_all = settings.confirm_episodes
-        quarter = math.ceil(all_in_all / 4)
+        total = settings.confirm_episodes
+        quarter = math.ceil(total / 4)
         so_far: Episodes | None = None
-        for first in range(0, all_in_all, quarter):
-            count = min(quarter, all_in_all - first)
-            seed = CONFIRMATION_SEEDS + number * all_in_all % _SEEDS_OF_A_USE + first
+        for first in range(0, total, quarter):
+            count = min(quarter, total - first)
+            seed = CONFIRMATION_SEEDS + number * total % _SEEDS_PER_RANGE + first
             part = self._run(policy, quarter, count, seed)
             if part is None:
                 return None
             so_far = part if so_far is None else so_far + part
             fallen = 0 if so_far.falls is None else so_far.falls.sum()
-            if not _may_reach(so_far, goal) or fallen > settings.stop_at_falls * all_in_all:
+            if not _may_reach(so_far, goal) or fallen > settings.stop_at_falls * total:
                 break
         return so_far
 
-    def _stands(self, episodes: Episodes) -> bool:
-        """Tell whether few enough of the episodes ended in a fall."""
+    def _cancelled(self) -> bool:
+        return self._closed or self._stop()
+
+    def _few_falls(self, episodes: Episodes) -> bool:
+        """Whether the fraction of falls is at most `stop_at_falls`."""
         return episodes.falls is None or float(np.mean(episodes.falls)) <= self._recipe.training.stop_at_falls
 
-    def _run(self, policy: Policy, prepared: int, episodes: int, seed: int) -> Episodes | None:
-        """Run `episodes` episodes on copies that were made for `prepared` of them; None if broken off."""
-        if prepared not in self._evaluators:
-            self._evaluators[prepared] = EpisodeRunner(self._engine, self._info, prepared, self._recipe.engine.threads)
-        return self._evaluators[prepared].run(policy.controller, episodes, seed, self._stop)
+    def _run(self, policy: Policy, most: int, episodes: int, seed: int) -> Episodes | None:
+        """Run `episodes` episodes on environments made for up to `most` of them; None if cancelled."""
+        if most not in self._runners:
+            self._runners[most] = EpisodeRunner(self._engine, self._info, most, self._recipe.engine.threads)
+        return self._runners[most].run(policy.controller, episodes, seed, self._cancelled)
 
 
 def _may_reach(episodes: Episodes, goal: float) -> bool:
-    """Tell whether a mean return of `goal` is within a standard error of what was found, or below."""
+    """Whether `goal` is at most one standard error above the mean return."""
     error = episodes.returns.std() / math.sqrt(len(episodes.returns))
     return episodes.returns.mean() + error >= goal
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, not as an accident."""
+"""Ctrl-C and SIGTERM as a request to stop."""
 
 import signal
 import threading
@@ -6,18 +6,18 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """While entered, the first SIGINT or SIGTERM only asks to stop; a second one of SIGINT stops at once."""
+    """A context in which the first SIGINT or SIGTERM only requests a stop; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._requested = False
         self._previous: dict[int, object] = {}
 
     def requested(self) -> bool:
-        """Tell whether a stop was asked for."""
-        return self._asked
+        """Whether a stop was requested."""
+        return self._requested
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
+        if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other thread
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
@@ -29,6 +29,6 @@ class Interruption:
             signal.signal(number, handler)  # pyrefly: ignore
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGINT:
+        if self._requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = True
+        self._requested = True

@@ -23,8 +23,8 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.symmetry import known_mirror
+from surefoot.training.artifacts import snapshot
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
-from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.transfer import Transfer
 
 # An iteration is what is logged as one line; it holds many rounds of acting and learning.

@@ -1,4 +1,4 @@
-"""How a training goes, shown while it goes: a live bar in a terminal, plain lines elsewhere."""
+"""Display of a training's progress: a live bar in a terminal, plain lines otherwise."""
 
 import sys
 import time
@@ -8,15 +8,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 _LINE_EVERY_S = 10.0
-# Metric, its name for people, digits.
+# Metric, label, digits.
 _SHOWN = (("loss/policy", "policy loss", 4), ("loss/value", "value loss", 4), ("policy/std", "std", 2))
 
 
 class Progress:
-    """Shows steps, speed, returns and losses; everything goes to standard error.
+    """Shows steps, speed, returns and losses on standard error.
 
     Args:
-        quiet: show nothing but warnings.
+        quiet: show warnings only.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self._line_at = 0.0
 
     def start(self, total: int, done: int) -> None:
-        """Begin to show a training of `total` steps of which `done` are made."""
+        """Show the progress of a training of `total` steps, `done` of which are made."""
         self._total = total
         self._began_at = (time.perf_counter(), done)
         if self._quiet or not self._console.is_terminal:
@@ -47,7 +47,7 @@ class Progress:
         self._task = self._bar.add_task("training", total=total, completed=done, summary="")
 
     def update(self, steps: int, values: dict[str, float], evaluated: float | None) -> None:
-        """Show the figures of one iteration; `evaluated` is the last evaluation's mean return."""
+        """Show the metrics of one iteration; `evaluated` is the mean return of the last evaluation."""
         if self._quiet:
             return
         speed = values["steps_per_second"]
@@ -83,11 +83,11 @@ class Progress:
             self._print(message)
 
     def warn(self, message: str) -> None:
-        """Show one line that the user must see."""
+        """Show one line, even if quiet."""
         self._print(f"warning: {message}")
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
             self._bar = None

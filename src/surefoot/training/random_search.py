@@ -23,7 +23,7 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.reward_shaping import wrapped_reward
-from surefoot.training.snapshot import snapshot
+from surefoot.training.artifacts import snapshot
 from surefoot.training.warm_start.transfer import Transfer
 
 

@@ -31,11 +31,11 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import find_task
+from surefoot.training.artifacts import snapshot
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
 from surefoot.training.random_search import RandomSearchLearner
-from surefoot.training.snapshot import snapshot
 from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
