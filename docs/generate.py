@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.arguments import make_parser
-from surefoot.cli.main import _COMMANDS as COMMANDS
+from surefoot.cli.main import COMMANDS
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import Settings

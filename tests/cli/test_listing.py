@@ -60,7 +60,7 @@ def test_settings_of_a_training_are_those_of_its_recipe(capsys):
     assert not any(name.startswith(("--sac", "--ars", "--td3", "--ddpg")) for name in rows)
 
 
-@pytest.mark.parametrize("task", ["half-cheetah", "anymal", "walk"])
+@pytest.mark.parametrize("task", ["half-cheetah", "anymal", "walk", "anymal-velocity"])
 def test_task_options_are_listed(task):
     changes = {"task_options.max_episode_steps": 33}
     options = setting_groups(make_recipe(task, None, changes), changes)["task options"]
@@ -119,6 +119,18 @@ def test_list_of_a_task_names_shipped_policies():
     file = io.StringIO()
     print_task("ant", file, width=100)
     assert "ant-sac.safetensors" in file.getvalue() and "half-cheetah" not in file.getvalue()
+
+
+def test_list_of_a_task_in_a_users_module(tmp_path, monkeypatch, capsys):
+    (tmp_path / "listed_module.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('listed/Pendulum-v0', 'gymnasium.envs.classic_control:PendulumEnv', max_episode_steps=7)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["list", "listed_module:listed/Pendulum-v0"]) == 0
+    out = capsys.readouterr().out
+    assert "at most 7 steps" in out and "--task_options.g 10" in out
 
 
 def test_list_of_a_task_without_recipes(capsys):

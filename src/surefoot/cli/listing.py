@@ -219,7 +219,7 @@ def _shipped_policies(name: str) -> Iterable[tuple[str, str, str]]:
 
 def _gymnasium_options(info: TaskInfo, options: dict[str, Any], changes: Collection[str]) -> list[SettingRow]:
     """Return the keyword arguments of a Gymnasium environment that have plain defaults."""
-    spec = gymnasium.spec(info.id)
+    spec = gymnasium.spec(info.id.rpartition(":")[2])  # the module before the colon has been imported
     creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
     rows = []
     for name, parameter in inspect.signature(creator).parameters.items():

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser, commands = make_parser(_COMMANDS)
+    parser, commands = make_parser(COMMANDS)
     if not arguments:
         parser.print_help()
         return 0
@@ -287,7 +287,7 @@ def _doctor(args: argparse.Namespace) -> int:
     return examine()
 
 
-_COMMANDS = {
+COMMANDS = {
     "train": _train,
     "resume": _resume,
     "evaluate": _evaluate,
