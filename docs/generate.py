@@ -26,6 +26,7 @@ from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import Settings
 from surefoot.tasks.catalogue import find_task, short_names, task_options
+from surefoot.tasks.velocity.reward_terms import TERMS
 
 DOCS = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -103,6 +104,12 @@ def tasks() -> str:
     return _table(("short name", "Gymnasium id", "observation → action", "steps per episode", "solved at"), rows)
 
 
+def reward_terms() -> str:
+    """Return the table of the reward terms of velocity tracking."""
+    rows = [(f"`{term.name}`", f"{term.weight:g}", _first_sentence(term.function.__doc__ or "")) for term in TERMS.values()]
+    return _table(("term", "weight", "meaning"), rows)
+
+
 def file(name: str) -> str:
     """Return a file of the documentation in a fenced block."""
     path = DOCS / name
@@ -116,6 +123,7 @@ KINDS = {
     "help": command_help,
     "recipes": recipes,
     "tasks": tasks,
+    "reward_terms": reward_terms,
     "file": file,
 }
 

@@ -46,15 +46,27 @@ def test_a_new_task_learns_within_seconds() -> None:
         ppo__learning_rate=1e-3,
         policy__initial_std=0.5,
     )
-    untrained = surefoot.evaluate(outcome.folder.path, episodes=10, which="last")
-    assert untrained["return"]["mean"] > 60
-    assert untrained["falls"] is not None
+    result = surefoot.evaluate(outcome.folder.path, episodes=10, which="last")
+    assert result["return"]["mean"] > 60  # an untrained policy falls at once
+    assert result["falls"] is not None
 
 
 def test_a_new_reward_term_is_trained_and_logged() -> None:
     outcome = surefoot.train("my_rewards:GentleAnymalC", **SHORT, **SHORT_PPO)
     rows = [row for row in read_metrics(outcome.folder.metrics) if "reward/joint speed" in row]
     assert rows and all(row["reward/joint speed"] < 0 for row in rows)
+
+
+def test_a_reward_term_of_velocity_tracking_is_trained_and_logged() -> None:
+    outcome = surefoot.train("anymal-velocity", task_options__reward_terms=["my_terms"], **SHORT, **SHORT_PPO)
+    assert any("reward/sideways_lean" in row for row in read_metrics(outcome.folder.metrics))
+
+
+@pytest.mark.parametrize("body", ["strider.xml", "strider.toml"])
+def test_a_new_robot_follows_commands(body: str) -> None:
+    outcome = surefoot.train("velocity", task_options__body=body, **SHORT, **SHORT_PPO)
+    assert surefoot.load(outcome.folder.path).action_low.shape == (4,)
+    assert surefoot.evaluate(outcome.folder.path, episodes=2)["falls"] is not None
 
 
 def test_a_new_robot_walks_forward() -> None:
