@@ -55,7 +55,7 @@ def hand_loss(batch: Batch, **settings) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    "ratio, advantage, wanted",
+    "ratio, advantage, expected",
     [
         (1.0, 3.0, -3.0),
         (1.1, 2.0, -2.2),  # within the range: the ratio itself
@@ -65,59 +65,59 @@ def hand_loss(batch: Batch, **settings) -> dict[str, float]:
         (0.5, -2.0, 1.6),  # flat at 0.8
     ],
 )
-def test_the_clipped_surrogate(ratio: float, advantage: float, wanted: float) -> None:
-    found = hand_loss(hand_batch([ratio], [advantage]), clip_eps=0.2, value_coef=0.0)
-    assert found["loss/policy"] == pytest.approx(wanted, rel=1e-5)
-    assert found["total"] == pytest.approx(wanted, rel=1e-5)
+def test_the_clipped_surrogate(ratio: float, advantage: float, expected: float) -> None:
+    result = hand_loss(hand_batch([ratio], [advantage]), clip_eps=0.2, value_coef=0.0)
+    assert result["loss/policy"] == pytest.approx(expected, rel=1e-5)
+    assert result["total"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_where_the_surrogate_is_flat_nothing_is_learnt() -> None:
-    def slope(ratio, advantage):
+def test_the_clipped_surrogate_has_no_gradient() -> None:
+    def grads(ratio, advantage):
         settings = PPOSettings(**PLAIN, clip_eps=0.2, value_coef=0.0)
         batch = hand_batch([ratio], [advantage])
         return jax.grad(lambda network: ppo.loss(network, batch, settings)[0])(linear_network()).actor[0]["bias"][0]
 
-    assert slope(1.5, 2.0) == slope(0.5, -2.0) == 0
+    assert grads(1.5, 2.0) == grads(0.5, -2.0) == 0
     # d log p / d mean = (action - mean) / std^2 = 0.5, so d(-r A) = -r A 0.5
-    assert slope(1.5, -2.0) == pytest.approx(1.5, rel=1e-5)
-    assert slope(1.1, 2.0) == pytest.approx(-1.1, rel=1e-5)
+    assert grads(1.5, -2.0) == pytest.approx(1.5, rel=1e-5)
+    assert grads(1.1, 2.0) == pytest.approx(-1.1, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    "settings, wanted",
+    "settings, expected",
     [
         ({}, (0.5 * 0.5**2 + 0.5 * 3.0**2) / 2),
         ({"value_loss": "huber"}, (0.5 * 0.5**2 + (3.0 - 0.5)) / 2),
     ],
 )
-def test_the_value_loss(settings: dict, wanted: float) -> None:
+def test_the_value_loss(settings: dict, expected: float) -> None:
     batch = hand_batch([1.0, 1.0], 0.0, value=[1.0, 5.0], target=[1.5, 2.0])
-    found = hand_loss(batch, value_coef=0.7, **settings)
-    assert found["loss/value"] == pytest.approx(wanted, rel=1e-5)
-    assert found["total"] == pytest.approx(0.7 * wanted, rel=1e-5)
+    result = hand_loss(batch, value_coef=0.7, **settings)
+    assert result["loss/value"] == pytest.approx(expected, rel=1e-5)
+    assert result["total"] == pytest.approx(0.7 * expected, rel=1e-5)
 
 
-def test_entropy_is_that_of_the_gaussian_and_is_rewarded() -> None:
-    found = hand_loss(hand_batch([1.0], 0.0), entropy_coef=0.3, value_coef=0.0)
-    assert found["policy/entropy"] == pytest.approx(scipy.stats.norm.entropy(), rel=1e-5)
-    assert found["total"] == pytest.approx(-0.3 * scipy.stats.norm.entropy(), rel=1e-5)
+def test_the_entropy_bonus_is_the_entropy_of_the_gaussian() -> None:
+    result = hand_loss(hand_batch([1.0], 0.0), entropy_coef=0.3, value_coef=0.0)
+    assert result["policy/entropy"] == pytest.approx(scipy.stats.norm.entropy(), rel=1e-5)
+    assert result["total"] == pytest.approx(-0.3 * scipy.stats.norm.entropy(), rel=1e-5)
     policy = PolicySettings(actor=(), critic=())
     network = ppo.init(jax.random.PRNGKey(0), 1, 2, 1, policy, PPOSettings()).network
     network = dataclasses.replace(network, log_std=jnp.log(jnp.array([0.5, 3.0])))
     batch = hand_batch([1.0], 0.0)._replace(action=jnp.zeros((1, 2)))
     _, metrics = ppo.loss(network, batch, PPOSettings())
-    wanted = scipy.stats.norm.entropy(scale=[0.5, 3.0]).sum()
-    assert float(metrics["policy/entropy"]) == pytest.approx(wanted, rel=1e-5)
+    expected = scipy.stats.norm.entropy(scale=[0.5, 3.0]).sum()
+    assert float(metrics["policy/entropy"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_divergence_and_clip_fraction() -> None:
+def test_kl_and_clip_fraction() -> None:
     ratio = np.array([1.0, 1.1, 0.7, 1.5])
-    found = hand_loss(hand_batch(ratio, 1.0), clip_eps=0.2)
-    assert found["policy/kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)), rel=1e-4)
-    assert found["policy/clip_fraction"] == pytest.approx(0.5)
+    result = hand_loss(hand_batch(ratio, 1.0), clip_eps=0.2)
+    assert result["policy/kl"] == pytest.approx(np.mean(ratio - 1 - np.log(ratio)), rel=1e-4)
+    assert result["policy/clip_fraction"] == pytest.approx(0.5)
 
 
-def test_the_divergence_is_near_the_true_one_for_a_small_step() -> None:
+def test_the_kl_estimate_is_accurate_for_a_small_step() -> None:
     random = np.random.default_rng(1)
     action = random.normal(0.1, 1.0, size=200_000)  # from the old policy, N(0.1, 1); the new one is N(0, 1)
     batch = hand_batch(np.ones(len(action)), 1.0)._replace(
@@ -131,8 +131,8 @@ def test_advantages_are_standardised_over_the_minibatch() -> None:
     advantage = np.array([1.0, 2.0, 6.0])
     standard = (advantage - 3.0) / np.std(advantage)
     ratio = np.array([1.1, 0.9, 1.0])
-    found = hand_loss(hand_batch(ratio, advantage), normalise_advantages="minibatch")
-    assert found["loss/policy"] == pytest.approx(-np.mean(ratio * standard), rel=1e-4)
+    result = hand_loss(hand_batch(ratio, advantage), normalise_advantages="minibatch")
+    assert result["loss/policy"] == pytest.approx(-np.mean(ratio * standard), rel=1e-4)
 
 
 def gradient_of(settings: PPOSettings):
@@ -141,7 +141,7 @@ def gradient_of(settings: PPOSettings):
 
 
 @pytest.mark.parametrize("std, advantages", [("parameter", "minibatch"), ("state_dependent", "none")])
-def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
+def test_masked_rows_have_no_effect(std: str, advantages: str) -> None:
     policy = PolicySettings(actor=(4,), critic=(4,), std=std)
     settings = PPOSettings(normalise_advantages=advantages, entropy_coef=0.1)
     network = ppo.init(jax.random.PRNGKey(0), 2, 3, 1, policy, settings).network
@@ -157,12 +157,12 @@ def test_rows_of_weight_0_count_for_nothing(std: str, advantages: str) -> None:
     empty = empty._replace(log_prob=empty.log_prob.at[0].set(-1e6))
     padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, empty)
     gradient = gradient_of(settings)
-    (total, metrics), slope = gradient(network, real)
+    (total, metrics), grads = gradient(network, real)
     (padded_total, padded_metrics), padded_slope = gradient(network, padded)
     np.testing.assert_allclose(padded_total, total, rtol=1e-5)
     for name in metrics:
         np.testing.assert_allclose(padded_metrics[name], metrics[name], rtol=1e-4, atol=1e-6, err_msg=name)
-    for a, b in zip(jax.tree.leaves(padded_slope), jax.tree.leaves(slope), strict=True):
+    for a, b in zip(jax.tree.leaves(padded_slope), jax.tree.leaves(grads), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -175,13 +175,13 @@ NETWORK = PolicySettings(actor=(8,), critic=(8,), std="state_dependent")
 SMALL = PPOSettings(minibatch_size=10, epochs=3)
 ENTROPY = PPOSettings(minibatch_size=10, epochs=3, entropy_coef=0.01, normalise_advantages="batch")
 WHOLE = PPOSettings(**PLAIN, minibatch_size=48, epochs=1)
-STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
+STEPS, NUM_ENVS, OBSERVATION, ACTION = 12, 4, 3, 2
 
 
 def rollout_rows(seed: int = 0, reward_scale: float = 1.0, ends: bool = True) -> np.ndarray:
     """(T+1, N, D + A + 3), as an engine gives them: after an ended row comes a first one with reward 0."""
     random = np.random.default_rng(seed)
-    size = (STEPS + 1, COPIES)
+    size = (STEPS + 1, NUM_ENVS)
     observation = random.normal(1.0, 2.0, size=(*size, OBSERVATION))
     action = random.normal(size=(*size, ACTION))
     reward = random.normal(size=size) + action[..., 0]
@@ -194,7 +194,7 @@ def rollout_rows(seed: int = 0, reward_scale: float = 1.0, ends: bool = True) ->
 
 
 def new_state(settings: PPOSettings, policy: PolicySettings = POLICY, seed: int = 0) -> PPOState:
-    return ppo.init(jax.random.PRNGKey(seed), OBSERVATION, ACTION, COPIES, policy, settings)
+    return ppo.init(jax.random.PRNGKey(seed), OBSERVATION, ACTION, NUM_ENVS, policy, settings)
 
 
 def update(rows, settings: PPOSettings, policy: PolicySettings = POLICY, progress: float = 0.5, state=None):
@@ -217,7 +217,7 @@ def differ(one, other) -> bool:
 @pytest.mark.parametrize(
     "policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["parameter", "state_dependent"]
 )
-def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPOSettings) -> None:
+def test_updates_repeat_bit_for_bit(policy: PolicySettings, settings: PPOSettings) -> None:
     states = []
     for _ in range(2):
         state, first = update(rollout_rows(0), settings, policy)
@@ -233,7 +233,7 @@ def test_an_update_is_the_same_bit_for_bit(policy: PolicySettings, settings: PPO
 @pytest.mark.parametrize(
     "policy, settings", [(POLICY, SMALL), (NETWORK, ENTROPY)], ids=["parameter", "state_dependent"]
 )
-def test_what_is_done_in_a_reset_step_never_counts(policy: PolicySettings, settings: PPOSettings) -> None:
+def test_actions_in_reset_steps_have_no_effect(policy: PolicySettings, settings: PPOSettings) -> None:
     rows = rollout_rows()
     changed = rows.copy()
     for row, copy in ((3, 0), (7, 2), (5, 1)):
@@ -245,7 +245,7 @@ def test_what_is_done_in_a_reset_step_never_counts(policy: PolicySettings, setti
     assert differ(before[0], update(changed, settings, policy)[0])
 
 
-def test_the_observation_at_a_fall_is_not_learnt_from_and_at_a_time_limit_it_is() -> None:
+def test_the_final_observation_matters_on_truncation_only() -> None:
     rows = rollout_rows()
 
     def parameters_with(row: int, copy: int):
@@ -258,12 +258,12 @@ def test_the_observation_at_a_fall_is_not_learnt_from_and_at_a_time_limit_it_is(
     assert differ(parameters_with(5, 1), before)
 
 
-def test_nothing_is_learnt_from_the_padding_of_the_last_minibatch() -> None:
+def test_the_padding_of_the_last_minibatch_has_no_effect() -> None:
     # 48 transitions in minibatches of 47: the second holds one transition and 46 rows of padding. Its gradient is
     # that of the transition alone, so it is found again by taking both steps one after the other.
     settings = PPOSettings(**PLAIN, epochs=1, minibatch_size=47)
     rows = rollout_rows(ends=False)
-    found, _ = update(rows, settings)
+    result, _ = update(rows, settings)
     state = new_state(settings)
     batch = batch_of(rows, state, settings)
     _, use = jax.random.split(state.key)
@@ -272,10 +272,10 @@ def test_nothing_is_learnt_from_the_padding_of_the_last_minibatch() -> None:
     moments = adam.init(network)
     for part in (order[:47], order[47:]):
         minibatch = jax.tree.map(lambda x, part=part: x[part], batch)
-        _, slope = gradient_of(settings)(network, minibatch)
-        steps, moments = adam.update(slope, moments)
+        _, grads = gradient_of(settings)(network, minibatch)
+        steps, moments = adam.update(grads, moments)
         network = optax.apply_updates(network, steps)
-    for a, b in zip(jax.tree.leaves(found.network), jax.tree.leaves(network), strict=True):
+    for a, b in zip(jax.tree.leaves(result.network), jax.tree.leaves(network), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
@@ -286,55 +286,55 @@ def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
     layer = state.network.actor
     mean = np.tanh(observation @ layer[0]["weight"] + layer[0]["bias"]) @ layer[1]["weight"] + layer[1]["bias"]
     value = np.asarray(state.network.value(jnp.asarray(observation)))
-    advantage, carry = np.zeros((STEPS, COPIES)), 0.0
+    advantage, carry = np.zeros((STEPS, NUM_ENVS)), 0.0
     for t in reversed(range(STEPS)):
         error = reward[t + 1] + settings.discount * value[t + 1] - value[t]
         carry = error + settings.discount * settings.gae_lambda * carry
         advantage[t] = carry
     std = np.exp(state.network.log_std)
     log_old = scipy.stats.norm.logpdf(action, mean[:-1], std).sum(-1)
-    fields = (observation[:-1], action, log_old, advantage, advantage + value[:-1], np.ones((STEPS, COPIES)))
-    return Batch(*(jnp.asarray(x.reshape(STEPS * COPIES, *x.shape[2:]), jnp.float32) for x in fields))
+    fields = (observation[:-1], action, log_old, advantage, advantage + value[:-1], np.ones((STEPS, NUM_ENVS)))
+    return Batch(*(jnp.asarray(x.reshape(STEPS * NUM_ENVS, *x.shape[2:]), jnp.float32) for x in fields))
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.0], ids=["clipped", "free"])
-def test_the_first_step_is_adams_on_the_clipped_gradient(limit: float) -> None:
+def test_the_first_step_is_that_of_adam_on_the_clipped_gradient(limit: float) -> None:
     settings = WHOLE.model_copy(update={"max_grad_norm": limit})
     rows = rollout_rows(ends=False)
     before = new_state(settings)
     batch = batch_of(rows, before, settings)
-    _, slope = gradient_of(settings)(before.network, batch)
-    norm = math.sqrt(sum(float(jnp.square(x).sum()) for x in jax.tree.leaves(slope)))
+    _, grads = gradient_of(settings)(before.network, batch)
+    norm = math.sqrt(sum(float(jnp.square(x).sum()) for x in jax.tree.leaves(grads)))
     assert norm > 0.1
     after, metrics = update(rows, settings)
     assert metrics["gradient_norm"] == pytest.approx(norm, rel=1e-3)
-    trees = (before.network, slope, after.network)
+    trees = (before.network, grads, after.network)
     for old, gradient, new in zip(*map(jax.tree.leaves, trees), strict=True):
         clipped = gradient * (limit / norm if limit else 1)
         # Adam's first step: its corrected moments are the gradient and its square.
-        wanted = -settings.learning_rate.start * clipped / (np.abs(clipped) + 1e-5)
-        np.testing.assert_allclose(new - old, wanted, rtol=1e-2, atol=1e-3 * settings.learning_rate.start)
+        expected = -settings.learning_rate.start * clipped / (np.abs(clipped) + 1e-5)
+        np.testing.assert_allclose(new - old, expected, rtol=1e-2, atol=1e-3 * settings.learning_rate.start)
 
 
-def test_what_advantages_are_standardised_over() -> None:
-    found = {}
+def test_advantages_are_standardised_over_minibatch_or_batch() -> None:
+    result = {}
     for advantages in ("minibatch", "batch", "none"):
         settings = WHOLE.model_copy(update={"normalise_advantages": advantages})
         state, metrics = update(rollout_rows(reward_scale=10.0), settings)
-        found[advantages] = (metrics, state.network)
+        result[advantages] = (metrics, state.network)
     # A minibatch that holds all transitions is the batch.
-    for a, b in zip(*(jax.tree.leaves(found[name][1]) for name in ("minibatch", "batch")), strict=True):
+    for a, b in zip(*(jax.tree.leaves(result[name][1]) for name in ("minibatch", "batch")), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    assert found["minibatch"][0]["loss/policy"] == pytest.approx(found["batch"][0]["loss/policy"], abs=1e-5)
-    assert differ(found["batch"][1].actor, found["none"][1].actor)
+    assert result["minibatch"][0]["loss/policy"] == pytest.approx(result["batch"][0]["loss/policy"], abs=1e-5)
+    assert differ(result["batch"][1].actor, result["none"][1].actor)
     # What the value learns is not touched.
-    for a, b in zip(*(jax.tree.leaves(found[name][1].critic) for name in ("none", "batch")), strict=True):
+    for a, b in zip(*(jax.tree.leaves(result[name][1].critic) for name in ("none", "batch")), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     for name in ("loss/value", "value/explained_variance"):
-        assert found["batch"][0][name] == pytest.approx(found["none"][0][name], rel=1e-4)
+        assert result["batch"][0][name] == pytest.approx(result["none"][0][name], rel=1e-4)
 
 
-def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any() -> None:
+def test_explained_variance_approaches_1_for_a_good_critic() -> None:
     settings = PPOSettings(**PLAIN | {"max_grad_norm": 0.5}, discount=0.0, learning_rate=1e-2, epochs=20)
     rows = rollout_rows(ends=False)
     rows[1:, :, -3] = rows[:-1, :, 0]  # the reward is what was observed
@@ -345,7 +345,7 @@ def test_explained_variance_is_1_for_a_perfect_critic_and_not_above_it_for_any()
     assert 0.9 < last["value/explained_variance"] <= 1
 
 
-def test_scaled_rewards_make_learning_indifferent_to_their_unit() -> None:
+def test_normalised_returns_make_learning_independent_of_the_reward_scale() -> None:
     small, large = (update(rollout_rows(reward_scale=scale), SMALL) for scale in (1.0, 1000.0))
     for a, b in zip(jax.tree.leaves(small[0].network), jax.tree.leaves(large[0].network), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4)
@@ -353,8 +353,8 @@ def test_scaled_rewards_make_learning_indifferent_to_their_unit() -> None:
     assert large > 1e4 * small
 
 
-def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:
-    sums, totals = np.zeros(COPIES), []
+def test_rewards_are_divided_by_the_std_of_the_discounted_return() -> None:
+    sums, totals = np.zeros(NUM_ENVS), []
     state = new_state(SMALL)
     for seed in range(3):
         rows = rollout_rows(seed)
@@ -369,7 +369,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None
     np.testing.assert_allclose(state.return_sums, sums, rtol=1e-4)
 
 
-def test_observations_of_a_rollout_are_counted_once() -> None:
+def test_each_observation_of_a_rollout_is_counted_once() -> None:
     first, second = rollout_rows(0), rollout_rows(1)
     state, _ = update(first, SMALL)
     state, _ = update(second, SMALL, state=state)
@@ -379,7 +379,7 @@ def test_observations_of_a_rollout_are_counted_once() -> None:
     np.testing.assert_allclose(state.normaliser.variance, seen.var(0), rtol=1e-4)
 
 
-def test_an_adaptive_rate_follows_the_divergence() -> None:
+def test_an_adaptive_learning_rate_follows_the_kl() -> None:
     adaptive = {"learning_rate_rule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
     # The first minibatch finds no divergence, so both speed up once; what the second finds decides.
     fast = PPOSettings(**adaptive, desired_kl=1e3)
@@ -391,7 +391,7 @@ def test_an_adaptive_rate_follows_the_divergence() -> None:
     assert metrics["learning_rate"] == pytest.approx(1e-3)
 
 
-def test_a_scheduled_rate_is_the_one_in_use() -> None:
+def test_a_scheduled_learning_rate_is_used() -> None:
     settings = PPOSettings(learning_rate=Schedule(kind="linear", start=1e-3), minibatch_size=48, epochs=1)
     state, metrics = update(rollout_rows(), settings, progress=1.0)
     assert metrics["learning_rate"] == 0
@@ -401,7 +401,7 @@ def test_a_scheduled_rate_is_the_one_in_use() -> None:
     assert differ(moved.network, new_state(settings).network)
 
 
-def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
+def test_a_scheduled_std_follows_its_schedule_only() -> None:
     schedule = Schedule(kind="cosine", start=1.0, end=0.2)
     policy = PolicySettings(actor=(8,), critic=(8,), std="scheduled", std_schedule=schedule)
     settings = PPOSettings(epochs=2, entropy_coef=0.1)
@@ -415,7 +415,7 @@ def test_a_scheduled_deviation_follows_its_schedule_and_nothing_else() -> None:
     assert used == pytest.approx(0.2, rel=1e-5)
 
 
-def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
+def test_a_learned_std_stops_at_its_lower_limit() -> None:
     policy = PolicySettings(actor=(8,), critic=(8,), minimum_std=0.5)
     settings = PPOSettings(**PLAIN, learning_rate=0.05, entropy_coef=0.0, epochs=10, minibatch_size=48)
     state = new_state(settings, policy)
@@ -427,32 +427,32 @@ def test_a_learnt_deviation_falls_to_its_floor_and_no_further() -> None:
     assert metrics["policy/std"] == pytest.approx(0.5, rel=1e-5)
 
 
-def test_an_entropy_bonus_widens_the_policy() -> None:
+def test_an_entropy_bonus_increases_the_std() -> None:
     settings = PPOSettings(entropy_coef=1.0, learning_rate=0.01, epochs=10, minibatch_size=48)
     state, _ = update(rollout_rows(reward_scale=0.0), settings)
     # Ten of Adam's steps in one direction.
     np.testing.assert_allclose(state.network.log_std, 0.1, rtol=0.1)
 
 
-def test_the_averaged_policy_follows_the_newest_one() -> None:
+def test_the_average_is_an_exponential_moving_average() -> None:
     settings = WHOLE.model_copy(update={"ema_decay": 0.75, "learning_rate": Schedule(start=0.1)})
     state = new_state(settings)
-    wanted = jax.tree.map(np.array, state.network)
+    expected = jax.tree.map(np.array, state.network)
     for seed in range(3):
         state, _ = update(rollout_rows(seed), settings, state=state)
-        wanted = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * np.array(new), wanted, state.network)
-    for a, b in zip(jax.tree.leaves(state.average), jax.tree.leaves(wanted), strict=True):
+        expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * np.array(new), expected, state.network)
+    for a, b in zip(jax.tree.leaves(state.average), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert differ(state.average, state.network)
 
 
-def test_exploration_is_the_gaussian_of_the_policy() -> None:
+def test_sampled_actions_follow_the_gaussian_of_the_policy() -> None:
     state = new_state(PPOSettings())
     observation = jnp.asarray(rollout_rows()[0, :, :OBSERVATION])
-    noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
+    noise = jnp.asarray(np.random.default_rng(4).normal(size=(NUM_ENVS, ACTION)), jnp.float32)
     wide = dataclasses.replace(state.network, log_std=jnp.log(jnp.array([0.5, 2.0])))
-    mean, found = (Controller(wide, state.normaliser).action(observation, x) for x in (jnp.zeros_like(noise), noise))
-    np.testing.assert_allclose(found - mean, noise * jnp.array([0.5, 2.0]), rtol=1e-4, atol=1e-6)
+    mean, result = (Controller(wide, state.normaliser).action(observation, x) for x in (jnp.zeros_like(noise), noise))
+    np.testing.assert_allclose(result - mean, noise * jnp.array([0.5, 2.0]), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -477,12 +477,12 @@ def test_exploration_is_the_gaussian_of_the_policy() -> None:
         {"gamma": 0.99},
     ],
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+def test_invalid_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(pydantic.ValidationError):
         PPOSettings(**wrong)
 
 
-def test_settings_cannot_change_and_can_be_compared() -> None:
+def test_settings_are_frozen_and_comparable() -> None:
     with pytest.raises(pydantic.ValidationError):
         PPOSettings().clip = 0.3  # pyrefly: ignore
     assert PPOSettings() == PPOSettings(clip_eps=0.2) != PPOSettings(clip_eps=0.3)

@@ -17,7 +17,7 @@ from surefoot.policies.networks import ActorCritic, PolicySettings
 from surefoot.policies.policy import Controller
 from surefoot.policies.symmetry import Mirror
 
-STEPS, COPIES, OBSERVATION, ACTION = 12, 4, 3, 2
+STEPS, NUM_ENVS, OBSERVATION, ACTION = 12, 4, 3, 2
 # (x, y, z) becomes (y, x, -z), and the actions (a, b) become (-b, -a).
 MIRROR = Mirror(
     np.array([1, 0, 2]),
@@ -33,7 +33,7 @@ NETWORK = PolicySettings(trunk=(8,), actor=(8,), critic=(8,), std="state_depende
 
 def whole(symmetry: str, **changes) -> PPOSettings:
     """Settings whose minibatch is all of a rollout."""
-    given = {"normalise_returns": False, "minibatch_size": STEPS * COPIES, "epochs": 3, "entropy_coef": 0.01}
+    given = {"normalise_returns": False, "minibatch_size": STEPS * NUM_ENVS, "epochs": 3, "entropy_coef": 0.01}
     return PPOSettings(**given | {"symmetry": symmetry} | changes)
 
 
@@ -46,7 +46,7 @@ def image_of(rows: np.ndarray) -> np.ndarray:
 def rollout_rows(seed: int = 0) -> np.ndarray:
     """(T+1, N, D + A + 3), with an episode that falls and one that a time limit ends."""
     random = np.random.default_rng(seed)
-    size = (STEPS + 1, COPIES)
+    size = (STEPS + 1, NUM_ENVS)
     action, reward = random.normal(size=(*size, ACTION)), random.normal(size=size)
     terminated, truncated = np.zeros((2, *size), bool)
     terminated[3, 0] = truncated[5, 1] = True
@@ -124,10 +124,10 @@ def both_sides(batch: Batch, network: ActorCritic) -> dict[str, np.ndarray]:
 # --- the losses by hand ----------------------------------------------------------------------------------------------
 
 
-def test_the_loss_of_a_batch_and_its_image() -> None:
+def test_the_loss_of_an_augmented_batch() -> None:
     settings = PPOSettings(symmetry="augment", normalise_advantages="none", entropy_coef=0.1)
     batch, network = hand_batch(), skew_network()
-    total, found = ppo.loss(network, batch, settings, Symmetry("augment", MIRROR))
+    total, result = ppo.loss(network, batch, settings, Symmetry("augment", MIRROR))
     sides, ratio = both_sides(batch, network), np.exp(both_sides(batch, network)["log_ratio"])
     advantage, target = (np.asarray(x)[:6] for x in (batch.advantage, batch.target))
     gain = np.minimum(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage)
@@ -136,7 +136,7 @@ def test_the_loss_of_a_batch_and_its_image() -> None:
     error = 0.5 * (value - target) ** 2
     entropy = scipy.stats.norm.entropy(scale=np.exp([-0.5, 0.3])).sum()
     own_mean, image_mean = sides["mean"]
-    wanted = {
+    expected = {
         "loss/policy": -gain.mean(),
         "loss/value": error.mean(),
         "policy/entropy": entropy,
@@ -145,29 +145,29 @@ def test_the_loss_of_a_batch_and_its_image() -> None:
         "policy/kl": (ratio - 1 - sides["log_ratio"])[0].mean(),
         "loss/symmetry": np.square(image_mean + own_mean[:, ::-1]).mean(),
     }
-    assert {name: float(x) for name, x in found.items()} == pytest.approx(wanted, rel=1e-4)
-    assert wanted["loss/symmetry"] > 0.1
+    assert {name: float(x) for name, x in result.items()} == pytest.approx(expected, rel=1e-4)
+    assert expected["loss/symmetry"] > 0.1
     assert float(total) == pytest.approx(-gain.mean() + 0.5 * error.mean() - 0.1 * entropy, rel=1e-4)
 
 
 @pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["parameter", "state_dependent"])
-def test_the_mirror_loss_is_added_to_that_of_the_batch_alone(policy: PolicySettings) -> None:
+def test_the_mirror_loss_is_added_to_the_loss_of_the_batch(policy: PolicySettings) -> None:
     batch = hand_batch()
-    network = ppo.init(jax.random.PRNGKey(3), OBSERVATION, ACTION, COPIES, policy, PPOSettings()).network
+    network = ppo.init(jax.random.PRNGKey(3), OBSERVATION, ACTION, NUM_ENVS, policy, PPOSettings()).network
     # Outputs of untrained actors are almost 0.
     network.actor[-1]["weight"] *= 100
     alone = batch._replace(observation=batch.observation[:, 0])
     plain_total, plain = ppo.loss(network, alone, PPOSettings(entropy_coef=0.1))
     settings = PPOSettings(symmetry="loss", symmetry_weight=0.7, entropy_coef=0.1)
-    total, found = ppo.loss(network, batch, settings, Symmetry("loss", MIRROR))
-    assert float(found["loss/symmetry"]) > 0.1
-    assert float(total) == pytest.approx(float(plain_total) + 0.7 * float(found["loss/symmetry"]), rel=1e-4)
-    assert {name: float(found[name]) for name in plain} == pytest.approx(
+    total, result = ppo.loss(network, batch, settings, Symmetry("loss", MIRROR))
+    assert float(result["loss/symmetry"]) > 0.1
+    assert float(total) == pytest.approx(float(plain_total) + 0.7 * float(result["loss/symmetry"]), rel=1e-4)
+    assert {name: float(result[name]) for name in plain} == pytest.approx(
         {n: float(x) for n, x in plain.items()}, rel=1e-4
     )
 
 
-def test_the_mirror_loss_by_hand() -> None:
+def test_the_mirror_loss_equals_numbers_computed_by_hand() -> None:
     # Seen (1, 2, 3), and in the mirror (2, 1, -3).
     one = jnp.array([[[1.0, 2.0, 3.0], [2.0, 1.0, -3.0]]])
     batch = Batch(one, jnp.zeros((1, 2)), *[jnp.zeros(1)] * 3, jnp.ones(1))
@@ -176,16 +176,16 @@ def test_the_mirror_loss_by_hand() -> None:
     network = dataclasses.replace(symmetric_network(), actor=actor)
     for kind in ("loss", "augment"):
         settings, symmetry = PPOSettings(symmetry=kind), Symmetry(kind, MIRROR)
-        _, found = ppo.loss(network, batch, settings, symmetry)
-        assert float(found["loss/symmetry"]) == pytest.approx((8**2 + 5**2) / 2, rel=1e-6)
-        _, found = ppo.loss(symmetric_network(), batch, settings, symmetry)
-        assert float(found["loss/symmetry"]) == pytest.approx(0, abs=1e-10)
+        _, result = ppo.loss(network, batch, settings, symmetry)
+        assert float(result["loss/symmetry"]) == pytest.approx((8**2 + 5**2) / 2, rel=1e-6)
+        _, result = ppo.loss(symmetric_network(), batch, settings, symmetry)
+        assert float(result["loss/symmetry"]) == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize("symmetry", ["augment", "loss", "averaged"])
-def test_rows_of_weight_0_count_for_nothing(symmetry: str) -> None:
+def test_masked_rows_have_no_effect(symmetry: str) -> None:
     settings = PPOSettings(symmetry=symmetry, entropy_coef=0.1)
-    network = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, COPIES, NETWORK, settings).network
+    network = ppo.init(jax.random.PRNGKey(0), OBSERVATION, ACTION, NUM_ENVS, NETWORK, settings).network
     mirrored = Symmetry(settings.symmetry, MIRROR)
     grad = jax.jit(jax.grad(lambda network, batch: ppo.loss(network, batch, settings, mirrored)[0]))
     padded = hand_batch(count=6, empty=3)
@@ -197,14 +197,14 @@ def test_rows_of_weight_0_count_for_nothing(symmetry: str) -> None:
 # --- whole updates ---------------------------------------------------------------------------------------------------
 
 
-def test_learning_from_images_is_learning_from_twice_as_many_copies() -> None:
+def test_augmentation_equals_twice_as_many_environments() -> None:
     # Only where the old policy was its own image do the images have the probabilities that it would have given them.
     rows = rollout_rows()
     mirrored, metrics = update(rows, whole("augment"), LINEAR, symmetric_network())
-    twice = whole("none", minibatch_size=2 * STEPS * COPIES)
-    doubled, wanted = update(np.concatenate([rows, image_of(rows)], axis=1), twice, LINEAR, symmetric_network())
+    twice = whole("none", minibatch_size=2 * STEPS * NUM_ENVS)
+    doubled, expected = update(np.concatenate([rows, image_of(rows)], axis=1), twice, LINEAR, symmetric_network())
     assert metrics.pop("loss/symmetry") == pytest.approx(0, abs=1e-8)
-    assert metrics == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+    assert metrics == pytest.approx(expected, rel=1e-3, abs=1e-6)
     assert_near(mirrored.network, doubled.network)
     alone, _ = update(rows, whole("none"), LINEAR, symmetric_network())
     assert largest_difference(mirrored.network, alone.network) > 1e-4
@@ -213,7 +213,7 @@ def test_learning_from_images_is_learning_from_twice_as_many_copies() -> None:
     assert_near(mirrored.return_statistics, alone.return_statistics, rtol=0, atol=0)
 
 
-def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new() -> None:
+def test_augmentation_of_symmetric_data_changes_only_asymmetric_policies() -> None:
     rows = rollout_rows()[:, :2]
     rows = np.concatenate([rows, image_of(rows)], axis=1)
     settings = [whole(symmetry) for symmetry in ("none", "augment")]
@@ -225,7 +225,7 @@ def test_the_images_of_a_symmetric_rollout_teach_a_symmetric_policy_nothing_new(
     assert largest_difference(mirrored.network, plain.network) > 1e-4
 
 
-def test_tied_networks_learn_from_a_rollout_what_they_would_with_its_images() -> None:
+def test_tied_networks_learn_as_from_augmented_batches() -> None:
     rows = rollout_rows()
     (own, _), (both, _) = (update(rows, whole(one), LINEAR, symmetric_network()) for one in ("tied", "augment"))
     assert_near(own.network, both.network)
@@ -242,9 +242,7 @@ def test_tied_networks_learn_from_a_rollout_what_they_would_with_its_images() ->
 
 @pytest.mark.parametrize("symmetry", ["averaged", "tied"])
 @pytest.mark.parametrize("policy", [NORMALISED, NETWORK], ids=["parameter", "state_dependent"])
-def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(
-    policy: PolicySettings, symmetry: str
-) -> None:
+def test_symmetric_networks_learn_the_same_from_a_mirrored_rollout(policy: PolicySettings, symmetry: str) -> None:
     rows = rollout_rows()
     settings = whole(symmetry)
     (own, metrics), (other, other_metrics) = (update(one, settings, policy) for one in (rows, image_of(rows)))
@@ -254,25 +252,25 @@ def test_equivariant_networks_learn_the_same_from_a_rollout_and_from_its_image(
     assert largest_difference(*plain) > 1e-4
     # And they stay so: the statistics are those of one side, or of both, and the answers are symmetric.
     observation = jnp.asarray(rollout_rows(1)[0, :, :OBSERVATION])
-    noise = jnp.asarray(np.random.default_rng(4).normal(size=(COPIES, ACTION)), jnp.float32)
+    noise = jnp.asarray(np.random.default_rng(4).normal(size=(NUM_ENVS, ACTION)), jnp.float32)
     controller = Controller(own.network, own.normaliser, MIRROR if symmetry == "averaged" else None)
     sample = controller.action(observation, noise)
     mirrored_sample = controller.action(MIRROR.observation(observation), MIRROR.action(noise))
     assert_near(mirrored_sample, MIRROR.action(sample))
 
 
-def test_a_mirror_loss_makes_a_policy_symmetric() -> None:
+def test_the_mirror_loss_makes_a_policy_symmetric() -> None:
     # Where nothing else is to be learnt: no rewards, and a critic that foretells them.
     rows = rollout_rows()
     rows[..., -3] = 0
     network = dataclasses.replace(skew_network(), critic=[{"weight": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}])
     settings = whole("loss", symmetry_weight=1.0, learning_rate=0.02, epochs=200, entropy_coef=0.0)
-    found = update(rows, settings, LINEAR, network)[0].network
+    result = update(rows, settings, LINEAR, network)[0].network
     assert_near(
-        (found.critic, found.log_std),
+        (result.critic, result.log_std),
         ([{"weight": np.zeros((3, 1)), "bias": np.zeros(1)}], np.array([-0.5, 0.3])),
     )
-    weight, bias = found.actor[0]["weight"], found.actor[0]["bias"]
+    weight, bias = result.actor[0]["weight"], result.actor[0]["bias"]
     # mean(M o) = M mean(o) for all o, written out.
     np.testing.assert_allclose(weight[1, 0], -weight[0, 1], atol=0.02)
     np.testing.assert_allclose(weight[0, 0], -weight[1, 1], atol=0.02)
@@ -290,6 +288,6 @@ def test_the_asymmetry_is_logged_if_the_loss_uses_mirror_images() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"symmetry": "mirror"}, {"symmetry": True}, {"symmetry_weight": -1}])
-def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+def test_invalid_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(pydantic.ValidationError):
         PPOSettings(**wrong)

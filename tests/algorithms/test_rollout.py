@@ -11,9 +11,9 @@ from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, ro
 
 def slow_advantages(reward, value, terminated, finished, discount, gae_lambda) -> np.ndarray:
     """Sum the discounted errors forwards from every row, up to the end of its episode: equation 16, term by term."""
-    steps, copies = reward.shape[0] - 1, reward.shape[1]
-    result = np.zeros((steps, copies))
-    for copy in range(copies):
+    steps, num_envs = reward.shape[0] - 1, reward.shape[1]
+    result = np.zeros((steps, num_envs))
+    for copy in range(num_envs):
         for start in range(steps):
             for t in range(start, steps):
                 coming = 0.0 if terminated[t + 1, copy] else value[t + 1, copy]
@@ -24,11 +24,11 @@ def slow_advantages(reward, value, terminated, finished, discount, gae_lambda) -
     return result
 
 
-def random_rows(seed: int, steps: int, copies: int, end_share: float = 0.2):
+def random_rows(seed: int, steps: int, num_envs: int, end_share: float = 0.2):
     """Rewards, values and ends as an engine gives them: after an ended row comes a first one, with reward 0."""
     random = np.random.default_rng(seed)
-    reward, value = random.normal(size=(2, steps + 1, copies))
-    terminated, truncated = random.random((2, steps + 1, copies)) < end_share
+    reward, value = random.normal(size=(2, steps + 1, num_envs))
+    terminated, truncated = random.random((2, steps + 1, num_envs)) < end_share
     for t in range(1, steps + 1):
         first = terminated[t - 1] | truncated[t - 1]
         reward[t, first] = 0
@@ -50,12 +50,12 @@ def compute(reward, value, terminated, finished, discount, gae_lambda) -> np.nda
     gae_lambda=st.floats(0, 1),
 )
 def test_advantages_equal_a_slow_loop(seed: int, steps: int, discount: float, gae_lambda: float) -> None:
-    reward, value, terminated, truncated = random_rows(seed, steps, copies=3)
+    reward, value, terminated, truncated = random_rows(seed, steps, num_envs=3)
     finished = terminated | truncated
     found = compute(reward, value, terminated, finished, discount, gae_lambda)
-    wanted = slow_advantages(reward, value, terminated, finished, discount, gae_lambda)
+    expected = slow_advantages(reward, value, terminated, finished, discount, gae_lambda)
     real = ~finished[:-1]
-    np.testing.assert_allclose(found[real], wanted[real], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[real], expected[real], rtol=1e-4, atol=1e-4)
 
 
 def test_advantages_equal_numbers_computed_by_hand() -> None:
@@ -75,7 +75,7 @@ def test_advantages_equal_numbers_computed_by_hand() -> None:
     np.testing.assert_array_equal(found[:2, 2], [0, 0])
 
 
-def test_a_time_limit_is_bootstrapped_and_a_fall_is_not() -> None:
+def test_truncation_is_bootstrapped_and_termination_is_not() -> None:
     reward = np.zeros((2, 2))
     value = np.array([[0.0, 0.0], [100.0, 100.0]])
     terminated = np.array([[False, False], [True, False]])
@@ -83,7 +83,7 @@ def test_a_time_limit_is_bootstrapped_and_a_fall_is_not() -> None:
     np.testing.assert_allclose(compute(reward, value, terminated, finished, 0.9, 0.95), [[0.0, 90.0]], rtol=1e-6)
 
 
-def test_a_row_that_is_both_fallen_and_out_of_time_counts_as_fallen() -> None:
+def test_a_terminated_and_truncated_row_counts_as_terminated() -> None:
     reward, value = np.array([[0.0], [1.0]]), np.array([[0.0], [100.0]])
     both = np.array([[False], [True]])
     np.testing.assert_array_equal(compute(reward, value, both, both, 0.9, 0.95), [[1.0]])
@@ -92,8 +92,8 @@ def test_a_row_that_is_both_fallen_and_out_of_time_counts_as_fallen() -> None:
 def test_lambda_0_is_the_temporal_difference_of_one_step() -> None:
     reward, value, terminated, truncated = random_rows(1, 50, 4)
     found = compute(reward, value, terminated, terminated | truncated, 0.97, 0.0)
-    wanted = reward[1:] + 0.97 * np.where(terminated[1:], 0, value[1:]) - value[:-1]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    expected = reward[1:] + 0.97 * np.where(terminated[1:], 0, value[1:]) - value[:-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_lambda_1_is_the_monte_carlo_return_less_the_value() -> None:
@@ -109,7 +109,7 @@ def test_lambda_1_is_the_monte_carlo_return_less_the_value() -> None:
             np.testing.assert_allclose(found[t, copy], total - value[t, copy], rtol=1e-4, atol=1e-5)
 
 
-def test_nothing_of_the_next_episode_reaches_the_one_before() -> None:
+def test_episodes_do_not_influence_the_one_before() -> None:
     reward, value, terminated, truncated = random_rows(3, 30, 2, end_share=0.0)
     terminated[10], truncated[20] = True, True
     finished = terminated | truncated
@@ -144,7 +144,7 @@ def test_sums_over_two_rollouts_equal_those_over_one() -> None:
     np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-5, atol=1e-5)
 
 
-def test_rows_are_unpacked_as_they_were_packed() -> None:
+def test_packed_rollouts_are_unpacked_unchanged() -> None:
     random = np.random.default_rng(6)
     observation, action, reward = random.normal(size=(5, 3)), random.normal(size=(5, 2)), random.normal(size=5)
     terminated, truncated = np.array([1, 0, 1, 0, 0], bool), np.array([0, 1, 1, 0, 0], bool)
@@ -153,5 +153,5 @@ def test_rows_are_unpacked_as_they_were_packed() -> None:
     row = layout.pack(Rollout(*fields, jnp.asarray(terminated), jnp.asarray(truncated))._asdict(), jnp)
     assert row.shape == (5, 3 + 2 + 3)
     rollout = Rollout(**layout.unpack(jnp.stack([row, row])))
-    for name, wanted in zip(rollout._fields, (*fields, terminated, truncated), strict=True):
-        np.testing.assert_array_equal(getattr(rollout, name), np.stack([wanted, wanted]), err_msg=name)
+    for name, expected in zip(rollout._fields, (*fields, terminated, truncated), strict=True):
+        np.testing.assert_array_equal(getattr(rollout, name), np.stack([expected, expected]), err_msg=name)

@@ -73,7 +73,7 @@ def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
         assert value.std() > 1e-3
 
 
-def test_tying_keeps_what_is_tied_to_the_bit_and_weights_as_large() -> None:
+def test_tying_is_idempotent_and_keeps_the_size_of_weights() -> None:
     policy = shape(actor=(200, 100), critic=(100, 100), std="state_dependent")
     plain = init_actor_critic(jax.random.PRNGKey(0), 6, 2, policy)
     once = TIED.project(plain, INITIAL_SCALE)
@@ -97,7 +97,7 @@ def transitions(batches: int, size: int = 12) -> Transitions:
 
 
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
-def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(algorithm: str) -> None:
+def test_tied_networks_learn_as_from_augmented_batches(algorithm: str) -> None:
     form = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     policy = shape(**form, layer_norm=True, minimum_std=1e-6)
     common: dict[str, Any] = {"policy_delay": 1, "target_noise": 0.0, "max_grad_norm": 0.5}
@@ -120,7 +120,7 @@ def test_a_batch_teaches_tied_networks_what_it_does_together_with_its_images(alg
 
 
 @pytest.mark.parametrize("algorithm", ["ddpg", "sac"])
-def test_learning_keeps_the_ties_to_the_bit(algorithm: str) -> None:
+def test_updates_keep_weights_tied_exactly(algorithm: str) -> None:
     form = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
     policy = shape(**form, batch_norm=True)
     settings = MODELS[algorithm](
@@ -139,7 +139,7 @@ def test_learning_keeps_the_ties_to_the_bit(algorithm: str) -> None:
     assert np.abs(found.actor.actor[0]["weight"] - before.actor[0]["weight"]).max() > 1e-3
 
 
-def test_statistics_stay_symmetric_and_count_once() -> None:
+def test_tied_statistics_are_symmetric_and_count_each_observation_once() -> None:
     mirror = MIRROR._replace(observation_offset=np.float32([0, 0.5, 0, 0.5, 1.0, 0]))
     assert mirror.is_involution()
     o = seen(40) + 3
@@ -157,6 +157,6 @@ def test_statistics_stay_symmetric_and_count_once() -> None:
     )
 
 
-def test_an_actor_alone_has_no_critic_to_tie() -> None:
+def test_an_actor_without_critic_can_be_tied() -> None:
     policy = shape()
     assert TIED.project(init_actor(jax.random.PRNGKey(0), 6, 2, policy)).critic == []

@@ -36,7 +36,7 @@ def numpy_layer(layer: dict, x: np.ndarray, own: bool) -> tuple[np.ndarray, np.n
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_a_layer_uses_the_running_statistics_or_those_of_the_batch(layer_norm: bool) -> None:
+def test_batch_norm_uses_running_or_batch_statistics(layer_norm: bool) -> None:
     (layer, _) = randomised(init_mlp(jax.random.PRNGKey(0), (5, 7, 1), 1.0, layer_norm, batch_norm=True))
     x = np.random.default_rng(1).normal(1.0, 2.0, size=(33, 5))
     running, mean, variance = numpy_layer(layer, x, own=False)
@@ -44,8 +44,8 @@ def test_a_layer_uses_the_running_statistics_or_those_of_the_batch(layer_norm: b
     assert not np.allclose(running, batch, atol=0.1)
     np.testing.assert_allclose(hidden_layer(layer, jnp.asarray(x), jax.nn.relu), running, rtol=1e-4, atol=1e-4)
     statistics: list[BatchStatistics] = []
-    found = hidden_layer(layer, jnp.asarray(x), jax.nn.relu, statistics)
-    np.testing.assert_allclose(found, batch, rtol=1e-4, atol=1e-4)
+    result = hidden_layer(layer, jnp.asarray(x), jax.nn.relu, statistics)
+    np.testing.assert_allclose(result, batch, rtol=1e-4, atol=1e-4)
     (one,) = statistics
     np.testing.assert_allclose(one.mean, mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(one.variance, variance, rtol=1e-4)
@@ -54,22 +54,22 @@ def test_a_layer_uses_the_running_statistics_or_those_of_the_batch(layer_norm: b
     np.testing.assert_allclose(more.reshape(33, 7), batch, rtol=1e-4, atol=1e-4)
 
 
-def test_a_head_gives_the_statistics_of_every_hidden_layer_in_order() -> None:
+def test_a_head_returns_batch_statistics_of_each_hidden_layer_in_order() -> None:
     layers = randomised(init_mlp(jax.random.PRNGKey(0), (5, 7, 6, 2), 1.0, layer_norm=False, batch_norm=True))
     assert "batch_gain" not in layers[-1]
     x = np.random.default_rng(2).normal(size=(40, 5))
     statistics: list[BatchStatistics] = []
-    found = apply_head(layers, jnp.asarray(x), jax.nn.relu, statistics)
-    wanted = x
+    result = apply_head(layers, jnp.asarray(x), jax.nn.relu, statistics)
+    expected = x
     for layer, one in zip(layers[:-1], statistics, strict=True):
-        wanted, mean, variance = numpy_layer(layer, wanted, own=True)
+        expected, mean, variance = numpy_layer(layer, expected, own=True)
         np.testing.assert_allclose(one.mean, mean, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(one.variance, variance, rtol=1e-3)
     last = {name: np.asarray(value, np.float64) for name, value in layers[-1].items()}
-    np.testing.assert_allclose(found, wanted @ last["weight"] + last["bias"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(result, expected @ last["weight"] + last["bias"], rtol=1e-3, atol=1e-3)
 
 
-def test_a_new_layer_changes_nothing_but_by_the_small_constant() -> None:
+def test_a_new_batch_norm_layer_is_the_identity_up_to_epsilon() -> None:
     plain, normalised = (init_mlp(jax.random.PRNGKey(0), (5, 7, 1), 1.0, False, batch_norm=x) for x in (False, True))
     x = jnp.asarray(np.random.default_rng(3).normal(size=(4, 5)), jnp.float32)
     outputs = [hidden_layer(layers[0], x, jnp.tanh) for layers in (plain, normalised)]
@@ -86,17 +86,17 @@ def slow_log_probability(noise: np.ndarray, mean: np.ndarray, log_std: np.ndarra
     return (density - shrinking).sum(-1)
 
 
-def test_squashed_log_probability_is_a_change_of_variables() -> None:
+def test_tanh_gaussian_log_prob_follows_the_change_of_variables() -> None:
     random = np.random.default_rng(4)
     noise, mean = random.normal(size=(2, 200, 3))
     log_std = random.uniform(-2, 0.7, size=(200, 3))
     for given in (log_std, log_std[0]):
-        found = squashed_log_probability(jnp.asarray(noise), jnp.asarray(mean), jnp.asarray(given))
-        assert found.shape == (200,)
-        np.testing.assert_allclose(found, slow_log_probability(noise, mean, given), rtol=1e-4, atol=1e-4)
+        result = squashed_log_probability(jnp.asarray(noise), jnp.asarray(mean), jnp.asarray(given))
+        assert result.shape == (200,)
+        np.testing.assert_allclose(result, slow_log_probability(noise, mean, given), rtol=1e-4, atol=1e-4)
 
 
-def test_the_density_of_squashed_actions_has_the_sum_1() -> None:
+def test_the_density_of_squashed_actions_integrates_to_1() -> None:
     x = np.linspace(-8, 8, 20_001)
     action = np.tanh(x)
     mean, log_std = 0.4, -0.3
@@ -105,12 +105,12 @@ def test_the_density_of_squashed_actions_has_the_sum_1() -> None:
     assert np.sum(np.diff(action) * (density[1:] + density[:-1]) / 2) == pytest.approx(1, abs=1e-3)
 
 
-def test_squashed_log_probability_stays_right_and_finite_far_out() -> None:
+def test_tanh_gaussian_log_prob_is_accurate_and_finite_near_the_bounds() -> None:
     """Where tanh is 1 in float32, so that log(1 - tanh^2) would be minus infinity."""
     mean = np.array([[-200.0], [-20.0], [20.0], [200.0]])
     noise, log_std = np.full((4, 1), 0.5), np.zeros(1)
     arguments = (jnp.asarray(x, jnp.float32) for x in (noise, mean, log_std))
-    value, slope = jax.vmap(jax.value_and_grad(squashed_log_probability, argnums=1), (0, 0, None))(*arguments)
+    value, grads = jax.vmap(jax.value_and_grad(squashed_log_probability, argnums=1), (0, 0, None))(*arguments)
     np.testing.assert_allclose(value, slow_log_probability(noise, mean, log_std), rtol=1e-5)
     # Each unit further out doubles, in log, what tanh shrinks.
-    np.testing.assert_allclose(slope[:, 0], [-2, -2, 2, 2], rtol=1e-4)
+    np.testing.assert_allclose(grads[:, 0], [-2, -2, 2, 2], rtol=1e-4)

@@ -82,7 +82,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_what_is_read_acts_the_same_bit_for_bit(shape, path):
+def test_a_loaded_policy_acts_the_same_bit_for_bit(shape, path):
     policy = make_policy(**shape)
     save_policy(policy, path)
     read = load_policy(path)
@@ -96,7 +96,7 @@ def test_what_is_read_acts_the_same_bit_for_bit(shape, path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_what_is_read_says_the_same(path):
+def test_a_loaded_policy_has_the_same_description(path):
     policy = make_policy()
     save_policy(policy, path)
     read = load_policy(str(path))
@@ -109,7 +109,7 @@ def test_what_is_read_says_the_same(path):
 
 
 @pytest.mark.parametrize("size, allowed", [(None, True), (5, True), (4, False)])
-def test_observations_may_be_counted_one_by_one(size, allowed, path):
+def test_the_observation_count_may_differ_by_value(size, allowed, path):
     policy = make_policy()
     count = np.float32(3) if size is None else np.arange(size, dtype=np.float32)
     normaliser = policy.controller.normaliser._replace(count=count)
@@ -121,15 +121,15 @@ def test_observations_may_be_counted_one_by_one(size, allowed, path):
         assert "normaliser/count" in refused(path)
 
 
-def test_an_equivariant_policy_is_read_as_one(path):
+def test_the_mirror_of_an_averaged_policy_is_loaded(path):
     policy = make_policy()
     policy.controller = policy.controller._replace(mirror=MIRROR)
     save_policy(policy, path)
     read = load_policy(path)
     assert read.controller.mirror is not None
-    for found, wanted in zip(read.controller.mirror, MIRROR, strict=True):
-        np.testing.assert_array_equal(found, wanted)
-        assert found.dtype == wanted.dtype
+    for result, expected in zip(read.controller.mirror, MIRROR, strict=True):
+        np.testing.assert_array_equal(result, expected)
+        assert result.dtype == expected.dtype
     action = read.predict(OBSERVATIONS)[0]
     np.testing.assert_array_equal(action, policy.predict(OBSERVATIONS)[0])
     assert (action != make_policy().predict(OBSERVATIONS)[0]).any()
@@ -141,7 +141,7 @@ def test_an_equivariant_policy_is_read_as_one(path):
     assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_files_of_other_policies_say_nothing_of_mirrors(whole):
+def test_files_of_other_policies_have_no_mirror(whole):
     assert "mirror" not in load_arrays(whole)[1]
     assert load_policy(whole).controller.mirror is None
 
@@ -149,7 +149,7 @@ def test_files_of_other_policies_say_nothing_of_mirrors(whole):
 # --- damaged --------------------------------------------------------------------------------------------------------
 
 
-def test_a_truncated_file(content, path):
+def test_a_truncated_file_is_refused(content, path):
     header = 8 + struct.unpack("<Q", content[:8])[0]
     offsets = {*range(0, 20), *range(20, len(content), 37), header - 1, header, header + 1, len(content) - 1}
     for offset in sorted(offsets):
@@ -157,7 +157,7 @@ def test_a_truncated_file(content, path):
         assert refused(path)
 
 
-def test_a_file_with_more_behind_its_end(content, path):
+def test_a_file_with_trailing_bytes_is_refused(content, path):
     path.write_bytes(content + b"\0")
     refused(path)
 
@@ -180,19 +180,19 @@ def test_a_flipped_byte_is_refused_or_changes_a_number(tmp_path, content, at, bi
 
 @shared_folder
 @given(st.binary(max_size=300))
-def test_random_bytes(tmp_path, data):
+def test_random_bytes_are_refused(tmp_path, data):
     path = tmp_path / "policy.safetensors"
     path.write_bytes(data)
     refused(path)
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "a\x00b", "x" * 300, "loop"])
-def test_no_such_file(name, tmp_path):
+def test_a_missing_file_is_refused(name, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     refused(tmp_path / name)
 
 
-def test_a_folder(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     assert "not a file" in refused(tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_a_pickle_is_not_opened(path, monkeypatch):
     assert not (path.parent / "harm").exists()
 
 
-def test_a_zip(path):
+def test_a_zip_is_refused(path):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("policy/data.pkl", pickle.dumps(Harmful()))
@@ -295,7 +295,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("header, fragment", HEADERS.values(), ids=HEADERS.keys())
-def test_a_description_that_does_not_fit(header, fragment, whole, path):
+def test_an_invalid_description_is_refused(header, fragment, whole, path):
     assert fragment in changed(whole, path, header)
 
 
@@ -317,7 +317,7 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("arrays, fragment", ARRAYS.values(), ids=ARRAYS.keys())
-def test_arrays_that_do_not_fit(arrays, fragment, whole, path):
+def test_arrays_that_do_not_match_the_description_are_refused(arrays, fragment, whole, path):
     assert fragment in changed(whole, path, arrays=arrays)
 
 
@@ -353,6 +353,6 @@ RAW = {
 
 
 @pytest.mark.parametrize("data", RAW.values(), ids=RAW.keys())
-def test_a_file_made_to_harm(data, path):
+def test_a_hostile_file_is_refused(data, path):
     path.write_bytes(data)
     refused(path)

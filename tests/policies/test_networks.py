@@ -32,7 +32,7 @@ def randomised(tree, seed: int = 0):
     return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), tree)
 
 
-def test_actor_and_critic_are_apart_without_a_trunk() -> None:
+def test_actor_and_critic_are_separate_without_a_trunk() -> None:
     network = init_actor_critic(KEY, 5, 2, PolicySettings(actor=(8, 7), critic=(6,)))
     assert network.trunk == []
     assert shapes(network.actor) == [(5, 8), (8, 7), (7, 2)]
@@ -40,7 +40,7 @@ def test_actor_and_critic_are_apart_without_a_trunk() -> None:
     assert network.log_std.shape == (2,)
 
 
-def test_a_trunk_comes_before_both() -> None:
+def test_a_trunk_precedes_actor_and_critic() -> None:
     settings = PolicySettings(trunk=(9, 4), actor=(), critic=(3,))
     network = init_actor_critic(KEY, 5, 2, settings)
     assert shapes(network.trunk) == [(5, 9), (9, 4)]
@@ -54,7 +54,7 @@ def test_a_trunk_comes_before_both() -> None:
 
 
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-def test_outputs_have_the_shapes_promised(leading: tuple[int, ...]) -> None:
+def test_outputs_have_the_documented_shapes(leading: tuple[int, ...]) -> None:
     for std, std_shape in (("parameter", (2,)), ("scheduled", (2,)), ("state_dependent", (*leading, 2))):
         settings = PolicySettings(std=std)
         network = init_actor_critic(KEY, 5, 2, settings)
@@ -66,7 +66,7 @@ def test_outputs_have_the_shapes_promised(leading: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(6, 20, 4), (20, 6, 20)])
-def test_weights_begin_orthogonal_and_biases_at_zero(sizes: tuple[int, ...]) -> None:
+def test_initial_weights_are_orthogonal_and_biases_zero(sizes: tuple[int, ...]) -> None:
     layers = init_mlp(KEY, sizes, last_gain=0.01, layer_norm=False)
     for layer, gain in zip(layers, (np.sqrt(2), 0.01), strict=True):
         weight = np.asarray(layer["weight"]) / gain
@@ -75,14 +75,14 @@ def test_weights_begin_orthogonal_and_biases_at_zero(sizes: tuple[int, ...]) -> 
         np.testing.assert_array_equal(layer["bias"], 0)
 
 
-def test_layers_begin_different_from_each_other_and_for_each_key() -> None:
+def test_initial_layers_differ_from_each_other_and_by_key() -> None:
     first, second, _ = init_mlp(KEY, (8, 8, 8, 1), 1.0, False)
     other = init_mlp(jax.random.PRNGKey(1), (8, 8, 8, 1), 1.0, False)[0]
     assert not np.allclose(first["weight"], second["weight"])
     assert not np.allclose(first["weight"], other["weight"])
 
 
-def test_an_untrained_actor_stays_near_the_middle() -> None:
+def test_an_untrained_actor_has_means_near_zero() -> None:
     settings = PolicySettings()
     network = init_actor_critic(KEY, 5, 2, settings)
     observation = jnp.asarray(np.random.default_rng(0).normal(size=(100, 5)), jnp.float32)
@@ -100,7 +100,7 @@ def test_an_untrained_actor_stays_near_the_middle() -> None:
     ],
 )
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_a_network_computes_what_numpy_does(activation: str, formula, layer_norm: bool) -> None:
+def test_network_outputs_equal_numpy(activation: str, formula, layer_norm: bool) -> None:
     settings = PolicySettings(trunk=(6,), actor=(8,), critic=(4, 3), activation=activation, layer_norm=layer_norm)
     network = randomised(init_actor_critic(KEY, 5, 2, settings))
     observation = np.random.default_rng(1).normal(size=(10, 5))
@@ -126,7 +126,7 @@ def test_a_network_computes_what_numpy_does(activation: str, formula, layer_norm
     np.testing.assert_allclose(value, head(network.critic, feature)[:, 0], rtol=1e-3, atol=1e-3)
 
 
-def test_layer_norm_belongs_to_hidden_layers_only() -> None:
+def test_only_hidden_layers_have_layer_norm() -> None:
     layers = init_mlp(KEY, (5, 8, 2), 1.0, layer_norm=True)
     assert set(layers[0]) == {"weight", "bias", "norm_gain", "norm_bias"}
     assert set(layers[1]) == {"weight", "bias"}
@@ -138,11 +138,11 @@ def test_layer_norm_belongs_to_hidden_layers_only() -> None:
 
 def test_a_head_without_hidden_layers_is_linear() -> None:
     layers = randomised(init_mlp(KEY, (3, 2), 1.0, False))
-    found = apply_head(layers, jnp.eye(3), jnp.tanh)
-    np.testing.assert_allclose(found, layers[0]["weight"] + layers[0]["bias"], rtol=1e-6)
+    result = apply_head(layers, jnp.eye(3), jnp.tanh)
+    np.testing.assert_allclose(result, layers[0]["weight"] + layers[0]["bias"], rtol=1e-6)
 
 
-def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
+def test_squash_tanh_applies_tanh_to_the_mean() -> None:
     linear, squashed = PolicySettings(squash="clip"), PolicySettings(squash="tanh")
     network = randomised(init_actor_critic(KEY, 5, 2, linear))
     x = jnp.asarray(np.random.default_rng(4).normal(size=(20, 5)), jnp.float32)
@@ -153,7 +153,7 @@ def test_a_tanh_mean_is_the_tanh_of_the_linear_one() -> None:
 
 
 @pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
-def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
+def test_the_initial_std_is_that_of_the_settings(std: str) -> None:
     settings = PolicySettings(std=std, initial_std=0.4, std_schedule=Schedule(start=0.4))
     network = init_actor_critic(KEY, 5, 2, settings)
     _, log_std = network.distribution(jnp.zeros((3, 5)))
@@ -161,14 +161,14 @@ def test_the_standard_deviation_begins_where_the_settings_say(std: str) -> None:
 
 
 @pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
-def test_the_standard_deviation_has_a_floor(std: str) -> None:
+def test_the_std_has_a_lower_limit(std: str) -> None:
     settings = PolicySettings(std=std, minimum_std=0.2)
     network = dataclasses.replace(init_actor_critic(KEY, 5, 2, settings), log_std=jnp.array([-10.0, 0.5]))
     _, log_std = network.distribution(jnp.zeros((1, 5)))
     np.testing.assert_allclose(np.exp(log_std).reshape(-1), [0.2, np.exp(0.5)], rtol=1e-5)
 
 
-def test_only_a_learnt_standard_deviation_has_a_gradient() -> None:
+def test_only_a_learned_std_has_a_gradient() -> None:
     for std, moves in (("parameter", True), ("scheduled", False), ("state_dependent", True)):
         settings = PolicySettings(std=std)
         network = init_actor_critic(KEY, 5, 2, settings)
@@ -177,7 +177,7 @@ def test_only_a_learnt_standard_deviation_has_a_gradient() -> None:
         assert bool((grads.actor[-1]["weight"] != 0).any()) == (std == "state_dependent"), std
 
 
-def test_a_networks_standard_deviation_depends_on_the_observation() -> None:
+def test_a_state_dependent_std_depends_on_the_observation() -> None:
     settings = PolicySettings(std="state_dependent", actor=(8,))
     network = randomised(init_actor_critic(KEY, 5, 2, settings))
     assert shapes(network.actor) == [(5, 8), (8, 4)]
@@ -185,31 +185,31 @@ def test_a_networks_standard_deviation_depends_on_the_observation() -> None:
     output = apply_head(network.actor, x, jnp.tanh)
     mean, log_std = network.distribution(x)
     np.testing.assert_allclose(mean, output[:, :2], rtol=1e-5)
-    wanted = np.maximum(output[:, 2:] + network.log_std, np.log(settings.minimum_std))
-    np.testing.assert_allclose(log_std, wanted, rtol=1e-5)
+    expected = np.maximum(output[:, 2:] + network.log_std, np.log(settings.minimum_std))
+    np.testing.assert_allclose(log_std, expected, rtol=1e-5)
     assert not np.allclose(log_std[0], log_std[1])
 
 
 @pytest.mark.parametrize(
-    "schedule, wanted",
+    "schedule, expected",
     [
         ("linear", [0.8, 0.65, 0.5, 0.2]),
         ("cosine", [0.8, 0.8 - 0.6 * (1 - np.sqrt(0.5)) / 2, 0.5, 0.2]),
         ("exponential", [0.8, 0.8 * (1 / 4) ** 0.25, 0.4, 0.2]),
     ],
 )
-def test_schedules_of_the_standard_deviation(schedule: Any, wanted: list[float]) -> None:
+def test_std_schedules(schedule: Any, expected: list[float]) -> None:
     settings = PolicySettings(std_schedule=Schedule(kind=schedule, start=0.8, end=0.2))
-    found = [np.exp(scheduled_log_std(settings, jnp.float32(progress))) for progress in (0, 0.25, 0.5, 1)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    result = [np.exp(scheduled_log_std(settings, jnp.float32(progress))) for progress in (0, 0.25, 0.5, 1)]
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("schedule, end", [("linear", 0.0), ("cosine", 0.0), ("exponential", 0.01)])
-def test_a_schedule_towards_zero_ends_at_the_floor(schedule: Any, end: float) -> None:
+def test_a_std_schedule_ends_at_the_lower_limit(schedule: Any, end: float) -> None:
     settings = PolicySettings(std_schedule=Schedule(kind=schedule, start=1.0, end=end), minimum_std=0.25)
-    found = np.exp([scheduled_log_std(settings, jnp.float32(progress)) for progress in (0, 0.25, 1)])
-    np.testing.assert_allclose(found[[0, 2]], [1.0, 0.25], rtol=1e-5)
-    assert 0.25 < found[1] < 1
+    result = np.exp([scheduled_log_std(settings, jnp.float32(progress)) for progress in (0, 0.25, 1)])
+    np.testing.assert_allclose(result[[0, 2]], [1.0, 0.25], rtol=1e-5)
+    assert 0.25 < result[1] < 1
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_schedule_towards_zero_ends_at_the_floor(schedule: Any, end: float) ->
         {"hidden": (64, 64)},
     ],
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict) -> None:
+def test_invalid_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(pydantic.ValidationError):
         PolicySettings(**wrong)
     with pytest.raises(pydantic.ValidationError):

@@ -33,7 +33,7 @@ def observations(count: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=3, size=(count, 5))
 
 
-def test_one_observation_and_many_have_the_forms_promised() -> None:
+def test_predict_returns_documented_shapes_and_types() -> None:
     policy = make_policy()
     one, state = policy.predict(observations(1)[0])
     assert (one.shape, one.dtype, state) == ((3,), np.float32, None)
@@ -45,14 +45,14 @@ def test_one_observation_and_many_have_the_forms_promised() -> None:
 
 @pytest.mark.parametrize("std", ["parameter", "state_dependent"])
 @pytest.mark.parametrize("squash", ["clip", "tanh"])
-def test_a_single_answer_equals_the_same_row_of_a_batch(std: str, squash: str) -> None:
+def test_a_single_prediction_equals_its_row_of_a_batch(std: str, squash: str) -> None:
     policy = make_policy(std=std, squash=squash)
     many = policy.predict(observations(20))[0]
     for row, observation in enumerate(observations(20)):
         np.testing.assert_allclose(policy.predict(observation)[0], many[row], rtol=1e-5, atol=1e-5)
 
 
-def test_the_deterministic_answer_is_always_the_same() -> None:
+def test_deterministic_predictions_repeat() -> None:
     policy, same = make_policy(), make_policy()
     first = policy.predict(observations(20))[0]
     assert len(np.unique(first, axis=0)) > 10
@@ -60,15 +60,15 @@ def test_the_deterministic_answer_is_always_the_same() -> None:
     np.testing.assert_array_equal(same.predict(observations(20), None, None, True)[0], first)
 
 
-def test_lists_and_doubles_are_taken_as_they_come() -> None:
+def test_lists_and_doubles_are_accepted() -> None:
     policy = make_policy()
     observation = observations(1)[0].astype(np.float32)
-    wanted = policy.predict(observation)[0]
+    expected = policy.predict(observation)[0]
     for form in (observation.tolist(), observation.astype(np.float64), jnp.asarray(observation)):
-        np.testing.assert_array_equal(policy.predict(form)[0], wanted)
+        np.testing.assert_array_equal(policy.predict(form)[0], expected)
 
 
-def test_a_sample_has_the_mean_and_deviation_of_the_gaussian() -> None:
+def test_samples_have_the_mean_and_std_of_the_gaussian() -> None:
     unbounded = np.full(3, np.inf, np.float32)
     policy = make_policy(low=-unbounded, high=unbounded)
     network = dataclasses.replace(policy.controller.network, log_std=jnp.log(jnp.array([0.1, 0.5, 2.0])))
@@ -93,26 +93,26 @@ def test_actions_are_within_the_bounds(deterministic: bool) -> None:
 @pytest.mark.parametrize("squash", ["clip", "tanh"])
 @pytest.mark.parametrize("std", ["parameter", "scheduled", "state_dependent"])
 @pytest.mark.parametrize("normalise", [True, False])
-def test_training_and_prediction_answer_alike(squash: str, std: str, normalise: bool) -> None:
+def test_training_and_prediction_compute_equal_actions(squash: str, std: str, normalise: bool) -> None:
     policy = make_policy(squash=squash, std=std, normalise_observations=normalise)
     x = observations(64).astype(np.float32)
-    wanted = policy.predict(x)[0]
+    expected = policy.predict(x)[0]
 
     @jax.jit
     def in_training(controller: Controller, x: jax.Array, noise: jax.Array | None) -> jax.Array:
         return to_bounds(controller.action(x, noise), LOW, HIGH)
 
-    np.testing.assert_array_equal(in_training(policy.controller, x, jnp.zeros((64, 3))), wanted)
-    np.testing.assert_array_equal(in_training(policy.controller, x, None), wanted)
+    np.testing.assert_array_equal(in_training(policy.controller, x, jnp.zeros((64, 3))), expected)
+    np.testing.assert_array_equal(in_training(policy.controller, x, None), expected)
     noise = np.random.default_rng(2).normal(size=(64, 3)).astype(np.float32)
     policy._generator = np.random.default_rng(3)
     drawn = np.random.default_rng(3).standard_normal((64, 3), np.float32)
     sampled = in_training(policy.controller, x, drawn)
     np.testing.assert_allclose(policy.predict(x, deterministic=False)[0], sampled, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(in_training(policy.controller, x, noise), wanted)
+    assert not np.allclose(in_training(policy.controller, x, noise), expected)
 
 
-def test_observations_are_normalised_only_if_the_settings_ask_for_it() -> None:
+def test_observations_are_normalised_only_if_the_settings_say_so() -> None:
     statistics = Normaliser(jnp.full(2, 3.0), jnp.full(2, 4.0), jnp.float32(9))
     x = jnp.array([[5.0, 1.0]])
     np.testing.assert_array_equal(prepare(PolicySettings(normalise_observations=False), statistics, x), x)
@@ -137,24 +137,24 @@ def test_observations_are_normalised_only_if_the_settings_ask_for_it() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_a_wrong_observation_is_named_in_one_line(observation, message: str) -> None:
+def test_an_invalid_observation_is_refused_in_one_line(observation, message: str) -> None:
     with pytest.raises(InputError) as caught:
         make_policy().predict(observation)
     assert str(caught.value) == message
 
 
-def test_bounds_are_met_by_minus_one_and_one() -> None:
+def test_minus_one_and_one_map_to_the_bounds() -> None:
     sample = jnp.array([[-1.0] * 3, [0.0] * 3, [1.0] * 3, [-7.0] * 3, [7.0] * 3])
     middle = (LOW + HIGH) / 2
     np.testing.assert_allclose(to_bounds(sample, LOW, HIGH), [LOW, middle, HIGH, LOW, HIGH])
 
 
-def test_values_without_finite_bounds_are_passed_through() -> None:
+def test_values_without_finite_bounds_are_unchanged() -> None:
     low = np.array([-np.inf, 0.0, -np.inf, -1.0], np.float32)
     high = np.array([np.inf, np.inf, 5.0, 1.0], np.float32)
     sample = jnp.array([[-30.0, -30.0, -30.0, -30.0], [30.0, 30.0, 30.0, 30.0], [0.5, 0.5, 0.5, 0.5]])
-    wanted = [[-30, 0, -30, -1], [30, 30, 5, 1], [0.5, 0.5, 0.5, 0.5]]
-    np.testing.assert_array_equal(to_bounds(sample, low, high), wanted)
+    expected = [[-30, 0, -30, -1], [30, 30, 5, 1], [0.5, 0.5, 0.5, 0.5]]
+    np.testing.assert_array_equal(to_bounds(sample, low, high), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -163,9 +163,9 @@ def test_values_without_finite_bounds_are_passed_through() -> None:
     width=st.floats(2**-10, 2e6, width=32),
     sample=st.floats(-1e10, 1e10, width=32),
 )
-def test_whatever_is_sampled_lands_within_the_bounds(low: float, width: float, sample: float) -> None:
+def test_every_sample_is_mapped_within_the_bounds(low: float, width: float, sample: float) -> None:
     lower = np.array([low], np.float32)
     upper = np.nextafter(np.float32(lower + np.float32(width)), np.float32(np.inf))
-    found = np.asarray(to_bounds(jnp.array([sample], jnp.float32), lower, upper))
-    assert np.isfinite(found).all()
-    assert (lower <= found).all() and (found <= upper).all()
+    result = np.asarray(to_bounds(jnp.array([sample], jnp.float32), lower, upper))
+    assert np.isfinite(result).all()
+    assert (lower <= result).all() and (result <= upper).all()

@@ -68,8 +68,8 @@ def observations(info: TaskInfo, count: int = 50) -> np.ndarray:
     return np.random.default_rng(1).normal(scale=2, size=(count, info.observation_size)).astype(np.float32)
 
 
-def assert_near(found, wanted) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
+def assert_near(result, expected) -> None:
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=2e-5)
 
 
 class Constant(NamedTuple):
@@ -107,18 +107,18 @@ def test_pairs_and_averages_computed_by_hand() -> None:
         {"action_sign": np.array([-1, 1], np.float32)},
     ],
 )
-def test_what_does_not_undo_itself_is_no_mirror(change: dict) -> None:
+def test_a_mirror_must_be_an_involution(change: dict) -> None:
     assert SMALL.is_involution()
     assert not SMALL._replace(**change).is_involution()
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_tasks_mirrors_undo_themselves(task: str) -> None:
+def test_mirrors_of_tasks_are_involutions(task: str) -> None:
     assert of_task(task)[1].is_involution()
 
 
 @pytest.mark.parametrize("task, shape", CASES, ids=str)
-def test_the_mirrored_observation_is_answered_by_the_mirrored_action(task: str, shape: dict) -> None:
+def test_a_mirrored_observation_gives_the_mirrored_action(task: str, shape: dict) -> None:
     info, mirror = of_task(task)
     policy = make_policy(info, mirror, **shape)
     x = observations(info)
@@ -132,19 +132,19 @@ def test_the_mirrored_observation_is_answered_by_the_mirrored_action(task: str, 
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_answer_is_the_average_of_two_plain_ones(shape: dict) -> None:
+def test_the_action_is_the_average_over_both_sides(shape: dict) -> None:
     info, mirror = of_task("ant")
     policy, plain = (make_policy(info, one, bounded=False, **shape) for one in (mirror, None))
     x = observations(info)
     own, other = plain.predict(x)[0], plain.predict(np.asarray(mirror.observation(x)))[0]
-    wanted = np.empty_like(own)
+    expected = np.empty_like(own)
     for i in range(info.action_size):
-        wanted[:, i] = (own[:, i] + other[:, mirror.action_index[i]] * mirror.action_sign[i]) / 2
-    assert_near(policy.predict(x)[0], wanted)
+        expected[:, i] = (own[:, i] + other[:, mirror.action_index[i]] * mirror.action_sign[i]) / 2
+    assert_near(policy.predict(x)[0], expected)
 
 
 @pytest.mark.parametrize("task, shape", CASES, ids=str)
-def test_exploration_and_value_are_symmetric_too(task: str, shape: dict) -> None:
+def test_samples_and_values_are_symmetric(task: str, shape: dict) -> None:
     info, mirror = of_task(task)
     policy = make_policy(info, mirror, **shape)
     x = observations(info)
@@ -165,14 +165,14 @@ def test_exploration_and_value_are_symmetric_too(task: str, shape: dict) -> None
     assert_near(image_log_std, log_std[..., mirror.action_index])
 
 
-def test_training_evaluation_and_prediction_answer_alike() -> None:
+def test_training_and_prediction_compute_equal_symmetric_actions() -> None:
     info, mirror = of_task("ant")
     policy = make_policy(info, mirror)
     x = observations(info)
-    wanted = policy.predict(x)[0]
+    expected = policy.predict(x)[0]
 
     def in_training(controller: Controller, x: jax.Array) -> jax.Array:
         sample = controller.action(x, jnp.zeros((len(x), 8)))
         return to_bounds(sample, info.action_low, info.action_high)
 
-    np.testing.assert_array_equal(jax.jit(in_training)(policy.controller, x), wanted)
+    np.testing.assert_array_equal(jax.jit(in_training)(policy.controller, x), expected)

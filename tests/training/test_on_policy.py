@@ -24,7 +24,7 @@ class Telling(BatchEngine):
         return super().interpret(frame, action)._replace(terms={"two": 2 + 5 * started, "beginning": started})
 
 
-def test_terms_of_the_reward_are_logged_over_real_steps() -> None:
+def test_reward_terms_are_averaged_over_transitions() -> None:
     """A copy's fifth step is the last of its episode, the sixth of the engine begins the next and is none."""
     info = find_task("half-cheetah", {"max_episode_steps": 5})
     learner = OnPolicyLearner(RECIPE, info, [Telling(info, 3)])
@@ -37,7 +37,7 @@ def test_terms_of_the_reward_are_logged_over_real_steps() -> None:
         }
 
 
-def test_a_tasks_own_terms_make_up_its_reward() -> None:
+def test_reward_terms_sum_to_the_reward() -> None:
     info = find_task("half-cheetah")
     engine = BatchEngine(info, 3)
     assert set(engine.term_names) == {"forward", "control"}
@@ -52,7 +52,7 @@ def test_a_tasks_own_terms_make_up_its_reward() -> None:
     assert values["reward/control"] < 0 and "reward/forward" in values
 
 
-def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
+def test_curriculum_difficulty_is_logged() -> None:
     """Of a task on hills, the mean level of the copies on each kind; of a task without a curriculum, nothing."""
     info = find_task("anymal-velocity", {"terrain": "mixed"})
     engine = BatchEngine(info, 16)
@@ -71,7 +71,7 @@ def test_how_hard_a_curriculum_has_made_it_is_logged() -> None:
     assert not any(name.startswith("curriculum/") for name in learner.iterate(0.5))
 
 
-def test_off_policy_learners_log_it_over_all_samplers() -> None:
+def test_off_policy_learners_average_curriculum_metrics_over_samplers() -> None:
     info = find_task("anymal-step", {"curriculum": True, "lowest_step": 0.02, "steps": 2})
     recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", "td3": {"train_freq": 1}})
     engines = [BatchEngine(info, 2) for _ in range(2)]

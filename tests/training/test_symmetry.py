@@ -37,7 +37,7 @@ def make_recipe(task: str = "ant", **changes: Any) -> Recipe:
 
 
 @pytest.mark.parametrize("symmetry", ["augment", "loss", "averaged", "tied"])
-def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
+def test_training_with_each_kind_of_symmetry(symmetry: str, tmp_path: Path) -> None:
     recipe = make_recipe(ppo__symmetry=symmetry)
     folder = train_recipe(recipe, "run", tmp_path).folder
     rows = read_metrics(folder.metrics)
@@ -59,18 +59,18 @@ def test_a_training_with_a_symmetry(symmetry: str, tmp_path: Path) -> None:
     )
     # What was judged on the way is the policy that the file holds.
     judged = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
-    found = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
-    assert judged == [pytest.approx(found, rel=1e-6)]
+    result = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
+    assert judged == [pytest.approx(result, rel=1e-6)]
 
 
-def test_without_a_symmetry_nothing_is_said_of_it(tmp_path: Path) -> None:
+def test_training_without_symmetry_logs_no_mirror_loss(tmp_path: Path) -> None:
     folder = train_recipe(make_recipe(ppo__symmetry="none"), "run", tmp_path).folder
     updates = [row for row in read_metrics(folder.metrics) if "loss/policy" in row]
     assert all("loss/symmetry" not in row for row in updates)
     assert load_policy(folder.policy / "last.safetensors").controller.mirror is None
 
 
-def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
+def test_symmetry_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
     words = ["train", "Hopper-v5", "--root", str(tmp_path), "--ppo.symmetry", "averaged"]
     assert main(words) == 2
     err = only_error(capsys)
@@ -83,12 +83,12 @@ def test_a_task_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, ca
     assert not list(tmp_path.iterdir())
 
 
-def test_a_symmetry_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
+def test_an_invalid_symmetry_is_refused_in_one_line(tmp_path: Path, capsys) -> None:
     assert main(["train", "ant", "--root", str(tmp_path), "--ppo.symmetry", "averagd"]) == 2
     only_error(capsys, "ppo.symmetry = 'averagd'", "did you mean 'averaged'")
 
 
-def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:
+def test_tied_networks_start_from_tied_ones_only(tmp_path: Path) -> None:
     first = train_recipe(make_recipe(ppo__symmetry="tied", training__steps=ITERATION), "tied", tmp_path).folder
     kept = first.policy / "last.safetensors"
     again = make_recipe(ppo__symmetry="tied", training__steps=ITERATION, training__start_from=str(kept))
@@ -110,7 +110,7 @@ def test_tied_networks_go_on_from_tied_ones_only(tmp_path: Path) -> None:
         ("Pendulum-v1", "sac.tied = true: no mirror image of task 'Pendulum-v1' is known"),
     ],
 )
-def test_tied_networks_need_a_mirror_that_they_can_be_tied_by(task: str, message: str, tmp_path: Path) -> None:
+def test_tied_networks_need_a_mirror_without_offsets(task: str, message: str, tmp_path: Path) -> None:
     recipe = default_recipe(task, "sac")
     changes = {"sac.tied": True, "sac.mirror": False, "engine.name": "processes", "engine.num_envs": 2}
     recipe = validate(Recipe, replaced(recipe, changes), "test")

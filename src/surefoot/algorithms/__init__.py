@@ -1,1 +1,1 @@
-"""How it learns: each learning rule readable beside its paper."""
+"""Learning algorithms: one module each, in the order and the symbols of its paper."""

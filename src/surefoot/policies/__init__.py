@@ -1,1 +1,1 @@
-"""What decides: networks, observation normaliser and action bounds in one object and one file."""
+"""Policies: networks, action distributions, observation normaliser, symmetry, files."""
