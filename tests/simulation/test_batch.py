@@ -1,4 +1,4 @@
-"""The engine on `mujoco.batch` against Gymnasium's own environments, step by step, and against itself."""
+"""The engine on `mujoco.batch` against Gymnasium's environments, step by step, and against itself."""
 
 import gymnasium
 import numpy as np
@@ -100,7 +100,7 @@ def test_every_step_equals_gymnasiums(task: str, options: dict, steps: int, size
         ]
         observation, reward, terminated, truncated = (np.array(x) for x in zip(*wanted, strict=True))
         np.testing.assert_allclose(found[0], observation, rtol=1e-6, atol=1e-6)
-        # Reward is a sum of terms, each rounded: to within a few units in the last place of the largest.
+        # Reward is a sum of rounded terms: exact to a few units in the last place of the largest.
         np.testing.assert_allclose(found[1], reward, rtol=2e-6, atol=2e-6)
         np.testing.assert_array_equal(found[2], terminated)
         np.testing.assert_array_equal(found[3], truncated)
@@ -120,7 +120,7 @@ def test_every_step_equals_gymnasiums(task: str, options: dict, steps: int, size
 
 
 @pytest.mark.parametrize("task", ["HalfCheetah-v5", "Ant-v5"])
-def test_actions_out_of_bounds_do_what_they_do_in_gymnasium(task: str) -> None:
+def test_actions_out_of_bounds_act_as_in_gymnasium(task: str) -> None:
     info = find_task(task)
     engine, env = BatchEngine(info, 1), make_env(info)
     engine.reset(seed=1)
@@ -132,7 +132,7 @@ def test_actions_out_of_bounds_do_what_they_do_in_gymnasium(task: str) -> None:
         observation, reward, *_ = env.step(action[0])
         np.testing.assert_allclose(found[0][0], observation, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(found[1][0], reward, rtol=2e-6, atol=2e-6)
-        # The motors are limited, but what the action costs is not.
+        # The motors are limited, the cost of the action is not.
         limited = held.step(action.clip(-1, 1))
         np.testing.assert_array_equal(limited[0], found[0])
         assert limited[1][0] > found[1][0]
@@ -154,7 +154,7 @@ def test_any_number_of_threads_gives_the_same_bits(task: str) -> None:
 
 @pytest.mark.parametrize("task", ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"])
 @pytest.mark.parametrize("fresh", [True, False], ids=["new-engine", "same-engine"])
-def test_a_state_that_was_kept_goes_on_with_the_same_bits(task: str, fresh: bool) -> None:
+def test_a_restored_state_continues_bit_for_bit(task: str, fresh: bool) -> None:
     info = find_task(task, {"max_episode_steps": 30})
     engine = BatchEngine(info, COPIES)
     actions = actions_of(engine, 130)
@@ -185,7 +185,7 @@ def test_a_state_that_was_kept_goes_on_with_the_same_bits(task: str, fresh: bool
     assert_same(found, wanted)
 
 
-def test_a_state_goes_on_with_the_same_bits_by_step_too() -> None:
+def test_a_restored_state_continues_bit_for_bit_through_step() -> None:
     info = find_task("Hopper-v5", {"max_episode_steps": 10})
     engine = BatchEngine(info, COPIES)
     engine.reset(seed=SEED)
@@ -200,7 +200,7 @@ def test_a_state_goes_on_with_the_same_bits_by_step_too() -> None:
         assert_same(record(other, actions[kept_after:]), wanted)
 
 
-def test_seeds_decide_and_copies_differ() -> None:
+def test_seeds_determine_episodes_and_environments_differ() -> None:
     engine = BatchEngine(find_task("Hopper-v5"), COPIES)
     first = engine.reset(seed=3)[0]
     np.testing.assert_array_equal(engine.reset(seed=3)[0], first)
@@ -212,7 +212,7 @@ def test_seeds_decide_and_copies_differ() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e12])
 @pytest.mark.parametrize("task", ["HalfCheetah-v5", "Ant-v5"])
-def test_physics_that_blows_up_is_an_error_that_holds_the_state(
+def test_diverged_physics_is_an_error_that_contains_the_state(
     task: str, bad: float, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT into the working folder
@@ -224,7 +224,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     before = engine.get_state()
     with pytest.raises(NonFiniteError, match="environment 1 ") as caught:
         engine.step(actions[0])
-    # What is handed over is enough to see it happen again.
+    # The contained state is enough to reproduce it.
     arrays = caught.value.arrays
     assert set(arrays) == {"states_before", "ctrl"}
     np.testing.assert_array_equal(arrays["ctrl"], actions[0])
@@ -233,7 +233,7 @@ def test_physics_that_blows_up_is_an_error_that_holds_the_state(
     engine.set_state(before | {"physics": arrays["states_before"]})
     with pytest.raises(NonFiniteError, match="environment 1 "):
         engine.step(arrays["ctrl"])
-    # The engine is as good as new after a reset.
+    # The engine works again after a reset.
     engine.reset(seed=SEED)
     found = record(engine, actions)
     untouched = BatchEngine(find_task(task), COPIES)
@@ -266,7 +266,7 @@ def test_it_is_a_vector_environment() -> None:
     engine.close()
 
 
-def test_gymnasiums_own_wrappers_take_it() -> None:
+def test_gymnasiums_wrappers_accept_it() -> None:
     engine = BatchEngine(find_task("Hopper-v5", {"max_episode_steps": 20}), COPIES)
     wrapped = gymnasium.wrappers.vector.RecordEpisodeStatistics(engine)
     wrapped.reset(seed=SEED)
@@ -284,7 +284,7 @@ def test_gymnasiums_own_wrappers_take_it() -> None:
     assert seen >= COPIES
 
 
-def test_staggered_episodes_end_at_different_times_and_only_the_first_ones_are_cut() -> None:
+def test_staggered_episodes_end_at_different_times_and_only_the_first_are_shortened() -> None:
     limit = 50
     engine = BatchEngine(find_task("HalfCheetah-v5", {"max_episode_steps": limit}), 8)
     engine.reset(seed=0)
@@ -297,14 +297,14 @@ def test_staggered_episodes_end_at_different_times_and_only_the_first_ones_are_c
         np.testing.assert_array_equal(apart, limit + 1)
 
 
-def test_without_a_time_limit_no_episode_is_cut() -> None:
+def test_without_a_time_limit_no_episode_is_truncated() -> None:
     engine = BatchEngine(find_task("HalfCheetah-v5", {"max_episode_steps": -1}), 1)
     engine.reset(seed=0)
     engine.stagger(np.random.default_rng(0))
     assert not any(step[3].any() for step in record(engine, actions_of(engine, 1100)))
 
 
-def test_only_its_own_tasks_are_taken() -> None:
+def test_other_tasks_are_refused() -> None:
     assert supports(find_task("ant")) and supports(find_task("Walker2d-v5"))
     assert not supports(find_task("Pendulum-v1"))
     assert choose_engine("auto", find_task("half-cheetah")) == "batch"

@@ -37,7 +37,7 @@ def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: p
 
 
 @needs_envpool
-def test_every_task_that_it_would_help_is_available() -> None:
+def test_every_listed_task_is_available() -> None:
     for id in envpool_engine._HELD:
         assert available(find_task(id)), id
         assert not would_help(find_task(id))
@@ -56,12 +56,12 @@ def test_every_task_that_it_would_help_is_available() -> None:
         ("Ant-v5", {"xml_file": "ant.xml"}, False),
     ],
 )
-def test_available_looks_at_the_options(task: str, options: dict, expected: bool) -> None:
+def test_availability_depends_on_the_options(task: str, options: dict, expected: bool) -> None:
     assert available(find_task(task, options)) == expected
 
 
 @needs_envpool
-def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
+def test_a_gymnasium_id_registered_again_is_not_available(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     info = find_task(CAR)
@@ -74,13 +74,13 @@ def test_an_id_of_gymnasium_that_somebody_registered_anew_is_not_envpools(
 
 @needs_envpool
 @pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.array([-3.0], np.float32)}])
-def test_a_task_of_other_sizes_or_bounds_is_not_envpools(changed: dict) -> None:
+def test_a_task_of_other_sizes_or_bounds_is_not_available(changed: dict) -> None:
     info = dataclasses.replace(find_task(CAR), **changed)
     assert not available(info)
 
 
 @needs_envpool
-def test_a_pendulum_that_moves_differently_is_not_offered() -> None:
+def test_the_pendulum_with_other_dynamics_is_not_available() -> None:
     info = find_task("Pendulum-v1")
     assert not available(info) and not would_help(info)
     with pytest.raises(InputError, match="moves differently"):
@@ -89,8 +89,8 @@ def test_a_pendulum_that_moves_differently_is_not_offered() -> None:
 
 @needs_envpool
 @pytest.mark.parametrize("id, hidden", [("HalfCheetah-v5", 1), ("Hopper-v5", 1), ("Swimmer-v5", 2)])
-def test_mujoco_tasks_move_as_gymnasiums_do(id: str, hidden: int) -> None:
-    """Where `hidden` positions, which don't matter to what follows, are left out of the observation.
+def test_mujoco_tasks_have_gymnasiums_dynamics(id: str, hidden: int) -> None:
+    """The observation leaves out the first `hidden` positions, which do not affect the dynamics.
 
     Observations pass through float32, which the stiff contacts of a few steps amplify.
     """
@@ -118,7 +118,7 @@ def test_mujoco_tasks_move_as_gymnasiums_do(id: str, hidden: int) -> None:
 
 
 @needs_envpool
-def test_mountain_car_moves_and_terminates_as_gymnasiums_does() -> None:
+def test_mountain_car_has_gymnasiums_dynamics_and_termination() -> None:
     info = find_task(CAR)
     plain: Any = gymnasium.make(info.id).unwrapped
     plain.reset(seed=0)
@@ -147,8 +147,8 @@ def test_mountain_car_moves_and_terminates_as_gymnasiums_does() -> None:
 
 
 @needs_envpool
-def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
-    """Terrains are drawn by other random numbers, but begin flat; pushed alike, all walkers fall alike."""
+def test_bipedal_walker_starts_and_falls_as_in_gymnasium() -> None:
+    """Terrains use other random numbers but begin flat, so that equal actions make all walkers fall equally."""
     info = find_task("bipedal-walker")
     envs, steps = 12, 140
     random = np.random.default_rng(0)
@@ -189,7 +189,7 @@ def test_bipedal_walker_starts_and_falls_as_gymnasiums_does() -> None:
 
 @needs_envpool
 @pytest.mark.parametrize("limit", [1, 5])
-def test_a_time_limit_of_ones_own_is_kept(limit: int) -> None:
+def test_a_custom_time_limit_is_used(limit: int) -> None:
     with engine_of(find_task("BipedalWalker-v3", {"max_episode_steps": limit}), 2, 1) as engine:
         sim_output = engine.begin(0)
         for step in range(1, 3 * limit + 3):
@@ -198,7 +198,7 @@ def test_a_time_limit_of_ones_own_is_kept(limit: int) -> None:
 
 
 @needs_envpool
-def test_seeds_belong_to_copies_and_threads_change_nothing() -> None:
+def test_each_environment_has_its_seed_at_any_number_of_threads() -> None:
     def run(seed: int, num_envs: int, threads: int, given: int = 0) -> np.ndarray:
         info = find_task(CAR, {"max_episode_steps": 100})
         with engine_of(info, num_envs, threads, given) as engine:
@@ -216,7 +216,7 @@ def test_seeds_belong_to_copies_and_threads_change_nothing() -> None:
 
 
 @needs_envpool
-def test_the_same_beginning_can_be_had_again() -> None:
+def test_the_same_seed_repeats_the_first_episode() -> None:
     with engine_of(CAR, 2, 1, seed=3) as engine:
         first = engine.begin(3)
         engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool))
@@ -227,7 +227,7 @@ def test_the_same_beginning_can_be_had_again() -> None:
 
 
 @needs_envpool
-def test_frames_are_fresh_arrays() -> None:
+def test_outputs_are_new_arrays() -> None:
     with engine_of(CAR, 2, 1) as engine:
         sim_outputs = [engine.begin(0)]
         for _ in range(5):
@@ -253,7 +253,7 @@ def test_is_a_gymnasium_vector_env_with_next_step_autoreset() -> None:
 
 @needs_envpool
 @pytest.mark.parametrize("given_up", [[True, False, False], [True, True, True]])
-def test_an_episode_can_be_given_up_in_the_middle(given_up: list[bool]) -> None:
+def test_an_unfinished_episode_can_be_reset(given_up: list[bool]) -> None:
     with engine_of(CAR, 3, 1) as engine, engine_of(CAR, 3, 1) as other:
         some, none = np.array(given_up), np.zeros(3, bool)
         push = np.ones((3, 1), np.float32)
@@ -263,14 +263,14 @@ def test_an_episode_can_be_given_up_in_the_middle(given_up: list[bool]) -> None:
                 before = each.advance(push, none)
         sim_output, plain = engine.advance(push, some), other.advance(push, none)
         np.testing.assert_array_equal(sim_output[~some], plain[~some])
-        # Where a car begins it stands in the valley, and nothing has been earned.
+        # A new episode starts in the valley with reward 0.
         assert (np.abs(sim_output[some, 0] + 0.5) <= 0.1).all() and (sim_output[some, 1:] == 0).all()
         assert not np.isclose(sim_output[some, 0], before[some, 0]).any()
         assert (engine.advance(push, none)[:, 1] != 0).all()
 
 
 @needs_envpool
-def test_an_episode_that_has_ended_cannot_go_on() -> None:
+def test_a_finished_episode_cannot_continue() -> None:
     with engine_of(find_task(CAR, {"max_episode_steps": 1}), 2, 1) as engine:
         engine.begin(0)
         still, none = np.zeros((2, 1), np.float32), np.zeros(2, bool)
@@ -294,6 +294,6 @@ def test_close_ends_the_threads_and_can_be_called_again() -> None:
 
 
 @needs_envpool
-def test_it_has_no_state_to_give() -> None:
+def test_its_state_cannot_be_saved() -> None:
     with engine_of(CAR, 1, 1) as engine:
         assert engine.get_state() is None
