@@ -11,7 +11,7 @@ WALK ?= train anymal --video
 BENCH ?= benchmarks/ppo_throughput.py benchmarks/ppo_shares.py benchmarks/engines.py benchmarks/ars_throughput.py \
          benchmarks/off_policy_throughput.py
 # Two workers: each loads its own JAX, so more of them cost memory rather than save time.
-PYTEST ?= pytest -n 2 --dist loadfile
+PYTEST ?= pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
