@@ -499,7 +499,7 @@ def test_ctrl_c_at_the_terminal_prints_no_traceback_of_a_worker(tmp_path: Path) 
     for _ in range(3):  # Python loses an interrupt that strikes within a finaliser; a person then presses again
         os.killpg(process.pid, signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
             break
         except subprocess.TimeoutExpired:
             continue
