@@ -106,7 +106,9 @@ def tasks() -> str:
 
 def reward_terms() -> str:
     """Return the table of the reward terms of velocity tracking."""
-    rows = [(f"`{term.name}`", f"{term.weight:g}", _first_sentence(term.function.__doc__ or "")) for term in TERMS.values()]
+    rows = [
+        (f"`{term.name}`", f"{term.weight:g}", _first_sentence(term.function.__doc__ or "")) for term in TERMS.values()
+    ]
     return _table(("term", "weight", "meaning"), rows)
 
 
