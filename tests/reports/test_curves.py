@@ -11,7 +11,7 @@ from surefoot.errors import InputError
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.reports import curves
-from surefoot.reports.curves import plot_curves, plot_losses
+from surefoot.reports.curves import draw_losses, plot_curves
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.settings import validate
@@ -118,8 +118,7 @@ def make_run(path, seed=0, **changes) -> RunFolder:
 def test_run_folders_are_read_and_labelled(tmp_path, drawn):
     runs = [make_run(tmp_path / "first"), make_run(tmp_path / "second", **{"ppo.clip_eps": 0.1})]
     read(plot_curves(runs, tmp_path / "new" / "curve.png"))
-    read(plot_losses(runs, tmp_path / "losses.png"))
-    assert labels_of(drawn[0]) == labels_of(drawn[1]) == ["first", "second"]
+    assert labels_of(drawn[0]) == labels_of(draw_losses(runs)) == ["first", "second"]
 
 
 def test_runs_that_differ_only_in_the_seed_are_one_experiment(tmp_path, drawn):
@@ -132,13 +131,14 @@ def test_runs_that_differ_only_in_the_seed_are_one_experiment(tmp_path, drawn):
     assert labels_of(drawn[1]) == ["Hopper-v5/ppo-seed0", "Ant-v5/ppo-seed0"]
 
 
-def test_each_loss_has_a_panel_and_other_losses_follow(tmp_path, drawn):
+def test_each_loss_has_a_panel_and_other_losses_follow():
     rows = [row | {"loss/my_own": 1.0, "train/entropy": 2.0} for row in make_rows()]
     rows[10]["loss/value"] = None
-    read(plot_losses([{"label": "run", "metrics": rows}], tmp_path / "losses.png", title="a title"))
-    titles = [axes.get_title(loc="left") for axes in drawn[0].axes if axes.get_visible()]
+    figure = draw_losses([{"label": "run", "metrics": rows}], title="a title")
+    figure.canvas.draw()
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
     assert titles == ["policy loss", "value loss", "entropy", "learning rate", "my own"]
-    value = drawn[0].axes[1].lines[0].get_ydata()
+    value = figure.axes[1].lines[0].get_ydata()
     assert np.isnan(value[10]) and np.isfinite(value[[9, 11]]).all()
 
 
@@ -157,9 +157,11 @@ def test_tick_values_are_short():
     [[], [{"step": 1}], [{"step": 1, "train/return": None, "evaluation/return": None}], [{"event": "start"}]],
 )
 def test_metrics_without_values_are_an_error(tmp_path, rows):
-    for plot in (plot_curves, plot_losses):
-        with pytest.raises(InputError):
-            plot([{"label": "run", "metrics": rows}], tmp_path / "curve.png")
+    runs = [{"label": "run", "metrics": rows}]
+    with pytest.raises(InputError):
+        plot_curves(runs, tmp_path / "curve.png")
+    with pytest.raises(InputError):
+        draw_losses(runs)
     assert not list(tmp_path.iterdir())
 
 

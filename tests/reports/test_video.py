@@ -1,4 +1,4 @@
-"""Videos, stills and animations, written and decoded again."""
+"""Videos and animations, written and decoded again."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ from helpers.messages import one_line
 from surefoot.errors import InputError, SurefootError
 from surefoot.reports import opengl, video
 from surefoot.reports.opengl import gl_available
-from surefoot.reports.video import record, still, write_animation
+from surefoot.reports.video import record, write_animation
 from surefoot.tasks.catalogue import find_task, make_env
 
 needs_gl = [
@@ -71,7 +71,7 @@ def decoded(path):
 @pytest.mark.parametrize("name", TASKS)
 def test_recording_does_not_change_the_episode(name, tmp_path):
     info = find_task(name)
-    path = tmp_path / "new folder" / "film.mp4"
+    path = tmp_path / "new folder" / "video.mp4"
     result = record(Stub(info.action_size), info, path, seconds=0.5, seed=3, size=(321, 240))
     meta, frames = decoded(path)
     assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p")
@@ -81,15 +81,15 @@ def test_recording_does_not_change_the_episode(name, tmp_path):
     assert np.mean(frames) > 60 and np.std(frames[0]) > 10
     if result["episodes"] == 0:
         assert (result["return"], result["length"]) == played(info, 3, steps=result["frames"] - 1)
-    assert [entry.name for entry in path.parent.iterdir()] == ["film.mp4"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["video.mp4"]
 
 
 def test_episodes_start_from_successive_seeds(tmp_path):
     info = find_task("Pendulum-v1")
-    path, policy, progress = tmp_path / "film.mp4", Stub(1), []
-    result = record(policy, info, path, episodes=2, seed=7, size=(64, 64), caption=False, progress=progress.append)
+    path, policy = tmp_path / "video.mp4", Stub(1)
+    result = record(policy, info, path, episodes=2, seed=7, size=(64, 64), caption=False)
     assert result["episodes"] == 2 and result["length"] == 200
-    assert result["frames"] == 2 * 201 and progress == list(range(1, 403))
+    assert result["frames"] == 2 * 201
     assert decoded(path)[0]["size"] == (64, 64)
     env = make_env(info)
     assert np.array_equal(policy.observations[0], env.reset(seed=7)[0])
@@ -99,7 +99,7 @@ def test_episodes_start_from_successive_seeds(tmp_path):
 
 def test_a_fall_ends_the_video(tmp_path):
     info = find_task("bipedal-walker")
-    result = record(Stub(4), info, tmp_path / "film.mp4", seed=0)
+    result = record(Stub(4), info, tmp_path / "video.mp4", seed=0)
     total, length = played(info, 0)
     assert (result["return"], result["length"]) == (pytest.approx(total), length)
     assert result["frames"] == length + 1 and length < 1600
@@ -138,20 +138,8 @@ def test_a_camera_in_the_task_options_is_used():
 def test_a_fast_simulation_is_recorded_in_real_time(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_MAX_FPS", 20.0)
     info = find_task("bipedal-walker")  # 50 steps per second: every third is rendered
-    result = record(Stub(4), info, tmp_path / "film.mp4", seconds=1.2, size=(64, 64))
+    result = record(Stub(4), info, tmp_path / "video.mp4", seconds=1.2, size=(64, 64))
     assert result["fps"] == pytest.approx(50 / 3) and result["frames"] == 20
-
-
-def test_a_still_shows_the_given_time_or_the_end(tmp_path):
-    info = find_task("bipedal-walker")
-    policy = Stub(4)
-    path = still(policy, info, tmp_path / "still.png", 0.2)
-    assert len(policy.observations) == 10
-    with Image.open(path) as picture:
-        assert picture.format == "PNG" and picture.size == (600, 400)
-    policy = Stub(4)
-    still(policy, info, tmp_path / "end.png", 1000.0)
-    assert len(policy.observations) == played(info, 0)[1]
 
 
 @pytest.mark.parametrize(("ending", "kind"), [("webp", "WEBP"), ("gif", "GIF")])
@@ -179,7 +167,7 @@ def test_a_size_limit_reduces_the_quality(tmp_path):
 
 def test_a_failure_while_recording_keeps_the_old_file(tmp_path):
     info = find_task("bipedal-walker")
-    path = tmp_path / "film.mp4"
+    path = tmp_path / "video.mp4"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError, match="the policy broke"):
         record(Broken(4), info, path, seconds=1.0)
@@ -189,7 +177,7 @@ def test_a_failure_while_recording_keeps_the_old_file(tmp_path):
 def test_an_encoder_failure_is_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "false")
     with pytest.raises(SurefootError) as error:
-        record(Stub(4), find_task("bipedal-walker"), tmp_path / "film.mp4", seconds=0.5)
+        record(Stub(4), find_task("bipedal-walker"), tmp_path / "video.mp4", seconds=0.5)
     one_line(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -197,8 +185,8 @@ def test_an_encoder_failure_is_a_one_line_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"path": "film.avi"},
-        {"path": "film"},
+        {"path": "video.avi"},
+        {"path": "video"},
         {"path": "."},
         {"seconds": 0.0},
         {"seconds": -1.0},
@@ -211,7 +199,7 @@ def test_an_encoder_failure_is_a_one_line_error(tmp_path, monkeypatch):
 def test_bad_settings_are_errors_before_any_file_is_written(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
-        record(Stub(4), find_task("bipedal-walker"), **{"path": "film.mp4"} | settings)
+        record(Stub(4), find_task("bipedal-walker"), **{"path": "video.mp4"} | settings)
     one_line(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -221,8 +209,8 @@ def test_a_task_without_time_limit_needs_a_length(tmp_path):
     try:
         info = find_task("surefoot-test/Endless-v0")
         with pytest.raises(InputError, match="how many seconds"):
-            record(Stub(1), info, tmp_path / "film.mp4")
-        assert record(Stub(1), info, tmp_path / "film.mp4", seconds=0.2, size=(64, 64))["frames"] == 6
+            record(Stub(1), info, tmp_path / "video.mp4")
+        assert record(Stub(1), info, tmp_path / "video.mp4", seconds=0.2, size=(64, 64))["frames"] == 6
     finally:
         del gymnasium.registry["surefoot-test/Endless-v0"]
 
@@ -231,7 +219,7 @@ def test_without_opengl_the_error_names_the_packages(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nothing")
     assert not gl_available()
     with pytest.raises(InputError, match="libegl1 libegl-mesa0 libgl1-mesa-dri") as error:
-        still(Stub(6), find_task("half-cheetah"), tmp_path / "still.png")
+        record(Stub(6), find_task("half-cheetah"), tmp_path / "video.mp4")
     one_line(error.value, "everything else works")
 
 

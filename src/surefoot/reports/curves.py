@@ -119,26 +119,15 @@ def draw_curves(
     return figure
 
 
-def plot_losses(runs: Sequence[Run], path: str | Path, *, title: str | None = None) -> Path:
-    """Plot training metrics over environment steps, one small panel each, as a PNG file.
+def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
+    """Plot training metrics over environment steps, one small panel each.
 
     Common metrics come first (losses, entropy, KL divergence, action std, learning rate, speed), then all others named
     `loss/...`. Rows without a metric are skipped; null, a number that was not finite, leaves a gap.
 
     Args:
         runs: as for `plot_curves`; runs of equal labels have the same colour.
-        path: output file, `.png`.
         title: title of the figure.
-
-    Raises:
-        InputError: there are no metrics yet, or the path does not end in `.png`.
-    """
-    path = picture_path(path, ".png")
-    return _save(draw_losses(runs, title=title), path)
-
-
-def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
-    """Return the figure of `plot_losses`.
 
     Raises:
         InputError: there are no metrics yet.

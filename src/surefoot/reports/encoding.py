@@ -1,4 +1,4 @@
-"""Encoding of frames as MP4, WebP, GIF and PNG."""
+"""Encoding of frames as MP4, WebP and GIF."""
 
 import contextlib
 import io
@@ -65,12 +65,10 @@ def _check_complete(name: str, frames: int) -> None:
 
 
 def encoded(pictures: list[Image.Image], kind: str, quality: int = 80, fps: float = 25.0) -> bytes:
-    """Encode a PNG image, or a WebP or GIF animation of quality 0 to 100."""
+    """Encode a WebP or GIF animation; quality is 0 to 100."""
     buffer = io.BytesIO()
     duration = round(1000 / fps)
-    if kind == "png":
-        pictures[0].save(buffer, "png", optimize=True)
-    elif kind == "webp":
+    if kind == "webp":
         options = {"duration": duration, "loop": 0, "quality": quality, "method": 4}
         pictures[0].save(buffer, "webp", save_all=True, append_images=pictures[1:], **options)
     else:

@@ -234,11 +234,10 @@ def _median_episode(episodes: list[Episode]) -> Episode:
 
 
 def _plot_returns(after: Recording, before: Recording) -> tuple[str, str]:
-    trained, untrained_ = (
-        [float(episode.reward.sum()) for episode in recording.episodes] for recording in (after, before)
-    )
+    returns = [[float(episode.reward.sum()) for episode in recording.episodes] for recording in (after, before)]
+    trained = returns[0]
     label = f"Returns of {len(trained)} episodes; trained: {min(trained):.4g} to {max(trained):.4g}"
-    return as_svg(draw.draw_returns(trained, untrained_), "returns", label), "Return of each episode."
+    return as_svg(draw.draw_returns(*returns), "returns", label), "Return of each episode."
 
 
 def _plot_gait(
@@ -321,7 +320,7 @@ def _plot_losses(metrics: list[dict]) -> list[tuple[str, str]]:
 
 
 def _origin(policy: Policy) -> dict[str, Any]:
-    """Return how a policy was trained according to its file; values of a wrong type become None."""
+    """Training of a policy according to its file; values of a wrong type become None."""
     origin, versions = policy.origin, policy.origin.get("versions")
     steps, seed = ((x if isinstance(x, int) and x >= 0 else None) for x in (origin.get("steps"), origin.get("seed")))
     texts = {name: origin[name] if isinstance(origin.get(name), str) else None for name in ("algorithm", "recipe")}

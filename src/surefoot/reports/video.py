@@ -1,7 +1,6 @@
-"""Videos, stills and small animations of a policy, with or without a display."""
+"""Videos and small animations of a policy, with or without a display."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ def record(
     seed: int = 0,
     size: tuple[int, int] | None = None,
     caption: bool = True,
-    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Record a video of the deterministic policy, MP4 (H.264, yuv420p), in real time of the simulation.
 
@@ -45,7 +43,6 @@ def record(
         size: width and height in pixels, rounded down to even; default: 640 x 480 for MuJoCo tasks, and the size
             that the task renders for others.
         caption: draw the task, the return so far and the time into the frame.
-        progress: called after each frame with the number of frames written.
 
     Returns:
         `return` and `length`, means over complete episodes (or of the incomplete one if there is no other);
@@ -72,8 +69,6 @@ def record(
                     picture = scene.picture()
                     send(np.asarray(_captioned(picture, label, step, scene.fps) if caption else picture))
                     frames += 1
-                    if progress is not None:
-                        progress(frames)
                 if step.finished[0]:
                     complete.append(step)
                 last = step
@@ -91,29 +86,6 @@ def record(
         "frames": frames,
         "fps": fps,
     }
-
-
-def still(
-    policy: Actor,
-    info: TaskInfo,
-    path: str | Path,
-    at_seconds: float = 2.0,
-    *,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-) -> Path:
-    """Render the episode of seed `seed` at one time, or at its end if that comes earlier, as a PNG file.
-
-    Raises:
-        InputError: the task cannot be rendered, or a number is out of range.
-    """
-    path = picture_path(path, ".png")
-    _check_number("at_seconds", at_seconds, 0)
-    with _Scene(info, size) as scene:
-        last = round(at_seconds * scene.fps)
-        run_episodes(policy, scene.env, info, 1, seed, lambda step: step.number >= last)
-        save_picture(path, encoded([scene.picture()], "png"))
-    return path
 
 
 def write_animation(
