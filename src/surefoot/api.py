@@ -38,7 +38,7 @@ def train(
     """Train a policy in a new run folder.
 
     Args:
-        task: a short name such as "half-cheetah", or a Gymnasium id.
+        task: a short name such as "half-cheetah", a Gymnasium id, or "module:Class" of a subclass of `Task`.
         recipe: name of a tuned recipe, or path of a TOML file; None: the task's own recipe, or the defaults.
         name: name of the run; None: made from the algorithm and the seed.
         root: folder of all runs.

@@ -94,6 +94,9 @@ def test_a_run_is_trained_resumed_evaluated_and_reported(folder: Path) -> None:
     result = surefoot.evaluate("runs/my_tasks-Hop/run", episodes=4)
     assert result["task"] == "my_tasks:Hop" and result["falls"] is not None
     surefoot.resume("runs/my_tasks-Hop/run", steps=512)
+    assert main(["record", "runs/my_tasks-Hop/run", "--task", "my_tasks:Hop", "--episodes", "1"]) == 0
+    assert (folder / "runs/my_tasks-Hop/run/videos/best.mp4").exists()
+    assert main(["report", "runs/my_tasks-Hop/run", "--task", "my_tasks:Hop", "--episodes", "2", "--quiet"]) == 0
     written = surefoot.report("runs/my_tasks-Hop/run", episodes=2)
     assert any(path.name == "report.html" for path in written)
     again = surefoot.train("my_tasks:Hop", name="again", training__start_from="runs/my_tasks-Hop/run", **TINY)
@@ -118,6 +121,22 @@ def test_a_policy_file_alone_does_not_import_the_users_module(folder: Path) -> N
     assert refused.stderr.count("\n") == 1
     allowed = run("--task", "my_tasks:Hop")
     assert allowed.returncode == 0, allowed.stderr
+
+
+def test_naming_a_policys_own_task_permits_its_import_and_keeps_its_options(folder: Path, monkeypatch) -> None:
+    find_task("my_tasks:Hop")
+    del sys.modules["my_tasks"]
+    own = catalogue.find_policy_task("my_tasks:Hop", {"speed_m_s": 2.0}, instead="my_tasks:Hop")
+    assert own.options == {"speed_m_s": 2.0}
+    other = catalogue.find_policy_task("my_tasks:Hop", {"speed_m_s": 2.0, "frame_stack": 2}, instead="Hopper-v5")
+    assert other.options == {"frame_stack": 2}
+
+
+def test_observations_that_do_not_fit_their_names_are_a_one_line_error(folder: Path) -> None:
+    text = (folder / "my_tasks.py").read_text()
+    (folder / "my_wrong_tasks.py").write_text(text.replace('scalars("height", "pitch")', 'scalars("height")'))
+    with pytest.raises(InputError, match="observe_and_reward returns 9 values, but `observation` names 8"):
+        make_engine("batch", find_task("my_wrong_tasks:Hop"), 2)
 
 
 def test_a_wrong_option_is_one_line_that_names_it(folder: Path) -> None:

@@ -92,7 +92,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    command.add_argument("task", nargs="?", help="a short name such as ant, or a Gymnasium id")
+    command.add_argument("task", nargs="?", help="a short name such as ant, a Gymnasium id, or MODULE:CLASS")
     command.add_argument("--recipe", help="name of a recipe (see 'surefoot list'), or a .toml file")
     command.add_argument("--name", help="name of the run")
     command.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
@@ -143,6 +143,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="output file: .html (default: report.html in the run folder), or .png for the curves of all runs",
     )
+    command.add_argument("--task", metavar="MODULE:CLASS", help="permit the import of the runs' own task")
     command.add_argument("--episodes", type=integer, default=50, help="number of recorded episodes (default: 50)")
     command.add_argument("--seed", type=integer, default=0, help="offset of the seeds (default: 0)")
     command.add_argument("--which", choices=("policy", "last"), default="policy", help="the best or the last policy")

@@ -221,7 +221,7 @@ def _record_video(
             policy, default = load_policy(best), folder.videos / "best.mp4"
         else:
             policy, default = load_policy(last), folder.videos / "last.mp4"
-    if task or options:  # keep the video of the run's own task
+    if (task and task != policy.task) or options:  # keep the video of the run's own task
         default = default.with_stem(f"{default.stem}-changed")
     path = output or default
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
@@ -247,6 +247,10 @@ def _report(args: argparse.Namespace) -> int:
     from surefoot.api import report
     from surefoot.cli.progress_bar import ProgressBar
 
+    if args.task:
+        from surefoot.tasks.catalogue import canonical_name
+
+        canonical_name(args.task)  # imports its module
     for run in args.runs:
         with ProgressBar(args.quiet) as bar:
             written = report(

@@ -7,7 +7,7 @@ import mujoco
 import mujoco.batch
 import numpy as np
 
-from surefoot.errors import EngineError, NonFiniteError
+from surefoot.errors import EngineError, InputError, NonFiniteError
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
@@ -60,7 +60,13 @@ class BatchEngine(Engine):
         shapes = (
             jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for width in (self.layout.size, info.action_size)
         )
-        self.term_names = tuple(jax.eval_shape(self.interpret, *shapes).terms or ())
+        result = jax.eval_shape(self.interpret, *shapes)
+        if result.observation.shape[1:] != self.single_observation_space.shape:
+            raise InputError(
+                f"task '{info.name}': observe_and_reward returns {result.observation.shape[1]} values, but "
+                f"`observation` names {task.observation_space.shape[0]}"
+            )
+        self.term_names = tuple(result.terms or ())
 
     @property
     def state(self) -> State:

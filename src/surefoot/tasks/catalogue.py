@@ -230,18 +230,18 @@ def find_policy_task(
     Args:
         name: the task in the file.
         options: its options there.
-        instead: another task, named by a person.
+        instead: another task, named by a person; or the file's own "module:Class", whose import this permits.
         changes: options that differ from those.
 
     Raises:
         InputError: as `find_task`; or it would import a module, which only a person may ask for.
     """
-    if instead:
-        return find_task(instead, only_wrappers(options) | (changes or {}))
     module, colon, _ = name.partition(":")
+    if instead and not (colon and canonical_name(instead) == name):
+        return find_task(instead, only_wrappers(options) | (changes or {}))
     if colon and module not in sys.modules:
         raise InputError(
-            f"the policy's task '{name}' would import the module '{module}'; if you trust it, name the task"
+            f"the policy's task '{name}' would import the module '{module}'; if you trust it, add --task {name}"
         )
     entry = find_entry(_resolve(name)[1])
     for option in entry.task.module_options if entry else ():
