@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones are whole, a written one reads back the same, and a hostile one is refused in one line."""
+"""Recipes: shipped ones are complete, writing and reading is exact, and invalid ones are one-line errors."""
 
 import math
 import os
@@ -83,7 +83,7 @@ changes = st.fixed_dictionaries(
 @given(changes)
 @example({"task_options": {'"]\n[ppo]\nclip = 9 # \\': ["\x00\x7f\u2028\U0001f9bf", -0.0, 5e-324]}})
 @example({"description": '"""\\\r\n\t\ud7ff'})
-def test_what_is_written_reads_back_the_same(tmp_path, changes):
+def test_a_written_recipe_is_read_unchanged(tmp_path, changes):
     recipe = validate(Recipe, replaced(default_recipe("half-cheetah"), changes), "test")
     path = tmp_path / "recipe.toml"
     path.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
@@ -91,7 +91,7 @@ def test_what_is_written_reads_back_the_same(tmp_path, changes):
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac", "ars"])
-def test_a_written_recipe_says_everything(algorithm):
+def test_a_written_recipe_contains_every_setting(algorithm):
     recipe = default_recipe("bipedal-walker" if algorithm == "ppo" else "Hopper-v5", algorithm)
     written = tomllib.loads(dump_recipe(recipe))
     others = {"ppo", "ddpg", "td3", "sac", "ars"} - {algorithm}
@@ -108,7 +108,7 @@ def test_a_written_recipe_says_everything(algorithm):
 
 
 @given(st.text(min_size=1, max_size=30), st.sampled_from([name for name, _ in setting_fields()]))
-def test_any_text_for_any_setting_is_a_recipe_or_one_line(text, name):
+def test_any_text_for_any_setting_is_valid_or_a_one_line_error(text, name):
     try:
         changes = parse_settings({name: text})
         recipe = validate(Recipe, replaced(default_recipe("Hopper-v5"), changes), "settings")
@@ -119,7 +119,7 @@ def test_any_text_for_any_setting_is_a_recipe_or_one_line(text, name):
 
 
 @given(st.text(max_size=60), st.text(max_size=10))
-def test_any_name_of_a_setting_is_known_or_one_line(name, text):
+def test_any_name_of_a_setting_is_known_or_a_one_line_error(name, text):
     try:
         parse_settings({name: text}, ["--quiet"])
     except InputError as error:
@@ -170,27 +170,27 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content, fragment", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_recipe_is_refused_in_one_line(content, fragment, tmp_path):
+def test_a_hostile_recipe_is_a_one_line_error(content, fragment, tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(content)
     message = refused(path)
     assert fragment in message and str(path) in message
 
 
-def test_a_text_of_another_encoding(tmp_path):
+def test_another_encoding_is_a_one_line_error(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_bytes(HEAD.encode("utf-16"))
     assert "UTF-8" in refused(path)
 
 
-def test_a_giant_file_is_not_even_read(tmp_path):
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "recipe.toml"
     with path.open("wb") as file:
         file.truncate(2**40)
     assert "too large" in refused(path)
 
 
-def test_what_is_not_a_file(tmp_path):
+def test_a_path_that_is_not_a_file(tmp_path):
     assert "not a file" in refused(tmp_path)
     pipe = tmp_path / "pipe.toml"
     os.mkfifo(pipe)
@@ -204,7 +204,7 @@ def test_what_is_not_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "nothing", "a\x00b", "x" * 5000, "../half-cheetah", "half-cheetah\n", "files.py"])
-def test_an_unknown_name_of_a_recipe(name):
+def test_an_unknown_recipe_name(name):
     with pytest.raises(InputError) as error:
         load_recipe(name)
     one_line(error.value)
@@ -231,7 +231,7 @@ values = st.recursive(hostile, lambda inner: st.lists(inner, max_size=3) | st.di
 
 
 @given(st.dictionaries(names, values, max_size=5))
-def test_random_tables_are_a_recipe_or_one_line(data):
+def test_random_tables_are_a_recipe_or_a_one_line_error(data):
     try:
         recipe = validate(Recipe, data, "test")
     except InputError as error:
@@ -242,7 +242,7 @@ def test_random_tables_are_a_recipe_or_one_line(data):
 
 @shared_folder
 @given(st.integers(0, 2000), st.binary(min_size=1, max_size=3))
-def test_a_recipe_with_a_fault_in_it_is_a_recipe_or_one_line(tmp_path, at, patch):
+def test_a_damaged_recipe_is_a_recipe_or_a_one_line_error(tmp_path, at, patch):
     whole = dump_recipe(default_recipe("half-cheetah")).encode()
     at %= len(whole)
     path = tmp_path / "recipe.toml"

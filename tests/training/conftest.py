@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are killed, for the tests of resuming."""
+"""Runs in separate processes that are killed, for the tests of resuming."""
 
 import random
 import signal
@@ -19,7 +19,7 @@ def _start(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def _wait_for_rows(process: subprocess.Popen[str], metrics: Path, count: int) -> None:
-    """Wait until the metrics have `count` lines more than now, or the process has ended."""
+    """Wait until the metrics have `count` more lines, or the process has ended."""
     before = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
     while process.poll() is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < before + count):
         try:
@@ -30,22 +30,22 @@ def _wait_for_rows(process: subprocess.Popen[str], metrics: Path, count: int) ->
 
 @pytest.fixture
 def start():
-    """Give a function that starts `surefoot` with some words in a process of its own."""
+    """Return a function that starts `surefoot` with arguments in a separate process."""
     return _start
 
 
 @pytest.fixture
 def wait_for_rows():
-    """Give a function that waits until a process has written so many more rows of metrics."""
+    """Return a function that waits until a process has written N more rows of metrics."""
     return _wait_for_rows
 
 
 @pytest.fixture
 def killed_again_and_again():
-    """Give a function that trains a run to its end, killing it now and then."""
+    """Return a function that trains a run to its end and kills it several times."""
 
     def train(recipe: Recipe, root: Path, kills: int, moments: random.Random, rows: int) -> tuple[RunFolder, int]:
-        """Kill it up to `kills` times, each within `rows` rows of metrics; return the run and how often it was."""
+        """Kill it up to `kills` times, each within `rows` rows of metrics; return the run and the number of kills."""
         path = root / "recipe.toml"
         path.write_text(dump_recipe(recipe))
         folder = RunFolder(root / recipe.task / "run")

@@ -55,7 +55,7 @@ def folder(tmp_path) -> RunFolder:
 
 
 def spoil_advance(monkeypatch, spoil, at: int = 3 * 16 + 5) -> None:
-    """Let `spoil(engine, frame)` change what the engine answers to one step, in the 4th iteration by default."""
+    """Let `spoil(engine, step)` replace the engine's output of one step, in the 4th iteration by default."""
     advance, calls = BatchEngine.advance, []
 
     def spoilt(self, action, finished):
@@ -102,7 +102,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("cause, fragment, array", CAUSES.values(), ids=CAUSES.keys())
-def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array, folder, tmp_path, monkeypatch):
+def test_non_finite_numbers_stop_the_run_and_keep_the_last_state(cause, fragment, array, folder, tmp_path, monkeypatch):
     cause(monkeypatch)
     with pytest.raises(NonFiniteError) as error:
         train(tmp_path)
@@ -121,7 +121,7 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
     assert not folder.policy.exists(), "no policy of such numbers is kept"
 
 
-def test_a_run_that_failed_goes_on_from_its_last_checkpoint(folder, tmp_path, monkeypatch):
+def test_a_failed_run_resumes_from_its_last_checkpoint(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         spoil_advance(patch, answer_nan)
         with pytest.raises(NonFiniteError):
@@ -135,7 +135,7 @@ def test_a_run_that_failed_goes_on_from_its_last_checkpoint(folder, tmp_path, mo
     assert all(arrays[name].tobytes() == other_arrays[name].tobytes() for name in arrays)
 
 
-def test_the_command_line_tells_bad_numbers_in_one_line(tmp_path, monkeypatch, capsys):
+def test_the_command_line_reports_non_finite_numbers_in_one_line(tmp_path, monkeypatch, capsys):
     spoil_advance(monkeypatch, answer_nan)
     words = ["train", "Hopper-v5", "--quiet", "--root", str(tmp_path)]
     for name, value in TINY.items():
@@ -144,7 +144,7 @@ def test_the_command_line_tells_bad_numbers_in_one_line(tmp_path, monkeypatch, c
     only_error(capsys)
 
 
-def test_bad_numbers_in_an_evaluation_stop_the_run_too(folder, tmp_path, monkeypatch):
+def test_non_finite_numbers_in_an_evaluation_stop_the_run(folder, tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [np.nan])
     with pytest.raises(NonFiniteError, match="evaluation"):
         train(tmp_path)
@@ -152,7 +152,7 @@ def test_bad_numbers_in_an_evaluation_stop_the_run_too(folder, tmp_path, monkeyp
     assert "returns" in load_arrays(next(folder.failure.iterdir()))[0]
 
 
-def test_bad_numbers_on_a_full_disk(tmp_path, monkeypatch):
+def test_non_finite_numbers_on_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -162,7 +162,7 @@ def test_bad_numbers_on_a_full_disk(tmp_path, monkeypatch):
         train(tmp_path)
 
 
-def test_a_simulator_that_fails_leaves_a_run_that_can_go_on(folder, tmp_path, monkeypatch):
+def test_a_run_resumes_after_a_failure_of_the_simulator(folder, tmp_path, monkeypatch):
     def fail(engine, step):
         raise EngineError("the simulator broke")
 
@@ -180,7 +180,7 @@ def test_a_simulator_that_fails_leaves_a_run_that_can_go_on(folder, tmp_path, mo
 def stub_evaluations(
     monkeypatch, selection: list[float], confirmation: list[float] | None = None, falls: list[int] | None = None
 ) -> list[int]:
-    """Give evaluations these mean returns, in turn; return the list that the numbers of their episodes go to.
+    """Make evaluations return these means in turn; return a list that collects their numbers of episodes.
 
     `falls` are of all evaluations, in turn; without, the task cannot tell them.
     """
@@ -203,7 +203,7 @@ def stub_evaluations(
 EVERY = {"training__evaluate_every": ITERATION}
 
 
-def test_solved_means_confirmed(folder, tmp_path, monkeypatch):
+def test_a_task_is_solved_once_confirmed_on_more_episodes(folder, tmp_path, monkeypatch):
     # Thrice nearly reached: once refuted by the first quarter, once missed by a hair after the last, then confirmed.
     confirmation = [80, 110, 95, 97, 94, 99.7, 105, 96, 102]
     counts = stub_evaluations(monkeypatch, [50, 120, 99.2, 130, 99.4], confirmation)
@@ -219,7 +219,7 @@ def test_solved_means_confirmed(folder, tmp_path, monkeypatch):
     assert loop.resume(folder, Watcher()).reason == "solved"
 
 
-def test_another_number_of_steps_is_kept_and_goes_on_beyond_what_was_solved(folder, tmp_path, monkeypatch):
+def test_resuming_a_solved_run_with_more_steps_continues_it(folder, tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [150, 50, 60], [150] * 4)
     assert train(tmp_path, **EVERY, training__stop_at_return=100).reason == "solved"
     assert loop.resume(folder, Watcher(), steps=ITERATION).reason == "solved", "there are none left"
@@ -231,20 +231,20 @@ def test_another_number_of_steps_is_kept_and_goes_on_beyond_what_was_solved(fold
     assert (outcome.reason, outcome.counters.steps) == ("finished", 3 * ITERATION)
 
 
-def test_who_may_not_train_a_run_does_not_touch_its_trackers(folder, tmp_path, monkeypatch):
+def test_a_locked_run_does_not_start_trackers(folder, tmp_path, monkeypatch):
     train(tmp_path, training__steps=ITERATION)
     monkeypatch.setattr(loop, "make_trackers", lambda *_: pytest.fail("started"))
     with folder.lock(), pytest.raises(RunError, match="in use"):
         loop.resume(folder, Watcher())
 
 
-def test_never_confirmed_is_not_solved(tmp_path, monkeypatch):
+def test_a_task_is_not_solved_without_confirmation(tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [200] * 6, [99] * 6)
     outcome = train(tmp_path, **EVERY, training__stop_at_return=100)
     assert outcome.reason == "finished" and not outcome.counters.solved
 
 
-def test_who_falls_too_often_has_not_solved_it(folder, tmp_path, monkeypatch):
+def test_a_task_is_not_solved_with_too_many_falls(folder, tmp_path, monkeypatch):
     # In turn: fell while reaching it, fell too often while confirming it, and neither too often.
     confirmation = [135, 135, 120, 120, 120, 120]
     counts = stub_evaluations(monkeypatch, [150, 140, 130], confirmation, falls=[1, 0, 1, 1, 0, 0, 1, 0, 0])
@@ -262,7 +262,7 @@ def test_who_falls_too_often_has_not_solved_it(folder, tmp_path, monkeypatch):
     assert load_policy(folder.policy_file).origin["steps"] == 3 * ITERATION, "the one that was confirmed"
 
 
-def test_the_best_policy_is_kept(folder, tmp_path, monkeypatch):
+def test_the_best_policy_is_saved(folder, tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [1, 5, 3, -7, 5, 4])
     outcome = train(tmp_path, **EVERY)
     assert outcome.counters.best_return == 5 and outcome.counters.last_return == 4
@@ -270,8 +270,8 @@ def test_the_best_policy_is_kept(folder, tmp_path, monkeypatch):
     assert load_policy(folder.policy / "last.safetensors").origin["steps"] == 6 * ITERATION
 
 
-def test_policies_are_compared_by_as_many_episodes_as_they_had(folder, tmp_path, monkeypatch):
-    # The first and the third reach the goal by luck, and are worth what the confirming episodes say.
+def test_a_lucky_evaluation_counts_with_its_confirmation(folder, tmp_path, monkeypatch):
+    # The first and the third reach the goal by luck; the confirming episodes replace their scores.
     stub_evaluations(monkeypatch, [99.5, 97, 99.5, 98, 96, 90], [95, 96])
     outcome = train(tmp_path, **EVERY, training__stop_at_return=100, training__confirm_episodes=8)
     assert outcome.reason == "finished"
@@ -279,7 +279,7 @@ def test_policies_are_compared_by_as_many_episodes_as_they_had(folder, tmp_path,
     assert load_policy(folder.policy_file).origin["steps"] == 4 * ITERATION
 
 
-def test_a_negative_return_can_be_the_best(folder, tmp_path, monkeypatch):
+def test_the_best_return_may_be_negative(folder, tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [-9, -5, -7, -6, -8, -9])
     assert train(tmp_path, **EVERY).counters.best_return == -5
     assert load_policy(folder.policy_file).origin["steps"] == 2 * ITERATION
@@ -297,14 +297,14 @@ def test_evaluations_do_not_disturb_training(tmp_path):
         assert array.tobytes() == other[name].tobytes(), name
 
 
-def test_evaluations_are_due_by_steps_not_by_iterations(folder, tmp_path, monkeypatch):
+def test_evaluations_are_due_by_steps(folder, tmp_path, monkeypatch):
     stub_evaluations(monkeypatch, [1.0] * 9)
     train(tmp_path, training__evaluate_every=100)
     rows = read_metrics(folder.metrics)
     assert [row["step"] for row in rows if "evaluation/return" in row] == [128, 256, 320, 384]
 
 
-def test_the_same_seed_gives_the_same_and_another_does_not(tmp_path):
+def test_the_seed_determines_the_training(tmp_path):
     ends = [
         Checkpoints(train(tmp_path / name, seed=seed).folder.checkpoints).latest()[1][
             "learner/algorithm/network/log_std"
@@ -345,7 +345,7 @@ def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, mo
     assert steps == [ITERATION * (1 + index) for index in range(6)]
 
 
-def test_a_run_can_start_from_the_networks_of_another(tmp_path):
+def test_a_run_can_start_from_another_runs_networks(tmp_path):
     first = train(tmp_path, training__steps=2 * ITERATION)
     wanted = Checkpoints(first.folder.checkpoints).latest()[1]
     for place in (str(first.folder.path), "Hopper-v5/run"):
@@ -377,7 +377,7 @@ def test_a_run_can_start_from_the_networks_of_another(tmp_path):
         ({"training__start_from": "Hopper-v5/run", "policy__actor": [5]}, "policy.actor is [8] there, [5] here"),
     ],
 )
-def test_networks_that_cannot_be_had_are_one_line_and_leave_no_run(changes, message, tmp_path):
+def test_unavailable_networks_are_a_one_line_error_and_leave_no_run(changes, message, tmp_path):
     train(tmp_path, training__steps=ITERATION)
     with pytest.raises(RunError) as error:
         train_recipe(make_recipe(**changes), "second", tmp_path)

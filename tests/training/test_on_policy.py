@@ -1,4 +1,4 @@
-"""What PPO's training logs beside its losses."""
+"""Metrics of training other than losses: reward terms and curriculum."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,7 @@ RECIPE = Recipe.model_validate(
 
 
 class Telling(BatchEngine):
-    """Terms whose mean over real steps is known: a constant, and one that is there only where an episode begins."""
+    """Reward terms with known means over transitions: a constant, and one that is non-zero only after resets."""
 
     def interpret(self, frame, action) -> StepResult:
         started = frame[:, -1]
@@ -25,7 +25,7 @@ class Telling(BatchEngine):
 
 
 def test_reward_terms_are_averaged_over_transitions() -> None:
-    """A copy's fifth step is the last of its episode, the sixth of the engine begins the next and is none."""
+    """Episodes have five steps; every sixth call of the engine resets and is not a transition."""
     info = find_task("half-cheetah", {"max_episode_steps": 5})
     learner = OnPolicyLearner(RECIPE, info, [Telling(info, 3)])
     learner.start(0)
@@ -53,7 +53,7 @@ def test_reward_terms_sum_to_the_reward() -> None:
 
 
 def test_curriculum_difficulty_is_logged() -> None:
-    """Of a task on hills, the mean level of the copies on each kind; of a task without a curriculum, nothing."""
+    """On rough terrain the mean level for each kind of terrain; nothing for a task without a curriculum."""
     info = find_task("anymal-velocity", {"terrain": "mixed"})
     engine = BatchEngine(info, 16)
     learner = OnPolicyLearner(RECIPE, info, [engine])

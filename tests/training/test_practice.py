@@ -1,4 +1,4 @@
-"""What is practised may differ from what is judged."""
+"""Task options for training only (`train_task_options`)."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from surefoot.training.progress import Progress
 TINY = TINY_PPO | {"training.steps": 256, "training.evaluate_every": 128}
 
 
-def test_only_the_practised_episodes_are_short(tmp_path) -> None:
+def test_training_options_do_not_apply_to_evaluations(tmp_path) -> None:
     recipe = make_recipe("Hopper-v5", None, TINY | {"train_task_options.max_episode_steps": 3})
     outcome = train_recipe(recipe, "run", tmp_path, Progress(quiet=True))
     rows = list(read_metrics(outcome.folder.metrics))
@@ -31,13 +31,13 @@ def test_only_the_practised_episodes_are_short(tmp_path) -> None:
         ({"train_task_options.step_height": -1}, "step_height = -1"),
     ],
 )
-def test_options_that_do_not_fit_are_told_in_a_line(options: dict, message: str) -> None:
+def test_invalid_training_options_are_a_one_line_error(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         make_recipe("anymal-step", None, {"task_options.observe_ground": False} | options)
     one_line(caught.value)
 
 
-def test_they_are_given_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture) -> None:
+def test_training_options_on_the_command_line(tmp_path, capsys: pytest.CaptureFixture) -> None:
     arguments = [f"--{name}={value}" for name, value in TINY.items() if not isinstance(value, list)]
     given = ["train", "Hopper-v5", "--root", str(tmp_path), "--train_task_options.healthy_reward", "-2.5", *arguments]
     assert main(given) == 0

@@ -1,4 +1,4 @@
-"""A run that was stopped or killed and resumed ends as one that was not: bit for bit."""
+"""A stopped or killed run that is resumed ends bit for bit like an uninterrupted one."""
 
 import json
 import random
@@ -70,7 +70,7 @@ def assert_equal_runs(one: RunFolder, other: RunFolder) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Runs from start to end, made once each."""
+    """Return a function that makes uninterrupted runs, each recipe once."""
     made: dict[str, RunFolder] = {}
 
     def get(recipe: Recipe) -> RunFolder:
@@ -94,7 +94,7 @@ def uninterrupted(tmp_path_factory):
         ("Ant-v5", {"training__steps": 64 * 6, "ppo__symmetry": "averaged"}, [4]),
     ],
 )
-def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, uninterrupted, tmp_path):
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(task, changes, stops, uninterrupted, tmp_path):
     recipe = make_recipe(task, **changes)
     outcome = train(tmp_path, recipe, interrupting(stops[0]))
     for stop in stops[1:]:
@@ -108,7 +108,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_the_same(task, changes, stops, 
     assert_equal_runs(uninterrupted(recipe), outcome.folder)
 
 
-def test_a_run_that_was_stopped_while_it_evaluated(uninterrupted, tmp_path, monkeypatch):
+def test_a_run_stopped_during_an_evaluation(uninterrupted, tmp_path, monkeypatch):
     run, asked = EpisodeRunner.run, []
 
     def interrupted_run(self, *arguments):
@@ -123,7 +123,7 @@ def test_a_run_that_was_stopped_while_it_evaluated(uninterrupted, tmp_path, monk
     assert_equal_runs(uninterrupted(make_recipe()), outcome.folder)
 
 
-def test_other_numbers_of_threads_give_the_same(uninterrupted, tmp_path):
+def test_results_do_not_depend_on_the_number_of_threads(uninterrupted, tmp_path):
     one, two = (make_recipe(engine__threads=threads) for threads in (1, 2))
     outcome = train(tmp_path, one, interrupting(3))
     outcome.folder.recipe.write_text(dump_recipe(two))
@@ -140,7 +140,7 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted, tmp_path):
     assert_equal_runs(uninterrupted(recipe), outcome.folder)
 
 
-def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+def test_a_second_ctrl_c_exits_at_once(tmp_path):
     def twice(iteration):
         if iteration == 3:
             signal.raise_signal(signal.SIGINT)
@@ -158,7 +158,7 @@ LONG = 64 * 250
 
 
 @pytest.mark.parametrize("every_s, kills", [pytest.param(0.0, 3, marks=pytest.mark.slow), (0.5, 1)])
-def test_a_run_that_was_killed_and_resumed_ends_the_same(
+def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     every_s, kills, uninterrupted, killed_again_and_again, tmp_path
 ):
     # How often it is checkpointed does not decide what is learnt, so that one run serves both for comparison.
@@ -173,7 +173,7 @@ def test_a_run_that_was_killed_and_resumed_ends_the_same(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_a_request_to_stop(number, start, wait_for_rows, tmp_path):
+def test_a_signal_stops_the_run_after_a_checkpoint(number, start, wait_for_rows, tmp_path):
     words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
     words += ["--training.steps", "1e12", "--training.evaluate_every", "1e12", "--training.checkpoint_every_s", "1e6"]
     process = start("train", "Hopper-v5", "--name", "run", "--root", tmp_path, *words)
@@ -193,7 +193,7 @@ def test_a_signal_is_a_request_to_stop(number, start, wait_for_rows, tmp_path):
 # --- what does not fit ----------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
+def test_a_damaged_checkpoint_is_skipped(uninterrupted, tmp_path):
     outcome = train(tmp_path, make_recipe(), interrupting(4))
     *_, earlier, latest = sorted(outcome.folder.checkpoints.iterdir())
     latest.write_bytes(latest.read_bytes()[:-100])
@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
         ('task = "Hopper-v5"', 'task = "Hoper-v5"', "'Hopper-v5'"),
     ],
 )
-def test_a_recipe_that_does_not_fit_the_checkpoint(before, after, fragment, stopped, tmp_path, capsys):
+def test_a_recipe_that_does_not_match_the_checkpoint(before, after, fragment, stopped, tmp_path, capsys):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     folder.checkpoints.symlink_to(stopped.checkpoints)
@@ -235,7 +235,7 @@ def stopped(tmp_path_factory) -> RunFolder:
     return train(tmp_path_factory.mktemp("stopped"), make_recipe(), interrupting(1)).folder
 
 
-def test_a_run_in_use_is_left_alone(stopped, capsys):
+def test_a_run_in_use_cannot_be_resumed(stopped, capsys):
     with stopped.lock():
         assert main(["resume", str(stopped.path)]) == 2
     assert "is in use" in capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_a_run_without_any_checkpoint(stopped, tmp_path, capsys):
     assert "no checkpoint" in capsys.readouterr().err
 
 
-def test_other_versions_are_told(stopped, tmp_path, monkeypatch):
+def test_other_versions_cause_a_warning(stopped, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     folder.recipe.write_text(stopped.recipe.read_text())
@@ -262,7 +262,7 @@ def test_other_versions_are_told(stopped, tmp_path, monkeypatch):
     assert len(watcher.warnings) == 1 and f"mujoco {now['mujoco']} -> 9.9" in watcher.warnings[0]
 
 
-def test_an_engine_that_cannot_restore_begins_episodes_anew(tmp_path):
+def test_an_engine_without_saved_state_starts_new_episodes(tmp_path):
     recipe = make_recipe(
         "Pendulum-v1",
         **{

@@ -1,4 +1,4 @@
-"""Weights and statistics find their observation values again."""
+"""Mapping of first-layer weights and statistics to observations by name."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from surefoot.training.warm_start.observation_mapping import ObservationMapping
 EARLIER, PRESENT = ("a", "b", "c"), ("c", "new", "a", "newer")
 
 
-def test_rows_go_where_their_names_are_and_new_ones_are_zero():
+def test_rows_follow_their_names_and_new_rows_are_zero():
     mapping = ObservationMapping.by_name(EARLIER, PRESENT)
     weight = np.arange(10, dtype=np.float32).reshape(5, 2) + 1  # a, b, c, and two of an action
     np.testing.assert_array_equal(mapping.first_weight(weight), [[5, 6], [0, 0], [1, 2], [0, 0], [7, 8], [9, 10]])
@@ -19,7 +19,7 @@ def test_rows_go_where_their_names_are_and_new_ones_are_zero():
     assert list(mapping.new) == [False, True, False, True] and list(mapping.dropped) == [1]
 
 
-def test_the_same_values_stay_as_they_are():
+def test_equal_names_change_nothing():
     weight = np.random.default_rng(0).normal(size=(3, 4))
     for mapping in (ObservationMapping.by_position(3), ObservationMapping.by_name(EARLIER, EARLIER)):
         np.testing.assert_array_equal(mapping.first_weight(weight), weight)
@@ -27,12 +27,12 @@ def test_the_same_values_stay_as_they_are():
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
-def test_what_is_no_first_weight_is_refused(shape):
+def test_an_array_that_is_not_a_first_layer_is_refused(shape):
     with pytest.raises(ValueError, match="not those of 3 values"):
         ObservationMapping.by_position(3).first_weight(np.zeros(shape))
 
 
-def test_new_values_get_statistics_of_their_own_from_the_first_rollout_on():
+def test_new_observations_get_their_own_statistics_from_the_first_rollout():
     random = np.random.default_rng(0)
     seen = merge(init_normaliser(3), random.normal([1, 2, 3], [1, 2, 3], (5000, 3)).astype(np.float32))
     started = ObservationMapping.by_name(EARLIER, PRESENT).statistics(seen)
@@ -50,7 +50,7 @@ def test_new_values_get_statistics_of_their_own_from_the_first_rollout_on():
     np.testing.assert_array_equal(after.count, [5256, 256, 5256, 256])
 
 
-def test_one_count_is_enough_where_nothing_is_new():
+def test_one_count_is_enough_without_new_observations():
     seen = Normaliser(jnp.arange(3.0), jnp.ones(3), jnp.float32(7))
     assert ObservationMapping.by_name(EARLIER, ("c", "a")).statistics(seen).count.shape == ()
     assert ObservationMapping.by_name(EARLIER, (*EARLIER, "d")).statistics(seen).count.shape == (4,)
