@@ -8,6 +8,7 @@ functions in `KINDS`.
 """
 
 import argparse
+import difflib
 import functools
 import re
 import sys
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
+from surefoot.algorithms import registry
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.arguments import make_parser
 from surefoot.cli.main import COMMANDS
@@ -29,6 +31,7 @@ from surefoot.tasks.catalogue import find_task, short_names, task_options
 from surefoot.tasks.velocity.reward_terms import TERMS
 
 DOCS = Path(__file__).resolve().parent
+REGISTRY = Path(registry.__file__)
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none"}
@@ -112,6 +115,28 @@ def reward_terms() -> str:
     return _table(("term", "weight", "meaning"), rows)
 
 
+def registry_diff(module: str, record: str) -> str:
+    """Return the change to the registry that adds an algorithm, as a diff."""
+    before = REGISTRY.read_text()
+    lines = difflib.unified_diff(
+        before.splitlines(),
+        with_algorithm(before, module, record).splitlines(),
+        "registry.py",
+        "registry.py",
+        "",
+        "",
+        1,
+    )
+    return "```diff\n" + "\n".join(line.rstrip() for line in lines) + "\n```"
+
+
+def with_algorithm(registry: str, module: str, record: str) -> str:
+    """Return the registry's source with one more algorithm, called as its module."""
+    first = "from surefoot.algorithms.algorithm import Algorithm\n"
+    text = registry.replace(first, f"from surefoot.algorithms.{module} import {record}\n{first}")
+    return re.sub(r"^(ALGORITHMS\b.*)\}$", rf'\1, "{module}": {record}}}', text, flags=re.MULTILINE)
+
+
 def file(name: str) -> str:
     """Return a file of the documentation in a fenced block."""
     path = DOCS / name
@@ -126,6 +151,7 @@ KINDS = {
     "recipes": recipes,
     "tasks": tasks,
     "reward_terms": reward_terms,
+    "registry_diff": registry_diff,
     "file": file,
 }
 

@@ -1,6 +1,10 @@
 """The examples of the howto pages are trained, evaluated and learn."""
 
+import importlib.util
+import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,3 +76,28 @@ def test_a_new_robot_follows_commands(body: str) -> None:
 def test_a_new_robot_walks_forward() -> None:
     outcome = surefoot.train("walk", task_options__body="strider.xml", **SHORT, **SHORT_PPO)
     assert surefoot.load(outcome.folder.path).action_low.shape == (4,)
+
+
+def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
+    specification = importlib.util.spec_from_file_location("generate", EXAMPLES.parents[1] / "generate.py")
+    assert specification and specification.loader
+    generate = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(generate)
+    package = folder / "package" / "surefoot"
+    shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(EXAMPLES / "a2c.py", package / "algorithms")
+    registry_file = package / "algorithms" / "registry.py"
+    registry_file.write_text(generate.with_algorithm(registry_file.read_text(), "a2c", "A2C"))
+
+    def run(*words: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(package.parent)}
+        command = [sys.executable, "-m", "surefoot", *words]
+        return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+    short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
+    run("train", "Hopper-v5", "--algorithm", "a2c", "--name", "first", "--a2c.horizon", "16", *short, "--quiet")
+    run("resume", "Hopper-v5/first", "--steps", "1024", "--quiet")
+    assert json.loads(run("evaluate", "Hopper-v5/first", "--episodes", "2", "--json"))[0]["algorithm"] == "a2c"
+    assert "advantage actor-critic" in run("list")
+    rows = [row for row in read_metrics(folder / "runs/Hopper-v5/first/metrics.jsonl") if "policy/clip_fraction" in row]
+    assert rows and all(row["policy/clip_fraction"] == 0 for row in rows)
