@@ -37,6 +37,7 @@ PPO = probe_recipe(
         (probes.DelayedReward, 60, [-1.0, 1.0], [DISCOUNT, 1.0]),
         (probes.EndlessReward, 80, [1.0], [1 / (1 - DISCOUNT)]),
     ],
+    ids=["constant reward", "observed reward", "delayed reward", "time limit"],
 )
 def test_ppo_learns_known_values(
     probe: type[Probe], iterations: int, observations: list[float], values: list[float]
@@ -51,6 +52,7 @@ def test_ppo_learns_known_values(
         (probes.RewardedAction, 60, [1.0], [2.0]),
         (probes.RewardedResponse, 100, [-1.0, 1.0], [0.0, 2.0]),
     ],
+    ids=["rewarded action", "rewarded response"],
 )
 def test_ppo_learns_known_actions(
     probe: type[Probe], iterations: int, observations: list[float], best: list[float]
@@ -99,6 +101,7 @@ def off_policy_recipe(algorithm: str, temperature: float = 0.01) -> Recipe:
         (probes.DelayedReward, 4, [-1.0, 1.0], [DISCOUNT, 1.0]),
         (probes.EndlessReward, 8, [1.0], [1 / (1 - DISCOUNT)]),
     ],
+    ids=["constant reward", "observed reward", "delayed reward", "time limit"],
 )
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
 def test_off_policy_critics_learn_known_values(
@@ -123,6 +126,7 @@ def test_off_policy_critics_learn_known_values(
         (probes.RewardedResponse, [-1.0, 1.0], [0.0, 2.0]),
         (probes.DelayedResponse, [-1.0, 1.0], [0.0, 2.0]),
     ],
+    ids=["rewarded action", "rewarded response", "delayed response"],
 )
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
 def test_off_policy_actors_learn_known_actions(
@@ -170,6 +174,7 @@ def ars_recipe(normalise: bool = False) -> Recipe:
         (probes.RewardedResponse, [-1.0, 1.0], [0.0, 2.0]),
         (probes.DelayedResponse, [-1.0, 1.0], [0.0, 2.0]),
     ],
+    ids=["rewarded action", "rewarded response", "delayed response"],
 )
 def test_ars_learns_known_actions(probe: type[Probe], observations: list[float], best: list[float]) -> None:
     """The return of its candidates rises to the known optimum, 0."""
@@ -182,6 +187,7 @@ def test_ars_learns_known_actions(probe: type[Probe], observations: list[float],
 @pytest.mark.parametrize(
     "probe, expected, length",
     [(probes.ConstantReward, 1.0, 1.0), (probes.DelayedReward, 1.0, 2.0), (probes.EndlessReward, 1.0, 1.0)],
+    ids=["constant reward", "delayed reward", "time limit"],
 )
 def test_ars_returns_and_lengths_are_known(probe: type[Probe], expected: float, length: float) -> None:
     """Returns are not discounted, and end at a time limit."""
