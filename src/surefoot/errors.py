@@ -1,43 +1,43 @@
-"""What can go wrong, said in one line that tells the person what to do next."""
+"""The exceptions of Surefoot; each message is one line that says what to do next."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the command line answers '--help' before NumPy is loaded
+if TYPE_CHECKING:  # '--help' must not load NumPy
     import numpy as np
 
 
 _LONGEST_LIST = 160  # characters, so that a message fits on two lines of a terminal
-_LONGEST_NAME = 200  # comparing names takes time with the square of their length
+_LONGEST_NAME = 200  # the time to compare names grows with the square of their length
 
 
 class SurefootError(Exception):
-    """Base of every error that Surefoot raises on purpose; its message is one line."""
+    """Base class of all errors that Surefoot raises; the message is one line."""
 
     def __str__(self) -> str:
-        # Messages quote names and files, which may hold line breaks and whatever moves a terminal's cursor.
+        # Messages quote names and files, which may contain line breaks and control characters.
         line = " ".join(super().__str__().split())
         return "".join(c if c.isprintable() else "?" for c in line)
 
 
 class InputError(SurefootError):
-    """The caller asked for something that cannot be: a wrong name, value or file. Exit status 2."""
+    """A wrong name, value or file. Exit status 2."""
 
 
 class RunError(InputError):
-    """A run folder is missing, damaged, in use, or does not fit."""
+    """A run folder is missing, damaged, in use, or of other settings."""
 
 
 class PolicyFileError(InputError):
-    """A policy file is not one, is damaged, or is of another version or shape."""
+    """A policy file is damaged, of another version, or does not fit the task."""
 
 
 class EngineError(SurefootError):
-    """A simulator failed while it ran.
+    """A simulator failed.
 
     Attributes:
-        details: the failing worker's own traceback, several lines, or "".
+        details: traceback of the worker process, or "".
     """
 
     def __init__(self, message: str, details: str = ""):
@@ -49,7 +49,7 @@ class NonFiniteError(SurefootError):
     """A loss, an observation or a physics state became infinite or not a number.
 
     Attributes:
-        arrays: what it was found in, by name.
+        arrays: the arrays with the numbers that are not finite, by name.
     """
 
     def __init__(self, message: str, arrays: "dict[str, np.ndarray] | None" = None):
@@ -58,7 +58,7 @@ class NonFiniteError(SurefootError):
 
 
 def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to `n` of `options` that are spelt most like `name`, best first."""
+    """Return up to `n` of `options` with the spelling closest to `name`, best first."""
     by_lower = {option.lower(): option for option in options}
     return [by_lower[match] for match in get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=n, cutoff=0.5)]
 

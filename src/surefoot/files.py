@@ -1,7 +1,7 @@
-"""Files that are whole or not there at all, and arrays in files that are safe to open.
+"""Atomic writes, and files of arrays that are safe to open.
 
-Arrays are kept as safetensors: a length, a JSON header, then plain bytes. What Surefoot itself says about
-them is one more JSON object inside the header's metadata. Nothing is ever unpickled.
+Arrays are stored as safetensors: a length, a JSON header, then plain bytes. Surefoot's own header is a JSON object in
+the metadata of that header. Nothing is ever unpickled.
 """
 
 import contextlib
@@ -42,10 +42,10 @@ _CODES = {
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` only once it is complete and on the disk.
+    """Open a file that replaces `path` only once it is complete and on the disk.
 
-    Whatever goes wrong inside the block, `path` stays as it was and nothing is left beside it. Writers of the
-    same `path` at the same time do not disturb each other; the last one wins.
+    If the block fails, `path` stays as it was and no temporary file remains. Of several writers of the same `path`, the
+    last one wins.
 
     Raises:
         OSError: the disk is full, or the folder is missing or cannot be written.
@@ -66,7 +66,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader, or a crash, meets the old file or the new one, whole.
+    """Write `data` to `path` atomically: a reader sees the old file or the new one, even after a crash.
 
     Raises:
         OSError: as `atomic_file`.
@@ -81,19 +81,19 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[st
     Args:
         path: the file; an existing one is replaced.
         arrays: any shapes; bool, integers of 8 to 64 bits, floats of 16 to 64 bits.
-        header: anything JSON can hold; infinite numbers and NaN it cannot.
+        header: JSON types only, without infinite numbers and NaN.
 
     Raises:
         OSError: as `atomic_file`.
-        ValueError, TypeError: an array or the header is of a kind that cannot be kept.
+        ValueError, TypeError: an array or the header is of a type that cannot be saved.
     """
-    kept = {name: _little_endian(name, array) for name, array in arrays.items()}
+    arrays = {name: _little_endian(name, array) for name, array in arrays.items()}
     # Widest first, so that every array starts at a multiple of its item size.
-    names = sorted(kept, key=lambda name: (-kept[name].itemsize, name))
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     table: dict[str, Any] = {_METADATA: {_OURS: json.dumps(header, allow_nan=False)}}
     offset = 0
     for name in names:
-        array = kept[name]
+        array = arrays[name]
         end = offset + array.nbytes
         table[name] = {"dtype": _CODES[array.dtype.name], "shape": array.shape, "data_offsets": [offset, end]}
         offset = end
@@ -101,25 +101,25 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[st
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER_BYTES:
         raise ValueError(f"the header takes {len(text)} bytes, more than {MAX_HEADER_BYTES}")
-    # Written here and not by the safetensors package: that one holds a second copy of every array (replay
-    # buffers are large), or writes files that only their owner may read.
+    # Not written by the safetensors package, which makes a second copy of every array (replay buffers are large), or
+    # writes files that only their owner may read.
     with atomic_file(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            file.write(kept[name].reshape(-1).view(np.uint8).data)
+            file.write(arrays[name].reshape(-1).view(np.uint8).data)
 
 
 def load_arrays(
     path: Path, wanted: Callable[[str], bool] | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `save_arrays` wrote: named arrays, writable and owned by the caller, and the header.
+    """Read a file of `save_arrays`: named arrays, writable and owned by the caller, and the header.
 
     Args:
         path: the file.
-        wanted: tells by their names which arrays to read; None: all of them.
+        wanted: whether to read the array of a name; None: read all.
 
     Raises:
-        RunError: the file cannot be read, is damaged, or is of another kind.
+        RunError: the file cannot be read, is damaged, or is not one of `save_arrays`.
     """
     with _opened(path) as (file, header):
         arrays = {}
@@ -136,10 +136,10 @@ def load_arrays(
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Read the header that `save_arrays` wrote and the shapes of the arrays by name, but no array.
+    """Read the header of a file of `save_arrays` and the shapes of its arrays by name, but no array.
 
     Raises:
-        RunError: the file cannot be read, is damaged, or is of another kind.
+        RunError: the file cannot be read, is damaged, or is not one of `save_arrays`.
     """
     with _opened(path) as (file, header):
         return header, {name: shape for name, (_, shape) in _described(file).items()}
@@ -152,7 +152,11 @@ def _described(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open a file of arrays and decode our header; every way this fails becomes one line."""
+    """Open a file of arrays and decode Surefoot's header.
+
+    Raises:
+        RunError: any failure, in one line.
+    """
     named = repr(str(path))
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -177,23 +181,23 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         raise
     except MemoryError as error:
         raise RunError(f"not enough memory to read {named}; close other programs and try again") from error
-    except Exception as error:  # whatever a damaged or hostile file makes the parsers raise
+    except Exception as error:  # a damaged or hostile file may raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RunError(f"{named} is damaged ({reason}); use another copy of it") from error
 
 
 def _little_endian(name: str, array: np.ndarray) -> np.ndarray:
-    """Check one array that is to be kept, and return it contiguous and little-endian."""
+    """Check one array, and return it contiguous and little-endian."""
     array = np.asarray(array)
     if array.dtype.name not in _CODES:
-        raise ValueError(f"array {name!r} is of type {array.dtype}, which cannot be kept; cast it first")
+        raise ValueError(f"array {name!r} is of type {array.dtype}, which cannot be saved; cast it first")
     if name == _METADATA:
         raise ValueError(f"an array cannot be called {name!r}")
     return np.require(array, array.dtype.newbyteorder("<"), "C")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a rename on the disk, where the file system knows how to."""
+    """Flush a rename to the disk, if the file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""JAX pytrees as named arrays, and back."""
+"""Conversion of JAX pytrees to named arrays and back, and of random states to arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from surefoot.errors import RunError
 
 
 def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
-    """Return the leaves of a pytree as arrays on the host, named by their place: `prefix/field/0/weight`.
+    """Return the leaves of a pytree as NumPy arrays, named by their path: `prefix/field/0/weight`.
 
     Leaves are arrays, NumPy or Python numbers, or JAX random keys; a lone leaf is called `prefix`.
 
@@ -29,15 +29,15 @@ def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
 def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
     """Return a pytree like `template` whose leaves are the arrays that `flatten_tree` named.
 
-    Each leaf is of its template's kind: a NumPy array or number, a Python number, a random key, a JAX array.
+    Each leaf has the type of its template: NumPy array or number, Python number, random key or JAX array.
 
     Args:
-        template: the expected structure, shapes and types; `jax.ShapeDtypeStruct` leaves will do.
-        arrays: what `flatten_tree` returned, perhaps among other names that do not start with `prefix`.
-        prefix: as given to `flatten_tree`.
+        template: the expected structure, shapes and types; leaves may be `jax.ShapeDtypeStruct`.
+        arrays: arrays from `flatten_tree`; names that do not start with `prefix` are ignored.
+        prefix: as in `flatten_tree`.
 
     Raises:
-        RunError: an array is missing, superfluous, or of another shape or type than its template.
+        RunError: an array is missing or not expected, or has another shape or type than its template.
     """
     named = _named_leaves(template, prefix)
     names = {name for name, _ in named}
@@ -62,7 +62,7 @@ def with_stored_count(state: Any, arrays: Mapping[str, np.ndarray], prefix: str)
 
 
 def random_words(random: np.random.Generator) -> np.ndarray:
-    """Write a PCG64 generator's state as (6,) uint64."""
+    """Return a PCG64 generator's state as (6,) uint64."""
     state = random.bit_generator.state
     words = []
     for number in (state["state"]["state"], state["state"]["inc"]):
@@ -71,7 +71,7 @@ def random_words(random: np.random.Generator) -> np.ndarray:
 
 
 def random_from_words(words: np.ndarray) -> np.random.Generator:
-    """Make the generator whose state `random_words` wrote."""
+    """Return the generator with the state of `random_words`."""
     generator = np.random.Generator(np.random.PCG64())
     high, low, high_inc, low_inc, has, integer = (int(word) for word in words)
     generator.bit_generator.state = {
@@ -96,20 +96,20 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _implementation(key: Any) -> Any:
-    """Return which random generator a key is for, asked while tracing, since the key may be a mere shape."""
-    found = []
-    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
-    return found[0]
+    """Return the random generator of a key, which may be a `ShapeDtypeStruct`."""
+    result = []
+    jax.eval_shape(lambda traced: result.append(jax.random.key_impl(traced)), key)
+    return result[0]
 
 
 def _like(leaf: Any, array: np.ndarray, name: str) -> Any:
-    """Return `array` as the kind of leaf that `leaf` is, once its shape and type agree."""
+    """Convert `array` to the type of `leaf`; their shapes and dtypes must agree."""
     expected = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
     if not hasattr(expected, "dtype"):
         expected = np.asarray(expected)
     if array.shape != expected.shape or array.dtype != expected.dtype:
-        found, wanted = (f"{one.dtype}{list(one.shape)}" for one in (array, expected))
-        raise RunError(f"array {name!r} is {found}, not {wanted}; it was saved with other settings")
+        stored, wanted = (f"{x.dtype}{list(x.shape)}" for x in (array, expected))
+        raise RunError(f"array {name!r} is {stored}, not {wanted}; it was saved with other settings")
     if _is_key(leaf):
         return jax.random.wrap_key_data(jnp.array(array), impl=_implementation(leaf))
     if isinstance(leaf, np.ndarray):

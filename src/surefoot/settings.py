@@ -8,14 +8,14 @@ import pydantic
 from surefoot.errors import InputError, nearest, suggestion
 
 Model = TypeVar("Model", bound="Settings")
-# What a table of free names may hold; whole numbers as far as all file formats carry them.
+# A value in a table with free names; whole numbers within the range of all file formats.
 Scalar = bool | Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | float | str
-# What may be given to a task as one of its options.
+# The value of a task option.
 Option = Scalar | list[Scalar] | dict[Annotated[str, pydantic.Field(max_length=1000)], Scalar]
 
 
 class Settings(pydantic.BaseModel):
-    """Settings that cannot change once made and know every field they may hold."""
+    """Immutable settings without unknown fields."""
 
     model_config = pydantic.ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
@@ -49,7 +49,7 @@ def validate(model: type[Model], data: Any, source: str, noun: str = "setting") 
     """Return `data` as settings of type `model`.
 
     Raises:
-        InputError: naming `source`, the field, its value, and what is allowed; the first fault only.
+        InputError: the first error, with `source`, the field, its value, and the allowed values.
     """
     try:
         return model.model_validate(data)
@@ -62,7 +62,7 @@ def validate(model: type[Model], data: Any, source: str, noun: str = "setting") 
 def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
-    if first["type"].startswith("bool") and path[-1] == "bool":  # the first alternative of `Scalar`
+    if first["type"].startswith("bool") and path[-1] == "bool":  # the first type of `Scalar`
         path.pop()
         first["msg"] = "should be true or false, a number, a text, or a list or table of these"
     field = _short(".".join(path))
@@ -86,7 +86,7 @@ def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) 
 
 
 def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
-    """Follow field names down from `model` to the settings class they lead to."""
+    """Return the settings class at a path of field names in `model`, None if there is none."""
     for name in path:
         field = model.model_fields.get(name)
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
@@ -100,7 +100,7 @@ def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
 def _written(value: Any) -> str:
     try:
         return repr(value)
-    except (ValueError, RecursionError):  # Python writes no whole number of thousands of digits
+    except (ValueError, RecursionError):  # Python does not print whole numbers of thousands of digits
         return "a very large value"
 
 

@@ -1,1 +1,1 @@
-"""What to do: typed settings and tuned recipes."""
+"""Recipes: typed settings, tuned TOML files, and their checks."""

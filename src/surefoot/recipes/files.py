@@ -1,4 +1,4 @@
-"""Recipes as TOML files: the ones that come with Surefoot, and people's own."""
+"""Recipes as TOML files: shipped with Surefoot, or the user's own."""
 
 import os
 import stat
@@ -17,20 +17,20 @@ _LARGEST_FILE = 65_536  # a complete recipe takes 3 kB; Python reads deeply dott
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with Surefoot."""
+    """Return the names of the shipped recipes."""
     return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
 
 
 def load_recipe(name: str) -> Recipe:
-    """Read a recipe by the name of one that comes with Surefoot, or by the path of a TOML file.
+    """Read a recipe by the name of a shipped one, or by the path of a TOML file.
 
     Raises:
-        InputError: there is none, or it is not a valid recipe.
+        InputError: there is no such recipe, or it is not valid.
     """
     if name in recipe_names():
         return validate(Recipe, _parse((_folder() / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
     path = Path(name)
-    if path.suffix != ".toml" and not os.path.exists(name):  # unlike Path's, it takes any text for a name
+    if path.suffix != ".toml" and not os.path.exists(name):  # os.path.exists accepts any text, unlike Path
         raise InputError(f"unknown recipe '{name}'" + suggestion(name, recipe_names()) + " (or a path to a .toml file)")
     return read_recipe(path)
 
@@ -43,21 +43,21 @@ def read_recipe(path: Path) -> Recipe:
     """
     source = " ".join(str(path).split())
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{source}: not a file; name the .toml file itself")
-        if found.st_size > _LARGEST_FILE:
+        if status.st_size > _LARGEST_FILE:
             raise InputError(f"{source}: too large to be a recipe")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from None
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # not a valid file name
         raise InputError(f"{source}: {error}") from None
     return validate(Recipe, _parse(content, source), source)
 
 
 def default_recipe(task: str, algorithm: str = DEFAULT_ALGORITHM) -> Recipe:
-    """Return the tuned recipe of a task if there is one, else the defaults."""
+    """Return the shipped recipe of a task and algorithm if there is one, else the defaults."""
     name = task if algorithm == DEFAULT_ALGORITHM else f"{task}-{algorithm}"
     if name in recipe_names():
         return load_recipe(name)
@@ -65,12 +65,12 @@ def default_recipe(task: str, algorithm: str = DEFAULT_ALGORITHM) -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Write a recipe, every setting of it, as TOML."""
+    """Return a recipe with all its settings as TOML."""
     return "\n".join(_table((), recipe.model_dump(mode="json", exclude_none=True))).lstrip("\n") + "\n"
 
 
 def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a table, its own values before the tables within it."""
+    """Yield the lines of a table, its values before its inner tables."""
     tables = {name: value for name, value in data.items() if isinstance(value, dict)}
     if path:
         yield from ("", f"[{'.'.join(map(_key, path))}]")
@@ -88,7 +88,7 @@ def _parse(content: bytes, source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise InputError(f"{source}: not a text file in UTF-8") from None
-    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
         raise InputError(f"{source}: not valid TOML: {str(error)[:200]}") from None
     except RecursionError:
         raise InputError(f"{source}: nested too deeply") from None

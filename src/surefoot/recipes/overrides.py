@@ -1,4 +1,4 @@
-"""The settings of a recipe as words: their dotted names, and their values as a person types them."""
+"""Settings on the command line: their dotted names, and their values as text."""
 
 import copy
 import tomllib
@@ -33,17 +33,17 @@ def setting_fields(
 
 
 def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -> dict[str, Any]:
-    """Turn the texts of settings, by dotted name, into values that `Recipe` can judge.
+    """Convert the texts of settings, by dotted name, to values that `Recipe` validates.
 
-    A text is read as TOML writes values (`1e-3`, `true`, `[64, 64]`). Beyond that quotes may be left out,
-    `none` stands for no value, and a list of one needs no brackets.
+    A text is a TOML value (`1e-3`, `true`, `[64, 64]`). Quotes may be omitted, `none` means no value, and a list of one
+    item needs no brackets.
 
     Args:
-        texts: such as `{"ppo.clip_eps": "0.1"}`; a "-" in a name is as good as a "_"; None: the value is missing.
-        flags: what else the person may have meant by a name that is not known, such as "--name".
+        texts: such as `{"ppo.clip_eps": "0.1"}`; "-" and "_" in a name are equivalent; None: the value is missing.
+        flags: other command line options, such as "--name", to suggest for an unknown name.
 
     Raises:
-        InputError: there is no such setting (the message names the nearest), or its value is missing.
+        InputError: there is no such setting (the message suggests the nearest), or its value is missing.
     """
     fields = dict(setting_fields())
     values = {}
@@ -69,8 +69,10 @@ def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> 
         return plain
     inside = [known for known in fields if known.startswith(plain + ".")]
     if inside:
-        raise InputError(f"'--{plain}' holds several settings; choose from " + ", ".join(f"--{one}" for one in inside))
-    # Whoever writes only the last part of a name means the setting of that name first.
+        raise InputError(
+            f"'--{plain}' holds several settings; choose from " + ", ".join(f"--{name}" for name in inside)
+        )
+    # If only the last part of a name is given, settings with that last part are suggested first.
     same = [known for known in fields if known.rpartition(".")[2] == plain.rpartition(".")[2]]
     options = [f"--{known}" for known in same] or [*(f"--{known}" for known in fields), *flags]
     hint = suggestion(f"--{plain}", options)

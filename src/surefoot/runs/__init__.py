@@ -1,1 +1,1 @@
-"""What is kept: run folders, metrics, checkpoints, trackers."""
+"""Run folders, metrics, checkpoints and trackers."""

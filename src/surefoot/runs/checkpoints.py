@@ -1,4 +1,4 @@
-"""The newest few checkpoints of a run; the last good one is never given up for a new one that may fail."""
+"""The newest few checkpoints of a run; an old one is removed only after a new one is complete."""
 
 import re
 import warnings
@@ -21,8 +21,8 @@ class Checkpoints:
 
     Args:
         folder: created by the first `save`.
-        keep: how many of the newest to keep, at least 1.
-        warn: told, in one line, what could not be saved or read.
+        keep: number of checkpoints kept, at least 1.
+        warn: called with one line for each checkpoint that could not be saved or read.
     """
 
     def __init__(self, folder: Path, keep: int = 3, warn: Callable[[str], object] = warnings.warn):
@@ -34,24 +34,24 @@ class Checkpoints:
         self._swept = False
 
     def path(self, step: int) -> Path:
-        """Return the file that holds the checkpoint of a step."""
+        """Return the file of a step's checkpoint."""
         return self.folder / f"step-{step:012d}.safetensors"
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, ascending."""
-        found = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*.safetensors"))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (_NAME.fullmatch(path.name) for path in self.folder.glob("step-*.safetensors"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bool:
-        """Save one checkpoint, and only when it can be opened again remove those it replaces.
+        """Save one checkpoint; once it can be opened again, remove those it replaces.
 
-        Those are the ones beyond the newest `keep`, and any of a later step: the run has gone back.
+        Those are the ones beyond the newest `keep`, and those of later steps, from before a resume.
 
         Returns:
-            Whether it was saved. When not (the disk is full, say), `warn` was told and the others are intact.
+            Whether it was saved. If not, for example because the disk is full, the others are intact.
 
         Raises:
-            ValueError, TypeError: an array or the header is of a kind that cannot be kept.
+            ValueError, TypeError: an array or the header is of a type that cannot be saved.
         """
         if step < 0:
             raise ValueError(f"step is {step}; it cannot be negative")
@@ -71,10 +71,10 @@ class Checkpoints:
         return True
 
     def latest(self, wanted: Callable[[str], bool] | None = None) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
-        """Return step, arrays and header of the newest checkpoint that can be read; `warn` is told of others.
+        """Return step, arrays and header of the newest checkpoint that can be read; warn of newer ones.
 
         Args:
-            wanted: tells by their names which arrays to read; None: all of them.
+            wanted: whether to read the array of a name; None: read all.
 
         Raises:
             RunError: there is none.
@@ -86,7 +86,7 @@ class Checkpoints:
             except RunError as error:
                 self._warn(f"checkpoint of step {step} is skipped: {error}")
         which = "can be read" if steps else "was saved"
-        raise RunError(f"no checkpoint in {str(self.folder)!r} {which}; start the run anew")
+        raise RunError(f"no checkpoint in {str(self.folder)!r} {which}; start the run again")
 
     def _remove_replaced(self, saved: int) -> None:
         steps = self.steps()
@@ -98,7 +98,7 @@ class Checkpoints:
                 self._warn(f"cannot remove the old checkpoint of step {step}: {error.strerror}")
 
     def _sweep(self) -> None:
-        """Remove, once, what a process that was killed while it saved has left behind."""
+        """Remove, once, temporary files of a process that was killed while saving."""
         if not self._swept:
             for path in self.folder.glob(".step-*.tmp"):
                 path.unlink(missing_ok=True)

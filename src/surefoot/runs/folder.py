@@ -1,4 +1,4 @@
-"""The folder of one run: where everything is, and who is writing to it."""
+"""The folder of one run: its files, and the lock of the process that writes to it."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ _NAME = re.compile(r"\w[\w.+=-]{0,99}")
 
 
 class RunFolder:
-    """A run's folder, `runs/TASK/NAME`; its properties name what is kept in it, present or not.
+    """A run's folder, `runs/TASK/NAME`; its properties are the paths of its files, which may not exist yet.
 
     Attributes:
         path: the folder itself.
@@ -30,10 +30,10 @@ class RunFolder:
         """Make the folder of a new run.
 
         Args:
-            root: the folder of all runs, created where there is none.
-            task: a task's name; what cannot be part of a file name becomes "-".
-            name: as the user chose it, or None.
-            default: the name where the user chose none; where it is taken, "-2", "-3" and so on follow.
+            root: the folder of all runs; created if missing.
+            task: name of the task; characters that cannot be part of a file name become "-".
+            name: the user's choice, or None.
+            default: name without a choice; if it is taken, "-2", "-3" and so on are appended.
 
         Raises:
             RunError: the name is taken or cannot be a folder's, or the folder cannot be made.
@@ -86,17 +86,17 @@ class RunFolder:
 
     @property
     def recipe(self) -> Path:
-        """Everything that was asked for, TOML."""
+        """The complete recipe, TOML."""
         return self.path / "recipe.toml"
 
     @property
     def metrics(self) -> Path:
-        """What `MetricsLog` writes and `read_metrics` reads."""
+        """Metrics, one JSON object per line (`runs.metrics`)."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder that `Checkpoints` keeps."""
+        """The folder of checkpoints."""
         return self.path / "checkpoints"
 
     @property
@@ -121,27 +121,27 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The report, one HTML page."""
+        """The report, an HTML page."""
         return self.path / "report.html"
 
     @property
     def gait(self) -> Path:
-        """The figures of the report, JSON."""
+        """The numbers of the report, JSON."""
         return self.path / "gait.json"
 
     @property
     def transfer(self) -> Path:
-        """What was taken over from an earlier run, JSON."""
+        """Record of the warm start, JSON."""
         return self.path / "transfer.json"
 
     @property
     def failure(self) -> Path:
-        """The folder of what was saved when the run failed."""
+        """The folder of arrays saved at a failure."""
         return self.path / "failure"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other process from training into this folder; the lock dies with its process.
+        """Keep other processes from training into this folder; the lock ends with its process.
 
         Raises:
             RunError: another process holds the lock, or the folder cannot be written.
@@ -163,14 +163,14 @@ class RunFolder:
                 if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                     raise RunError(f"cannot lock {named}: {error.strerror}") from error
                 warnings.warn(f"this file system has no locks; start no second process on {named}", stacklevel=3)
-            with contextlib.suppress(OSError):  # a full disk is no reason not to hold the lock
+            with contextlib.suppress(OSError):  # the lock holds even if the disk is full
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
-                    # Said aloud, since a forked worker that outlives the block holds this descriptor too.
+                    # Explicit, because a forked worker that outlives the block holds this descriptor, too.
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)

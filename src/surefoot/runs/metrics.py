@@ -1,4 +1,4 @@
-"""The metrics of a run: one JSON object per line, only ever added to, and the source of every curve."""
+"""The metrics of a run: one JSON object per line, append only; the source of every curve."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ _RESERVED = ("event", "step", "time")
 
 
 class MetricsLog:
-    """Adds lines to a metrics file; each is with the operating system before the call returns.
+    """Appends lines to a metrics file; each is with the operating system before the call returns.
 
-    A line that a crash cut short is removed when the file is next opened. While the disk is full, lines wait
-    in memory and training goes on; they follow, in order, as soon as there is room.
+    An incomplete line, left by a crash, is removed when the file is opened. While the disk is full, lines wait in
+    memory and training continues; they are written, in order, as soon as there is space.
 
     Args:
-        path: the file, created where there is none.
-        warn: told, in one line, when lines begin to wait.
+        path: the file; created if missing.
+        warn: called with one line when lines begin to wait.
 
     Raises:
         RunError: the file cannot be opened for writing.
@@ -42,7 +42,7 @@ class MetricsLog:
             raise RunError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
     def append(self, step: int, **values: Any) -> None:
-        """Add one row of values, such as `**{"train/return": 12.5}`, at a step; NaN and infinite become null.
+        """Append the values of a step, such as `**{"train/return": 12.5}`; NaN and infinite become null.
 
         Raises:
             ValueError: a value is called `time` or `event`.
@@ -50,7 +50,7 @@ class MetricsLog:
         self._write({"step": int(step), "time": time.time()}, values)
 
     def mark(self, event: str, step: int, **values: Any) -> None:
-        """Add a record of an event at a step; a "resume" supersedes every earlier row of a later step.
+        """Append an event at a step; a "resume" supersedes every earlier record of a later step.
 
         Raises:
             ValueError: a value is called `time`.
@@ -58,7 +58,7 @@ class MetricsLog:
         self._write({"event": event, "step": int(step), "time": time.time()}, values)
 
     def close(self) -> None:
-        """Write what still waits, and close the file."""
+        """Write waiting lines and close the file."""
         if self._descriptor >= 0:
             self._flush()
             os.close(self._descriptor)
@@ -70,18 +70,18 @@ class MetricsLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, row: dict[str, Any], values: dict[str, Any]) -> None:
+    def _write(self, record: dict[str, Any], values: dict[str, Any]) -> None:
         for name in _RESERVED:
             if name in values:
                 raise ValueError(f"a metric cannot be called {name!r}")
-        row |= {name: _plain(value) for name, value in values.items()}
-        self._waiting += json.dumps(row, allow_nan=False, default=str).encode() + b"\n"
+        record |= {name: _plain(value) for name, value in values.items()}
+        self._waiting += json.dumps(record, allow_nan=False, default=str).encode() + b"\n"
         self._flush()
 
     def _flush(self) -> None:
         try:
             if self._failed:
-                # The last attempt may have left part of a line.
+                # The last attempt may have written part of a line.
                 os.ftruncate(self._descriptor, self._size)
             rest = memoryview(self._waiting)
             while rest:
@@ -97,13 +97,12 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the rows and events of a run as they were written, without those that a resume superseded.
+    """Return the records and events of a run in order, without those that a resume superseded.
 
-    A row has `step`, `time` and its values; an event also has `event`. A last line that is still being
-    written, or that a crash cut short, is left out.
+    A record has `step`, `time` and its values; an event also has `event`. An incomplete last line is left out.
 
     Raises:
-        RunError: there is no such file, it cannot be read, or a line is not one that `MetricsLog` wrote.
+        RunError: the file is missing or cannot be read, or a line was not written by `MetricsLog`.
     """
     named = repr(str(path))
     try:
@@ -112,33 +111,33 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise RunError(f"no metrics in {named}; has the run started?") from error
     except OSError as error:
         raise RunError(f"cannot read {named}: {error.strerror}") from error
-    rows = []
+    records = []
     for number, line in enumerate(lines, start=1):
-        row = None
+        record = None
         with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line)
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            record = json.loads(line)
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             raise RunError(f"line {number} of {named} is damaged; remove that line and try again")
-        rows.append(row)
-    return _without_superseded(rows)
+        records.append(record)
+    return _without_superseded(records)
 
 
-def _without_superseded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    kept = []
+def _without_superseded(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    valid = []
     resumed = evaluated = math.inf
-    for row in reversed(rows):
-        # What was trained since the checkpoint was done again; so were evaluations that it knew nothing of.
-        if row["step"] > (evaluated if "evaluation/return" in row else resumed):
+    for record in reversed(records):
+        # Steps after the checkpoint were made again; so were evaluations that are not in it.
+        if record["step"] > (evaluated if "evaluation/return" in record else resumed):
             continue
-        if row.get("event") == "resume":
-            resumed = row["step"]
-            evaluated = row.get("evaluated_at", resumed)
-        kept.append(row)
-    return kept[::-1]
+        if record.get("event") == "resume":
+            resumed = record["step"]
+            evaluated = record.get("evaluated_at", resumed)
+        valid.append(record)
+    return valid[::-1]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+    """Convert a value to JSON types."""
     if hasattr(value, "tolist"):  # NumPy and JAX, without importing either
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
@@ -155,8 +154,8 @@ def _end_of_last_line(descriptor: int, block: int = 65536) -> int:
     end = os.fstat(descriptor).st_size
     while end > 0:
         start = max(0, end - block)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0

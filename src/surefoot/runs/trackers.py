@@ -1,4 +1,4 @@
-"""The same metrics in the tracker that a person already uses; metrics.jsonl stays the source of truth."""
+"""Experiment trackers that receive the metrics; metrics.jsonl stays the source of truth."""
 
 import importlib
 import json
@@ -16,20 +16,20 @@ from surefoot.files import atomic_write
 
 
 class Tracker(Protocol):
-    """Where metrics are shown."""
+    """Receives the metrics of a run."""
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Show the values, such as `{"train/return": 12.5}`, at a step."""
+        """Record values, such as `{"train/return": 12.5}`, at a step."""
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Finish pending writes."""
 
 
 class TensorBoard:
     """Writes event files under `RUN/tensorboard`, through tensorboardX.
 
-    Its own `SummaryWriter` hands each event to a thread; once that thread has met a full disk, the queue
-    fills up and the run waits for ever. So the events are written here.
+    Its `SummaryWriter` passes each event to a thread. Once the disk is full, the queue fills and the run waits without
+    end; so the events are written here.
     """
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
@@ -57,9 +57,9 @@ class TensorBoard:
 
     def _start(self, step: int) -> Any:
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Two processes of one run may start within a second, which is all that tensorboardX tells apart.
+        # Two processes of one run may start within a second, the resolution of tensorboardX's file names.
         writer = self._open(str(self._folder / "events"), f".{os.getpid()}-{secrets.token_hex(4)}")
-        # Tells TensorBoard to forget what a killed process had logged from this step on.
+        # Makes TensorBoard discard what a killed process had logged from this step on.
         start = {"status": self._events.SessionLog.START}
         self._write(writer, self._events.Event(step=step, session_log=start))
         config = self._text("config", f"```\n{self._config}\n```")
@@ -72,7 +72,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Sends metrics to Weights & Biases; its own environment variables, such as WANDB_MODE=offline, hold."""
+    """Sends metrics to Weights & Biases; its environment variables, such as WANDB_MODE=offline, apply."""
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
         self._run = module.init(
@@ -83,12 +83,12 @@ class WeightsAndBiases:
             dir=str(run_path),
             config=dict(config),
         )
-        # A step of its own, because W&B drops what is logged before its last step, as after a resume.
+        # Its own step metric, because W&B drops values of steps before the last one, as after a resume.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Send one row."""
+        """Send the values of a step."""
         self._run.log({**values, "step": step})
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class WeightsAndBiases:
 
 
 class Trackio:
-    """Keeps metrics in Trackio's local database."""
+    """Stores metrics in Trackio's local database."""
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
         self._run = module.init(
@@ -109,11 +109,11 @@ class Trackio:
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep one row."""
+        """Store the values of a step."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Wait until everything is kept."""
+        """Wait until everything is stored."""
         self._run.finish()
 
 
@@ -125,7 +125,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]]
 
 
 class SafeTracker:
-    """A tracker that never stops a run: its first failure is reported in one line and ends it."""
+    """A tracker that never stops a run: its first failure is reported in one line and disables it."""
 
     def __init__(self, name: str, start: Callable[[], Tracker], warn: Callable[[str], object]):
         self.name = name
@@ -156,7 +156,7 @@ class SafeTracker:
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         reason = " ".join(str(error).split())[:200]
-        self._warn(f"tracker '{self.name}' failed and is left out from here on: {type(error).__name__}: {reason}")
+        self._warn(f"tracker '{self.name}' failed and is disabled: {type(error).__name__}: {reason}")
 
 
 def make_trackers(
@@ -165,10 +165,10 @@ def make_trackers(
     """Start the trackers called "tensorboard", "wandb" or "trackio" for the run in `run_path`.
 
     Args:
-        names: which; naming one twice is as good as once.
+        names: names of the trackers; repetitions are ignored.
         run_path: the run's folder; a resumed run continues in the tracker, too.
-        config: the run's settings, to be shown beside its curves.
-        warn: told, in one line, when a tracker fails; that tracker is then silent and the run goes on.
+        config: the run's settings, shown beside its curves.
+        warn: called with one line when a tracker fails; the run continues without it.
 
     Raises:
         InputError: there is no tracker of that name, or its package is not installed.
@@ -186,11 +186,11 @@ def _import(name: str) -> Any:
     package = _KINDS[name][0]
     try:
         module = importlib.import_module(package)
-    except Exception as error:  # absent, or at odds with another package; protobuf raises TypeError
+    except Exception as error:  # missing, or in conflict with another package; protobuf raises TypeError
         reason = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
         raise InputError(f"tracker '{name}': {package} {reason}; pip install \"surefoot[{name}]\"") from error
     if hasattr(module, "__path__") and getattr(module, "__file__", None) is None:
-        # W&B leaves a folder called "wandb" behind, which Python takes for an empty package.
+        # W&B creates folders called "wandb", which Python imports as an empty package.
         raise InputError(f"tracker '{name}': {package} is not installed; pip install \"surefoot[{name}]\"")
     return module
 
@@ -212,7 +212,7 @@ def _display_name(run_path: Path) -> str:
 
 
 def _identity(run_path: Path) -> str:
-    """Return what tells this run from all others, kept in its folder so that a resumed run has it too."""
+    """Return the unique id of a run, stored in its folder for later resumes."""
     path = run_path / ".tracker-id"
     if not path.exists():
         atomic_write(path, secrets.token_hex(4).encode())

@@ -1,4 +1,4 @@
-"""The versions that decide what numbers come out."""
+"""Versions of the packages that determine the numbers of a run."""
 
 import functools
 import platform
@@ -11,21 +11,21 @@ _PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Return the versions of Python, the kind of machine, and those of `packages` that are installed."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    """Return the versions of Python and of the installed `packages`, and the machine's architecture."""
+    result = {"python": platform.python_version(), "machine": platform.machine()}
     for package in packages:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 @functools.cache
 def revision() -> str | None:
-    """Return the git revision of Surefoot's own source, ending in "-dirty" if it was changed since; else None."""
+    """Return the git revision of Surefoot's source, ending in "-dirty" if it was changed; None outside git."""
     root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():  # installed, maybe inside somebody else's repository
+    if not (root / ".git").exists():  # installed, perhaps inside another repository
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
