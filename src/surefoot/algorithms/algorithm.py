@@ -87,6 +87,9 @@ class Algorithm:
         policy_defaults: policy settings that differ from the defaults of `PolicySettings`.
         off_policy: whether it learns from a replay; samplers may then run beside the learner, and action costs are
             charged when transitions are sampled.
+        implied_policy: returns policy settings that follow from the algorithm's own settings, given as plain data; they
+            override those of the recipe.
+        rule: functions of the algorithm, if its learner serves several algorithms; see `off_policy.Rule`.
         learns_std: whether it learns the action standard deviation if `policy.std` is "parameter".
         acting_statistics: called as `acting_statistics(normaliser, settings)`; the observation statistics that the
             policy acts with, if they differ from those in the state.
@@ -100,6 +103,8 @@ class Algorithm:
     check: Callable[[str, Any, PolicySettings, int], None] = _no_checks
     policy_defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     off_policy: bool = False
+    implied_policy: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: {}
+    rule: Any = None
     learns_std: bool = False
     acting_statistics: Callable[[Normaliser, Any], Normaliser] = lambda normaliser, settings: normaliser
     warm_start_extras: tuple[str, ...] = ()

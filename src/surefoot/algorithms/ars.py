@@ -1,130 +1,180 @@
-"""Augmented random search: walk where random changes of the weights pay.
+"""Augmented random search: move the weights along random directions that improve the return.
 
     repeat
         draw N directions d_k, standard normal, of the shape of the weights w
         for each, run one episode with w + nu d_k and one with w - nu d_k: returns r_k+ and r_k-
-        keep the b directions whose better return, max(r_k+, r_k-), is greatest
-        w moves by  alpha / (b sigma)  sum_k (r_k+ - r_k-) d_k,  sigma the deviation of the 2 b returns
-        V2: merge all that was observed into the statistics by which observations are normalised
+        keep the b directions with the greatest max(r_k+, r_k-)
+        w moves by  alpha / (b sigma)  sum_k (r_k+ - r_k-) d_k,  where sigma is the std of the 2 b returns
+        V2: merge all observations into the statistics that normalise observations
 
-Mania, Guy, Recht 2018 (arXiv 1803.07055), algorithms 1 and 2. Nothing is differentiated. Directions are numbered in
-pairs, *candidates*: 2 k is w + nu d_k, 2 k + 1 is w - nu d_k.
+Mania, Guy, Recht 2018 (arXiv 1803.07055), algorithms 1 and 2. There are no gradients. The 2 N policies of an iteration
+are its *candidates*: candidate 2 k has weights w + nu d_k, candidate 2 k + 1 has w - nu d_k.
 """
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from pydantic import Field
 
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
-from surefoot.algorithms.ars_settings import ARSSettings
 from surefoot.policies.networks import ActorCritic, Layer, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
+from surefoot.schedules import Schedule, schedule
+from surefoot.settings import Settings
+
+Metrics = dict[str, jax.Array]
+
+
+class ARSSettings(Settings):
+    """Augmented random search (Mania, Guy, Recht 2018, arXiv 1803.07055).
+
+    V1 has `policy.normalise_observations = false`, V2 true; `top_directions` makes them V1-t and V2-t.
+    """
+
+    directions: int = Field(32, ge=1, le=100_000)
+    """N, random directions per iteration; each is evaluated forwards and backwards."""
+    top_directions: int | None = Field(None, ge=1, le=100_000)
+    """b, number of directions used for the step, those with the best returns; none: all."""
+    rollout_length: Schedule = schedule(0, ge=0, le=10**9)
+    """H, steps after which an episode of the search is truncated; 0: the task's own limit. Evaluations use the task's
+    own limit."""
+    step_size: Schedule = schedule(0.02, gt=0, le=100)
+    """Alpha, the learning rate."""
+    noise: Schedule = schedule(0.03, gt=0, le=100)
+    """Nu, the standard deviation of the noise on the weights."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of the moving average of the weights that is evaluated and saved (Polyak and Juditsky 1992); 0: the newest
+    weights."""
+    reward_clip: float = Field(0.0, ge=0)
+    """Limit of each reward of the search, plus and minus; 0: none."""
+    statistics: Literal["iteration", "step"] = "iteration"
+    """When observations are merged into the normaliser: after each iteration, or at once (recipe `turing2020`)."""
+    symmetry: Literal["none", "averaged"] = "none"
+    """Use of the task's left-right symmetry. averaged: the policy is averaged over mirror images, so that it is
+    symmetric for any weights."""
+    variance_floor: float = Field(0.0, ge=0)
+    """Smallest variance that observations are normalised by."""
 
 
 class ARSState(NamedTuple):
-    """All that one iteration carries to the next.
+    """Everything an iteration passes on to the next.
 
     Attributes:
-        parameters: where the search is.
-        average: their moving average over iterations, the policy to evaluate and save.
-        normaliser: the statistics of all observations.
+        network: the network whose actor is searched.
+        average: its moving average over iterations, the policy to evaluate and save.
+        normaliser: statistics of the observations.
         key: a JAX random key.
     """
 
-    parameters: ActorCritic
+    network: ActorCritic
     average: ActorCritic
     normaliser: Normaliser
     key: jax.Array
 
 
-METRICS = ("search/deviation", "search/best", "search/step", "search/weights", "step_size")
-
-
 def init(key: jax.Array, observation_size: int, action_size: int, policy: PolicySettings) -> ARSState:
-    """Make the state before any learning: a linear policy starts at zero, a network at random."""
-    use, key = jax.random.split(key)
-    parameters = init_actor(use, observation_size, action_size, policy)
+    """Return the initial state: zero weights for a linear policy, random ones for others."""
+    network_key, key = jax.random.split(key)
+    network = init_actor(network_key, observation_size, action_size, policy)
     if not policy.actor:
-        parameters = dataclasses.replace(parameters, actor=jax.tree.map(jnp.zeros_like, parameters.actor))
-    return ARSState(parameters, jax.tree.map(jnp.copy, parameters), init_normaliser(observation_size), key)
+        network = dataclasses.replace(network, actor=jax.tree.map(jnp.zeros_like, network.actor))
+    return ARSState(network, jax.tree.map(jnp.copy, network), init_normaliser(observation_size), key)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
-def draw(state: ARSState, settings: ARSSettings) -> tuple[ARSState, list[Layer]]:
-    """Draw N directions, the layers of the actor with one more dimension in front."""
-    key, use = jax.random.split(state.key)
-    leaves, shape = jax.tree_util.tree_flatten_with_path(state.parameters.actor)
-    keys = jax.random.split(use, len(leaves))
-    drawn = [
+def sample_directions(state: ARSState, settings: ARSSettings) -> tuple[ARSState, list[Layer]]:
+    """Sample N directions: the actor's layers with a new first axis. Biases are not searched, so theirs are 0."""
+    key, direction_key = jax.random.split(state.key)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(state.network.actor)
+    keys = jax.random.split(direction_key, len(leaves))
+    directions = [
         jax.random.normal(key, (settings.directions, *leaf.shape))
-        if settings.biases or path[-1].key == "weight"
+        if path[-1].key == "weight"
         else jnp.zeros((settings.directions, *leaf.shape))
         for key, (path, leaf) in zip(keys, leaves, strict=True)
     ]
-    return state._replace(key=key), jax.tree.unflatten(shape, drawn)
+    return state._replace(key=key), jax.tree.unflatten(structure, directions)
 
 
 @jax.jit
-def candidates(state: ARSState, directions: list[Layer], numbers: jax.Array, noise: jax.Array) -> list[Layer]:
-    """Return the actors of candidates `numbers` (C,), layers with one more dimension in front.
+def candidate_actors(state: ARSState, directions: list[Layer], candidate: jax.Array, noise: jax.Array) -> list[Layer]:
+    """Return the actors of C candidates: layers with a new first axis.
 
     Args:
-        state: where the search is.
-        directions: as drawn.
-        numbers: (C,) int, which candidates.
+        state: the current state.
+        directions: from `sample_directions`.
+        candidate: (C,) int, indices of the candidates.
         noise: (), nu.
     """
-    sign = jnp.where(numbers % 2, -1.0, 1.0) * noise
+    signed_noise = jnp.where(candidate % 2, -1.0, 1.0) * noise
 
-    def one(weight: jax.Array, direction: jax.Array) -> jax.Array:
-        return weight + sign.reshape(-1, *[1] * weight.ndim) * direction[numbers // 2]
+    def perturb(weight: jax.Array, direction: jax.Array) -> jax.Array:
+        return weight + signed_noise.reshape(-1, *[1] * weight.ndim) * direction[candidate // 2]
 
-    return jax.tree.map(one, state.parameters.actor, directions)
+    return jax.tree.map(perturb, state.network.actor, directions)
 
 
 @functools.partial(jax.jit, static_argnames="settings")
 def update(
     state: ARSState, directions: list[Layer], returns: jax.Array, step_size: jax.Array, settings: ARSSettings
-) -> tuple[ARSState, jax.Array]:
+) -> tuple[ARSState, Metrics]:
     """Move the weights.
 
     Args:
-        state: where the search is.
-        directions: as drawn.
+        state: the current state.
+        directions: from `sample_directions`.
         returns: (2 N,), of the candidates.
         step_size: (), alpha.
-        settings: the algorithm's.
+        settings: the algorithm's settings.
 
     Returns:
-        The next state and the metrics named in `METRICS`, (len(METRICS),).
+        The next state and the metrics.
     """
     pairs = returns.reshape(-1, 2)
     count = min(settings.top_directions or settings.directions, settings.directions)
     best = jnp.argsort(-pairs.max(1), stable=True)[:count]
-    deviation = pairs[best].std()
-    # Where all returns are the same there is nothing to learn, and nothing to divide by.
-    size = step_size / (count * jnp.maximum(deviation, 1e-6))
-    gain = size * (pairs[best, 0] - pairs[best, 1])
-    steps = jax.tree.map(lambda direction: jnp.tensordot(gain, direction[best], 1), directions)
-    actor = jax.tree.map(jnp.add, state.parameters.actor, steps)
-    parameters = dataclasses.replace(state.parameters, actor=actor)
+    std = pairs[best].std()
+    # If all returns are equal, the step is 0, not 0 / 0.
+    scale = step_size / (count * jnp.maximum(std, 1e-6))
+    weights = scale * (pairs[best, 0] - pairs[best, 1])
+    step = jax.tree.map(lambda direction: jnp.tensordot(weights, direction[best], 1), directions)
+    actor = jax.tree.map(jnp.add, state.network.actor, step)
     decay = settings.ema_decay
-    mean = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average.actor, actor)
-    average = dataclasses.replace(state.average, actor=mean)
-    metrics = [deviation, returns.max(), _norm(steps), _norm(actor), step_size]
-    return state._replace(parameters=parameters, average=average), jnp.stack(metrics)
+    average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average.actor, actor)
+    metrics = {
+        "search/std": std,
+        "search/best": returns.max(),
+        "search/step": optax.tree.norm(step),
+        "search/weights": optax.tree.norm(actor),
+        "step_size": step_size,
+    }
+    state = state._replace(
+        network=dataclasses.replace(state.network, actor=actor),
+        average=dataclasses.replace(state.average, actor=average),
+    )
+    return state, metrics
 
 
-def effective(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
-    """Return the statistics that observations are normalised by."""
+def with_variance_floor(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
+    """Return the statistics that observations are normalised by: no variance below `variance_floor`."""
     return normaliser._replace(variance=jnp.maximum(normaliser.variance, settings.variance_floor))
 
 
-def _norm(tree: list[Layer]) -> jax.Array:
-    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+def warm_start(state: ARSState, tools: WarmStart) -> ARSState:
+    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
+
+    def fresh(path: str) -> bool:
+        return path.endswith("/log_std")
+
+    return state._replace(
+        network=tools.tree(state.network, "network" if tools.same_algorithm else tools.acting, fresh),
+        average=tools.tree(state.average, tools.acting, fresh),
+        normaliser=tools.normaliser(state.normaliser),
+    )
 
 
 def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: int) -> None:
@@ -147,25 +197,12 @@ def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: in
         raise ValueError(f"{which} is not for '{name}'")
 
 
-def warm_start(state: ARSState, tools: WarmStart) -> ARSState:
-    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
-
-    def fresh(path: str) -> bool:
-        return path.endswith("/log_std")
-
-    return state._replace(
-        parameters=tools.tree(state.parameters, "parameters" if tools.same_algorithm else tools.acting, fresh),
-        average=tools.tree(state.average, tools.acting, fresh),
-        normaliser=tools.normaliser(state.normaliser),
-    )
-
-
 ARS = Algorithm(
     description="augmented random search (Mania et al. 2018)",
     settings=ARSSettings,
     learner="random_search",
-    warm_start=warm_start,
-    acting_statistics=effective,
     check=check,
+    warm_start=warm_start,
+    acting_statistics=with_variance_floor,
     policy_defaults={"actor": [], "critic": []},
 )

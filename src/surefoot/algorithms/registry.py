@@ -2,8 +2,9 @@
 
 from surefoot.algorithms.algorithm import Algorithm
 from surefoot.algorithms.ars import ARS
-from surefoot.algorithms.ddpg import DDPG, SAC, TD3
 from surefoot.algorithms.ppo import PPO
+from surefoot.algorithms.sac import SAC
+from surefoot.algorithms.td3 import DDPG, TD3
 
 ALGORITHMS: dict[str, Algorithm] = {"ppo": PPO, "ddpg": DDPG, "td3": TD3, "sac": SAC, "ars": ARS}
 DEFAULT_ALGORITHM = "ppo"

@@ -142,10 +142,12 @@ class Recipe(_AlgorithmTables):
         others = [other for other in ALGORITHMS if other != name and data.get(other) is not None]
         if others:
             raise ValueError(f"settings of '{others[0]}' are given, but the algorithm is '{name}'")
-        policy = data.get("policy", {})
+        algorithm, policy = ALGORITHMS[name], data.get("policy", {})
+        settings = data[name] if data.get(name) is not None else {}
         if isinstance(policy, dict):
-            data = data | {"policy": {**ALGORITHMS[name].policy_defaults, **policy}}
-        return data | {name: data[name] if data.get(name) is not None else {}}
+            implied = algorithm.implied_policy(settings) if isinstance(settings, dict) else {}
+            data = data | {"policy": {**algorithm.policy_defaults, **policy, **implied}}
+        return data | {name: settings}
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":

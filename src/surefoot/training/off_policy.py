@@ -1,4 +1,4 @@
-"""Act, remember, learn from memory, and again: the loop of off-policy algorithms."""
+"""The training loop of off-policy algorithms: act, store transitions in the replay, update."""
 
 import functools
 import time
@@ -10,40 +10,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms import ddpg
-from surefoot.algorithms.ddpg_settings import DDPGSettings
-from surefoot.algorithms.ddpg_state import init
+from surefoot.algorithms import off_policy
+from surefoot.algorithms.off_policy import OffPolicySettings
+from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.replay import Replay
+from surefoot.algorithms.rollout import rollout_layout
 from surefoot.algorithms.symmetry import Symmetry
-from surefoot.errors import InputError, NonFiniteError, RunError
+from surefoot.errors import NonFiniteError, RunError
 from surefoot.policies.normaliser import symmetrise, update_normaliser
 from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import random_from_words, random_words, unflatten_tree, with_stored_count
+from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.symmetry import known_mirror
 from surefoot.training.artifacts import snapshot
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.warm_start.transfer import Transfer
 
-# An iteration is what is logged as one line; it holds many rounds of acting and learning.
+# An iteration is logged as one line; it consists of many rounds of acting and learning.
 _STEPS_PER_ITERATION = 1000
-_DISTANCE_STATES = 256
+# Number of observations in which perturbed actors are compared.
+_DISTANCE_OBSERVATIONS = 256
 
 
 class OffPolicyLearner:
-    """DDPG, TD3 or SAC, and the samplers that act for it.
+    """An off-policy algorithm and the samplers that act for it.
 
-    A round is `train_freq` steps of every copy, and the updates that belong to them. Synchronous, one sampler acts,
-    then the learner learns. Asynchronous, the samplers act with the weights that the last round left while the learner
-    learns from what was remembered before; when both are done, the rows are remembered in the samplers' order. So the
-    ratio of updates to steps is the same, no sampler is more than one round behind, and the same seed learns the same.
+    A round is `train_freq` steps of every environment and the updates that belong to them. In synchronous mode, one
+    sampler acts, then the learner updates. In asynchronous mode, the samplers act with the weights of the last round
+    while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. So
+    the update-to-data ratio is the same, no sampler is more than one round behind, and results depend on the seed only.
 
     Args:
         recipe: the recipe.
         info: the task.
-        engines: one for each sampler, of as many copies each.
+        engines: one for each sampler, with equal numbers of environments.
+        stop: not used; iterations are short.
 
     Attributes:
         info: the task.
@@ -53,23 +56,20 @@ class OffPolicyLearner:
     def __init__(
         self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        del stop  # an iteration is short
+        del stop
         self.info = info
         self._recipe = recipe
-        self._settings: DDPGSettings = recipe.settings
-        settings = self._settings
-        self._copies = sum(engine.num_envs for engine in engines)
-        per_round = self._copies * settings.train_freq
-        self._rounds = max(1, _STEPS_PER_ITERATION // per_round)
-        self._updates_per_round = round(per_round * settings.utd_ratio)
-        self.steps_per_iteration = self._rounds * per_round
-        self._symmetry = Symmetry("augment", info.mirror) if settings.mirror else Symmetry()
-        if settings.tied:
-            mirror = known_mirror(info, f"{recipe.algorithm}.tied = true")
-            if mirror.observation_offset.any() and not recipe.policy.normalise_observations:
-                raise InputError(f"{recipe.algorithm}.tied = true needs policy.normalise_observations = true")
-            self._symmetry = Symmetry("tied", mirror)
-        self._state = init(
+        self._settings: OffPolicySettings = recipe.settings
+        settings, rule = self._settings, ALGORITHMS[recipe.algorithm].rule
+        self._num_envs = sum(engine.num_envs for engine in engines)
+        steps_per_round = self._num_envs * settings.train_freq
+        self._rounds = max(1, _STEPS_PER_ITERATION // steps_per_round)
+        self._updates_per_round = round(steps_per_round * settings.utd_ratio)
+        self.steps_per_iteration = self._rounds * steps_per_round
+        self._symmetry = Symmetry(settings.symmetry, training_mirror(recipe, info))
+        self._compiled_update = off_policy.compiled_update(rule)
+        self._state = off_policy.init(
+            rule,
             jax.random.PRNGKey(recipe.seed),
             info.observation_size,
             info.action_size,
@@ -77,104 +77,96 @@ class OffPolicyLearner:
             settings,
             self._symmetry,
         )
-        self._replay = Replay(settings.buffer_size, self._copies, info.observation_size, info.action_size)
+        self._layout = rollout_layout(info.observation_size, info.action_size)
+        self._replay = Replay(settings.buffer_size, self._num_envs, info.observation_size, info.action_size)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
-        # Actions are remembered in units of half the task's range, from its middle on.
+        # The replay holds actions in units of half the task's range, relative to its centre.
         low, high = np.float32(info.action_low), np.float32(info.action_high)
         bounded = np.isfinite(high - low)
-        half = np.where(bounded, (high - low) / 2, 1)
-        self._cost_of_action = recipe.wrappers.reward_scale * half
-        self._idle = -np.where(bounded, (low + high) / 2, 0) / half
-        self._samplers = [Sampler(recipe, info, engine, number) for number, engine in enumerate(engines)]
+        half_range = np.where(bounded, (high - low) / 2, 1)
+        self._action_cost_scale = recipe.wrappers.reward_scale * half_range
+        self._idle_action = -np.where(bounded, (low + high) / 2, 0) / half_range
+        self._samplers = [Sampler(recipe, info, engine, index) for index, engine in enumerate(engines)]
         self._pool = None
         if recipe.training.mode == "asynchronous":
             self._pool = ThreadPoolExecutor(len(engines), "surefoot-sampler")
         self._steps = 0
 
     def start(self, seed: int) -> None:
-        """Begin all episodes."""
+        """Start all episodes."""
         for sampler in self._samplers:
             sampler.start(seed, self._state.actor)
 
     def take_over(self, transfer: Transfer) -> None:
-        """Begin with what another run learnt; before `start`.
+        """Initialise from an earlier run; before `start`.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the earlier run's arrays are damaged.
         """
         self._state = transfer.into(self._state)
         transfer.check_ties(self._state.actor, self._symmetry)
         if self._symmetry.tied:
             self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
-        sigma = ddpg.earlier_parameter_sigma(transfer)
+        sigma = off_policy.earlier_parameter_sigma(transfer)
         for sampler in self._samplers:
             sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
 
     def iterate(self, progress: float) -> dict[str, float]:
-        """Act and learn for `steps_per_iteration` environment steps, and return what to log.
+        """Act and learn for `steps_per_iteration` environment steps, and return the metrics.
 
         Args:
-            progress: how much of the training will be done after it, in [0, 1].
+            progress: fraction of the training done after this iteration, in [0, 1].
 
         Raises:
             NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold it.
             EngineError: a simulator failed.
         """
         clock = time.perf_counter
-        learnt: list[jax.Array] = []
-        learning, simulating = 0.0, 0.0
-        began = clock()
+        rounds: list[off_policy.Metrics] = []
+        update_s, simulation_s = 0.0, 0.0
+        iteration_start = clock()
         episodes: list[tuple[float, int]] = []
         for _ in range(self._rounds):
-            wait_for = self._send_out(progress)
+            collected = self._start_collection(progress)
             if self._pool is None:
-                simulating += self._remember(wait_for(), episodes)
-            before = clock()
+                simulation_s += self._store(collected(), episodes)
+            update_start = clock()
             if self._steps > self._settings.learning_starts and self._replay.can_sample:
-                learnt.append(self._learn(progress))
-            learning += clock() - before
+                rounds.append(self._update(progress))
+            update_s += clock() - update_start
             if self._pool is not None:
-                simulating += self._remember(wait_for(), episodes)
-        before = clock()
-        rounds = len(learnt)
-        metrics = np.mean(jax.device_get(learnt), axis=0) if learnt else np.zeros(0)
-        learning += clock() - before
-        if not np.isfinite(metrics).all():
-            raise NonFiniteError("the loss is not finite", {"log": metrics})
-        updates = rounds * self._updates_per_round
-        returns, lengths = zip(*episodes, strict=True) if episodes else ((), ())
-        values = dict(zip(ddpg.METRICS, metrics.tolist(), strict=True)) if rounds else {}
-        values |= {
-            "train/return": float(np.mean(returns)) if episodes else float("nan"),
-            "train/length": float(np.mean(lengths)) if episodes else float("nan"),
+                simulation_s += self._store(collected(), episodes)
+        update_start = clock()
+        fetched = jax.device_get(rounds)
+        update_s += clock() - update_start
+        metrics = {name: float(np.mean([values[name] for values in fetched])) for name in (fetched or [{}])[0]}
+        if not np.isfinite([*metrics.values()]).all():
+            raise NonFiniteError("the loss is not finite", {"metrics": np.array([*metrics.values()])})
+        updates = len(rounds) * self._updates_per_round
+        return metrics | {
+            "train/return": float(np.mean([episode[0] for episode in episodes])) if episodes else float("nan"),
+            "train/length": float(np.mean([episode[1] for episode in episodes])) if episodes else float("nan"),
             "train/episodes": float(len(episodes)),
             "updates": float(updates),
             "utd_ratio": updates / self.steps_per_iteration,
-            "replay/size": float(self._replay.count * self._copies),
-            "time/simulation": simulating,
-            "time/update": learning,
-            "time/policy": max(0.0, clock() - began - simulating - learning),
+            "replay/size": float(self._replay.count * self._num_envs),
+            "time/simulation": simulation_s,
+            "time/update": update_s,
+            "time/policy": max(0.0, clock() - iteration_start - simulation_s - update_s),
+            **self._sampler_metrics(),
         }
-        harder = [sampler.engine.curriculum_metrics() for sampler in self._samplers]
-        for name in sorted(set().union(*harder)):
-            values[f"curriculum/{name}"] = float(np.mean([one[name] for one in harder if name in one]))
-        exploration = self._samplers[0].exploration
-        if exploration.settings.parameter_noise:
-            values["exploration/parameter_sigma"] = exploration.parameter_sigma
-            values["exploration/distance"] = exploration.distance
-        return values
 
     def policy(self) -> Policy:
-        """Return the policy as it is now."""
+        """Return a copy of the current policy."""
         return snapshot(self.info, Controller(self._state.average, self._state.normaliser))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues the very episodes that were under way."""
+        """Whether `restore` continues the episodes that were in progress, bit for bit."""
         return all(sampler.engine.get_state() is not None for sampler in self._samplers)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training goes on, as a tree of arrays."""
+        """Return everything that decides how training continues, as a tree of arrays."""
         return {
             "algorithm": self._state,
             "replay": self._replay.state(),
@@ -184,17 +176,15 @@ class OffPolicyLearner:
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Go on from what `state` returned, flattened under `prefix`.
-
-        Episodes begin anew where the engine cannot restore its own.
+        """Continue from `state`, flattened under `prefix`; with new episodes if the engine cannot restore its own.
 
         Raises:
-            RunError: the arrays are of other settings.
+            RunError: the arrays were saved with other settings.
         """
         rows = f"{prefix}/replay/rows"
         template = self.state()
         template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
-        if rows in arrays:  # as many rows as there were; everything else has one shape only
+        if rows in arrays:  # the only array whose shape depends on the step
             template["replay"] = {"rows": arrays[rows]}
         tree = unflatten_tree(template, arrays, prefix)
         self._state = tree["algorithm"]
@@ -204,77 +194,83 @@ class OffPolicyLearner:
             raise RunError(f"the checkpoint is of other settings (buffer_size): {error}") from None
         self._random = random_from_words(tree["random"])
         self._steps = int(tree["steps"])
-        exact = True
-        for sampler, one in zip(self._samplers, tree["samplers"], strict=True):
-            exact &= sampler.restore(one)
-        if not exact:
-            self._replay.cut()
+        restored = [sampler.restore(part) for sampler, part in zip(self._samplers, tree["samplers"], strict=True)]
+        if not all(restored):
+            self._replay.truncate()
 
     def close(self) -> None:
-        """End the samplers' threads; the engines are closed by who made them."""
+        """Stop the samplers' threads; the caller closes the engines."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send_out(self, progress: float) -> Callable[[], list[Transitions]]:
-        """Have all samplers act for one round; what is returned waits for them."""
-        states = None
+    def _start_collection(self, progress: float) -> Callable[[], list[Transitions]]:
+        """Start one round of all samplers; the function returned waits for their transitions."""
+        observations = None
         if self._settings.exploration.parameter_noise and self._replay.count:
-            states = self._replay.observations(self._random, _DISTANCE_STATES)
-        order = CollectRequest(
-            self._settings.train_freq,
-            self._steps,
-            progress,
-            self._copies,
-            self._state.actor,
-            self._state.normaliser,
-            states,
+            observations = self._replay.observations(self._random, _DISTANCE_OBSERVATIONS)
+        controller = Controller(self._state.actor, self._state.normaliser)
+        if self._pool is not None:
+            controller = _copy(controller)  # updates reuse the memory of the learner's weights
+        request = CollectRequest(
+            self._settings.train_freq, self._steps, self._num_envs, progress, controller, observations
         )
         if self._pool is None:
-            return lambda: [sampler.collect(order) for sampler in self._samplers]
-        # The learner gives its own weights away to be overwritten by the next.
-        order = order._replace(actor=_copy(order.actor), normaliser=_copy(order.normaliser))
-        futures = [self._pool.submit(sampler.collect, order) for sampler in self._samplers]
-        return functools.partial(_gather, futures)
+            return lambda: [sampler.collect(request) for sampler in self._samplers]
+        futures = [self._pool.submit(sampler.collect, request) for sampler in self._samplers]
+        return functools.partial(_results, futures)
 
-    def _remember(self, collected: list[Transitions], episodes: list[tuple[float, int]]) -> float:
-        """Add a round's rows to the replay and to the statistics; return the seconds spent in the simulators."""
-        rows = np.concatenate([one.rows for one in collected], axis=1)
+    def _store(self, collected: list[Transitions], episodes: list[tuple[float, int]]) -> float:
+        """Add a round's rows to the replay and the normaliser; return the seconds spent in the simulators."""
+        rows = np.concatenate([transitions.rows for transitions in collected], axis=1)
         for row in rows:
             self._replay.add(row)
-        for one in collected:
-            episodes.extend(one.episodes)
+        for transitions in collected:
+            episodes.extend(transitions.episodes)
         if self._recipe.policy.normalise_observations:
-            self._state = self._state._replace(
-                normaliser=_update_normaliser(
-                    self._state.normaliser, rows[..., : self.info.observation_size], self._symmetry.tied
-                )
-            )
+            observation = self._layout.read(rows, "observation")
+            normaliser = _update_normaliser(self._state.normaliser, observation, self._symmetry.tied)
+            self._state = self._state._replace(normaliser=normaliser)
         self._steps += rows.shape[0] * rows.shape[1]
-        return max(one.simulating for one in collected)
+        return max(transitions.simulation_s for transitions in collected)
 
-    def _learn(self, progress: float) -> jax.Array:
+    def _update(self, progress: float) -> off_policy.Metrics:
         """Make one round of updates and return the metrics."""
         settings = self._settings
-        transitions = self._replay.sample(
+        batches = self._replay.sample(
             self._random,
             self._updates_per_round,
             settings.batch_size,
             settings.n_step,
             settings.discount,
-            self._recipe.wrappers.action_cost_at(self._steps) * self._cost_of_action,
-            self._idle,
+            self._recipe.wrappers.action_cost_at(self._steps) * self._action_cost_scale,
+            self._idle_action,
         )
-        self._state, metrics = ddpg.update(self._state, transitions, np.float32(progress), self._symmetry, settings)
+        self._state, metrics = self._compiled_update(
+            self._state, batches, np.float32(progress), settings=settings, symmetry=self._symmetry
+        )
+        return metrics
+
+    def _sampler_metrics(self) -> dict[str, float]:
+        """Return the metrics of curriculum and exploration."""
+        curricula = [sampler.engine.curriculum_metrics() for sampler in self._samplers]
+        metrics = {
+            f"curriculum/{name}": float(np.mean([values[name] for values in curricula if name in values]))
+            for name in sorted(set().union(*curricula))
+        }
+        exploration = self._samplers[0].exploration
+        if exploration.settings.parameter_noise:
+            metrics["exploration/parameter_sigma"] = exploration.parameter_sigma
+            metrics["exploration/distance"] = exploration.distance
         return metrics
 
 
-def _gather(futures: list[Future]) -> list[Transitions]:
-    wait(futures)  # all of them, so that none acts on while an error of another ends the run
+def _results(futures: list[Future]) -> list[Transitions]:
+    wait(futures)  # so that no sampler still acts when an error of another ends the run
     return [future.result() for future in futures]
 
 
 @jax.jit
-def _copy(tree):
+def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 

@@ -1,19 +1,20 @@
-"""Run episodes of many changed policies at once, learn which changes pay, and again: the loop of random search."""
+"""The training loop of random search: evaluate many candidates, update, repeat."""
 
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ars
-from surefoot.algorithms.ars_settings import ARSSettings
+from surefoot.algorithms.ars import ARSSettings
 from surefoot.errors import NonFiniteError
 from surefoot.evaluation.episodes import MAX_STEPS
-from surefoot.policies.networks import ActorCritic, Layer, PolicySettings
+from surefoot.packing import Layout
+from surefoot.policies.networks import ActorCritic, Layer
 from surefoot.policies.normaliser import Normaliser, merge
 from surefoot.policies.policy import Controller, Policy, to_bounds
 from surefoot.policies.symmetry import Mirror
@@ -27,20 +28,53 @@ from surefoot.training.artifacts import snapshot
 from surefoot.training.warm_start.transfer import Transfer
 
 
+class EnvStatus(NamedTuple):
+    """Status of N environments in a search.
+
+    Attributes:
+        running: (N,) bool, in an episode; its reset is over.
+        resting: (N,) bool, without a candidate, because all have been started.
+        expiring: (N,) bool, at the last step of the rollout length.
+    """
+
+    running: Any
+    resting: Any
+    expiring: Any
+
+
+class CandidateResults(NamedTuple):
+    """Results of one episode of each of 2 N candidates.
+
+    Attributes:
+        returns: (2 N,), by the task's own rewards.
+        shaped_returns: (2 N,), by the rewards to learn from.
+        lengths: (2 N,), in steps.
+        normaliser: statistics of the observations after them.
+        simulation_s: seconds spent in the simulator.
+    """
+
+    returns: np.ndarray
+    shaped_returns: np.ndarray
+    lengths: np.ndarray
+    normaliser: Normaliser
+    simulation_s: float
+
+
 class RandomSearchLearner:
     """Augmented random search on an engine.
 
-    Every copy runs an episode of one candidate, and takes up the next when it ends; copies that find none left rest,
-    which costs nothing.
+    Each environment runs an episode of one candidate and takes the next one when it ends. When no candidate is left, it
+    rests, at no cost.
 
     Args:
         recipe: the recipe.
         info: the task.
         engines: a single one.
-        stop: asked again and again; True breaks an iteration off, and the search stays where it was before.
+        stop: polled at every step; if it returns True, the iteration is interrupted and the search stays where it was.
 
     Attributes:
         info: the task.
+        engine: the environments.
         steps_per_iteration: environment steps of the last `iterate`; 0 before the first.
     """
 
@@ -57,205 +91,218 @@ class RandomSearchLearner:
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
         self._mirror = training_mirror(recipe, info)
+        self._layout = _command_layout(info.action_size)
         self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info, self._mirror))
-        self._fresh: np.ndarray | None = None  # the first frame of episodes that have just begun
-        self._kept: dict[str, Any] = {}
+        self._initial_output: np.ndarray | None = None  # simulator output of episodes that have just started
+        self._saved: dict[str, Any] = {}
 
     def start(self, seed: int) -> None:
-        """Make the copies ready."""
-        self._fresh = self.engine.begin(seed)
-        self._keep()
+        """Start all episodes."""
+        self._initial_output = self.engine.begin(seed)
+        self._save_environments()
 
     def take_over(self, transfer: Transfer) -> None:
-        """Begin with what another run learnt; before `start`.
+        """Initialise from an earlier run; before `start`.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the earlier run's arrays are damaged.
         """
         self._state = transfer.into(self._state)
 
     def iterate(self, progress: float) -> dict[str, float] | None:
-        """Try all directions once, learn, and return what to log; None if it was broken off.
+        """Evaluate all candidates, update, and return the metrics; None if interrupted.
 
         Args:
-            progress: how much of the training will be done after it, as far as one can tell, in [0, 1].
+            progress: estimated fraction of the training done after this iteration, in [0, 1].
 
         Raises:
-            NonFiniteError: an observation or a reward is not finite; its `arrays` hold what was found.
+            NonFiniteError: an observation or a reward is not finite; its `arrays` hold it.
             EngineError: a simulator failed.
         """
         settings = self._settings
-        began = time.perf_counter()
+        iteration_start = time.perf_counter()
         done = jnp.float32(progress)
-        noise, step_size = (jnp.float32(s.value(done)) for s in (settings.noise, settings.step_size))
-        state, directions = ars.draw(self._state, settings)
-        tried = self._try(state, directions, noise, self._longest(progress))
-        if tried is None:
+        noise, step_size = (jnp.float32(x.value(done)) for x in (settings.noise, settings.step_size))
+        state, directions = ars.sample_directions(self._state, settings)
+        results = self._run_candidates(state, directions, noise, self._rollout_length(progress))
+        if results is None:
             return None
-        returns, learnt, lengths, normaliser, simulating = tried
-        tried_at = time.perf_counter()
-        state, metrics = ars.update(state, directions, jnp.float32(learnt), step_size, settings)
-        self._state = state._replace(normaliser=normaliser)
-        values = dict(zip(ars.METRICS, np.asarray(metrics).tolist(), strict=True))
-        if not np.isfinite(np.asarray(metrics)).all():
-            raise NonFiniteError("the weights are not finite", {"returns": returns})
-        self._keep()
-        self.steps_per_iteration = int(lengths.sum())
-        values |= {
-            "train/return": float(returns.mean()),
-            "train/length": float(lengths.mean()),
-            "train/episodes": float(len(returns)),
-            "time/simulation": simulating,
-            "time/policy": tried_at - began - simulating,
-            "time/update": time.perf_counter() - tried_at,
+        update_start = time.perf_counter()
+        state, updated = ars.update(state, directions, jnp.float32(results.shaped_returns), step_size, settings)
+        self._state = state._replace(normaliser=results.normaliser)
+        metrics = {name: float(value) for name, value in jax.device_get(updated).items()}
+        if not np.isfinite([*metrics.values()]).all():
+            raise NonFiniteError("the weights are not finite", {"returns": results.returns})
+        self._save_environments()
+        self.steps_per_iteration = int(results.lengths.sum())
+        return metrics | {
+            "train/return": float(results.returns.mean()),
+            "train/length": float(results.lengths.mean()),
+            "train/episodes": float(len(results.returns)),
+            "time/simulation": results.simulation_s,
+            "time/policy": update_start - iteration_start - results.simulation_s,
+            "time/update": time.perf_counter() - update_start,
         }
-        return values
 
     def policy(self) -> Policy:
-        """Return the policy as it is now."""
-        normaliser = ars.effective(self._state.normaliser, self._settings)
+        """Return a copy of the current policy."""
+        normaliser = ars.with_variance_floor(self._state.normaliser, self._settings)
         return snapshot(self.info, Controller(self._state.average, normaliser, self._mirror))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues with the very random numbers that the copies would have drawn."""
+        """Whether `restore` continues with the random numbers that the environments would have drawn."""
         return self.engine.get_state() is not None
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training goes on, as a tree of arrays."""
-        return {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)} | self._kept
+        """Return everything that decides how training continues, as a tree of arrays."""
+        return {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)} | self._saved
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Go on from what `state` returned, flattened under `prefix`.
+        """Continue from `state`, flattened under `prefix`.
 
         Raises:
-            RunError: the arrays are of other settings.
+            RunError: the arrays were saved with other settings.
         """
-        fresh = f"{prefix}/frame" in arrays
-        template = {name: part for name, part in self.state().items() if name != "frame" or fresh}
+        name = "initial_output"
+        initial = f"{prefix}/{name}" in arrays
+        template = {key: part for key, part in self.state().items() if key != name or initial}
         template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         tree = unflatten_tree(template, arrays, prefix)
         self._state = jax.tree.map(jnp.array, tree["algorithm"])
         self.steps_per_iteration = int(tree["steps"])
         if "engine" in tree:
             self.engine.set_state(tree["engine"])
-            self._fresh = np.array(tree["frame"]) if fresh else None
-            self._keep()
+            self._initial_output = np.array(tree[name]) if initial else None
+            self._save_environments()
 
     def close(self) -> None:
-        """Nothing is held but the engine, which is closed by who made it."""
+        """Nothing to release; the caller closes the engine."""
 
-    def _keep(self) -> None:
-        """Remember the copies as they are before an iteration, for what is broken off begins again."""
+    def _save_environments(self) -> None:
+        """Save the environments before an iteration, because an interrupted one is repeated from its start."""
         engine = self.engine.get_state()
         if engine is not None:
-            self._kept = {"engine": engine} | ({} if self._fresh is None else {"frame": self._fresh})
+            initial = {} if self._initial_output is None else {"initial_output": self._initial_output}
+            self._saved = {"engine": engine} | initial
 
-    def _begin_episodes(self) -> np.ndarray:
-        """Return the first frame of a new episode in every copy."""
-        if self._fresh is not None:
-            frame, self._fresh = self._fresh, None
-            return frame
-        copies = self.engine.num_envs
-        return self.engine.advance(np.zeros((copies, self.info.action_size), np.float32), np.ones(copies, bool))
+    def _start_episodes(self) -> np.ndarray:
+        """Start an episode in every environment and return the simulator output."""
+        if self._initial_output is not None:
+            sim_output, self._initial_output = self._initial_output, None
+            return sim_output
+        num_envs = self.engine.num_envs
+        return self.engine.advance(np.zeros((num_envs, self.info.action_size), np.float32), np.ones(num_envs, bool))
 
-    def _longest(self, progress: float) -> int:
-        """Return after how many steps an episode is broken off, if it has not ended before."""
+    def _rollout_length(self, progress: float) -> int:
+        """Return the number of steps after which an episode is truncated."""
         own = self.info.max_episode_steps or MAX_STEPS
         schedule = self._settings.rollout_length
-        limits = {"start": schedule.start or own, "end": schedule.end or own}
-        return round(schedule.model_copy(update=limits).value(progress))
+        ends = {"start": schedule.start or own, "end": schedule.end or own}
+        return round(schedule.model_copy(update=ends).value(progress))
 
-    def _try(
-        self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, longest: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Normaliser, float] | None:
-        """Run an episode of every candidate, of at most so many steps; None if broken off.
-
-        Returns:
-            (2 N,) true returns, (2 N,) returns to learn from, (2 N,) lengths, the statistics after it, and the seconds
-            spent in the simulator.
-        """
-        settings, copies = self._settings, self.engine.num_envs
-        returns, learnt = np.zeros((2, 2 * settings.directions))
-        lengths = np.zeros(2 * settings.directions, np.int64)
-        number = np.arange(copies)  # the candidate of each copy
-        handed_out = copies
-        weights = ars.candidates(state, directions, number, noise)
-        seen = state.normaliser
-        # Which copies are in an episode, which rest, and which are about to be broken off.
-        flags = going, resting, last = np.zeros((3, copies), bool)
-        age = np.zeros(copies, np.int64)
-        answer = jnp.zeros((copies, self.info.action_size + 3))
-        clock, simulating = time.perf_counter, 0.0
-        frame = self._begin_episodes()
+    def _run_candidates(
+        self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, max_steps: int
+    ) -> CandidateResults | None:
+        """Run an episode of every candidate, of at most `max_steps`; None if interrupted."""
+        num_envs, count = self.engine.num_envs, 2 * self._settings.directions
+        returns, shaped_returns = np.zeros((2, count))
+        lengths = np.zeros(count, np.int64)
+        candidate = np.arange(num_envs)  # the candidate of each environment
+        started = num_envs
+        actors = ars.candidate_actors(state, directions, candidate, noise)
+        normaliser = state.normaliser
+        running, resting = np.zeros((2, num_envs), bool)
+        age = np.zeros(num_envs, np.int64)
+        command = jnp.zeros((num_envs, self._layout.size))
+        simulation_s = 0.0
+        sim_output = self._start_episodes()
         while not self._stop():
-            age[going] += 1
-            last[:] = age >= longest
-            seen, answer = self._step(weights, state.normaliser, seen, frame, answer, flags)
-            host = np.asarray(answer)
-            if not np.isfinite(host).all():
-                raise NonFiniteError("an observation or a reward is not finite", {"frame": frame, "answer": host})
-            at = number[going]
-            returns[at] += host[going, -2]
-            learnt[at] += host[going, -1]
-            lengths[at] += 1
-            finished = resting | (host[:, -3] > 0.5)
+            age[running] += 1
+            status = EnvStatus(running, resting, age >= max_steps)
+            normaliser, command = self._step(actors, state.normaliser, normaliser, sim_output, command, status)
+            packed = np.asarray(command)
+            if not np.isfinite(packed).all():
+                arrays = {"sim_output": sim_output, "command": packed}
+                raise NonFiniteError("an observation or a reward is not finite", arrays)
+            fields = self._layout.unpack(packed)
+            active = candidate[running]
+            returns[active] += fields["reward"][running]
+            shaped_returns[active] += fields["shaped_reward"][running]
+            lengths[active] += 1
+            finished = resting | fields["finished"]
             age[finished] = 0
-            ended = np.flatnonzero(finished & going)
-            for copy in ended:
-                number[copy], resting[copy] = handed_out, handed_out >= len(returns)
-                handed_out += 1
+            ended = np.flatnonzero(finished & running)
+            for env in ended:
+                candidate[env], resting[env] = started, started >= count
+                started += 1
             if resting.all():
-                return returns, learnt, lengths, seen, simulating
+                return CandidateResults(returns, shaped_returns, lengths, normaliser, simulation_s)
             if len(ended):
-                weights = ars.candidates(state, directions, np.minimum(number, len(returns) - 1), noise)
-            before = clock()
-            frame = self.engine.advance(host[:, :-3], finished, resting if resting.any() else None)
-            simulating += clock() - before
-            going[:] = ~finished  # what is just reset has earned nothing yet
+                actors = ars.candidate_actors(state, directions, np.minimum(candidate, count - 1), noise)
+            simulation_start = time.perf_counter()
+            sim_output = self.engine.advance(fields["action"], finished, resting if resting.any() else None)
+            simulation_s += time.perf_counter() - simulation_start
+            running = ~finished  # the step after an end is a reset, without a reward
         return None
 
 
+@functools.cache
+def _command_layout(action_size: int) -> Layout:
+    """Layout of a command: action in the task's units, end of the episode, the task's own reward and the shaped one."""
+    return Layout(action=action_size, finished="flag", reward="scalar", shaped_reward="scalar")
+
+
 def _step(
-    interpret,
+    interpret: Any,
     recipe: Recipe,
     info: TaskInfo,
     mirror: Mirror | None,
-    weights,
-    normaliser,
-    seen,
-    frame,
-    previous,
-    flags,
+    actors: list[Layer],
+    normaliser: Normaliser,
+    merged: Normaliser,
+    sim_output: jax.Array,
+    last_command: jax.Array,
+    status: EnvStatus,
 ) -> tuple[Normaliser, jax.Array]:
-    """One moment of all copies in one compiled call: read the frame, note it, decide.
+    """Read the simulator output and act, in one compiled call.
 
     Args:
-        flags: (3, N) bool, as `RandomSearchLearner._try` has them.
+        interpret: the engine's.
+        recipe: the recipe.
+        info: the task.
+        mirror: the mirror of an averaged policy, else None.
+        actors: actors of the environments' candidates, layers with a new first axis.
+        normaliser: statistics at the start of the iteration.
+        merged: statistics of all observations so far.
+        sim_output: output of the engine.
+        last_command: the commands that led to it.
+        status: status of the environments.
 
     Returns:
-        The statistics of what was seen; and (N, A + 3): the actions in the task's units, whether the episode ended, the
-        true reward, the reward to learn from.
+        The new `merged`, and the commands.
     """
-    settings, policy = recipe.settings, recipe.policy
-    going, resting, last = flags
-    signals = interpret(frame, previous[:, :-3])
-    finished = (signals.terminated | signals.truncated | last) & going
+    settings, policy, layout = recipe.settings, recipe.policy, _command_layout(info.action_size)
+    last_action = layout.read(last_command, "action")
+    result = interpret(sim_output, last_action)
+    finished = (result.terminated | result.truncated | status.expiring) & status.running
     if policy.normalise_observations:
-        seen = merge(seen, signals.observation, (~resting & ~finished).astype(jnp.float32))
-    used = ars.effective(seen if settings.statistics == "step" else normaliser, settings)
-    decide = jax.vmap(functools.partial(_decide, policy, info, mirror, used))
-    action = decide(weights, signals.observation)
-    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, ~going, previous[:, :-3])
+        merged = merge(merged, result.observation, (~status.resting & ~finished).astype(jnp.float32))
+    used = ars.with_variance_floor(merged if settings.statistics == "step" else normaliser, settings)
+
+    def act(actor: list[Layer], observation: jax.Array) -> jax.Array:
+        network = ActorCritic(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size), settings=policy)
+        return to_bounds(Controller(network, used, mirror).action(observation), info.action_low, info.action_high)
+
+    shaped_reward = wrapped_reward(
+        recipe.wrappers, info, result.reward, result.terminated, ~status.running, last_action
+    )
     if settings.reward_clip:
-        reward = jnp.clip(reward, -settings.reward_clip, settings.reward_clip)
-    flags = jnp.stack([finished.astype(jnp.float32), signals.reward, reward], axis=1)
-    return seen, jnp.concatenate([action, flags], axis=1)
-
-
-def _decide(
-    policy: PolicySettings, info: TaskInfo, mirror: Mirror | None, normaliser: Normaliser, actor, observation
-) -> jax.Array:
-    """Answer one observation (D,) by one candidate's actor with an action (A,) in the task's units."""
-    network = ActorCritic(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size), settings=policy)
-    return to_bounds(Controller(network, normaliser, mirror).action(observation), info.action_low, info.action_high)
+        shaped_reward = jnp.clip(shaped_reward, -settings.reward_clip, settings.reward_clip)
+    command = {
+        "action": jax.vmap(act)(actors, result.observation),
+        "finished": finished,
+        "reward": result.reward,
+        "shaped_reward": shaped_reward,
+    }
+    return merged, layout.pack(command, jnp)

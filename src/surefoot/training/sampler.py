@@ -1,6 +1,6 @@
-"""Acting with a policy that is handed over, and noting what came of it: the half of off-policy learning that explores.
+"""The actor side of off-policy training: collect transitions with a given policy.
 
-A sampler knows nothing of the learner, so that it can act beside it, in a thread or farther away.
+A sampler does not know the learner, so that it can run beside it in a thread.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms import ddpg
 from surefoot.algorithms.exploration import Exploration, action_distance, perturbed
-from surefoot.algorithms.rollout import rollout_layout
+from surefoot.algorithms.off_policy import act
+from surefoot.algorithms.rollout import Rollout, rollout_layout
 from surefoot.errors import NonFiniteError
+from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic
-from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Controller, to_bounds
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.recipes.recipe import Recipe
@@ -27,248 +27,263 @@ from surefoot.tasks.reward_shaping import wrapped_reward
 
 
 class CollectRequest(NamedTuple):
-    """What a sampler is asked to do.
+    """Arguments of `Sampler.collect`.
 
     Attributes:
-        moments: T, how many steps each copy shall make.
-        steps: environment steps made so far, of all samplers together.
-        progress: how much of the training is done, in [0, 1].
-        copies: copies of all samplers together.
-        actor: the networks to act with.
-        normaliser: the observations' statistics.
-        states: (M, D) observations in which perturbed actors are compared, or None while there are none.
+        num_steps: T, steps of each environment.
+        total_steps: environment steps so far, of all samplers.
+        total_envs: number of environments of all samplers.
+        progress: fraction of the training that is done.
+        controller: the policy to act with.
+        observations: (M, D) observations in which perturbed actors are compared; None before there are any.
     """
 
-    moments: int
-    steps: int
+    num_steps: int
+    total_steps: int
+    total_envs: int
     progress: float
-    copies: int
-    actor: ActorCritic
-    normaliser: Normaliser
-    states: np.ndarray | None
+    controller: Controller
+    observations: np.ndarray | None
 
 
 class Transitions(NamedTuple):
-    """What came of it.
+    """Collected transitions.
 
     Attributes:
-        rows: (T, N, D + A + 3) float32, as in `rollout.pack_row`.
-        episodes: the true return and the length of every episode that ended.
-        simulating: seconds spent in the simulator.
+        rows: (T, N, K) float32, packed by `rollout_layout`.
+        episodes: return and length of every episode that ended, by the task's own rewards.
+        simulation_s: seconds spent in the simulator.
     """
 
     rows: np.ndarray
     episodes: list[tuple[float, int]]
-    simulating: float
+    simulation_s: float
+
+
+class Noise(NamedTuple):
+    """Random numbers of one step.
+
+    Attributes:
+        exploration: (N, A), added to actions.
+        policy: (N, A) standard normal, for a stochastic actor; None for others.
+        random_action: (N, A) actions to take instead of the actor's, before learning starts; None after that.
+        perturbed: (N,) bool, environments that act with their perturbed actor.
+    """
+
+    exploration: Any
+    policy: Any
+    random_action: Any
+    perturbed: Any
 
 
 class Sampler:
-    """N copies of a task, and how they explore.
+    """N environments and their exploration.
 
     Args:
         recipe: the recipe.
         info: the task.
-        engine: the copies.
-        number: which sampler this is; each has random numbers of its own.
+        engine: the environments.
+        index: index of this sampler; each has its own random numbers.
 
     Attributes:
-        engine: the copies.
-        exploration: their noise.
+        engine: the environments.
+        exploration: their exploration noise.
     """
 
-    def __init__(self, recipe: Recipe, info: TaskInfo, engine: Engine, number: int = 0) -> None:
+    def __init__(self, recipe: Recipe, info: TaskInfo, engine: Engine, index: int = 0) -> None:
         self.engine = engine
-        self._number = number
+        self._index = index
         self._recipe = recipe
         self._info = info
-        copies = engine.num_envs
-        settings = recipe.settings.exploration
-        self.exploration = Exploration(settings, copies, info.action_size, recipe.seed, number)
-        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 9, number))))
-        # What actions cost is charged when rewards are drawn from memory, for it changes.
+        num_envs = engine.num_envs
+        self.exploration = Exploration(recipe.settings.exploration, num_envs, info.action_size, recipe.seed, index)
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 9, index))))
+        # Action costs change during training; they are charged when transitions are sampled from the replay.
         free = recipe.wrappers.model_copy(update={"action_cost": 0.0})
-        free_recipe = recipe.model_copy(update={"wrappers": free})
-        self._step = jax.jit(functools.partial(_step, engine.interpret, free_recipe, info))
+        self._step = jax.jit(
+            functools.partial(_step, engine.interpret, recipe.model_copy(update={"wrappers": free}), info)
+        )
         self._perturbed: ActorCritic | None = None
-        self._frame = np.zeros(0, np.float32)
-        self._owing = False  # whether the simulator has not yet been told the last answer
-        self._simulating = 0.0
-        self._answer = np.zeros((copies, info.action_size + 2), np.float32)
-        self._finished = np.ones(copies, bool)
-        self._returns = np.zeros(copies)
-        self._lengths = np.zeros(copies, np.int64)
+        self._sim_output = np.zeros(0, np.float32)
+        self._layout = _command_layout(info.action_size)
+        self._command = np.zeros((num_envs, self._layout.size), np.float32)
+        self._pending = False  # whether the simulator has not yet run the last command
+        self._simulation_s = 0.0
+        self._finished = np.ones(num_envs, bool)
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, np.int64)
 
     def start(self, seed: int, actor: ActorCritic) -> None:
-        """Begin all episodes; `actor` is where perturbed ones start from."""
-        copies = self.engine.num_envs
-        self._frame = self.engine.begin(seed + self._number * copies)
-        self._owing = False
+        """Start all episodes; perturbed actors start as copies of `actor`."""
+        num_envs = self.engine.num_envs
+        self._sim_output = self.engine.begin(seed + self._index * num_envs)
+        self._pending = False
         self._finished[:] = True
-        self._answer[:, -2] = 1
+        self._layout.write(self._command, {"finished": 1})
         self._returns[:] = 0
         self._lengths[:] = 0
         if self._recipe.settings.exploration.parameter_noise:
-            self._perturbed = jax.tree.map(lambda x: jnp.stack([x] * copies), actor)
+            self._perturbed = jax.tree.map(lambda x: jnp.stack([x] * num_envs), actor)
 
-    def collect(self, order: CollectRequest) -> Transitions:
-        """Do what is asked.
+    def collect(self, request: CollectRequest) -> Transitions:
+        """Step each environment `num_steps` times.
 
-        The simulator is told the last actions only when the next order comes, so that it works while the learner does.
+        The simulator runs the last command only when the next request comes, so that the new policy chooses the action
+        after it.
 
         Raises:
-            NonFiniteError: an observation or a reward is not finite; its `arrays` hold the row and the frame.
+            NonFiniteError: an observation or a reward is not finite; its `arrays` hold row and simulator output.
             EngineError: a simulator failed.
         """
         rows = []
-        self._simulating = 0.0
+        self._simulation_s = 0.0
         episodes: list[tuple[float, int]] = []
-        for moment in range(order.moments):
-            steps = order.steps + moment * order.copies
-            self._catch_up()
-            self._begin_episodes(order)
-            row, answer = self._step(
-                order.actor,
-                self._perturbed,
-                order.normaliser,
-                self.exploration.draw(order.progress),
-                *self._chance(steps),
-                self.exploration.by_weights,
-                self._frame,
-                self._answer,
-            )
-            row, self._answer = np.asarray(row), np.asarray(answer)
+        for step in range(request.num_steps):
+            self._run_pending_step()
+            self._start_episodes(request)
+            noise = self._sample_noise(request.total_steps + step * request.total_envs, request.progress)
+            row, command = self._step(request.controller, self._perturbed, noise, self._sim_output, self._command)
+            row, self._command = np.asarray(row), np.asarray(command)
             if not np.isfinite(row).all():
-                raise NonFiniteError("an observation or a reward is not finite", {"row": row, "frame": self._frame})
+                raise NonFiniteError(
+                    "an observation or a reward is not finite", {"row": row, "sim_output": self._sim_output}
+                )
             rows.append(row)
-            self._count(self._answer[:, -1], episodes)
-            self._owing = True
-        return Transitions(np.stack(rows), episodes, self._simulating)
+            self._count_episodes(episodes)
+            self._pending = True
+        return Transitions(np.stack(rows), episodes, self._simulation_s)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides what it does next, as a tree of arrays."""
-        self._catch_up()
+        """Return everything that decides how the sampler continues, as a tree of arrays."""
+        self._run_pending_step()
         tree: dict[str, Any] = {"exploration": self.exploration.state(), "random": random_words(self._random)}
         if self._perturbed is not None:
             tree["perturbed"] = self._perturbed
         engine = self.engine.get_state()
         if engine is not None:
-            tree |= {"engine": engine, "frame": self._frame, "answer": self._answer, "finished": self._finished}
-            tree |= {"returns": self._returns, "lengths": self._lengths}
+            tree |= {"engine": engine, "sim_output": self._sim_output, "command": self._command}
+            tree |= {"finished": self._finished, "returns": self._returns, "lengths": self._lengths}
         return tree
 
     def restore(self, tree: dict[str, Any]) -> bool:
-        """Go on from what `state` returned; tell whether the very episodes go on, too."""
+        """Continue from `state`; return whether the episodes in progress continue too."""
         self.exploration.restore(tree["exploration"])
         self._random = random_from_words(tree["random"])
         self._perturbed = tree.get("perturbed")
         if "engine" not in tree:
             return False
         self.engine.set_state(tree["engine"])
-        self._owing = False
-        self._frame, self._answer, self._finished = (tree[name] for name in ("frame", "answer", "finished"))
+        self._pending = False
+        self._sim_output, self._command, self._finished = (tree[name] for name in ("sim_output", "command", "finished"))
         self._returns, self._lengths = tree["returns"], tree["lengths"]
         return True
 
-    def _catch_up(self) -> None:
-        """Have the simulator make the step that it owes."""
-        if not self._owing:
+    def _run_pending_step(self) -> None:
+        """Run the simulator step of the last command, if it has not been run."""
+        if not self._pending:
             return
         before = time.perf_counter()
-        self._frame = self.engine.advance(self._answer[:, :-2], self._finished)
-        self._simulating += time.perf_counter() - before
-        self._owing = False
+        self._sim_output = self.engine.advance(self._layout.read(self._command, "action"), self._finished)
+        self._simulation_s += time.perf_counter() - before
+        self._pending = False
 
-    def _chance(self, steps: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Draw what SAC's actor adds by itself, and the actions of the warm-up; None where there is no such thing."""
+    def _sample_noise(self, steps: int, progress: float) -> Noise:
+        """Sample the random numbers of one step, after `steps` environment steps."""
         size = (self.engine.num_envs, self._info.action_size)
-        own_noise = self._random.standard_normal(size, np.float32) if self._recipe.algorithm == "sac" else None
-        # Where something was learnt before, that finds more to learn from than chance does.
-        if steps >= self._recipe.settings.learning_starts or self._recipe.training.start_from:
-            return own_noise, None
-        return own_noise, self._random.uniform(-1, 1, size).astype(np.float32)
+        recipe, random = self._recipe, self._random
+        exploration = self.exploration.sample(progress)
+        policy = random.standard_normal(size, np.float32) if recipe.policy.squash == "tanh_gaussian" else None
+        random_action = None
+        # After a warm start, the inherited policy collects better transitions than random actions do.
+        if steps < recipe.settings.learning_starts and not recipe.training.start_from:
+            random_action = random.uniform(-1, 1, size).astype(np.float32)
+        return Noise(exploration, policy, random_action, self.exploration.uses_parameter_noise)
 
-    def _count(self, reward: np.ndarray, episodes: list[tuple[float, int]]) -> None:
-        """Sum up rewards, and note which episodes ended at the frame just read."""
-        self._lengths += ~self._finished  # the frame that follows an end is no step
-        self._returns += reward
-        self._finished = self._answer[:, -2] > 0.5
-        for copy in np.flatnonzero(self._finished):
-            episodes.append((float(self._returns[copy]), int(self._lengths[copy])))
-            self._returns[copy] = self._lengths[copy] = 0
+    def _count_episodes(self, episodes: list[tuple[float, int]]) -> None:
+        """Update returns and lengths by the last command, and record the episodes that ended."""
+        command = self._layout.unpack(self._command)
+        self._lengths += ~self._finished  # after an end, the next output is a reset and not a step
+        self._returns += command["reward"]
+        self._finished = command["finished"]
+        for env in np.flatnonzero(self._finished):
+            episodes.append((float(self._returns[env]), int(self._lengths[env])))
+            self._returns[env] = self._lengths[env] = 0
 
-    def _begin_episodes(self, order: CollectRequest) -> None:
-        """Give episodes that begin their noise, and to those that explore by their weights, new weights."""
+    def _start_episodes(self, request: CollectRequest) -> None:
+        """At episode starts, sample the kind of noise, and new perturbed actors."""
         if not self._finished.any():
             return
         exploration = self.exploration
-        exploration.begin_episodes(self._finished)
+        exploration.start_episodes(self._finished)
         if self._perturbed is None:
             return
-        target = exploration.target_distance(order.progress)
-        for copy in np.flatnonzero(self._finished & exploration.by_weights):
-            if order.states is not None:
+        actor = request.controller.network
+        for env in np.flatnonzero(self._finished & exploration.uses_parameter_noise):
+            if request.observations is not None:
+                sigma = exploration.parameter_sigma
+                distance = _distance(request.controller, request.observations, self._sample_key(), sigma)
+                exploration.adapt(float(distance), request.progress)
+            key = self._sample_key()
+            self._perturbed = _replace_actor(self._perturbed, actor, int(env), key, exploration.parameter_sigma)
 
-                def measure(sigma: float) -> float:
-                    return float(_distance(order.actor, order.normaliser, order.states, self._key(), sigma))
-
-                if exploration.settings.parameter_rule == "bisection":
-                    exploration.search(measure, target)
-                else:
-                    exploration.adapt(measure(exploration.parameter_sigma), target)
-            self._perturbed = _redraw(self._perturbed, order.actor, int(copy), self._key(), exploration.parameter_sigma)
-
-    def _key(self) -> jax.Array:
+    def _sample_key(self) -> jax.Array:
         return jax.random.PRNGKey(int(self._random.integers(2**31)))
 
 
-def _step(
-    interpret, recipe, info, actor, others, normaliser, noise, own_noise, random, by_weights, frame, previous
-) -> tuple[jax.Array, jax.Array]:
-    """One moment of all copies in one compiled call: read the frame, decide, make the row.
+@functools.cache
+def _command_layout(action_size: int) -> Layout:
+    """Layout of a command: action in the task's units, whether the episode ended, and the task's own reward."""
+    return Layout(action=action_size, finished="flag", reward="scalar")
 
-    Returns:
-        The row (N, D + A + 3); and (N, A + 2) the actions in the task's units, whether the episode ended, and the true
-        reward.
-    """
-    signals = interpret(frame, previous[:, :-2])
-    if random is not None:
-        action = random
+
+def _step(
+    interpret: Any,
+    recipe: Recipe,
+    info: TaskInfo,
+    controller: Controller,
+    perturbed_actors: ActorCritic | None,
+    noise: Noise,
+    sim_output: jax.Array,
+    last_command: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Read the simulator output and act, in one compiled call; return packed rows (N, K) and commands."""
+    layout = _command_layout(info.action_size)
+    last = layout.unpack(last_command)
+    result = interpret(sim_output, last["action"])
+    if noise.random_action is not None:
+        action = noise.random_action
     else:
-        action = ddpg.act(Controller(actor, normaliser), signals.observation, noise, own_noise)
-        if others is not None:
-            own = jax.vmap(lambda network, x: ddpg.act(Controller(network, normaliser), x, None))(
-                others, signals.observation
+        action = act(controller, result.observation, noise.exploration, noise.policy)
+        if perturbed_actors is not None:
+            perturbed_action = jax.vmap(lambda network, x: act(controller._replace(network=network), x, None))(
+                perturbed_actors, result.observation
             )
-            action = jnp.where(by_weights[:, None], own, action)
-    started = previous[:, -2] > 0.5
-    reward = wrapped_reward(recipe.wrappers, info, signals.reward, signals.terminated, started, previous[:, :-2])
-    row = rollout_layout(info.observation_size, info.action_size).pack(
-        {
-            "observation": signals.observation,
-            "action": action,
-            "reward": reward,
-            "terminated": signals.terminated,
-            "truncated": signals.truncated,
-        },
-        jnp,
-    )
-    finished = (signals.terminated | signals.truncated).astype(jnp.float32)
-    task_action = to_bounds(action, info.action_low, info.action_high)
-    return row, jnp.concatenate([task_action, jnp.stack([finished, signals.reward], 1)], axis=1)
+            action = jnp.where(noise.perturbed[:, None], perturbed_action, action)
+    reward = wrapped_reward(recipe.wrappers, info, result.reward, result.terminated, last["finished"], last["action"])
+    rollout = Rollout(result.observation, action, reward, result.terminated, result.truncated)
+    command = {
+        "action": to_bounds(action, info.action_low, info.action_high),
+        "finished": rollout.finished,
+        "reward": result.reward,
+    }
+    row = rollout_layout(info.observation_size, info.action_size).pack(rollout._asdict(), jnp)
+    return row, layout.pack(command, jnp)
 
 
 @jax.jit
-def _distance(actor: ActorCritic, normaliser: Normaliser, states, key, sigma) -> jax.Array:
-    """How far a fresh perturbation moves the actions in (M, D) states."""
-    actions = (ddpg.act(Controller(one, normaliser), states, None) for one in (actor, _perturbed(actor, key, sigma)))
-    return action_distance(*actions)
+def _distance(controller: Controller, observations: jax.Array, key: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Distance, in M observations (M, D), of a policy from a perturbed one."""
+    other = controller._replace(network=_perturb(controller.network, key, sigma))
+    return action_distance(act(controller, observations, None), act(other, observations, None))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _redraw(others: ActorCritic, actor: ActorCritic, copy, key, sigma) -> ActorCritic:
-    """Replace the perturbed actor of one copy by a fresh perturbation."""
-    return jax.tree.map(lambda all_, one: all_.at[copy].set(one), others, _perturbed(actor, key, sigma))
+def _replace_actor(
+    actors: ActorCritic, actor: ActorCritic, env: jax.Array, key: jax.Array, sigma: jax.Array
+) -> ActorCritic:
+    """Replace the perturbed actor of one environment by a new one."""
+    return jax.tree.map(lambda x, new: x.at[env].set(new), actors, _perturb(actor, key, sigma))
 
 
-def _perturbed(actor: ActorCritic, key, sigma) -> ActorCritic:
+def _perturb(actor: ActorCritic, key: jax.Array, sigma: jax.Array) -> ActorCritic:
     return dataclasses.replace(actor, actor=perturbed(actor.actor, key, sigma))

@@ -1,0 +1,506 @@
+"""What DDPG, TD3 and SAC have in common: settings, state, and K updates in one compiled call.
+
+    for each of K batches of transitions (s, a, r, s', gamma) drawn from the replay
+        (a', bonus) = next_action(s')
+        y = r + gamma (min_i Q'_i(s', a') + bonus)          Q' are target networks, or for CrossQ the critics themselves
+        critics descend   sum_i mean (Q_i(s, a) - y)^2
+        every `policy_delay`-th time
+            the actor descends `actor_loss`, then `after_actor_step`
+            target networks move a fraction tau towards their networks
+
+An algorithm is a `Rule`: the functions named in this outline (`td3.py`, `sac.py`).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from pydantic import Field
+
+from surefoot.algorithms.algorithm import WarmStart
+from surefoot.algorithms.critics import ActionEntry, Critic, action_values, init_critics
+from surefoot.algorithms.exploration import ExplorationSettings
+from surefoot.algorithms.replay import Batch
+from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
+from surefoot.policies.networks import ActorCritic, BatchStatistics, Layer, PolicySettings, init_actor
+from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
+from surefoot.policies.policy import Controller
+from surefoot.schedules import Schedule, schedule
+from surefoot.settings import Settings
+
+# At these sizes XLA's intra-op parallelism does not pay; independent matrix products run concurrently instead.
+_COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+# Parameters without a gradient of their own, or that no weight decay is meant for.
+_NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
+# Array of a checkpoint with the scale of parameter noise.
+PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
+
+Metrics = dict[str, jax.Array]
+
+
+class OffPolicySettings(Settings):
+    """Settings of all algorithms that learn from a replay."""
+
+    buffer_size: int = Field(1_000_000, ge=100, le=100_000_000)
+    """Capacity of the replay, in transitions."""
+    learning_starts: int = Field(10_000, ge=0)
+    """Environment steps with uniformly random actions before the first update."""
+    train_freq: int = Field(1, ge=1, le=100_000)
+    """Steps of each environment between rounds of updates."""
+    utd_ratio: float = Field(1.0, gt=0, le=1000)
+    """Updates per environment step, all environments counted (update-to-data ratio)."""
+    batch_size: int = Field(256, ge=1, le=1_000_000)
+    """Transitions per update."""
+    discount: float = Field(0.99, ge=0, le=1)
+    """Gamma."""
+    n_step: int = Field(1, ge=1, le=1000)
+    """Rewards summed before the target bootstraps (Sutton 1988)."""
+    polyak: float = Field(0.005, gt=0, le=1)
+    """Tau, the step of target networks towards their networks."""
+    critics: int = Field(1, ge=1, le=10)
+    """Number of critics; targets use the smallest value (Fujimoto et al. 2018)."""
+    policy_delay: int = Field(1, ge=1, le=1000)
+    """Critic updates per update of actor and target networks (Fujimoto et al. 2018)."""
+    critic_action_layer: ActionEntry = "first"
+    """Where the critic receives the action. first: with the observation; second: at the second layer (Lillicrap et al.
+    2016); branch: through a linear layer of its own, added before the last activation."""
+    preset: Literal["none", "crossq"] = "none"
+    """crossq: no target networks, as critics with batch normalisation evaluate current and next states in one batch;
+    implies policy.batch_norm (Bhatt et al. 2024, arXiv 1902.05605). Statistics have momentum 0.01, Adam's beta 1 is
+    0.5, and weights into normalised units are kept at unit norm (Palenicek et al. 2025, arXiv 2502.07523)."""
+    symmetry: Literal["none", "augment", "tied"] = "none"
+    """Use of the task's left-right symmetry. augment: batches also hold their mirror images (Pavlov et al. 2017, arXiv
+    1711.06922); tied: weights are tied in pairs so that the networks are symmetric; a batch then teaches as much as it
+    does with its mirror images, at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
+    actor_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
+    """Adam's step size for the actor."""
+    critic_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
+    """Adam's step size for the critics."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """adam: weight decay is added to the gradient; adamw: to the step (Loshchilov and Hutter 2019)."""
+    actor_weight_decay: float = Field(0.0, ge=0, le=1)
+    """Weight decay of the actor."""
+    critic_weight_decay: float = Field(0.0, ge=0, le=1)
+    """Weight decay of the critics."""
+    max_grad_norm: float = Field(0.0, ge=0)
+    """Largest norm of the actor's and of the critics' gradient; 0: no limit."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of the moving average of the actor that is evaluated and saved (Polyak and Juditsky 1992); 0: the newest
+    actor."""
+    exploration: ExplorationSettings = ExplorationSettings()
+
+
+class Preset(NamedTuple):
+    """What `OffPolicySettings.preset` chooses.
+
+    Attributes:
+        target_networks: whether targets come from target networks.
+        batch_norm_momentum: weight of a new batch in the running statistics of batch normalisation.
+        unit_norm_weights: whether the weights into each batch-normalised unit are rescaled to norm 1 after each step.
+            Their norm does not change the unit's output, but as it grows, steps turn them less.
+        adam_b1: Adam's beta 1.
+    """
+
+    target_networks: bool = True
+    batch_norm_momentum: float = 0.1  # PyTorch's
+    unit_norm_weights: bool = False
+    adam_b1: float = 0.9
+
+
+PRESETS = {"none": Preset(), "crossq": Preset(False, 0.01, True, 0.5)}
+
+
+class OffPolicyState(NamedTuple):
+    """Everything an update passes on to the next.
+
+    Attributes:
+        actor: the policy's network.
+        average: moving average of the actor, the policy to evaluate and save.
+        critics: critics of actions, stacked.
+        target_actor: target network of the actor; SAC does not use it.
+        target_critics: target networks of the critics.
+        actor_opt_state: Optax state of the actor.
+        critic_opt_state: Optax state of the critics.
+        extra: state of the algorithm's own, such as SAC's temperature.
+        normaliser: statistics of the observations.
+        updates: () int32, number of critic updates so far.
+        key: a JAX random key.
+    """
+
+    actor: ActorCritic
+    average: ActorCritic
+    critics: Critic
+    target_actor: ActorCritic
+    target_critics: Critic
+    actor_opt_state: optax.OptState
+    critic_opt_state: optax.OptState
+    extra: Any
+    normaliser: Normaliser
+    updates: jax.Array
+    key: jax.Array
+
+
+class Rule(NamedTuple):
+    """The functions by which off-policy algorithms differ.
+
+    Attributes:
+        next_action: `(state, batch, key, settings) -> (action, bonus)`, the actions (B, A) that targets assume in next
+            states, and the bonus (B,) or () added to their value.
+        actor_loss: `(actor, state, batch, key, settings) -> (loss, (metrics, statistics))`, with the batch
+            normalisation statistics of the actor's layers.
+        after_actor_step: `(state, metrics, settings) -> state`.
+        init_extra: `(settings) -> extra`, the initial `OffPolicyState.extra`.
+    """
+
+    next_action: Callable[..., tuple[jax.Array, jax.Array]]
+    actor_loss: Callable[..., tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]]
+    after_actor_step: Callable[..., OffPolicyState] = lambda state, metrics, settings: state
+    init_extra: Callable[[Any], Any] = lambda settings: ()
+
+
+def init(
+    rule: Rule,
+    key: jax.Array,
+    observation_size: int,
+    action_size: int,
+    policy: PolicySettings,
+    settings: OffPolicySettings,
+    symmetry: Symmetry = NO_SYMMETRY,
+) -> OffPolicyState:
+    """Return the initial state."""
+    actor_key, critic_key, key = jax.random.split(key, 3)
+    entry = settings.critic_action_layer
+    actor = symmetry.project(init_actor(actor_key, observation_size, action_size, policy), INITIAL_SCALE)
+    critics = init_critics(critic_key, observation_size, action_size, policy, entry, settings.critics)
+    critics = symmetry.project_critics(critics, entry, INITIAL_SCALE)
+    return OffPolicyState(
+        actor=actor,
+        average=jax.tree.map(jnp.copy, actor),
+        critics=critics,
+        target_actor=jax.tree.map(jnp.copy, actor),
+        target_critics=jax.tree.map(jnp.copy, critics),
+        actor_opt_state=_optimizer(settings, settings.actor_weight_decay).init(actor),
+        critic_opt_state=_optimizer(settings, settings.critic_weight_decay).init(critics),
+        extra=rule.init_extra(settings),
+        normaliser=init_normaliser(observation_size),
+        updates=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def act(
+    controller: Controller, observation: jax.Array, noise: jax.Array | None, policy_noise: jax.Array | None = None
+) -> jax.Array:
+    """Return actions (N, A) in [-1, 1] for raw observations (N, D).
+
+    Args:
+        controller: the actor and its normaliser.
+        observation: (N, D).
+        noise: (N, A), added to the action; None: nothing.
+        policy_noise: (N, A) standard normal, for a stochastic actor (SAC); None: its mode.
+    """
+    action = controller.action(observation, policy_noise)
+    return jnp.clip(action if noise is None else action + noise, -1, 1)
+
+
+@functools.cache
+def compiled_update(rule: Rule) -> Any:
+    """Return the compiled `update` of an algorithm, which reuses the memory of its state."""
+    return jax.jit(
+        functools.partial(update, rule),
+        static_argnames="settings",
+        donate_argnames="state",
+        compiler_options=_COMPILER_OPTIONS,
+    )
+
+
+def update(
+    rule: Rule,
+    state: OffPolicyState,
+    batches: Batch,
+    progress: jax.Array,
+    settings: OffPolicySettings,
+    symmetry: Symmetry = NO_SYMMETRY,
+) -> tuple[OffPolicyState, Metrics]:
+    """Make K updates of the critics, and K / `policy_delay` of the actor.
+
+    Args:
+        rule: the algorithm.
+        state: the state after the last updates.
+        batches: K batches, K a multiple of `settings.policy_delay`.
+        progress: (), fraction of the training that is done.
+        settings: the algorithm's settings.
+        symmetry: use of the task's symmetry.
+
+    Returns:
+        The next state and the means of the metrics.
+    """
+    target_networks = PRESETS[settings.preset].target_networks
+    groups = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]), batches)
+
+    def critic_step(state: OffPolicyState, batch: Batch) -> tuple[OffPolicyState, Metrics]:
+        return _update_critics(rule, state, _prepare(state, batch, symmetry), progress, settings, symmetry)
+
+    def delayed_step(state: OffPolicyState, group: Batch) -> tuple[OffPolicyState, Metrics]:
+        state, critic_metrics = _scan(critic_step, state, group)
+        batch = _prepare(state, jax.tree.map(lambda x: x[-1], group), symmetry)
+        state, actor_metrics = _update_actor(rule, state, batch, progress, settings, symmetry)
+        if settings.ema_decay:
+            state = state._replace(average=_move(state.average, state.actor, 1 - settings.ema_decay))
+        if target_networks:
+            state = state._replace(
+                target_actor=_move(state.target_actor, state.actor, settings.polyak),
+                target_critics=_move(state.target_critics, state.critics, settings.polyak),
+            )
+        state = state._replace(updates=state.updates + settings.policy_delay)
+        return state, jax.tree.map(jnp.mean, critic_metrics) | actor_metrics
+
+    state, metrics = _scan(delayed_step, state, groups)
+    if not settings.ema_decay:
+        state = state._replace(average=state.actor)
+    if not target_networks:
+        state = state._replace(target_actor=state.actor, target_critics=state.critics)
+    learning_rate = jnp.asarray(settings.actor_learning_rate.value(progress), jnp.float32)
+    return state, jax.tree.map(jnp.mean, metrics) | {"learning_rate": learning_rate}
+
+
+def critic_loss(
+    critics: Critic,
+    state: OffPolicyState,
+    batch: Batch,
+    next_action: jax.Array,
+    bonus: jax.Array,
+    settings: OffPolicySettings,
+) -> tuple[jax.Array, Any]:
+    """Squared Bellman errors, summed over critics, with targets from the target networks.
+
+    Also returns q (C, B), the targets (B,) and the batch normalisation statistics.
+    """
+    policy, entry = state.actor.settings, settings.critic_action_layer
+    target = targets(state, batch, next_action, bonus, settings)
+    q, statistics = action_values(critics, batch.observation, batch.action, policy, entry, training=True)
+    return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
+
+
+def crossq_loss(
+    critics: Critic,
+    state: OffPolicyState,
+    batch: Batch,
+    next_action: jax.Array,
+    bonus: jax.Array,
+    settings: OffPolicySettings,
+) -> tuple[jax.Array, Any]:
+    """The same without target networks: current and next states in one batch (Bhatt et al. 2024, section 3)."""
+    policy, entry = state.actor.settings, settings.critic_action_layer
+    observations = jnp.concatenate([batch.observation, batch.next_observation])
+    actions = jnp.concatenate([batch.action, next_action])
+    both, statistics = action_values(critics, observations, actions, policy, entry, training=True)
+    q, next_q = jnp.split(both, 2, axis=1)
+    target = batch.reward + batch.discount * (jax.lax.stop_gradient(next_q).min(0) + bonus)
+    return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
+
+
+def targets(
+    state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array, settings: OffPolicySettings
+) -> jax.Array:
+    """Return the Bellman targets, (B,), by the target critics."""
+    next_q, _ = action_values(
+        state.target_critics, batch.next_observation, next_action, state.actor.settings, settings.critic_action_layer
+    )
+    return batch.reward + batch.discount * (next_q.min(0) + bonus)
+
+
+def _update_critics(
+    rule: Rule,
+    state: OffPolicyState,
+    batch: Batch,
+    progress: jax.Array,
+    settings: OffPolicySettings,
+    symmetry: Symmetry,
+) -> tuple[OffPolicyState, Metrics]:
+    """Take a gradient step of the critics."""
+    entry = settings.critic_action_layer
+    key, noise_key = jax.random.split(state.key)
+    next_action, bonus = rule.next_action(state, batch, noise_key, settings)
+    loss = critic_loss if PRESETS[settings.preset].target_networks else crossq_loss
+    (error, (q, target, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(
+        state.critics, state, batch, next_action, bonus, settings
+    )
+    critics, opt_state = _descend(
+        state.critics,
+        symmetry.project_critics(grads, entry),
+        state.critic_opt_state,
+        settings.critic_learning_rate.value(progress),
+        _optimizer(settings, settings.critic_weight_decay),
+    )
+    critics["layers"] = _update_batch_norm(critics["layers"], statistics, settings)
+    critics = symmetry.project_critics(critics, entry)
+    metrics = {"loss/value": error / settings.critics, "value/mean": q.mean(), "value/target": target.mean()}
+    return state._replace(critics=critics, critic_opt_state=opt_state, key=key), metrics
+
+
+def _update_actor(
+    rule: Rule,
+    state: OffPolicyState,
+    batch: Batch,
+    progress: jax.Array,
+    settings: OffPolicySettings,
+    symmetry: Symmetry,
+) -> tuple[OffPolicyState, Metrics]:
+    """Take a gradient step of the actor."""
+    key, noise_key = jax.random.split(state.key)
+    (loss, (metrics, statistics)), grads = jax.value_and_grad(rule.actor_loss, has_aux=True)(
+        state.actor, state, batch, noise_key, settings
+    )
+    actor, opt_state = _descend(
+        state.actor,
+        symmetry.project(grads),
+        state.actor_opt_state,
+        settings.actor_learning_rate.value(progress),
+        _optimizer(settings, settings.actor_weight_decay),
+    )
+    actor = dataclasses.replace(actor, actor=_update_batch_norm(actor.actor, statistics, settings))
+    state = state._replace(actor=symmetry.project(actor), actor_opt_state=opt_state, key=key)
+    return rule.after_actor_step(state, metrics, settings), {"loss/policy": loss} | metrics
+
+
+def _descend(parameters: Any, grads: Any, opt_state: optax.OptState, learning_rate: Any, optimizer: Any) -> Any:
+    """Take one step of an optimizer and return the next parameters and its state."""
+    updates, opt_state = optimizer.update(grads, opt_state, parameters)
+    return jax.tree.map(lambda p, u: p - learning_rate * u, parameters, updates), opt_state
+
+
+def _optimizer(settings: OffPolicySettings, weight_decay: float) -> Any:
+    """Return Adam without its learning rate, with weight decay of either kind and a limit on the gradient.
+
+    Its state has the same structure for all settings.
+    """
+    nothing = optax.identity()
+    decay = optax.add_decayed_weights(weight_decay, _is_decayed) if weight_decay else nothing
+    return optax.chain(
+        optax.clip_by_global_norm(settings.max_grad_norm) if settings.max_grad_norm else nothing,
+        decay if settings.optimizer == "adam" else nothing,
+        optax.scale_by_adam(b1=PRESETS[settings.preset].adam_b1),
+        decay if settings.optimizer == "adamw" else nothing,
+    )
+
+
+def _is_decayed(parameters: Any) -> Any:
+    """Return a tree like `parameters` of whether weight decay applies."""
+
+    def name(path: tuple) -> str:
+        return jax.tree_util.keystr(path[-1:], simple=True)
+
+    return jax.tree_util.tree_map_with_path(lambda path, _: name(path) not in _NOT_DECAYED, parameters)
+
+
+def _update_batch_norm(
+    layers: list[Layer], statistics: list[BatchStatistics], settings: OffPolicySettings
+) -> list[Layer]:
+    """Update the running statistics of batch normalisation; optionally rescale weights to unit norm."""
+    preset, batch_statistics = PRESETS[settings.preset], iter(statistics)
+    updated = []
+    for layer in layers:
+        if "batch_gain" in layer:
+            mean, variance = next(batch_statistics)
+            layer = layer | {
+                "batch_mean": _move(layer["batch_mean"], mean, preset.batch_norm_momentum),
+                "batch_variance": _move(layer["batch_variance"], variance, preset.batch_norm_momentum),
+            }
+            if preset.unit_norm_weights:
+                norm = jnp.linalg.norm(layer["weight"], axis=-2, keepdims=True)
+                layer["weight"] = layer["weight"] / (norm + 1e-8)
+        updated.append(layer)
+    return updated
+
+
+def _move(old: Any, new: Any, tau: float) -> Any:
+    """Move a tree a fraction tau of the way to another."""
+    return jax.tree.map(lambda a, b: a + tau * (b - a), old, new)
+
+
+def _prepare(state: OffPolicyState, batch: Batch, symmetry: Symmetry) -> Batch:
+    """Normalise the observations of a batch and add mirror images, if settings say so."""
+    normalised = functools.partial(prepare, state.actor.settings, state.normaliser, mirror=symmetry.paired)
+    return symmetry.augment(
+        batch._replace(observation=normalised(batch.observation), next_observation=normalised(batch.next_observation))
+    )
+
+
+def _scan(step: Any, state: OffPolicyState, batches: Batch) -> tuple[OffPolicyState, Metrics]:
+    """`jax.lax.scan`, without the cost of a loop if there is one step only."""
+    if len(batches.reward) > 1:
+        return jax.lax.scan(step, state, batches)
+    state, metrics = step(state, jax.tree.map(lambda x: x[0], batches))
+    return state, jax.tree.map(lambda x: x[None], metrics)
+
+
+def earlier_parameter_sigma(tools: WarmStart) -> float | None:
+    """Return the scale that parameter noise had in the earlier run, if it is to continue from there."""
+    sigma = tools.extra(PARAMETER_SIGMA)
+    if not tools.settings.exploration.parameter_noise or sigma is None or sigma.shape != ():
+        return None
+    return float(sigma) if 0 < sigma < math.inf else None
+
+
+def warm_start(state: OffPolicyState, tools: WarmStart) -> OffPolicyState:
+    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
+    own_std = not tools.same_algorithm and tools.policy.std != "state_dependent"  # the std is not used to act
+    actor = tools.tree(
+        state.actor,
+        "actor" if tools.same_algorithm else tools.acting,
+        lambda path: own_std and path.endswith("/log_std"),
+    )
+    state = state._replace(
+        actor=actor,
+        average=jax.tree.map(jnp.copy, actor),
+        target_actor=jax.tree.map(jnp.copy, actor),
+        normaliser=tools.normaliser(state.normaliser),
+    )
+    critic = tools.takes_critic("critics", "critic_action_layer")
+    tools.report("noise scale", False, "from the recipe")
+    tools.report("replay", False, "starts empty; filled by the policy, without random actions")
+    if not tools.same_algorithm:
+        return state
+    names = ["average", "target_actor", "actor_opt_state"]
+    names += ["critics", "target_critics", "critic_opt_state"] if critic else []
+    sigma = earlier_parameter_sigma(tools)
+    if sigma is not None:
+        tools.report("noise scale", True, f"parameter noise {sigma:.3g}; action noise from the recipe")
+    return state._replace(**{name: tools.tree(getattr(state, name), name) for name in names})
+
+
+def implied_policy(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the policy settings that a preset implies, for the algorithm's settings as plain data."""
+    return {"batch_norm": True} if settings.get("preset") == "crossq" else {}
+
+
+def check(name: str, settings: OffPolicySettings, policy: PolicySettings, num_envs: int) -> None:
+    """Make sure that the settings fit each other; see `Algorithm.check`."""
+    updates = num_envs * settings.train_freq * settings.utd_ratio
+    if updates < 0.5 or abs(updates - round(updates)) > 1e-6 * updates or round(updates) % settings.policy_delay:
+        raise ValueError(
+            f"{updates:g} updates a round (engine.num_envs x {name}.train_freq x {name}.utd_ratio) is not a "
+            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_freq"
+        )
+    if policy.trunk:
+        raise ValueError(f"policy.trunk = {list(policy.trunk)}: actor and critic share no layers in '{name}'")
+    if settings.critic_action_layer != "first" and not policy.critic:
+        raise ValueError(
+            f"{name}.critic_action_layer = '{settings.critic_action_layer}' needs a hidden layer in policy.critic"
+        )
+    if policy.std == "scheduled":
+        raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
+    if settings.symmetry == "tied":
+        check_paired_units(policy)
+    if settings.buffer_size < num_envs * (settings.n_step + 1):
+        raise ValueError(f"{name}.buffer_size = {settings.buffer_size} is too small for {num_envs} environments")
+
+
+# The networks of the papers' own code.
+NETWORKS = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}
