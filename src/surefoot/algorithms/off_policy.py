@@ -43,6 +43,26 @@ PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
 Metrics = dict[str, jax.Array]
 
 
+class Preset(NamedTuple):
+    """What `OffPolicySettings.preset` chooses.
+
+    Attributes:
+        target_networks: whether targets come from target networks.
+        batch_norm_momentum: weight of a new batch in the running statistics of batch normalisation.
+        unit_norm_weights: whether the weights into each batch-normalised unit are rescaled to norm 1 after each step.
+            Their norm does not change the unit's output, but as it grows, steps turn them less.
+        adam_b1: Adam's beta 1.
+    """
+
+    target_networks: bool = True
+    batch_norm_momentum: float = 0.1  # PyTorch's
+    unit_norm_weights: bool = False
+    adam_b1: float = 0.9
+
+
+PRESETS = {"none": Preset(), "crossq": Preset(False, 0.01, True, 0.5)}
+
+
 class OffPolicySettings(Settings):
     """Settings of all algorithms that learn from a replay."""
 
@@ -94,25 +114,10 @@ class OffPolicySettings(Settings):
     actor."""
     exploration: ExplorationSettings = ExplorationSettings()
 
-
-class Preset(NamedTuple):
-    """What `OffPolicySettings.preset` chooses.
-
-    Attributes:
-        target_networks: whether targets come from target networks.
-        batch_norm_momentum: weight of a new batch in the running statistics of batch normalisation.
-        unit_norm_weights: whether the weights into each batch-normalised unit are rescaled to norm 1 after each step.
-            Their norm does not change the unit's output, but as it grows, steps turn them less.
-        adam_b1: Adam's beta 1.
-    """
-
-    target_networks: bool = True
-    batch_norm_momentum: float = 0.1  # PyTorch's
-    unit_norm_weights: bool = False
-    adam_b1: float = 0.9
-
-
-PRESETS = {"none": Preset(), "crossq": Preset(False, 0.01, True, 0.5)}
+    @property
+    def choices(self) -> Preset:
+        """What `preset` chooses."""
+        return PRESETS[self.preset]
 
 
 class OffPolicyState(NamedTuple):
@@ -240,7 +245,6 @@ def update(
     Returns:
         The next state and the means of the metrics.
     """
-    target_networks = PRESETS[settings.preset].target_networks
     groups = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]), batches)
 
     def critic_step(state: OffPolicyState, batch: Batch) -> tuple[OffPolicyState, Metrics]:
@@ -252,7 +256,7 @@ def update(
         state, actor_metrics = _update_actor(rule, state, batch, progress, settings, symmetry)
         if settings.ema_decay:
             state = state._replace(average=_move(state.average, state.actor, 1 - settings.ema_decay))
-        if target_networks:
+        if settings.choices.target_networks:
             state = state._replace(
                 target_actor=_move(state.target_actor, state.actor, settings.polyak),
                 target_critics=_move(state.target_critics, state.critics, settings.polyak),
@@ -263,7 +267,7 @@ def update(
     state, metrics = _scan(delayed_step, state, groups)
     if not settings.ema_decay:
         state = state._replace(average=state.actor)
-    if not target_networks:
+    if not settings.choices.target_networks:
         state = state._replace(target_actor=state.actor, target_critics=state.critics)
     learning_rate = jnp.asarray(settings.actor_learning_rate.value(progress), jnp.float32)
     return state, jax.tree.map(jnp.mean, metrics) | {"learning_rate": learning_rate}
@@ -327,7 +331,7 @@ def _update_critics(
     entry = settings.critic_action_layer
     key, noise_key = jax.random.split(state.key)
     next_action, bonus = rule.next_action(state, batch, noise_key, settings)
-    loss = critic_loss if PRESETS[settings.preset].target_networks else crossq_loss
+    loss = critic_loss if settings.choices.target_networks else crossq_loss
     (error, (q, target, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(
         state.critics, state, batch, next_action, bonus, settings
     )
@@ -385,7 +389,7 @@ def _optimizer(settings: OffPolicySettings, weight_decay: float) -> Any:
     return optax.chain(
         optax.clip_by_global_norm(settings.max_grad_norm) if settings.max_grad_norm else nothing,
         decay if settings.optimizer == "adam" else nothing,
-        optax.scale_by_adam(b1=PRESETS[settings.preset].adam_b1),
+        optax.scale_by_adam(b1=settings.choices.adam_b1),
         decay if settings.optimizer == "adamw" else nothing,
     )
 
@@ -403,7 +407,7 @@ def _update_batch_norm(
     layers: list[Layer], statistics: list[BatchStatistics], settings: OffPolicySettings
 ) -> list[Layer]:
     """Update the running statistics of batch normalisation; optionally rescale weights to unit norm."""
-    preset, batch_statistics = PRESETS[settings.preset], iter(statistics)
+    preset, batch_statistics = settings.choices, iter(statistics)
     updated = []
     for layer in layers:
         if "batch_gain" in layer:

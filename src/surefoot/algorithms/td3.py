@@ -65,9 +65,10 @@ def next_action(
     state: OffPolicyState, batch: Batch, key: jax.Array, settings: TD3Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Return the target actor's actions (B, A) with clipped noise, and no bonus."""
+    actor = state.target_actor if settings.choices.target_networks else state.actor
     noise = settings.target_noise * jax.random.normal(key, batch.action.shape)
     noise = jnp.clip(noise, -settings.target_noise_clip, settings.target_noise_clip)
-    action = state.target_actor.distribution(batch.next_observation).mode()
+    action = actor.distribution(batch.next_observation).mode()
     return jnp.clip(action + noise, -1, 1), jnp.zeros(len(action))
 
 
