@@ -29,12 +29,12 @@ from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.engine import available_cores
 
-MIRROR, NOISE = "ddpg.mirror", "ddpg.exploration.parameter_noise"
+SYMMETRY, NOISE = "ddpg.symmetry", "ddpg.exploration.parameter_noise"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "neither": {MIRROR: False, NOISE: 0.0},
-    "mirror": {MIRROR: True, NOISE: 0.0},
-    "parameter noise": {MIRROR: False, NOISE: 0.3},
-    "both": {MIRROR: True, NOISE: 0.3},
+    "neither": {SYMMETRY: "none", NOISE: 0.0},
+    "mirror": {SYMMETRY: "augment", NOISE: 0.0},
+    "parameter noise": {SYMMETRY: "none", NOISE: 0.3},
+    "both": {SYMMETRY: "augment", NOISE: 0.3},
 }
 
 

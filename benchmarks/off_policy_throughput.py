@@ -174,8 +174,9 @@ def _time_updates(updates: int) -> dict[str, float]:
     import jax.numpy as jnp
     import numpy as np
 
-    from surefoot.algorithms import ddpg, ddpg_state
-    from surefoot.algorithms.replay import Transitions
+    from surefoot.algorithms import off_policy
+    from surefoot.algorithms.replay import Batch
+    from surefoot.algorithms.td3 import RULE
     from surefoot.recipes.files import read_recipe
 
     recipe = read_recipe(RECIPE)
@@ -185,19 +186,20 @@ def _time_updates(updates: int) -> dict[str, float]:
     def normal(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
 
-    drawn = Transitions(
+    batches = Batch(
         normal(turn, BATCH, size),
         np.tanh(normal(turn, BATCH, actions)),
         normal(turn, BATCH),
         normal(turn, BATCH, size),
         np.full((turn, BATCH), 0.99, np.float32),
     )
-    state = ddpg_state.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
+    state = off_policy.init(RULE, jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
+    update = off_policy.compiled_update(RULE)
     products = _products(turn, size, actions)
     times: dict[str, list[float]] = {"update_ms": [], "products_ms": []}
     for _ in range(1 + max(1, updates // turn)):
         began = time.perf_counter()
-        state, metrics = ddpg.update(state, drawn, jnp.float32(0.5), None, recipe.policy, recipe.settings)
+        state, metrics = update(state, batches, jnp.float32(0.5), settings=recipe.settings)
         jax.block_until_ready(metrics)
         between = time.perf_counter()
         products()

@@ -9,8 +9,9 @@ from helpers import messages
 from helpers.messages import one_line, only_error
 from helpers.recipes import make_recipe
 from surefoot import api
-from surefoot.algorithms.ddpg_settings import DDPGSettings, SACSettings, TD3Settings
 from surefoot.algorithms.ppo import PPOSettings
+from surefoot.algorithms.sac import SACSettings
+from surefoot.algorithms.td3 import DDPGSettings, TD3Settings
 from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
@@ -57,27 +58,35 @@ def test_no_algorithm_means_ppo() -> None:
         ("sac", {"squash": "tanh_gaussian", "std": "state_dependent", "minimum_std": 1e-5}),
     ],
 )
-def test_an_algorithm_brings_its_kind_of_policy(algorithm: str, wanted: dict[str, Any]) -> None:
+def test_an_algorithm_has_its_own_policy_defaults(algorithm: str, wanted: dict[str, Any]) -> None:
     if algorithm != "ppo":
         wanted |= {"actor": (256, 256), "critic": (256, 256), "activation": "relu", "normalise_observations": False}
     assert default_recipe("Hopper-v5", algorithm).policy == PolicySettings(**wanted)
 
 
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
-def test_what_is_said_of_the_policy_counts_more_than_what_the_algorithm_brings(algorithm: str) -> None:
+def test_policy_settings_of_a_recipe_override_the_algorithms_defaults(algorithm: str) -> None:
     data = {"task": "Hopper-v5", "algorithm": algorithm, "policy": {"actor": [8], "normalise_observations": True}}
     policy = validate(Recipe, data, "test").policy
     assert policy.actor == (8,) and policy.normalise_observations
     assert policy.critic == (256, 256) and policy.activation == "relu"
 
 
-def test_the_family_differs_in_its_defaults_alone() -> None:
+def test_ddpg_is_td3_with_other_defaults() -> None:
     ddpg, td3, sac = (default_recipe("Hopper-v5", name).settings for name in ("ddpg", "td3", "sac"))
     assert (ddpg.critics, ddpg.policy_delay, ddpg.target_noise) == (1, 1, 0.0)
     assert (td3.critics, td3.policy_delay, td3.target_noise, td3.target_noise_clip) == (2, 2, 0.2, 0.5)
     assert (sac.critics, sac.policy_delay, sac.exploration.sigma.start) == (2, 1, 0.0)
     extras = {"critics": 1, "policy_delay": 1, "target_noise": 0.0}
     assert td3.model_copy(update=extras).model_dump() == ddpg.model_dump()
+
+
+@pytest.mark.parametrize("algorithm", OFF_POLICY)
+def test_the_crossq_preset_implies_batch_normalisation(algorithm: str) -> None:
+    recipe = changed(algorithm, **{f"{algorithm}__preset": "crossq"})
+    assert recipe.policy.batch_norm and not changed(algorithm).policy.batch_norm
+    choices = recipe.settings.choices
+    assert choices == (False, 0.01, True, 0.5) and changed(algorithm).settings.choices == (True, 0.1, False, 0.9)
 
 
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
@@ -130,10 +139,10 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
         ("ddpg", {"ddpg__buffer_size": 100, "engine__num_envs": 64, "ddpg__n_step": 5}, ["ddpg.buffer_size = 100"]),
         ("sac", {"sac__policy_delay": 0}, ["sac.policy_delay = 0"]),
         ("ppo", {"ppo__symmetry": "tied", "policy__critic": [8, 9]}, ["policy.critic = [8, 9]", "even number"]),
-        ("ddpg", {"ddpg__tied": True, "policy__actor": [65]}, ["policy.actor = [65]", "even number"]),
-        ("sac", {"sac__tied": True, "sac__mirror": True}, ["sac.mirror = true", "tied"]),
-        ("td3", {"td3__unit_norm_weights": True}, ["td3.unit_norm_weights = true", "policy.batch_norm = true"]),
-        ("sac", {"sac__target_networks": False}, ["sac.target_networks = false", "policy.batch_norm = true"]),
+        ("ddpg", {"ddpg__symmetry": "tied", "policy__actor": [65]}, ["policy.actor = [65]", "even number"]),
+        ("sac", {"sac__symmetry": "averaged"}, ["sac.symmetry = 'averaged'"]),
+        ("td3", {"td3__preset": "cross"}, ["td3.preset = 'cross'", "'crossq'"]),
+        ("sac", {"sac__target_noise": 0.1}, ["sac.target_noise"]),
         ("td3", {"td3__temperature": 1.0}, ["td3.temperature"]),
         ("ddpg", {"ddpg__exploration.sigma": -1.0}, ["ddpg.exploration.sigma = -1.0"]),
     ],

@@ -46,14 +46,13 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
     learner = start(recipe, info, "processes")
     actor = [{"weight": jnp.ones((3, 1)), "bias": jnp.zeros(1)}]
     learner._state = learner._state._replace(
-        parameters=dataclasses.replace(learner._state.parameters, actor=actor),
+        network=dataclasses.replace(learner._state.network, actor=actor),
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
-    state, directions = ars.draw(learner._state, recipe.settings)
-    tried = learner._try(state, directions, jnp.float32(0.03), 200)
-    assert tried is not None
-    returns, learnt, lengths, seen, _ = tried
-    weights = np.asarray(ars.candidates(state, directions, jnp.arange(8), jnp.float32(0.03))[0]["weight"])
+    state, directions = ars.sample_directions(learner._state, recipe.settings)
+    results = learner._run_candidates(state, directions, jnp.float32(0.03), 200)
+    assert results is not None
+    weights = np.asarray(ars.candidate_actors(state, directions, jnp.arange(8), jnp.float32(0.03))[0]["weight"])
     env: Any = gymnasium.make("Pendulum-v1")
     for number in range(8):
         observation, _ = env.reset(seed=7 + number)
@@ -63,10 +62,10 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
             observation, reward, *_ = env.step(np.clip(2 * scaled, -2, 2).astype(np.float32))
             true += reward
             clipped += np.clip(reward, -5, 5)
-        assert returns[number] == pytest.approx(true, rel=1e-2)
-        assert learnt[number] == pytest.approx(clipped, rel=1e-2)
-    assert lengths.tolist() == [200] * 8
-    assert float(seen.count) == pytest.approx(1e6 + 8 * 200)
+        assert results.returns[number] == pytest.approx(true, rel=1e-2)
+        assert results.shaped_returns[number] == pytest.approx(clipped, rel=1e-2)
+    assert results.lengths.tolist() == [200] * 8
+    assert float(results.normaliser.count) == pytest.approx(1e6 + 8 * 200)
     learner.engine.close()
 
 
@@ -89,7 +88,7 @@ def test_every_candidate_runs_once_whatever_the_number_of_copies(copies, monkeyp
         assert values is not None and values["train/episodes"] == 8
         assert sum(stepped) == learner.steps_per_iteration == round(8 * values["train/length"])
         assert sum(begun) == 8 - (copies if iteration == 0 else 0)
-        assert not np.isclose(values["search/deviation"], 0)
+        assert not np.isclose(values["search/std"], 0)
     assert float(learner._state.normaliser.count) > 100
     learner.engine.close()
 
@@ -161,10 +160,10 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
     recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.num_envs": 3})
     learner = start(recipe, find_task("BipedalWalker-v3"), engine)
     for _ in range(2):  # some fall, others stand
-        state, directions = ars.draw(learner._state, recipe.settings)
-        tried = learner._try(state, directions, jnp.ones(()), 70)
-        assert tried is not None
-        returns, _, lengths, *_ = tried
+        state, directions = ars.sample_directions(learner._state, recipe.settings)
+        results = learner._run_candidates(state, directions, jnp.float32(3.0), 70)
+        assert results is not None
+        returns, lengths = results.returns, results.lengths
         assert lengths.max() == 70 and 20 < lengths.min() < 70
         assert ((lengths < 70) == (returns < -80)).all()
         learner._state = state
@@ -202,7 +201,7 @@ def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
     second = train_recipe(make_recipe("Hopper-v5", **few | changes), "second", tmp_path)
     arrays = Checkpoints(second.folder.checkpoints).latest()[1]
-    np.testing.assert_allclose(arrays["learner/algorithm/parameters/actor/0/weight"], newest, atol=1e-6)
+    np.testing.assert_allclose(arrays["learner/algorithm/network/actor/0/weight"], newest, atol=1e-6)
     expected = 0.8 * average + 0.2 * newest
     np.testing.assert_allclose(arrays["learner/algorithm/average/actor/0/weight"], expected, atol=1e-6)
 
@@ -224,10 +223,12 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
     info = find_task("ant", options)
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
-    state, directions = ars.draw(learner._state, recipe.settings)
-    returns, *_ = learner._try(state, directions, jnp.float32(0.03), 20)
+    state, directions = ars.sample_directions(learner._state, recipe.settings)
+    results = learner._run_candidates(state, directions, jnp.float32(0.03), 20)
+    assert results is not None
+    returns = results.returns
     # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
-    weights = ars.candidates(state, directions, jnp.array([3]), jnp.float32(0.03))
+    weights = ars.candidate_actors(state, directions, jnp.array([3]), jnp.float32(0.03))
     policy = learner.policy()
     network = dataclasses.replace(policy.controller.network, actor=jax.tree.map(lambda x: np.asarray(x[0]), weights))
     policy.controller = policy.controller._replace(network=network)

@@ -106,13 +106,13 @@ def test_tied_networks_start_from_tied_ones_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "task, message",
     [
-        ("bipedal-walker", "sac.tied = true needs policy.normalise_observations = true"),
-        ("Pendulum-v1", "sac.tied = true: no mirror image of task 'Pendulum-v1' is known"),
+        ("bipedal-walker", "sac.symmetry = 'tied' needs policy.normalise_observations = true"),
+        ("Pendulum-v1", "sac.symmetry = 'tied': no mirror image of task 'Pendulum-v1' is known"),
     ],
 )
 def test_tied_networks_need_a_mirror_without_offsets(task: str, message: str, tmp_path: Path) -> None:
     recipe = default_recipe(task, "sac")
-    changes = {"sac.tied": True, "sac.mirror": False, "engine.name": "processes", "engine.num_envs": 2}
+    changes = {"sac.symmetry": "tied", "engine.name": "processes", "engine.num_envs": 2}
     recipe = validate(Recipe, replaced(recipe, changes), "test")
     with pytest.raises(InputError, match=message):
         train_recipe(recipe, "run", tmp_path)

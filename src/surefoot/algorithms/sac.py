@@ -26,11 +26,11 @@ from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.exploration import ExplorationSettings
 from surefoot.algorithms.off_policy import (
     NETWORKS,
+    PARAMETER_SIGMA,
     Metrics,
     OffPolicySettings,
     OffPolicyState,
     Rule,
-    PARAMETER_SIGMA,
     implied_policy,
 )
 from surefoot.algorithms.replay import Batch

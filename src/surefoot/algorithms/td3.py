@@ -25,11 +25,11 @@ from surefoot.algorithms.algorithm import Algorithm
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.off_policy import (
     NETWORKS,
+    PARAMETER_SIGMA,
     Metrics,
     OffPolicySettings,
     OffPolicyState,
     Rule,
-    PARAMETER_SIGMA,
     implied_policy,
     warm_start,
 )

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.messages import one_line, only_error
 from helpers.progress import Watcher
-from surefoot.algorithms import ars, ddpg, ddpg_state, ppo
+from surefoot.algorithms import ars, off_policy, ppo, registry
 from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.symmetry import Symmetry
 from surefoot.api import make_recipe_from
@@ -99,7 +99,7 @@ def initial(recipe: Recipe) -> Any:
         return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, symmetry)
     if recipe.algorithm == "ars":
         return ars.init(*arguments, recipe.policy)
-    return ddpg_state.init(*arguments, recipe.policy, recipe.settings)
+    return off_policy.init(registry.ALGORITHMS[recipe.algorithm].rule, *arguments, recipe.policy, recipe.settings)
 
 
 def scrambled(state: Any) -> Any:
@@ -110,7 +110,7 @@ def scrambled(state: Any) -> Any:
         arrays[name] = array
         if array.dtype == np.float32:
             arrays[name] = random.normal(size=array.shape).astype(np.float32)
-            if name.endswith(("log_std", "log_temperature")):
+            if name.endswith(("log_std", "log_value")):
                 arrays[name] = arrays[name] / 10 - 2
             if name.endswith("variance") or "/nu/" in name:
                 arrays[name] = np.abs(arrays[name])
@@ -320,10 +320,10 @@ def test_the_scale_of_weight_noise_goes_on(sigma, taken):
     folder, _, _ = make_run("Before-v0", "ddpg")
     rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
-    assert ddpg.earlier_parameter_sigma(transfer) == (0.3 if taken else None)
+    assert off_policy.earlier_parameter_sigma(transfer) == (0.3 if taken else None)
     assert transfer.parts["noise scale"].taken == taken
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first")
-    assert ddpg.earlier_parameter_sigma(transfer) is None
+    assert off_policy.earlier_parameter_sigma(transfer) is None
 
 
 def test_moments_are_found_though_gradients_are_no_longer_clipped():
