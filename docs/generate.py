@@ -10,6 +10,7 @@ functions in `KINDS`.
 import argparse
 import difflib
 import functools
+import json
 import re
 import sys
 import types
@@ -26,6 +27,7 @@ from surefoot.cli.arguments import make_parser
 from surefoot.cli.main import COMMANDS
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
+from surefoot.schedules import Schedule
 from surefoot.settings import Settings
 from surefoot.tasks.catalogue import find_task, short_names, task_options
 from surefoot.tasks.velocity.reward_terms import TERMS
@@ -34,7 +36,7 @@ DOCS = Path(__file__).resolve().parent
 REGISTRY = Path(registry.__file__)
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-_TYPES = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none"}
+_TYPES = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Schedule: "schedule"}
 _LANGUAGES = {".py": "python", ".xml": "xml", ".toml": "toml", ".diff": "diff"}
 
 
@@ -175,7 +177,8 @@ def _fields(model: type[Settings]) -> dict[str, FieldInfo]:
 
 def _is_table(field: FieldInfo) -> bool:
     """Whether a field holds settings that are set one by one, and not a value such as a schedule."""
-    return _nested(field) is not None and field.annotation in (_nested(field), _nested(field) | None)
+    nested = _nested(field)
+    return nested not in (None, Schedule) and field.annotation in (nested, nested | None)
 
 
 def _settings_table(model: type[Settings], prefix: str) -> str:
@@ -222,8 +225,11 @@ def _default(field: FieldInfo) -> str:
         return f"`{value:_}`"
     if isinstance(value, float):
         return f"`{value:g}`"
-    if isinstance(value, Settings):
-        return f"`{value}`"
+    if isinstance(value, Schedule):
+        value = value.model_dump(mode="json")
+        if isinstance(value, dict):
+            return "`{ " + ", ".join(f"{name} = {json.dumps(part)}" for name, part in value.items()) + " }`"
+        return f"`{value:g}`"
     return f"`{list(value) if isinstance(value, tuple) else value}`" if value not in ("", {}, ()) else ""
 
 

@@ -320,7 +320,7 @@ def test_samplers_act_with_the_weights_of_the_round_before(tmp_path):
     assert (rows[0][5:10] != rows[1][5:10]).any(), "acting at once with what the first round taught"
 
 
-def test_a_cost_of_action_is_charged_when_rewards_are_drawn(monkeypatch):
+def test_a_action_cost_scale_is_charged_when_rewards_are_drawn(monkeypatch):
     """In the task's units, where actions reach from -2 to 2, and scaled as rewards are; not when they are stored."""
     wrappers = {"reward_scale": 0.1, "action_cost": 0.5, "action_cost_from": 200, "action_cost_until": 600}
     info = find_task("Pendulum-v1")
@@ -360,8 +360,8 @@ def test_an_idle_action_costs_nothing_wherever_it_lies_in_its_range():
             row = np.zeros((1, info.observation_size + 4), np.float32)
             row[0, info.observation_size] = action
             replay.add(row)
-        cost = 0.5 * learner._cost_of_action
-        drawn = replay.sample(np.random.default_rng(0), 1, 100, 1, 0.99, cost, learner._idle)
+        cost = 0.5 * learner._action_cost_scale
+        drawn = replay.sample(np.random.default_rng(0), 1, 100, 1, 0.99, cost, learner._idle_action)
         found = dict(zip(drawn.action[0, :, 0].tolist(), drawn.reward[0].tolist(), strict=True))
         assert found == pytest.approx({-1.0: 0.0, -0.5: -0.5, 1.0: -2.0})
         learner.close()
