@@ -194,7 +194,7 @@ def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
     few = {"ars.ema_decay": 0.8, "training.steps": 400}
     first = train_recipe(make_recipe("Hopper-v5", **few), "first", tmp_path)
     arrays = Checkpoints(first.folder.checkpoints).latest()[1]
-    newest, average = (arrays[f"learner/algorithm/{part}/actor/0/weight"] for part in ("parameters", "average"))
+    newest, average = (arrays[f"learner/algorithm/{part}/actor/0/weight"] for part in ("network", "average"))
     assert not np.allclose(newest, average)
     saved = load(first.folder.policy / "last.safetensors").controller.network.actor[0]["weight"]
     np.testing.assert_array_equal(saved, average)

@@ -147,7 +147,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
         mirror = info.mirror if recipe.settings.symmetry == "averaged" else None
         return snapshot(info, Controller(state.average, state.normaliser, mirror))
     if recipe.algorithm == "ars":
-        return snapshot(info, Controller(state.average, ars.effective(state.normaliser, recipe.settings)))
+        return snapshot(info, Controller(state.average, ars.with_variance_floor(state.normaliser, recipe.settings)))
     return snapshot(info, Controller(state.average, state.normaliser))
 
 
@@ -399,9 +399,8 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
     first.take_over(Transfer(load_source(str(folder.path)), recipe, info))
     first.start(3)
     if algorithm == "td3":
-        assert first._samplers[0]._chance(0) == (None, None), (
-            "it acts by its policy, not at random, from the first step"
-        )
+        noise = first._samplers[0]._sample_noise(0, 0.0)
+        assert noise.policy is None and noise.random_action is None, "the policy acts from the first step"
     kept = flatten_tree(first.state(), "learner")
     count = kept["learner/algorithm/normaliser/count"]
     np.testing.assert_array_equal(count, [3e6] * 27 + [0] * 78)
