@@ -72,6 +72,13 @@ def test_task_options_are_listed(task):
         assert all(row.meaning.endswith(".") for row in options)
 
 
+def test_options_that_a_task_needs_and_repeated_actions_do_not_change_its_time_limit():
+    recipe = make_recipe("LunarLander-v3", None, {"task_options.continuous": True, "wrappers.action_repeat": 3})
+    limit = rows_of(recipe)["--task_options.max_episode_steps"]
+    assert (limit.value, limit.mark) == ("1_000", " ")
+    assert rows_of(recipe)["--task_options.continuous"].mark == "*"
+
+
 def test_train_task_options_are_listed():
     recipe = make_recipe("ant", None, {"train_task_options.reset_noise_scale": 0.2})
     row = rows_of(recipe, {"train_task_options.reset_noise_scale"})["--train_task_options.reset_noise_scale"]

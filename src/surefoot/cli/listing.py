@@ -104,11 +104,11 @@ def option_rows(recipe: Recipe, changes: Collection[str] = ()) -> list[SettingRo
             rows.append(_row(f"task_options.{name}", field, value, default, changes))
     else:
         rows += _gymnasium_options(info, recipe.task_options, changes)
-    limit = recipe.task_options.get("max_episode_steps", info.max_episode_steps)
+    others = {name: value for name, value in recipe.task_options.items() if name != "max_episode_steps"}
+    default = find_task(recipe.task, others).max_episode_steps
+    limit = recipe.task_options.get("max_episode_steps", default)
     time_limit = FieldInfo(annotation=int | None, description="Time limit in steps; -1: no limit.")
-    rows.append(
-        _row("task_options.max_episode_steps", time_limit, limit, find_task(recipe.task).max_episode_steps, changes)
-    )
+    rows.append(_row("task_options.max_episode_steps", time_limit, limit, default, changes))
     during_training = FieldInfo(annotation=str, description="An option of the task that holds only during training.")
     for name, value in recipe.train_task_options.items():
         rows.append(_row(f"train_task_options.{name}", during_training, value, None, changes))
