@@ -145,7 +145,7 @@ def load_robot(source: str) -> Robot:
         knee_radius_m=_KNEE_RADIUS_M * scale,
         lateral_joints=tuple(i for i, joint in enumerate(body.joints) if abs(data.joint(joint).xaxis[1]) < _IN_PLANE),
         look_height_m=pose.height_m,
-        floor_m=float(pose.qpos[model.joint(model.body(body.trunk).jntadr[0]).qposadr[0] + 2] - pose.height_m),
+        floor_m=floor_m,
         fall_clearance_m=_BIPED_CLEARANCE * max(clearance, 0.0) if len(body.feet) < 3 else 0.0,
         gait_hz=_GAIT_HZ / float(np.sqrt(scale)),
         load_kg=min(_LOAD_FRACTION * mass, float(model.body_mass[trunk]) / 2),
@@ -216,6 +216,6 @@ def _find_knees(data: mujoco.MjData, body: Body, floor_m: float, height_m: float
                     break
             link = int(model.body_parentid[link])
         if knee is None:
-            raise InputError(f"the foot '{foot.name}' is fixed to the trunk")
+            raise InputError(f"the foot '{foot.name}' of {body.name} is fixed to its trunk")
         knees.append(model.body(knee).name)
     return tuple(dict.fromkeys(knees))
