@@ -62,7 +62,7 @@ def available_cores() -> int:
 class Engine(gymnasium.vector.VectorEnv, abc.ABC):
     """N environments of one task, stepped together, with next-step autoreset.
 
-    An environment whose episode ended returns that episode's final observation. Its next step resets it, whatever the
+    An environment whose episode ended returns that episode's final observation. Its next step resets it, ignoring the
     action, and returns the first observation of a new episode with reward 0 and both flags False.
 
     Attributes:

@@ -177,7 +177,7 @@ class EnvPoolEngine(Engine):
 
         limit = find_task(self._info.name, self._info.env_options).max_episode_steps  # before action repeat
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the precision of its own bounds
+            warnings.simplefilter("ignore")  # about the precision of the bounds
             pool = envpool.make(
                 self._info.id,
                 env_type="gymnasium",

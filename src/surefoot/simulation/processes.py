@@ -116,7 +116,7 @@ class ProcessesEngine(Engine):
         self.__dict__.pop("_shared", None)
 
     def _sim_output(self) -> np.ndarray:
-        # A copy of its own, because JAX may overwrite the array that is returned.
+        # A separate copy, because JAX may overwrite the array that is returned.
         self._last[:] = self._shared.sim_output
         return self._last.copy()
 

@@ -100,7 +100,7 @@ class WorkerHandle:
             return {"env": None, "summary": f"it {self.fate()} while it reported an error", "details": ""}
 
     def fate(self) -> str:
-        """Return how the process died; kill it if only its socket is closed."""
+        """Return the cause of death in words; kill the process if only its socket is closed."""
         self.stop(CLOSE_S)
         status = self.process.returncode
         if status is None:

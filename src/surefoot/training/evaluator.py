@@ -1,4 +1,4 @@
-"""Evaluation of the policy during training: in the training thread, or at the same time in a thread of its own."""
+"""Evaluation of the policy during training: in the training thread, or at the same time in another."""
 
 import dataclasses
 import math
@@ -44,7 +44,7 @@ class EvaluationResult:
 
 
 class Evaluator:
-    """Evaluates policies on environments of its own.
+    """Evaluates policies on separate environments.
 
     Args:
         engine: name of the engine.

@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: all that fits, by name, and the body acts as it did."""
+"""Warm starts: everything that fits is taken over, by name, and the policy acts as before."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def initial(recipe: Recipe) -> Any:
-    """The state before any learning."""
+    """The initial state of the algorithm."""
     info = find_task(recipe.task, recipe.full_task_options)
     arguments = jax.random.PRNGKey(recipe.seed), info.observation_size, info.action_size
     if recipe.algorithm == "ppo":
@@ -103,7 +103,7 @@ def initial(recipe: Recipe) -> Any:
 
 
 def scrambled(state: Any) -> Any:
-    """As if much had been learnt: every number is another."""
+    """A state in which every number has changed, as after a training."""
     random = np.random.default_rng(5)
     arrays = {}
     for name, array in flatten_tree(state, "s").items():
@@ -126,7 +126,7 @@ def make_recipe(task: str, algorithm: str, changes: dict[str, Any], progress: Pr
 
 
 def make_run(task: str = "Before-v0", algorithm: str = "ppo", /, **changes: Any) -> tuple[RunFolder, Recipe, Any]:
-    """A run that has learnt something: its folder, its recipe and its state."""
+    """An earlier run: its folder, its recipe and its state."""
     settings = SHAPE | TINY[algorithm] | {name.replace("__", "."): value for name, value in changes.items()}
     recipe = make_recipe(task, algorithm, settings)
     state = scrambled(initial(recipe))
@@ -152,7 +152,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
 
 
 def start(task: str, algorithm: str, place: str | Path, **changes: Any) -> tuple[Recipe, Any, Transfer]:
-    """The recipe and the state with which a run starts from what is at `place`, and how that went."""
+    """The recipe and the initial state of a warm start from `place`, and its transfer."""
     settings = {"engine.num_envs": 2} | {name.replace("__", "."): value for name, value in changes.items()}
     if algorithm == "ppo":
         settings |= TINY["ppo"]
@@ -180,11 +180,11 @@ def as_seen(values: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray
     return np.stack([values[name] for name in names], 1).astype(np.float32)
 
 
-# --- how it acts ------------------------------------------------------------------------------------------------------
+# --- actions ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_same_task_starts_with_all_that_was_learnt(algorithm):
+def test_the_same_task_takes_over_the_whole_state(algorithm):
     _, earlier, state = make_run("Before-v0", algorithm)
     recipe, found, transfer = start("Before-v0", algorithm, "Before-v0/first")
     seen = as_seen(observations(()), BEFORE)
@@ -202,7 +202,7 @@ def test_the_same_task_starts_with_all_that_was_learnt(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_new_values_move_nothing_at_first_whatever_they_are(algorithm):
+def test_new_observation_values_have_no_influence_at_first(algorithm):
     _, earlier, state = make_run("Before-v0", algorithm)
     recipe, found, transfer = start("After-v0", algorithm, "Before-v0/first")
     values = observations(AFTER, 1e6)
@@ -241,7 +241,7 @@ def test_a_shared_trunk_and_layer_norms_are_taken_over():
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_values_that_are_no_more_are_left_out_and_said():
+def test_removed_observation_values_are_dropped_and_reported():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, transfer = start("Less-v0", "ppo", "Before-v0/first")
     weight = state.average.actor[0]["weight"]
@@ -249,7 +249,7 @@ def test_values_that_are_no_more_are_left_out_and_said():
     assert "1 new: other; 2 dropped: a, b" in transfer.parts["policy"].detail
 
 
-def test_a_longer_memory_starts_without_influence():
+def test_older_stacked_observations_have_no_influence_at_first():
     _, earlier, state = make_run("Nameless-v0", "ppo")
     with pytest.raises(
         RunError, match="observes 3 values, 'Nameless-v0' has 6, and 'Nameless-v0' does not name its own"
@@ -291,12 +291,12 @@ def test_another_algorithm_or_a_file_gives_its_actor_and_statistics(earlier, lat
                 np.testing.assert_array_equal(array, own[name], err_msg=name)
 
 
-# --- what else is taken over ------------------------------------------------------------------------------------------
+# --- other parts ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "ddpg", "td3", "sac"])
 @pytest.mark.parametrize("change", ["training.from_critic", "policy.critic", "wrappers.reward_scale"])
-def test_a_critic_that_is_not_wanted_or_does_not_fit_starts_anew(algorithm, change):
+def test_a_critic_that_is_not_wanted_or_does_not_fit_is_new(algorithm, change):
     _, _, state = make_run("Before-v0", algorithm)
     value = {"training.from_critic": False, "policy.critic": [9], "wrappers.reward_scale": 0.25}[change]
     recipe, found, transfer = start("Before-v0", algorithm, "Before-v0/first", **{change: value})
@@ -316,7 +316,7 @@ def test_critics_of_another_number_do_not_fit():
 
 
 @pytest.mark.parametrize("sigma, taken", [(0.3, True), (np.nan, False), (-1.0, False), (np.ones(2), False)])
-def test_the_scale_of_weight_noise_goes_on(sigma, taken):
+def test_the_scale_of_parameter_noise_continues(sigma, taken):
     folder, _, _ = make_run("Before-v0", "ddpg")
     rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
@@ -340,7 +340,7 @@ def test_the_scale_of_returns_comes_with_the_critic_but_can_still_change():
     np.testing.assert_array_equal(found.return_statistics.variance, state.return_statistics.variance)
 
 
-def test_exploration_starts_with_the_deviation_it_had_or_another():
+def test_the_action_std_continues_unless_another_is_set():
     _, earlier, state = make_run("Before-v0", "ppo")
     _, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
     np.testing.assert_array_equal(found.network.log_std, state.network.log_std)
@@ -353,7 +353,7 @@ def test_exploration_starts_with_the_deviation_it_had_or_another():
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
 
 
-def test_a_schedule_of_deviations_goes_on_from_where_it_was():
+def test_a_schedule_of_the_std_continues_from_its_last_value():
     _, _, state = make_run("Before-v0", "ppo", policy__std="scheduled", policy__std_schedule__end=0.02)
     recipe, found, transfer = start("Before-v0", "ppo", "Before-v0/first")
     assert transfer.parts["noise scale"].taken
@@ -372,7 +372,7 @@ def test_a_schedule_of_deviations_goes_on_from_where_it_was():
         ("td3", {"training.start_from": "x"}),
     ],
 )
-def test_a_deviation_that_starts_nothing_is_refused(algorithm, changes):
+def test_from_std_without_a_learned_std_is_refused(algorithm, changes):
     with pytest.raises(InputError, match=r"training\.from_std needs .* a learned std"):
         make_recipe("Before-v0", algorithm, changes | {"training.from_std": 0.5})
 
@@ -415,10 +415,10 @@ def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, tas
     first.close(), second.close(), engine.close()
 
 
-# --- settings that come with it ---------------------------------------------------------------------------------------
+# --- inherited settings ---------------------------------------------------------------------------------------
 
 
-def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
+def test_networks_and_wrappers_are_inherited_and_reported():
     make_run("Before-v0", "td3", policy__activation="elu", wrappers__frame_stack=2, wrappers__action_repeat=3)
     watcher = Watcher()
     changes = {"training.start_from": "Before-v0/first"}
@@ -436,7 +436,7 @@ def test_the_form_of_the_networks_and_the_view_are_adopted_and_said():
     assert own.algorithm == "ddpg" and own.policy.critic == (256, 256)
 
 
-def test_who_acts_through_a_mirror_goes_on_to_do_so():
+def test_an_averaged_policy_stays_averaged():
     folder, _, _ = make_run("anymal", "ppo", ppo__symmetry="averaged")
     for place in ("anymal/first", str(folder.policy_file)):
         assert load_source(place, "runs").averaged
@@ -446,20 +446,20 @@ def test_who_acts_through_a_mirror_goes_on_to_do_so():
             start("anymal-step", "ppo", place, ppo__symmetry="augment")
 
 
-def test_how_much_is_tried_at_least_is_for_each_training_to_say():
+def test_the_minimum_std_is_not_inherited():
     make_run("Before-v0", "ppo", policy__minimum_std=0.05, policy__activation="elu")
     recipe, _, _ = start("Before-v0", "ppo", "Before-v0/first", policy__activation="elu")
     assert recipe.policy.activation == "elu" and recipe.policy.minimum_std == 0.01
 
 
 @pytest.mark.parametrize("symmetry, wanted", [("augment", "none"), ("tied", "tied")])
-def test_whose_weights_are_not_tied_goes_on_so(symmetry: str, wanted: str):
+def test_networks_are_tied_only_if_they_were(symmetry: str, wanted: str):
     make_run("anymal", "ppo", ppo__symmetry=symmetry, policy__actor=[6, 4], policy__critic=[4])
     recipe, _, _ = start("anymal-step", "ppo", "anymal/first")
     assert recipe.settings.symmetry == wanted
 
 
-def test_a_recipe_that_names_its_start_itself_adopts_nothing():
+def test_a_recipe_with_its_own_start_from_inherits_nothing():
     folder, recipe, _ = make_run("Before-v0", "ppo")
     named = recipe.model_copy(update={"training": recipe.training.model_copy(update={"start_from": str(folder.path)})})
     Path("mine.toml").write_text(dump_recipe(named).replace("actor = [6, 5]", "actor = [9]"))
@@ -479,7 +479,7 @@ def test_a_recipe_that_names_its_start_itself_adopts_nothing():
         ("ppo", "NamelessMore-v0", "ppo", {}, ["it observes 3 values, 'NamelessMore-v0' has 5"]),
     ],
 )
-def test_what_does_not_fit_is_one_line(earlier, task, later, changes, fragments):
+def test_a_source_that_does_not_fit_is_refused_in_one_line(earlier, task, later, changes, fragments):
     make_run("Before-v0", earlier)
     with pytest.raises(InputError) as caught:
         start(task, later, "Before-v0/first", **changes)
@@ -488,7 +488,7 @@ def test_what_does_not_fit_is_one_line(earlier, task, later, changes, fragments)
     one_line(caught.value)
 
 
-def test_nameless_values_of_the_same_number_are_taken_in_their_order():
+def test_values_without_names_are_matched_by_position():
     _, earlier, state = make_run("Before-v0", "ppo")
     recipe, found, transfer = start("Nameless-v0", "ppo", "Before-v0/first")
     seen = as_seen(observations(()), BEFORE)
@@ -496,10 +496,10 @@ def test_nameless_values_of_the_same_number_are_taken_in_their_order():
     assert "(by position)" in transfer.parts["policy"].detail
 
 
-# --- what is said and kept --------------------------------------------------------------------------------------------
+# --- reports --------------------------------------------------------------------------------------------
 
 
-def test_all_parts_are_said_and_written_down():
+def test_all_parts_are_reported_and_saved():
     make_run("Before-v0", "td3")
     _, _, transfer = start("After-v0", "td3", "Before-v0/first", training__from_critic=False)
     lines = list(transfer.lines())
@@ -513,7 +513,7 @@ def test_all_parts_are_said_and_written_down():
     assert record["parts"]["policy"]["taken"] and not record["parts"]["replay"]["taken"]
 
 
-# --- what cannot be trusted -------------------------------------------------------------------------------------------
+# --- damaged sources -------------------------------------------------------------------------------------------
 
 
 def rewrite(folder: RunFolder, change: Any) -> None:
@@ -623,7 +623,7 @@ def assert_refused(capsys, place: str) -> None:
 
 
 def test_the_module_of_an_earlier_task_is_not_imported(tmp_path, monkeypatch):
-    """Names of values are looked up only where that runs nobody's code; else their number must be the same."""
+    """Names of values are not looked up if that would run foreign code; the sizes must then be the same."""
     (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     folder, _, _ = make_run("Before-v0", "ppo")

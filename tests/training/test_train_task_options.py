@@ -17,10 +17,10 @@ def test_training_options_do_not_apply_to_evaluations(tmp_path) -> None:
     recipe = make_recipe("Hopper-v5", None, TINY | {"train_task_options.max_episode_steps": 3})
     outcome = train_recipe(recipe, "run", tmp_path, Progress(quiet=True))
     rows = list(read_metrics(outcome.folder.metrics))
-    practised = [row["train/length"] for row in rows if row.get("train/episodes")]
-    judged = [row["evaluation/length"] for row in rows if "evaluation/length" in row]
-    assert practised and max(practised) <= 3
-    assert judged and min(judged) > 3
+    training = [row["train/length"] for row in rows if row.get("train/episodes")]
+    evaluated = [row["evaluation/length"] for row in rows if "evaluation/length" in row]
+    assert training and max(training) <= 3
+    assert evaluated and min(evaluated) > 3
 
 
 @pytest.mark.parametrize(
