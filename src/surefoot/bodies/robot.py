@@ -22,6 +22,7 @@ REFERENCE_HEIGHT_M, REFERENCE_MASS_KG = 0.549, 52.13
 _KNEE_RADIUS_M, _GAIT_HZ, _LOAD_FRACTION = 0.065, 1.75, 0.1
 # A knee is the lowest joint of a leg above this fraction of the standing height; joints below it are ankles.
 _LOWEST_KNEE = 0.25
+_SOLVER_ITERATIONS, _LINE_SEARCH_ITERATIONS = 100, 50  # MuJoCo's defaults
 _IN_PLANE = 0.5  # cosine between a joint's axis and the y axis
 # A biped that goes down on its knees has fallen: the trunk's clearance must stay above this fraction.
 _BIPED_CLEARANCE = 0.5
@@ -113,6 +114,9 @@ def load_robot(source: str) -> Robot:
     for foot in body.feet:
         for geom in foot.geoms:
             spec.geom(geom).priority = 1
+    # Models made for MJX cap the solver at few iterations; under pushes their physics then becomes unstable.
+    spec.option.iterations = max(spec.option.iterations, _SOLVER_ITERATIONS)
+    spec.option.ls_iterations = max(spec.option.ls_iterations, _LINE_SEARCH_ITERATIONS)
     model = spec.compile()
     data = standing(model, pose.qpos)
     floor = parts.find_floor(model)
