@@ -13,17 +13,16 @@ from surefoot.algorithms import ars
 from surefoot.algorithms.ars import ARSSettings
 from surefoot.errors import NonFiniteError
 from surefoot.evaluation.episodes import MAX_STEPS
-from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic, Layer
 from surefoot.policies.normaliser import Normaliser, merge
-from surefoot.policies.policy import Controller, Policy, to_bounds
+from surefoot.policies.policy import Controller, Policy
 from surefoot.policies.symmetry import Mirror
 from surefoot.pytrees import unflatten_tree, with_stored_count
 from surefoot.recipes.checks import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
+from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.reward_shaping import wrapped_reward
 from surefoot.training.artifacts import snapshot
 from surefoot.training.warm_start.transfer import Transfer
 
@@ -91,8 +90,7 @@ class RandomSearchLearner:
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
         self._mirror = training_mirror(recipe, info)
-        self._layout = _command_layout(info.action_size)
-        self._step = jax.jit(functools.partial(_step, engine.interpret, recipe, info, self._mirror))
+        self._step = PolicyStep(engine, info, functools.partial(_decide, recipe, self._mirror), recipe.wrappers)
         self._initial_output: np.ndarray | None = None  # simulator output of episodes that have just started
         self._saved: dict[str, Any] = {}
 
@@ -201,6 +199,10 @@ class RandomSearchLearner:
         ends = {"start": schedule.start or own, "end": schedule.end or own}
         return round(schedule.model_copy(update=ends).value(progress))
 
+    def _clip(self, reward: np.ndarray) -> np.ndarray:
+        limit = self._settings.reward_clip
+        return np.clip(reward, -limit, limit) if limit else reward
+
     def _run_candidates(
         self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, max_steps: int
     ) -> CandidateResults | None:
@@ -211,26 +213,25 @@ class RandomSearchLearner:
         candidate = np.arange(num_envs)  # the candidate of each environment
         started = num_envs
         actors = ars.candidate_actors(state, directions, candidate, noise)
-        normaliser = state.normaliser
+        normaliser = jax.tree.map(jnp.copy, state.normaliser)
         running, resting = np.zeros((2, num_envs), bool)
         age = np.zeros(num_envs, np.int64)
-        command = jnp.zeros((num_envs, self._layout.size))
+        packed = self._step.first_command()
         simulation_s = 0.0
         sim_output = self._start_episodes()
         while not self._stop():
             age[running] += 1
             status = EnvStatus(running, resting, age >= max_steps)
-            normaliser, command = self._step(actors, state.normaliser, normaliser, sim_output, command, status)
-            packed = np.asarray(command)
-            if not np.isfinite(packed).all():
-                arrays = {"sim_output": sim_output, "command": packed}
+            normaliser, packed = self._step(normaliser, sim_output, packed, actors, state.normaliser, status)
+            if not np.isfinite(np.asarray(packed)).all():
+                arrays = {"sim_output": sim_output, "command": np.asarray(packed)}
                 raise NonFiniteError("an observation or a reward is not finite", arrays)
-            fields = self._layout.unpack(packed)
+            command = self._step.unpack(packed)
             active = candidate[running]
-            returns[active] += fields["reward"][running]
-            shaped_returns[active] += fields["shaped_reward"][running]
+            returns[active] += command.reward[running]
+            shaped_returns[active] += self._clip(command.shaped_reward[running])
             lengths[active] += 1
-            finished = resting | fields["finished"]
+            finished = resting | ((command.finished | status.expiring) & running)
             age[finished] = 0
             ended = np.flatnonzero(finished & running)
             for env in ended:
@@ -241,68 +242,41 @@ class RandomSearchLearner:
             if len(ended):
                 actors = ars.candidate_actors(state, directions, np.minimum(candidate, count - 1), noise)
             simulation_start = time.perf_counter()
-            sim_output = self.engine.advance(fields["action"], finished, resting if resting.any() else None)
+            sim_output = self.engine.advance(command.action, finished, resting if resting.any() else None)
             simulation_s += time.perf_counter() - simulation_start
             running = ~finished  # the step after an end is a reset, without a reward
         return None
 
 
-@functools.cache
-def _command_layout(action_size: int) -> Layout:
-    """Layout of a command: action in the task's units, end of the episode, the task's own reward and the shaped one."""
-    return Layout(action=action_size, finished="flag", reward="scalar", shaped_reward="scalar")
-
-
-def _step(
-    interpret: Any,
+def _decide(
     recipe: Recipe,
-    info: TaskInfo,
     mirror: Mirror | None,
+    merged: Normaliser,
+    experience: Experience,
     actors: list[Layer],
     normaliser: Normaliser,
-    merged: Normaliser,
-    sim_output: jax.Array,
-    last_command: jax.Array,
     status: EnvStatus,
 ) -> tuple[Normaliser, jax.Array]:
-    """Read the simulator output and act, in one compiled call.
+    """Return the statistics of all observations so far, and the actions (N, A).
 
     Args:
-        interpret: the engine's.
         recipe: the recipe.
-        info: the task.
         mirror: the mirror of an averaged policy, else None.
+        merged: statistics of all observations before.
+        experience: the environments' last step.
         actors: actors of the environments' candidates, layers with a new first axis.
         normaliser: statistics at the start of the iteration.
-        merged: statistics of all observations so far.
-        sim_output: output of the engine.
-        last_command: the commands that led to it.
         status: status of the environments.
-
-    Returns:
-        The new `merged`, and the commands.
     """
-    settings, policy, layout = recipe.settings, recipe.policy, _command_layout(info.action_size)
-    last_action = layout.read(last_command, "action")
-    result = interpret(sim_output, last_action)
-    finished = (result.terminated | result.truncated | status.expiring) & status.running
+    settings, policy = recipe.settings, recipe.policy
+    finished = (experience.terminated | experience.truncated | status.expiring) & status.running
     if policy.normalise_observations:
-        merged = merge(merged, result.observation, (~status.resting & ~finished).astype(jnp.float32))
+        merged = merge(merged, experience.observation, (~status.resting & ~finished).astype(jnp.float32))
     used = ars.with_variance_floor(merged if settings.statistics == "step" else normaliser, settings)
 
     def act(actor: list[Layer], observation: jax.Array) -> jax.Array:
-        network = ActorCritic(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(info.action_size), settings=policy)
-        return to_bounds(Controller(network, used, mirror).action(observation), info.action_low, info.action_high)
+        action_size = actor[-1]["bias"].shape[-1]
+        network = ActorCritic(trunk=[], actor=actor, critic=[], log_std=jnp.zeros(action_size), settings=policy)
+        return Controller(network, used, mirror).action(observation)
 
-    shaped_reward = wrapped_reward(
-        recipe.wrappers, info, result.reward, result.terminated, ~status.running, last_action
-    )
-    if settings.reward_clip:
-        shaped_reward = jnp.clip(shaped_reward, -settings.reward_clip, settings.reward_clip)
-    command = {
-        "action": jax.vmap(act)(actors, result.observation),
-        "finished": finished,
-        "reward": result.reward,
-        "shaped_reward": shaped_reward,
-    }
-    return merged, layout.pack(command, jnp)
+    return merged, jax.vmap(act)(actors, experience.observation)

@@ -16,14 +16,13 @@ from surefoot.algorithms.exploration import Exploration, action_distance, pertur
 from surefoot.algorithms.off_policy import act
 from surefoot.algorithms.rollout import Rollout, rollout_layout
 from surefoot.errors import NonFiniteError
-from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic
-from surefoot.policies.policy import Controller, to_bounds
+from surefoot.policies.policy import Controller
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
+from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.reward_shaping import wrapped_reward
 
 
 class CollectRequest(NamedTuple):
@@ -100,13 +99,10 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 9, index))))
         # Action costs change during training; they are charged when transitions are sampled from the replay.
         free = recipe.wrappers.model_copy(update={"action_cost": 0.0})
-        self._step = jax.jit(
-            functools.partial(_step, engine.interpret, recipe.model_copy(update={"wrappers": free}), info)
-        )
+        self._step = PolicyStep(engine, info, _decide, free)
         self._perturbed: ActorCritic | None = None
         self._sim_output = np.zeros(0, np.float32)
-        self._layout = _command_layout(info.action_size)
-        self._command = np.zeros((num_envs, self._layout.size), np.float32)
+        self._command = np.asarray(self._step.first_command())
         self._pending = False  # whether the simulator has not yet run the last command
         self._simulation_s = 0.0
         self._finished = np.ones(num_envs, bool)
@@ -119,7 +115,7 @@ class Sampler:
         self._sim_output = self.engine.begin(seed + self._index * num_envs)
         self._pending = False
         self._finished[:] = True
-        self._layout.write(self._command, {"finished": 1})
+        self._command = np.asarray(self._step.first_command())
         self._returns[:] = 0
         self._lengths[:] = 0
         if self._recipe.settings.exploration.parameter_noise:
@@ -142,7 +138,7 @@ class Sampler:
             self._run_pending_step()
             self._start_episodes(request)
             noise = self._sample_noise(request.total_steps + step * request.total_envs, request.progress)
-            row, command = self._step(request.controller, self._perturbed, noise, self._sim_output, self._command)
+            row, command = self._step(None, self._sim_output, self._command, request.controller, self._perturbed, noise)
             row, self._command = np.asarray(row), np.asarray(command)
             if not np.isfinite(row).all():
                 raise NonFiniteError(
@@ -183,7 +179,7 @@ class Sampler:
         if not self._pending:
             return
         before = time.perf_counter()
-        self._sim_output = self.engine.advance(self._layout.read(self._command, "action"), self._finished)
+        self._sim_output = self.engine.advance(self._step.unpack(self._command).action, self._finished)
         self._simulation_s += time.perf_counter() - before
         self._pending = False
 
@@ -201,10 +197,10 @@ class Sampler:
 
     def _count_episodes(self, episodes: list[tuple[float, int]]) -> None:
         """Update returns and lengths by the last command, and record the episodes that ended."""
-        command = self._layout.unpack(self._command)
+        command = self._step.unpack(self._command)
         self._lengths += ~self._finished  # after an end, the next output is a reset and not a step
-        self._returns += command["reward"]
-        self._finished = command["finished"]
+        self._returns += command.reward
+        self._finished = command.finished
         for env in np.flatnonzero(self._finished):
             episodes.append((float(self._returns[env]), int(self._lengths[env])))
             self._returns[env] = self._lengths[env] = 0
@@ -230,44 +226,23 @@ class Sampler:
         return jax.random.PRNGKey(int(self._random.integers(2**31)))
 
 
-@functools.cache
-def _command_layout(action_size: int) -> Layout:
-    """Layout of a command: action in the task's units, whether the episode ended, and the task's own reward."""
-    return Layout(action=action_size, finished="flag", reward="scalar")
-
-
-def _step(
-    interpret: Any,
-    recipe: Recipe,
-    info: TaskInfo,
-    controller: Controller,
-    perturbed_actors: ActorCritic | None,
-    noise: Noise,
-    sim_output: jax.Array,
-    last_command: jax.Array,
+def _decide(
+    carry: None, experience: Experience, controller: Controller, perturbed_actors: ActorCritic | None, noise: Noise
 ) -> tuple[jax.Array, jax.Array]:
-    """Read the simulator output and act, in one compiled call; return packed rows (N, K) and commands."""
-    layout = _command_layout(info.action_size)
-    last = layout.unpack(last_command)
-    result = interpret(sim_output, last["action"])
+    """Return the step's rows (N, K), packed by `rollout_layout`, and the actions (N, A)."""
+    del carry
+    observation = experience.observation
     if noise.random_action is not None:
         action = noise.random_action
     else:
-        action = act(controller, result.observation, noise.exploration, noise.policy)
+        action = act(controller, observation, noise.exploration, noise.policy)
         if perturbed_actors is not None:
             perturbed_action = jax.vmap(lambda network, x: act(controller._replace(network=network), x, None))(
-                perturbed_actors, result.observation
+                perturbed_actors, observation
             )
             action = jnp.where(noise.perturbed[:, None], perturbed_action, action)
-    reward = wrapped_reward(recipe.wrappers, info, result.reward, result.terminated, last["finished"], last["action"])
-    rollout = Rollout(result.observation, action, reward, result.terminated, result.truncated)
-    command = {
-        "action": to_bounds(action, info.action_low, info.action_high),
-        "finished": rollout.finished,
-        "reward": result.reward,
-    }
-    row = rollout_layout(info.observation_size, info.action_size).pack(rollout._asdict(), jnp)
-    return row, layout.pack(command, jnp)
+    rollout = Rollout(observation, action, experience.shaped_reward, experience.terminated, experience.truncated)
+    return rollout_layout(observation.shape[-1], action.shape[-1]).pack(rollout._asdict(), jnp), action
 
 
 @jax.jit
