@@ -1,4 +1,4 @@
-"""What a recipe makes of the name of an algorithm, and which settings it refuses with it."""
+"""Algorithms in recipes: their settings, the defaults of their policies, and invalid combinations."""
 
 import functools
 from typing import Any
@@ -34,7 +34,7 @@ def refused(algorithm: str, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_an_algorithm_has_its_own_table_and_no_other(algorithm: str) -> None:
+def test_a_recipe_has_only_the_table_of_its_algorithm(algorithm: str) -> None:
     recipe = validate(Recipe, {"task": "Hopper-v5", "algorithm": algorithm}, "test")
     assert recipe == default_recipe("Hopper-v5", algorithm).model_copy(update={"name": "custom"})
     tables = {name: getattr(recipe, name) for name in MODELS}
@@ -43,7 +43,7 @@ def test_an_algorithm_has_its_own_table_and_no_other(algorithm: str) -> None:
     assert recipe.settings is getattr(recipe, algorithm)
 
 
-def test_no_algorithm_means_ppo() -> None:
+def test_the_default_algorithm_is_ppo() -> None:
     assert validate(Recipe, {"task": "Hopper-v5"}, "test") == validate(
         Recipe, {"task": "Hopper-v5", "algorithm": "ppo"}, "test"
     )
@@ -90,7 +90,7 @@ def test_the_crossq_preset_implies_batch_normalisation(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
-def test_settings_of_another_algorithm_are_named(algorithm: str) -> None:
+def test_settings_of_another_algorithm_are_an_error(algorithm: str) -> None:
     message = refused(algorithm, ppo__clip_eps=0.1)
     assert "'ppo'" in message and f"'{algorithm}'" in message
     message = refused("ppo", **{f"{algorithm}__discount": 0.9})
@@ -147,7 +147,7 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
         ("ddpg", {"ddpg__exploration.sigma": -1.0}, ["ddpg.exploration.sigma = -1.0"]),
     ],
 )
-def test_what_does_not_go_together_is_refused(algorithm: str, changes: dict, fragments: list[str]) -> None:
+def test_incompatible_settings_are_refused(algorithm: str, changes: dict, fragments: list[str]) -> None:
     message = refused(algorithm, **changes)
     assert all(fragment in message for fragment in fragments), message
 
@@ -163,12 +163,12 @@ def test_what_does_not_go_together_is_refused(algorithm: str, changes: dict, fra
         ("ddpg", {"policy__critic": []}),
     ],
 )
-def test_what_goes_together_is_taken(algorithm: str, changes: dict) -> None:
+def test_compatible_settings_are_accepted(algorithm: str, changes: dict) -> None:
     assert changed(algorithm, **changes).algorithm == algorithm
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_a_recipe_of_any_algorithm_reads_back_the_same(algorithm: str, tmp_path) -> None:
+def test_a_written_recipe_of_any_algorithm_is_read_unchanged(algorithm: str, tmp_path) -> None:
     recipe = changed(algorithm, policy__critic=[16, 8], seed=7, **{f"{algorithm}__discount": 0.97})
     if algorithm != "ppo":
         recipe = validate(Recipe, replaced(recipe, {f"{algorithm}.exploration.sigma.kind": "linear"}), "test")

@@ -1,4 +1,4 @@
-"""The loop of off-policy algorithms: it resumes bit for bit, counts right, and learns what can be known beforehand."""
+"""The off-policy learner: exact resume, counts of steps and updates, and asynchronous samplers."""
 
 import contextlib
 import dataclasses
@@ -89,7 +89,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
         ("sac", NOISE),
     ],
 )
-def test_a_run_that_was_stopped_and_resumed_ends_the_same(algorithm, table, tmp_path):
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(algorithm, table, tmp_path):
     recipe = make_recipe(algorithm, table=table)
     whole = train(tmp_path / "whole", recipe)
     assert whole.reason == "finished"
@@ -115,7 +115,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_the_same(algorithm, table, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [{}, {"training.mode": "asynchronous", "training.samplers": 2}], ids=["sync", "async"])
-def test_a_run_that_was_killed_twenty_times_ends_the_same(mode, killed_again_and_again, tmp_path):
+def test_a_run_killed_twenty_times_ends_like_an_uninterrupted_one(mode, killed_again_and_again, tmp_path):
     changes = {"training.steps": 60 * ITERATION, "training.evaluate_every": 10 * ITERATION} | mode
     recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), changes), "test")
     folder, killed = killed_again_and_again(recipe, tmp_path, 20, random.Random(0), 4)
@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_twenty_times_ends_the_same(mode, killed_again_and
         assert array.tobytes() == found[name].tobytes(), name
 
 
-def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path):
+def test_restarted_episodes_are_not_joined_to_stored_transitions(tmp_path):
     table = {"train_freq": 5, "utd_ratio": 0.2, "learning_starts": 100}
     recipe = make_recipe(
         "ddpg",
@@ -164,7 +164,7 @@ def test_episodes_that_begin_anew_do_not_follow_from_what_is_remembered(tmp_path
 
 
 @pytest.mark.parametrize("algorithm, ratio", [("ddpg", 0.05), ("td3", 0.1), ("sac", 0.1)])
-def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path):
+def test_the_update_to_data_ratio_holds_after_the_warm_up(algorithm, ratio, tmp_path):
     # An actor that hardly learns and does not explore acts near 0, which tells random actions from its own.
     table = {"utd_ratio": ratio, "learning_starts": 1200, "actor_learning_rate": 1e-9, "buffer_size": 10_000}
     if algorithm != "sac":
@@ -186,7 +186,7 @@ def test_updates_are_in_proportion_to_steps_once_warm(algorithm, ratio, tmp_path
         assert np.abs(own).max() < 0.2
 
 
-def test_returns_and_lengths_are_those_of_whole_episodes(tmp_path):
+def test_returns_and_lengths_are_of_complete_episodes(tmp_path):
     table = {"learning_starts": 10**6, "buffer_size": 10_000}
     recipe = make_recipe("td3", table=table, wrappers__reward_scale=0.1, wrappers__survival_bonus=-1.0)
     outcome = train(tmp_path, recipe)
@@ -242,7 +242,7 @@ def lose_loss(monkeypatch) -> None:
     "cause, fragment, array",
     [(answer_nan, "observation or a reward is not finite", "row"), (lose_loss, "loss is not finite", "metrics")],
 )
-def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array, tmp_path, monkeypatch):
+def test_non_finite_numbers_stop_the_run_and_keep_the_last_state(cause, fragment, array, tmp_path, monkeypatch):
     cause(monkeypatch)
     with pytest.raises(NonFiniteError) as error:
         train(tmp_path, make_recipe("td3", training__evaluate_every=10**9))
@@ -262,7 +262,7 @@ def test_bad_numbers_stop_the_run_and_keep_what_was_good(cause, fragment, array,
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_the_policy_saved_is_the_average_and_what_acts_is_the_newest_actor(tmp_path: Path, decay: float) -> None:
+def test_the_average_is_saved_and_the_newest_actor_explores(tmp_path: Path, decay: float) -> None:
     recipe = make_recipe("ddpg", table={"ema_decay": decay}, training__steps=ITERATION)
     folder = train(tmp_path, recipe).folder
     arrays, policy = newest(folder), load_policy(folder.policy / "last.safetensors")
@@ -283,7 +283,7 @@ def threads_of_ours() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("surefoot")]
 
 
-def test_side_by_side_the_ratio_holds_and_a_resumed_run_ends_the_same(tmp_path):
+def test_asynchronous_training_keeps_the_ratio_and_resumes_exactly(tmp_path):
     recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), BESIDE), "test")
     whole = train(tmp_path / "whole", recipe)
     # Of each round of 20 steps, what was seen in the last is learnt from: 475 of 500 steps after the warm-up, then all.
@@ -303,7 +303,7 @@ def test_side_by_side_the_ratio_holds_and_a_resumed_run_ends_the_same(tmp_path):
     assert judged == {2 * ITERATION, 4 * ITERATION}
 
 
-def test_samplers_act_with_the_weights_of_the_round_before(tmp_path):
+def test_asynchronous_samplers_use_the_weights_of_the_previous_round(tmp_path):
     table = {"learning_starts": 0, "train_freq": 5, "utd_ratio": 0.2, "exploration.sigma": 0.0}
     recipes = [make_recipe("ddpg", table=table, policy__normalise_observations=False)]
     recipes.append(validate(Recipe, replaced(recipes[0], {"training.mode": "asynchronous"}), "test"))
@@ -349,7 +349,7 @@ def test_a_action_cost_scale_is_charged_when_rewards_are_drawn(monkeypatch):
     assert min(moments) < 200 and max(moments) > 600, "before, while and after it grows"
 
 
-def test_an_idle_action_costs_nothing_wherever_it_lies_in_its_range():
+def test_an_action_of_0_costs_nothing_at_any_bounds():
     pendulum = find_task("Pendulum-v1")
     info = dataclasses.replace(pendulum, action_low=np.zeros(1, np.float32), action_high=np.full(1, 4, np.float32))
     recipe = make_recipe("td3", "Pendulum-v1", wrappers__action_cost=0.5)
@@ -367,7 +367,7 @@ def test_an_idle_action_costs_nothing_wherever_it_lies_in_its_range():
         learner.close()
 
 
-def test_a_replay_that_became_smaller_is_told_in_a_line(tmp_path):
+def test_a_smaller_replay_buffer_is_a_one_line_error(tmp_path):
     outcome = train(tmp_path, make_recipe("ddpg"))
     text = outcome.folder.recipe.read_text()
     outcome.folder.recipe.write_text(text.replace("buffer_size = 2500", "buffer_size = 100"))
@@ -403,7 +403,7 @@ def test_an_error_in_a_sampler_ends_the_run_and_leaves_no_thread(tmp_path, monke
         ("ppo", {"training.mode": "asynchronous"}, "is not for 'ppo'"),
     ],
 )
-def test_what_cannot_run_side_by_side_is_one_line(algorithm, changes, message):
+def test_invalid_asynchronous_settings_are_a_one_line_error(algorithm, changes, message):
     with pytest.raises(InputError) as error:
         recipe = default_recipe("Hopper-v5", algorithm) if algorithm == "ppo" else make_recipe(algorithm)
         validate(Recipe, replaced(recipe, changes), "test")

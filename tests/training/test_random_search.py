@@ -1,4 +1,4 @@
-"""Random search on an engine: every candidate runs one episode, as it would alone."""
+"""Random search on an engine: each candidate runs one episode, with the return that it has alone."""
 
 import dataclasses
 from typing import Any
@@ -39,8 +39,8 @@ def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> RandomSe
 
 
 @pytest.mark.parametrize("statistics", ["iteration", "step"])
-def test_a_candidates_return_is_what_it_earns_alone(statistics):
-    """In Gymnasium's own environment, from the same seed, by a product of matrices."""
+def test_a_candidates_return_equals_a_plain_loop(statistics):
+    """In Gymnasium's environment, from the same seed, with plain matrix products."""
     recipe = make_recipe("Pendulum-v1", engine__num_envs=8, ars__statistics=statistics, ars__reward_clip=5.0)
     info = find_task("Pendulum-v1")
     learner = start(recipe, info, "processes")
@@ -70,8 +70,8 @@ def test_a_candidates_return_is_what_it_earns_alone(statistics):
 
 
 @pytest.mark.parametrize("copies", [1, 3, 8])
-def test_every_candidate_runs_once_whatever_the_number_of_copies(copies, monkeypatch):
-    """On episodes of different lengths: no step is made that belongs to none of them."""
+def test_every_candidate_runs_once_at_any_number_of_environments(copies, monkeypatch):
+    """With episodes of different lengths, and without any wasted step."""
     recipe = make_recipe("Hopper-v5", engine__num_envs=copies)
     learner = start(recipe, find_task("Hopper-v5"))
     advance, stepped, begun = learner.engine.advance, [], []
@@ -93,7 +93,7 @@ def test_every_candidate_runs_once_whatever_the_number_of_copies(copies, monkeyp
     learner.engine.close()
 
 
-def test_v1_leaves_observations_as_they_are():
+def test_v1_does_not_normalise_observations():
     recipe = make_recipe("Hopper-v5", policy__normalise_observations=False)
     learner = start(recipe, find_task("Hopper-v5"))
     learner.iterate(0.0)
@@ -101,7 +101,7 @@ def test_v1_leaves_observations_as_they_are():
     learner.engine.close()
 
 
-def test_what_is_broken_off_is_as_if_it_had_not_begun():
+def test_an_interrupted_iteration_changes_nothing():
     recipe = make_recipe("Hopper-v5")
     info = find_task("Hopper-v5")
     calls = 0
@@ -120,7 +120,7 @@ def test_what_is_broken_off_is_as_if_it_had_not_begun():
 
 
 @pytest.mark.parametrize("stops", [[1], [2, 1, 2]])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
+def test_a_stopped_and_resumed_run_ends_like_an_uninterrupted_one(stops, tmp_path):
     changes = {
         "training.steps": 4000,
         "training.evaluate_every": 1000,
@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(stops, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["batch", "processes", "envpool"])
-def test_episodes_are_broken_off_while_searching_but_not_when_judged(engine, tmp_path):
+def test_the_rollout_length_limits_training_but_not_evaluation(engine, tmp_path):
     if engine == "envpool":
         pytest.importorskip("envpool")
     changes = {"training.steps": 1, "ars.rollout_length": 9, "engine.name": engine}
@@ -154,7 +154,7 @@ def test_episodes_are_broken_off_while_searching_but_not_when_judged(engine, tmp
 
 
 @pytest.mark.parametrize("engine", ["processes", "envpool"])
-def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
+def test_the_rollout_length_holds_for_each_candidate_of_an_environment(engine):
     if engine == "envpool":
         pytest.importorskip("envpool")
     recipe = make_recipe("BipedalWalker-v3", **{"ars.rollout_length": 30, "ars.noise": 3.0, "engine.num_envs": 3})
@@ -174,7 +174,7 @@ def test_candidates_that_take_turns_are_each_broken_off_in_time(engine):
     "last, until, expected",
     [(None, 1, [5, 5, 5, 5]), (20, 1, [10, 15, 20]), (0, 1, [28, 50]), (21, 0.5, [13, 21, 21, 21])],
 )
-def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, until, expected, tmp_path):
+def test_the_rollout_length_grows_to_a_length_or_the_tasks_limit(last, until, expected, tmp_path):
     growing = {"kind": "linear", "start": 5, "end": last, "until": until}
     few = {"task_options.max_episode_steps": 50, "ars.rollout_length": 5 if last is None else growing}
     few |= {"ars.directions": 2, "ars.top_directions": 2, "engine.num_envs": 4, "training.evaluation_episodes": 1}
@@ -190,7 +190,7 @@ def test_episodes_may_grow_to_some_length_or_the_tasks_own(last, until, expected
     learner.engine.close()
 
 
-def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
+def test_the_average_is_saved_and_a_warm_start_restores_both(tmp_path):
     few = {"ars.ema_decay": 0.8, "training.steps": 400}
     first = train_recipe(make_recipe("Hopper-v5", **few), "first", tmp_path)
     arrays = Checkpoints(first.folder.checkpoints).latest()[1]
@@ -206,7 +206,7 @@ def test_the_policy_saved_is_the_average_and_both_are_taken_up(tmp_path):
     np.testing.assert_allclose(arrays["learner/algorithm/average/actor/0/weight"], expected, atol=1e-6)
 
 
-def test_earlier_weights_are_taken_up(tmp_path):
+def test_a_warm_start_uses_the_earlier_weights(tmp_path):
     first = train_recipe(make_recipe("Hopper-v5", **{"training.steps": 400}), "first", tmp_path)
     changes = {"training.steps": 1, "training.start_from": "Hopper-v5/first", "ars.step_size": 1e-9}
     second = train_recipe(make_recipe("Hopper-v5", **changes), "second", tmp_path)
@@ -216,7 +216,7 @@ def test_earlier_weights_are_taken_up(tmp_path):
     np.testing.assert_allclose(*weights, atol=1e-6)
 
 
-def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
+def test_averaged_search_evaluates_and_saves_symmetric_policies(tmp_path):
     options = {"max_episode_steps": 20}
     few: dict[str, Any] = {"task_options": options, "ars__top_directions": None, "training__steps": 160}
     recipe = make_recipe("ant", **few, ars__symmetry="averaged", engine__num_envs=8)
@@ -264,7 +264,7 @@ def test_an_equivariant_search_tries_and_keeps_symmetric_policies(tmp_path):
         ({"training.mode": "asynchronous"}, "'asynchronous' is not for 'ars'"),
     ],
 )
-def test_what_does_not_fit_is_one_line(changes, fragment):
+def test_invalid_settings_are_a_one_line_error(changes, fragment):
     with pytest.raises(InputError) as caught:
         make_recipe("Hopper-v5", **changes)
     one_line(caught.value, fragment)

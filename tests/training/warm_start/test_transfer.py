@@ -52,7 +52,7 @@ ALGORITHMS = list(TINY)
 
 
 class Named(gymnasium.Env):
-    """A task of random numbers that have names."""
+    """A task whose observations are random numbers with names."""
 
     def __init__(self, names: tuple[str, ...] = BEFORE, actions: int = 2, nameless: bool = False) -> None:
         if not nameless:
@@ -167,7 +167,7 @@ def _act(controller: Controller, observation: jax.Array) -> jax.Array:
 
 
 def answer(recipe: Recipe, state: Any, seen: np.ndarray) -> np.ndarray:
-    """What its policy does; as `Policy.predict`, but compiled once for all tests."""
+    """Actions of its policy; as `Policy.predict`, but compiled once for all tests."""
     return np.asarray(_act(policy_of(recipe, state).controller, np.float32(seen)))
 
 
@@ -222,7 +222,7 @@ def test_new_observation_values_have_no_influence_at_first(algorithm):
 
 
 def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
-    """What the critic thinks of some observations, and of an action in them."""
+    """Values of some observations, and of an action, according to the critic."""
     observation = prepare(recipe.policy, state.normaliser, jnp.asarray(seen))
     if recipe.algorithm == "ppo":
         return state.network.value(observation)
@@ -230,7 +230,7 @@ def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
     return action_values(state.critics, observation, action, recipe.policy, recipe.settings.critic_action_layer)[0]
 
 
-def test_a_shared_trunk_and_layer_norms_are_taken_over():
+def test_trunk_and_layer_norms_are_transferred():
     _, earlier, state = make_run("Before-v0", "ppo", policy__trunk=[7], policy__layer_norm=True)
     recipe, found, _ = start("After-v0", "ppo", "Before-v0/first")
     assert recipe.policy.trunk == (7,)
@@ -276,7 +276,7 @@ def test_older_stacked_observations_have_no_influence_at_first():
         ("td3 file", "ddpg", {}),
     ],
 )
-def test_another_algorithm_or_a_file_gives_its_actor_and_statistics(earlier, later, changes):
+def test_another_algorithm_or_a_file_provides_actor_and_statistics(earlier, later, changes):
     earlier, file = earlier.removesuffix(" file"), earlier.endswith("file")
     folder, was, state = make_run("Before-v0", earlier)
     place = folder.policy_file if file else folder.path
@@ -309,7 +309,7 @@ def test_a_critic_that_is_not_wanted_or_does_not_fit_is_new(algorithm, change):
             np.testing.assert_array_equal(array, was[name], err_msg=name)
 
 
-def test_critics_of_another_number_do_not_fit():
+def test_another_number_of_critics_is_incompatible():
     make_run("Before-v0", "td3")
     _, _, transfer = start("Before-v0", "td3", "Before-v0/first", td3__critics=3)
     assert transfer.parts["critic"].detail == "td3.critics is 2 there, 3 here"
@@ -326,14 +326,14 @@ def test_the_scale_of_parameter_noise_continues(sigma, taken):
     assert off_policy.earlier_parameter_sigma(transfer) is None
 
 
-def test_moments_are_found_though_gradients_are_no_longer_clipped():
+def test_optimizer_moments_are_transferred_without_gradient_clipping():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, _ = start("Before-v0", "ppo", "Before-v0/first", ppo__max_grad_norm=0)
     assert len(found.opt_state) == 1 and len(state.opt_state) == 2
     jax.tree.map(np.testing.assert_array_equal, found.opt_state[0], state.opt_state[1])
 
 
-def test_the_scale_of_returns_comes_with_the_critic_but_can_still_change():
+def test_the_return_scale_is_transferred_with_the_critic_and_can_change():
     _, _, state = make_run("Before-v0", "ppo")
     _, found, _ = start("Before-v0", "ppo", "Before-v0/first")
     assert found.return_statistics.count == 100_000 < state.return_statistics.count
@@ -380,7 +380,7 @@ def test_from_std_without_a_learned_std_is_refused(algorithm, changes):
 @pytest.mark.parametrize("task, options", [("ant", {"include_cfrc_ext_in_observation": False})])
 @pytest.mark.parametrize("algorithm", ["ppo", "td3", "ars"])
 def test_a_checkpoint_with_two_counts_of_observations_is_restored(algorithm, task, options):
-    """A learner on the real engine; nothing is compiled but what makes arrays."""
+    """A learner on the real engine; only the creation of arrays is compiled."""
     folder, _, _ = make_run(task, algorithm, task_options=options, policy__normalise_observations=True)
     recipe = make_recipe(
         task, algorithm, SHAPE | TINY[algorithm] | {"training.start_from": str(folder.path), "policy.actor": [6, 5]}
@@ -560,7 +560,7 @@ def other_type(arrays: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     "change", [set_nan, set_negative, cut_mean, cut_variance, lose_layer, lose_moments, flatten_first, other_type]
 )
-def test_damaged_arrays_are_one_line(change):
+def test_damaged_arrays_are_a_one_line_error(change):
     folder, _, _ = make_run("Before-v0", "ppo")
     rewrite(folder, change)
     with pytest.raises(RunError, match=r"^cannot start from '.*Before-v0/first': ") as caught:
@@ -597,13 +597,13 @@ def spoil_array(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     "change", [remove_recipe, spoil_recipe, remove_checkpoints, truncate, spoil_checkpoint, spoil_array]
 )
-def test_a_damaged_run_is_one_line_and_leaves_no_folder(change, capsys):
+def test_a_damaged_run_is_a_one_line_error_and_leaves_no_folder(change, capsys):
     folder, _, _ = make_run("Before-v0", "ppo")
     change(folder)
     assert_refused(capsys, str(folder.path))
 
 
-def test_a_damaged_file_is_one_line_and_leaves_no_folder(capsys):
+def test_a_damaged_file_is_a_one_line_error_and_leaves_no_folder(capsys):
     folder, _, _ = make_run("Before-v0", "ppo")
     whole = folder.policy_file.read_bytes()
     (checkpoint,) = folder.checkpoints.iterdir()
