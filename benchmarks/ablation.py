@@ -1,13 +1,12 @@
-"""What mirrored batches and parameter noise are worth to DDPG: neither, one, the other, both; several seeds each.
+"""Ablation of DDPG's mirrored batches and parameter noise: neither, one, the other, both; several seeds each.
 
     python benchmarks/ablation.py --seeds 3 --steps 300000 --output results/ddpg-ablation.json
 
 As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task. All runs make the same steps
-and updates and draw batches of the same size; a mirrored one is twice as large when it is learnt from. Runs go side by
-side, one per core, each held to its core. What is judged is the last policy, on 100 fresh episodes, and the mean of all
-evaluations on the way, which tells how fast it was learnt. A picture of the curves goes beside the file.
-
-Runs that have ended before are not made again, so that the study can be broken off and go on.
+and updates and draw batches of the same size, before mirroring doubles them. Runs are parallel, one per core. Measured
+are the return of the last policy over 100 held-out episodes, and the mean of all evaluations during training, which is
+learning speed. A picture of the curves is written beside the file. Finished runs are not repeated, so an interrupted
+study can continue.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from measuring import busy_share, print_table, write_results
+from measuring import background_load, print_table, write_results
 from surefoot.evaluation.statistics import summarise, summarise_seeds
 from surefoot.reports.curves import plot_curves
 from surefoot.runs.folder import RunFolder
@@ -39,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Train what has not been trained yet, judge it, and write the file and the picture."""
+    """Train and evaluate all variants; write the file and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="bipedal-walker", help="a task whose mirror is known (default: %(default)s)")
     parser.add_argument("--recipe", default="bipedal-walker-ddpg", help="of DDPG (default: %(default)s)")
@@ -48,53 +47,53 @@ def main() -> None:
     parser.add_argument("--evaluate-every", type=int, default=20_000)
     parser.add_argument("--root", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--output", type=Path, required=True)
-    given, settings = parser.parse_known_args()
-    busy = busy_share()
+    arguments, settings = parser.parse_known_args()
+    load = background_load()
     cores: Queue[int] = Queue()
     for core in sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(available_cores()):
         cores.put(core)
-    # Seed by seed, so that a study broken off has as many of each variant.
-    jobs = [(name, seed) for seed in range(given.seeds) for name in VARIANTS]
+    # Seed by seed, so that an interrupted study has equally many of each variant.
+    jobs = [(name, seed) for seed in range(arguments.seeds) for name in VARIANTS]
     with ThreadPoolExecutor(cores.qsize()) as pool:
-        found = list(pool.map(lambda job: _run(given, settings, cores, *job), jobs))
+        found = list(pool.map(lambda job: _run(arguments, settings, cores, *job), jobs))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
     for (name, _), one in zip(jobs, found, strict=True):
         runs[name].append(one)
-    picture = given.output.with_suffix(".png")
+    picture = arguments.output.with_suffix(".png")
     plot_curves(
         [{"label": name, "metrics": one.pop("rows")} for name, ones in runs.items() for one in ones],
         picture,
-        title=f"DDPG on {given.task}",
+        title=f"DDPG on {arguments.task}",
     )
     variants = {}
     for name, ones in runs.items():
         returns = [np.array(one.pop("returns")) for one in ones]
         variants[name] = {
             "over_seeds": summarise_seeds(returns),
-            "on_the_way": summarise([one["on_the_way"] for one in ones]),
+            "mean_during_training": summarise([one["mean_during_training"] for one in ones]),
             "seeds": ones,
         }
     _print(variants)
-    write_results(given.output, busy, {"task": given.task, "recipe": given.recipe, "variants": variants})
+    write_results(arguments.output, load, {"task": arguments.task, "recipe": arguments.recipe, "variants": variants})
 
 
 def _run(
-    given: argparse.Namespace, settings: list[str], cores: "Queue[int]", variant: str, seed: int
+    arguments: argparse.Namespace, settings: list[str], cores: "Queue[int]", variant: str, seed: int
 ) -> dict[str, Any]:
-    """Train one run on a core of its own, if it has not been trained, and judge its last policy."""
-    folder = RunFolder(given.root / given.task / f"{variant.replace(' ', '-')}-{seed}")
+    """Train one run on its own core, unless it is finished, and evaluate its last policy."""
+    folder = RunFolder(arguments.root / arguments.task / f"{variant.replace(' ', '-')}-{seed}")
     core = cores.get()
     try:
         if not _ended(folder):
             if folder.checkpoints.exists():
                 command = ["resume", str(folder.path)]
             else:
-                command = ["train", given.task, "--recipe", given.recipe, "--seed", str(seed)]
-                command += ["--root", str(given.root), "--name", folder.path.name]
+                command = ["train", arguments.task, "--recipe", arguments.recipe, "--seed", str(seed)]
+                command += ["--root", str(arguments.root), "--name", folder.path.name]
                 changes = VARIANTS[variant] | {
-                    "training.steps": given.steps,
-                    "training.evaluate_every": given.evaluate_every,
-                    # All shall make the same steps.
+                    "training.steps": arguments.steps,
+                    "training.evaluate_every": arguments.evaluate_every,
+                    # All make the same steps.
                     "training.stop_at_return": 1e9,
                 }
                 command += [str(word) for name, value in changes.items() for word in (f"--{name}", value)]
@@ -106,12 +105,12 @@ def _run(
     rows = read_metrics(folder.metrics)
     way = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
     judged = json.loads(answer)[0]
-    print(f"{variant}, seed {seed}: {judged['return']['mean']:.0f}, {np.mean(way):.0f} on the way", flush=True)
+    print(f"{variant}, seed {seed}: {judged['return']['mean']:.0f}, {np.mean(way):.0f} during training", flush=True)
     return {
         "seed": seed,
         "return": judged["return"],
         "falls": judged["falls"],
-        "on_the_way": float(np.mean(way)),
+        "mean_during_training": float(np.mean(way)),
         "minutes": max(row["seconds"] for row in rows if "seconds" in row) / 60,
         "returns": judged["returns"],
         "rows": [row for row in rows if "evaluation/return" in row],
@@ -134,11 +133,11 @@ def _ended(folder: RunFolder) -> bool:
 def _print(variants: dict[str, Any]) -> None:
     rows = []
     for name, variant in variants.items():
-        last, way = variant["over_seeds"], variant["on_the_way"]
+        last, way = variant["over_seeds"], variant["mean_during_training"]
         minutes = np.mean([one["minutes"] for one in variant["seeds"]])
         seeds = ", ".join(f"{one['return']['mean']:.0f}" for one in variant["seeds"])
         rows.append([name, f"{last['mean']:.0f}", seeds, f"{way['mean']:.0f}", f"{minutes:.1f}"])
-    print_table("", ("DDPG", "last policy", "each seed", "on the way", "minutes"), rows)
+    print_table("", ("DDPG", "last policy", "each seed", "during training", "minutes"), rows)
 
 
 if __name__ == "__main__":

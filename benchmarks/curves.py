@@ -1,10 +1,9 @@
-"""Draw the learning curves of trainings from the files that `seeds.py` wrote, one colour for each file.
+"""Draw learning curves from files written by `seeds.py`, one colour per file.
 
     python benchmarks/curves.py results/bipedal-walker-{ppo,td3,ddpg}.json --output curves.png
 
-A point is an evaluation on the way: episodes without noise, seeds apart from those that learning used. Thin lines are
-seeds, the thick one is their mean, the band goes from the lowest to the highest of them; mean and band end where the
-first seed has ended.
+A point is an evaluation during training: deterministic episodes on held-out seeds. Thin lines are seeds, the thick line
+is their mean, the band spans lowest to highest; mean and band end with the first seed that ends.
 """
 
 import argparse
@@ -21,17 +20,17 @@ def main() -> None:
     parser.add_argument("--title")
     parser.add_argument("--threshold", type=float, help="a return to mark")
     parser.add_argument("--output", type=Path, required=True, help="a .png file")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     runs = []
-    for path in given.files:
+    for path in arguments.files:
         result = json.loads(path.read_text())
         label = load_recipe(result["recipe"]).algorithm.upper()
         runs += [{"label": label, "metrics": rows(seed["curve"])} for seed in result["seeds"]]
-    plot_curves(runs, given.output, threshold=given.threshold, title=given.title)
+    plot_curves(runs, arguments.output, threshold=arguments.threshold, title=arguments.title)
 
 
 def rows(curve: list[list[float]]) -> list[dict[str, float]]:
-    """Return what a run's metrics had said: step, seconds and return of each evaluation."""
+    """Return step, seconds and return of each evaluation as metrics records."""
     return [dict(zip(("step", "seconds", "evaluation/return"), point, strict=True)) for point in curve]
 
 

@@ -1,24 +1,30 @@
-"""How many steps a second each engine makes with random actions, beside Gymnasium's own vector environments.
+"""Steps per second of each engine with random actions, next to Gymnasium's own vector environments.
 
-All are used through Gymnasium's vector face, NumPy in and NumPy out; "one environment" is a plain loop over `step` and
-`reset`, and "EnvPool alone" is EnvPool without Surefoot around it. Every round times each contender once, in turn and
-in a process of its own. Actions are drawn beforehand.
+All are used through Gymnasium's vector interface, NumPy in and out; "one environment" is a plain loop over `step` and
+`reset`, "EnvPool alone" is EnvPool without Surefoot. Each round measures every contender once, in turn, in its own
+process. Actions are drawn beforehand.
 """
 
-import argparse
 import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, busy_share, print_table, run_child, spread, told, write_results
+from measuring import (
+    arguments_parser,
+    background_load,
+    format_spread,
+    print_table,
+    run_order,
+    spread,
+    write_results,
+)
 
 SUREFOOT = ("batch", "envpool", "processes")
-# Fewer copies too where each has a process of its own.
+# Fewer environments too if each has its own process.
 CONTENDERS = {
     "BipedalWalker-v3": (
         ("envpool", 32),
@@ -47,69 +53,67 @@ _CHECK_EVERY = 16
 
 def main() -> None:
     """Run the rounds, print a table per task and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contender is timed (default: 3)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long it is timed (default: 3)")
-    parser.add_argument("--output", type=Path, default=RESULTS / "engines.json")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(_time_here(**json.loads(given.child))))
-        # EnvPool's threads may outlast the interpreter that they belong to.
+    parser = arguments_parser(__doc__, "engines.json")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of a measurement (default: 3)")
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(_time_here(**json.loads(arguments.child))))
+        # EnvPool's threads may outlast the interpreter.
         sys.stdout.flush()
         os._exit(0)
-    busy = busy_share()
-    tasks = {task: _measure(task, given.rounds, given.seconds) for task in CONTENDERS}
-    write_results(given.output, busy, {"workers": WORKERS, "seconds": given.seconds, "tasks": tasks})
+    load = background_load()
+    tasks = {task: _measure(task, arguments.rounds, arguments.seconds) for task in CONTENDERS}
+    write_results(arguments.output, load, {"workers": WORKERS, "seconds": arguments.seconds, "tasks": tasks})
 
 
 def _measure(task: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
     contenders = CONTENDERS[task]
     rates: dict[tuple[str, int], list[float]] = {contender: [] for contender in contenders}
     for number in range(1, rounds + 1):
-        for name, copies in contenders:
-            order = json.dumps({"task": task, "name": name, "copies": copies, "seconds": seconds})
-            ran = run_child([sys.executable, str(Path(__file__).resolve()), "--child", order])
-            rates[name, copies].append(ran.answer()["steps_per_second"])
-            print(f"{task}, round {number} of {rounds}: {name}, {copies}: {rates[name, copies][-1]:,.0f}", flush=True)
+        for name, num_envs in contenders:
+            order = {"task": task, "name": name, "num_envs": num_envs, "seconds": seconds}
+            rates[name, num_envs].append(run_order(__file__, order)["steps_per_second"])
+            print(
+                f"{task}, round {number} of {rounds}: {name}, {num_envs}: {rates[name, num_envs][-1]:,.0f}", flush=True
+            )
     best = contenders[0]
     results = [
         {
             "engine": name,
-            "copies": copies,
-            "steps_per_second": spread(rates[name, copies]),
-            "first_is_faster_by": spread(
-                ours / theirs for ours, theirs in zip(rates[best], rates[name, copies], strict=True)
+            "num_envs": num_envs,
+            "steps_per_second": spread(rates[name, num_envs]),
+            "speedup_of_first": spread(
+                ours / theirs for ours, theirs in zip(rates[best], rates[name, num_envs], strict=True)
             ),
         }
-        for name, copies in contenders
+        for name, num_envs in contenders
     ]
     rows = [
         [
             ("surefoot: " if result["engine"] in SUREFOOT else "") + result["engine"],
-            str(result["copies"]),
-            told(result["steps_per_second"]),
-            told(result["first_is_faster_by"], 2),
+            str(result["num_envs"]),
+            format_spread(result["steps_per_second"]),
+            format_spread(result["speedup_of_first"], 2),
         ]
         for result in results
     ]
     title = f"{task}, random actions: median (min-max)"
-    print_table(title, ("", "copies", "steps/s", f"{best[0]} is faster by"), rows)
+    print_table(title, ("", "num_envs", "steps/s", f"{best[0]} is faster by"), rows)
     return results
 
 
-def _time_here(task: str, name: str, copies: int, seconds: float) -> dict[str, float]:
+def _time_here(task: str, name: str, num_envs: int, seconds: float) -> dict[str, float]:
     """Time one contender in this process."""
     import numpy as np
 
-    space, step, close = _make(task, name, copies)
-    shape = (256, copies, *space.shape)
+    space, step, close = _make(task, name, num_envs)
+    shape = (256, num_envs, *space.shape)
     actions = np.random.default_rng(0).uniform(space.low, space.high, shape).astype(np.float32)
     stream = itertools.cycle(actions)
     _step_for(_WARM_UP_S, step, stream)
     calls, took = _step_for(seconds, step, stream)
     close()
-    return {"steps_per_second": calls * copies / took}
+    return {"steps_per_second": calls * num_envs / took}
 
 
 def _step_for(seconds: float, step: Callable[[Any], None], stream: Any) -> tuple[int, float]:
@@ -122,8 +126,8 @@ def _step_for(seconds: float, step: Callable[[Any], None], stream: Any) -> tuple
     return calls, clock() - began
 
 
-def _make(task: str, name: str, copies: int) -> tuple[Any, Callable[[Any], Any], Callable[[], Any]]:
-    """Return one copy's action space, a function that steps all copies by (N, A) actions, and one that ends them."""
+def _make(task: str, name: str, num_envs: int) -> tuple[Any, Callable[[Any], Any], Callable[[], Any]]:
+    """Return the action space of one environment, a function that steps all of them, and one that closes them."""
     import gymnasium
 
     if name == "one environment":
@@ -139,16 +143,16 @@ def _make(task: str, name: str, copies: int) -> tuple[Any, Callable[[Any], Any],
     if name == "EnvPool alone":
         import envpool
 
-        pool = envpool.make(task, env_type="gymnasium", num_envs=copies, seed=0)
+        pool = envpool.make(task, env_type="gymnasium", num_envs=num_envs, seed=0)
         pool.reset()
         return pool.action_space, pool.step, lambda: None
     if name in SUREFOOT:
         import surefoot
 
-        vector = surefoot.make(task, copies, name, threads=WORKERS)
+        vector = surefoot.make(task, num_envs, name, threads=WORKERS)
     else:
         kind = getattr(gymnasium.vector, name)
-        vector = kind([lambda: gymnasium.make(task) for _ in range(copies)])
+        vector = kind([lambda: gymnasium.make(task) for _ in range(num_envs)])
     vector.reset(seed=0)
     return vector.single_action_space, vector.step, vector.close
 

@@ -1,5 +1,6 @@
-"""What the benchmarks share: one process per contender, the machine in words, a table, a JSON file."""
+"""Helpers of the benchmarks: child processes, rounds, tables, result files with the machine and versions."""
 
+import argparse
 import dataclasses
 import datetime
 import json
@@ -29,31 +30,31 @@ _PACKAGES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Ran:
-    """A process that has ended well.
+class Finished:
+    """A process that ended with status 0.
 
     Attributes:
-        output: what it printed.
-        began: when it was started, in seconds since 1970.
-        peak_memory_mib: the most memory that it held at once, or one of the processes it started.
+        output: standard output.
+        began: start time, seconds since 1970.
+        peak_memory_mib: peak memory of the process, or of a process it started if larger.
     """
 
     output: str
     began: float
     peak_memory_mib: float
 
-    def answer(self) -> dict[str, Any]:
-        """Return its last line, read as JSON."""
+    def result(self) -> dict[str, Any]:
+        """Return the last line of the output, parsed as JSON."""
         return json.loads(self.output.splitlines()[-1])
 
 
-def run_child(command: Sequence[str]) -> Ran:
-    """Run a command on the CPU only, and wait for it.
+def run_child(command: Sequence[str]) -> Finished:
+    """Run a command on the CPU only and wait for it.
 
     Raises:
-        SystemExit: it failed; the message holds the end of what it wrote to standard error.
+        SystemExit: it failed; the message holds the end of its standard error.
     """
-    # JAX and PyTorch take a GPU where they find one; these networks are too small for it to help any contender.
+    # JAX and PyTorch would use a GPU; networks this small gain nothing from it.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryFile() as errors:
         began = time.time()
@@ -70,22 +71,59 @@ def run_child(command: Sequence[str]) -> Ran:
             tail = errors.read().decode(errors="replace")[-3000:]
             raise SystemExit(f"{tail}\n{shlex.join(command)}\nended with status {process.returncode}")
     # Linux counts in KiB, macOS in bytes.
-    return Ran(output, began, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
+    return Finished(output, began, usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2))
+
+
+def run_order(script: str, order: dict[str, Any]) -> dict[str, Any]:
+    """Run a benchmark script in a child process with `--child ORDER`, and return its result."""
+    return run_child([sys.executable, str(Path(script).resolve()), "--child", json.dumps(order)]).result()
+
+
+def train_in_child(task: str, *words: str, **settings: Any) -> tuple[Finished, list[dict[str, Any]]]:
+    """Run `surefoot train` in a child process.
+
+    Args:
+        task: the task.
+        *words: further command-line words.
+        **settings: settings, two underscores for a dot.
+
+    Returns:
+        The finished process, and the metrics of all iterations.
+    """
+    from surefoot.runs.metrics import read_metrics
+
+    given = [f"--{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    with tempfile.TemporaryDirectory() as root:
+        command = [sys.executable, "-m", "surefoot", "train", task, "--quiet", "--root", root, "--name", "bench"]
+        finished = run_child([*command, *words, *given])
+        rows = read_metrics(Path(root) / task / "bench" / "metrics.jsonl")
+    return finished, [row for row in rows if "steps_per_second" in row]
+
+
+def arguments_parser(description: str, output: str, rounds: int = 3) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every benchmark: `--rounds`, `--output` and, for children, `--child`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="measurements of each contender (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS / output)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:
-    """Return the median, the extremes and all of the values, in order."""
+    """Return median, minimum, maximum and all values in order."""
     values = list(values)
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": values}
 
 
-def told(values: dict[str, Any], digits: int = 0) -> str:
-    """Write a spread as median (min-max)."""
+def format_spread(values: dict[str, Any], digits: int = 0) -> str:
+    """Format a spread as median (min-max)."""
     return f"{values['median']:,.{digits}f} ({values['min']:,.{digits}f}-{values['max']:,.{digits}f})"
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; the first column is flush left, the others right."""
+    """Print a table; the first column is left-aligned, the others right."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200
@@ -97,8 +135,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console.print("", table, "")
 
 
-def write_results(path: Path, busy_before: float | None, results: dict[str, Any]) -> None:
-    """Write results with what is needed to repeat them: command, date, commit, machine, versions."""
+def write_results(path: Path, load: float | None, results: dict[str, Any]) -> None:
+    """Write results with command, date, commit, machine and versions."""
     origin = {
         "command": shlex.join(["python", *(os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:])]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -108,7 +146,7 @@ def write_results(path: Path, busy_before: float | None, results: dict[str, Any]
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "system": platform.platform(),
-            "busy_before": busy_before,
+            "background_load": load,
         },
         "versions": versions(_PACKAGES),
     }
@@ -117,10 +155,10 @@ def write_results(path: Path, busy_before: float | None, results: dict[str, Any]
     print(path)
 
 
-def busy_share() -> float | None:
-    """Return how much of all cores others use, in [0, 1], watched for a second; None where Linux is not there to ask.
+def background_load() -> float | None:
+    """Return the fraction of all cores in use, in [0, 1], measured for a second; None without Linux.
 
-    The load average would not do: it still holds the benchmark before this one.
+    The load average would still contain the previous benchmark.
     """
     try:
         before = _cpu_ticks()
@@ -128,14 +166,14 @@ def busy_share() -> float | None:
         idle, total = (after - then for after, then in zip(_cpu_ticks(), before, strict=True))
     except OSError:
         return None
-    busy = 1 - idle / max(total, 1)
-    if busy > 0.1:
-        print(f"warning: others use {busy:.0%} of this machine; the figures will be too low", file=sys.stderr)
-    return round(busy, 3)
+    load = 1 - idle / max(total, 1)
+    if load > 0.1:
+        print(f"warning: other programs use {load:.0%} of this machine; results will be too low", file=sys.stderr)
+    return round(load, 3)
 
 
 def _cpu_ticks() -> tuple[int, int]:
-    """Return the idle ticks and all ticks of all cores since the start."""
+    """Return idle ticks and total ticks of all cores since boot."""
     ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)
 

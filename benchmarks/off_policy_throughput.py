@@ -1,30 +1,34 @@
-"""How many environment steps a second DDPG trains at, here and in two peers, on the same task with the same settings.
+"""Throughput of DDPG training in environment steps per second, next to two peers with the same task and settings.
 
 BipedalWalker-v3, one environment, one update after every step, batches of 128, actor and critic of 400 and 300 units
-(`ddpg-sb3-defaults.toml`); Stable-Baselines3 and SBX add Gaussian noise of the same size and remember as much.
+(`ddpg-sb3-defaults.toml`); Stable-Baselines3 and SBX use the same noise and replay size.
 
-Heats, the better of two, say whether Stable-Baselines3 is faster with PyTorch's default number of threads or with one.
-Then every round times each contender once, in turn and in a process of its own, so that whatever slows the machine down
-meets them all. A time covers all of training and starts when warm-up and the first thousand updates have ended, for
-those compile. Surefoot runs twice: on the engine that it chooses by itself, and on Gymnasium's own environment in a
-process, which is what the peers step.
+Heats, the better of two, determine whether Stable-Baselines3 is faster with PyTorch's default number of threads or with
+one. Then each round measures every contender once, in turn, in its own process, so that other load on the machine
+affects all of them. A measurement covers all of training after warm-up and the first thousand updates, which compile.
+Surefoot runs twice: on its default engine, and on Gymnasium's own environment in a process, which the peers use.
 
-The last figures are of the update alone: how long it takes, and how long its matrix products take when nothing else is
-done, in the same process one after the other, round by round.
+The update alone is measured too, and its matrix products alone, one after the other in the same process.
 """
 
-import argparse
 import functools
 import itertools
 import json
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, ROOT, busy_share, print_table, run_child, spread, told, write_results
+from measuring import (
+    ROOT,
+    arguments_parser,
+    background_load,
+    format_spread,
+    print_table,
+    run_order,
+    spread,
+    train_in_child,
+    write_results,
+)
 
 TASK = "BipedalWalker-v3"
 RECIPE = ROOT / "benchmarks" / "ddpg-sb3-defaults.toml"
@@ -38,35 +42,32 @@ _HEATS = 2
 
 def main() -> None:
     """Run the heats and the rounds, print the tables and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contender is timed (default: 3)")
+    parser = arguments_parser(__doc__, "off_policy_throughput.json")
     parser.add_argument("--steps", type=int, default=3_000, help="timed steps of a contender (default: 3000)")
     parser.add_argument("--heat-steps", type=int, default=1_000, help="timed steps of a heat (default: 1000)")
-    parser.add_argument("--output", type=Path, default=RESULTS / "off_policy_throughput.json")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        order = json.loads(given.child)
+    arguments = parser.parse_args()
+    if arguments.child:
+        order = json.loads(arguments.child)
         print(json.dumps(_train_peer(**order) if "peer" in order else _time_updates(**order)))
         return
-    busy = busy_share()
-    heats = {str(threads): _heat(threads, given.heat_steps) for threads in (None, 1)}
+    load = background_load()
+    heats = {str(threads): _heat(threads, arguments.heat_steps) for threads in (None, 1)}
     threads = None if heats["None"] >= heats["1"] else 1
     contenders: dict[str, Callable[[], float]] = {
-        f"surefoot, {engine}": functools.partial(_time_surefoot, engine, given.steps) for engine in ENGINES
+        f"surefoot, {engine}": functools.partial(_time_surefoot, engine, arguments.steps) for engine in ENGINES
     }
     for peer in PEERS:
-        contenders[peer] = functools.partial(_time_peer, peer, threads, given.steps)
+        contenders[peer] = functools.partial(_time_peer, peer, threads, arguments.steps)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     updates = []
-    for number in range(1, given.rounds + 1):
+    for number in range(1, arguments.rounds + 1):
         for name, contender in contenders.items():
             rates[name].append(contender())
-            print(f"round {number} of {given.rounds}: {name}: {rates[name][-1]:,.0f} steps/s", flush=True)
-        updates.append(run_child([*_child({"updates": given.steps})]).answer())
+            print(f"round {number} of {arguments.rounds}: {name}: {rates[name][-1]:,.0f} steps/s", flush=True)
+        updates.append(run_order(__file__, {"updates": arguments.steps}))
     results = _summary(rates, updates) | {"heats": heats, "torch_threads": threads}
     _print(results)
-    write_results(given.output, busy, {"task": TASK, "batch": BATCH, "widths": WIDTHS} | results)
+    write_results(arguments.output, load, {"task": TASK, "batch_size": BATCH, "widths": WIDTHS} | results)
 
 
 def _heat(threads: int | None, steps: int) -> float:
@@ -87,42 +88,24 @@ def _summary(rates: dict[str, list[float]], updates: list[dict[str, float]]) -> 
     }
     return {
         "steps_per_second": {name: spread(values) for name, values in rates.items()},
-        "surefoot_is_faster_by": faster,
+        "speedup": faster,
         "update_ms": spread(round_["update_ms"] for round_ in updates),
-        "products_ms": spread(round_["products_ms"] for round_ in updates),
-        "share_of_arithmetic": spread(round_["products_ms"] / round_["update_ms"] for round_ in updates),
+        "matmul_ms": spread(round_["matmul_ms"] for round_ in updates),
+        "matmul_fraction": spread(round_["matmul_ms"] / round_["update_ms"] for round_ in updates),
     }
 
 
 def _time_surefoot(engine: str, steps: int) -> float:
-    """Train by the command that users type, and read its times from the metrics of its run."""
-    from surefoot.runs.metrics import read_metrics
-
-    with tempfile.TemporaryDirectory() as root:
-        command = [
-            sys.executable,
-            "-m",
-            "surefoot.cli.main",
-            "train",
-            "bipedal-walker",
-            "--quiet",
-            "--recipe",
-            str(RECIPE),
-        ]
-        command += ["--engine.name", engine, "--training.steps", str(WARMUP + _UNTIMED + steps)]
-        run_child([*command, "--root", root, "--name", "bench"])
-        rows = read_metrics(Path(root) / "bipedal-walker" / "bench" / "metrics.jsonl")
-    times = [(row["step"], row["time"]) for row in rows if "steps_per_second" in row]
-    timed = [pair for pair in times if pair[0] >= WARMUP + _UNTIMED]
-    return (timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1])
+    """Train by the command line; rates come from the run's metrics."""
+    total = WARMUP + _UNTIMED + steps
+    words = ("--recipe", str(RECIPE))
+    _, rows = train_in_child("bipedal-walker", *words, engine__name=engine, training__steps=total)
+    timed = [row for row in rows if row["step"] >= WARMUP + _UNTIMED]
+    return (timed[-1]["step"] - timed[0]["step"]) / (timed[-1]["time"] - timed[0]["time"])
 
 
 def _time_peer(peer: str, threads: int | None, steps: int) -> float:
-    return run_child(_child({"peer": peer, "threads": threads, "steps": steps})).answer()["steps_per_second"]
-
-
-def _child(order: dict[str, Any]) -> list[str]:
-    return [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(order)]
+    return run_order(__file__, {"peer": peer, "threads": threads, "steps": steps})["steps_per_second"]
 
 
 def _train_peer(peer: str, threads: int | None, steps: int) -> dict[str, float]:
@@ -196,7 +179,7 @@ def _time_updates(updates: int) -> dict[str, float]:
     state = off_policy.init(RULE, jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
     update = off_policy.compiled_update(RULE)
     products = _products(turn, size, actions)
-    times: dict[str, list[float]] = {"update_ms": [], "products_ms": []}
+    times: dict[str, list[float]] = {"update_ms": [], "matmul_ms": []}
     for _ in range(1 + max(1, updates // turn)):
         began = time.perf_counter()
         state, metrics = update(state, batches, jnp.float32(0.5), settings=recipe.settings)
@@ -204,7 +187,7 @@ def _time_updates(updates: int) -> dict[str, float]:
         between = time.perf_counter()
         products()
         times["update_ms"].append((between - began) / turn * 1e3)
-        times["products_ms"].append((time.perf_counter() - between) / turn * 1e3)
+        times["matmul_ms"].append((time.perf_counter() - between) / turn * 1e3)
     return {name: spread(values[1:])["median"] for name, values in times.items()}  # the first turn compiles
 
 
@@ -255,18 +238,16 @@ def _products(turn: int, size: int, actions: int) -> Callable[[], None]:
 
 
 def _print(results: dict[str, Any]) -> None:
-    faster = results["surefoot_is_faster_by"]
+    faster = results["speedup"]
     rows = []
     for name, rate in results["steps_per_second"].items():
-        ratios = [told(faster[name][engine], 2) for engine in ENGINES] if name in PEERS else ["", ""]
-        rows.append([name, told(rate), *ratios])
+        ratios = [format_spread(faster[name][engine], 2) for engine in ENGINES] if name in PEERS else ["", ""]
+        rows.append([name, format_spread(rate), *ratios])
     columns = ("", "steps/s", "Surefoot is faster by", "on Gymnasium's environment")
     print_table(f"DDPG, {TASK}, one update a step: median (min-max)", columns, rows)
-    share = results["share_of_arithmetic"]
-    print(
-        f"an update takes {told(results['update_ms'], 2)} ms, its products alone {told(results['products_ms'], 2)} ms: "
-        f"{share['median']:.0%}"
-    )
+    fraction = results["matmul_fraction"]
+    update, matmul = (format_spread(results[name], 2) for name in ("update_ms", "matmul_ms"))
+    print(f"an update takes {update} ms, its products alone {matmul} ms: {fraction['median']:.0%}")
 
 
 if __name__ == "__main__":

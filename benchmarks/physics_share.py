@@ -1,21 +1,19 @@
-"""How much of MuJoCo's own speed reaches a task: `mujoco.batch` alone, the engine around it, and a whole training.
+"""Fraction of MuJoCo's own speed that reaches a task: `mujoco.batch` alone, the engine around it, and PPO training.
 
     python benchmarks/physics_share.py --task anymal
 
-All three are timed in turn, several rounds, in one process, with the same number of copies. The first gets the controls
-that random actions lead to; the second is given such actions and answers with frames, and no episode ends in either;
-the third is PPO with the task's recipe, without evaluations, after its first iterations.
+All three run in turn, several rounds, in one process, with equally many environments. The first gets the controls that
+random actions lead to, the second the actions themselves; no episode ends in either. The third is PPO with the task's
+recipe, without evaluations, after its first iterations.
 """
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import mujoco.batch
 import numpy as np
 
-from measuring import RESULTS, busy_share, print_table, spread, told, write_results
+from measuring import arguments_parser, background_load, format_spread, print_table, spread, write_results
 from surefoot.api import make_recipe
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.factory import make_engine
@@ -24,50 +22,52 @@ from surefoot.training.on_policy import OnPolicyLearner
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments_parser(__doc__, "physics_share.json", rounds=5)
     parser.add_argument("--task", default="anymal")
     parser.add_argument("--options", type=json.loads, default={}, help="the task's options, JSON")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150, help="vector steps in each timing")
-    parser.add_argument("--output", type=Path, default=RESULTS / "physics_share.json")
-    given = parser.parse_args()
-    busy = busy_share()
-    changes = {f"task_options.{name}": value for name, value in given.options.items()}
-    recipe = make_recipe(given.task, None, changes)
+    arguments = parser.parse_args()
+    load = background_load()
+    changes = {f"task_options.{name}": value for name, value in arguments.options.items()}
+    recipe = make_recipe(arguments.task, None, changes)
     info = find_task(recipe.task, recipe.full_task_options)
-    copies = recipe.engine.num_envs
-    engine = BatchEngine(info, copies)
-    learner = OnPolicyLearner(recipe, info, [make_engine("batch", info, copies)])
+    num_envs = recipe.engine.num_envs
+    engine = BatchEngine(info, num_envs)
+    learner = OnPolicyLearner(recipe, info, [make_engine("batch", info, num_envs)])
     learner.start(0)
     for _ in range(3):  # to compile
         learner.iterate(0.0)
     rates: dict[str, list[float]] = {"mujoco.batch": [], "engine": [], "training": []}
-    for round in range(given.rounds):
-        rates["mujoco.batch"].append(alone(engine, given.steps, round))
-        rates["engine"].append(stepping(engine, given.steps, round))
-        rates["training"].append(training(learner, given.steps))
+    for round in range(arguments.rounds):
+        rates["mujoco.batch"].append(alone(engine, arguments.steps, round))
+        rates["engine"].append(stepping(engine, arguments.steps, round))
+        rates["training"].append(training(learner, arguments.steps))
     result = {
         "task": recipe.task,
         "task_options": recipe.task_options,
-        "copies": copies,
+        "num_envs": num_envs,
         "steps_per_second": {name: spread(values) for name, values in rates.items()},
-        "of_mujoco_batch": {
+        "fraction_of_mujoco_batch": {
             name: spread(np.array(rates[name]) / rates["mujoco.batch"]) for name in ("engine", "training")
         },
     }
-    write_results(given.output, busy, result)
+    write_results(arguments.output, load, result)
     print_table(
-        f"{recipe.task}, {copies} copies",
-        ("", "steps/s", "of mujoco.batch"),
+        f"{recipe.task}, {num_envs} environments",
+        ("", "steps/s", "fraction of mujoco.batch"),
         [
-            (name, told(values), told(result["of_mujoco_batch"][name], 2) if name != "mujoco.batch" else "")
+            (
+                name,
+                format_spread(values),
+                format_spread(result["fraction_of_mujoco_batch"][name], 2) if name != "mujoco.batch" else "",
+            )
             for name, values in result["steps_per_second"].items()
         ],
     )
 
 
 def alone(engine: BatchEngine, steps: int, seed: int) -> float:
-    """Step MuJoCo's batch by itself, with the controls that random actions lead to."""
+    """Step `mujoco.batch` alone with the controls that random actions lead to."""
     task = engine.task
     random = np.random.default_rng(seed)
     engine.begin(seed)
@@ -87,7 +87,7 @@ def alone(engine: BatchEngine, steps: int, seed: int) -> float:
 
 
 def stepping(engine: BatchEngine, steps: int, seed: int) -> float:
-    """Step the engine with random actions; the copies do not end, as those of `alone` do not."""
+    """Step the engine with random actions; no episode ends, as in `alone`."""
     random = np.random.default_rng(seed)
     engine.begin(seed)
     actions = [random_actions(engine, random) for _ in range(steps)]
@@ -99,7 +99,7 @@ def stepping(engine: BatchEngine, steps: int, seed: int) -> float:
 
 
 def training(learner: OnPolicyLearner, steps: int) -> float:
-    """Let PPO learn for about as many vector steps."""
+    """Train PPO for about as many vector steps."""
     iterations = max(1, round(steps * learner.engine.num_envs / learner.steps_per_iteration))
     began = time.perf_counter()
     for _ in range(iterations):
@@ -108,7 +108,7 @@ def training(learner: OnPolicyLearner, steps: int) -> float:
 
 
 def random_actions(engine: BatchEngine, random: np.random.Generator) -> np.ndarray:
-    """Draw one action for each copy, (N, A) float32."""
+    """Sample one action per environment, (N, A) float32."""
     space = engine.single_action_space
     return random.uniform(space.low, space.high, (engine.num_envs, *space.shape)).astype(np.float32)
 

@@ -1,9 +1,9 @@
-"""Where the time of Surefoot's own training goes, how much of its simulator's speed it keeps, and what memory it takes.
+"""Time, simulator speed and memory of Surefoot's own PPO training, by part.
 
-The recipe `half-cheetah` trains with the whole loop around it, but without evaluations. After each iteration a second
-engine, equal to the first, makes as many steps with random controls, so that both meet the same moods of the machine.
-The random engine never resets; a reset is due once in a thousand steps. Memory is that of an ordinary
-`surefoot train`, evaluations included, in a process of its own.
+The recipe `half-cheetah` trains with the whole loop, without evaluations. After each iteration an equal second engine
+makes as many steps with random controls, so that other load on the machine affects both. The second engine never
+resets; a reset would be due once in a thousand steps. Memory is that of an ordinary `surefoot train`, evaluations
+included, in its own process.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, busy_share, print_table, run_child, spread, told, write_results
+from measuring import RESULTS, background_load, format_spread, print_table, run_child, spread, write_results
 
 TASK = "half-cheetah"
 PARTS = ("simulation", "policy", "update")
@@ -28,19 +28,19 @@ _SETTINGS: dict[str, Any] = {
 
 
 def main() -> None:
-    """Measure memory, then speed and shares; print them and write the JSON file."""
+    """Measure memory, then speed and time by part; print and write them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=500_000, help="environment steps of each training")
     parser.add_argument("--output", type=Path, default=RESULTS / "ppo_shares.json")
-    given = parser.parse_args()
-    busy = busy_share()
+    arguments = parser.parse_args()
+    load = background_load()
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # First, for a process's peak memory begins at that of the process which started it: this one, still small.
-    memory = _peak_memory_mib(given.steps)
-    results = _alternate(given.steps)
+    # First: a process's peak memory starts at that of its parent, which is still small.
+    memory = _peak_memory_mib(arguments.steps)
+    results = _alternate(arguments.steps)
     results["peak_memory_mib"] = memory
     _print(results)
-    write_results(given.output, busy, results)
+    write_results(arguments.output, load, results)
 
 
 def _peak_memory_mib(steps: int) -> float:
@@ -61,17 +61,17 @@ def _alternate(steps: int) -> dict[str, Any]:
     from surefoot.training.progress import Progress
 
     recipe = default_recipe(TASK)
-    info, copies, horizon = find_task(TASK), recipe.engine.num_envs, recipe.settings.horizon
+    info, num_envs, horizon = find_task(TASK), recipe.engine.num_envs, recipe.settings.horizon
     settings = _SETTINGS | {"training__steps": steps}
-    engine = make_engine("batch", info, copies, recipe.engine.threads)
+    engine = make_engine("batch", info, num_envs, recipe.engine.threads)
     engine.begin(0)
-    shape = (horizon, copies, info.action_size)
+    shape = (horizon, num_envs, info.action_size)
     controls = np.random.default_rng(0).uniform(info.action_low, info.action_high, shape).astype(np.float32)
-    never = np.zeros(copies, bool)
+    never = np.zeros(num_envs, bool)
     training, random = [], []
 
     class Alternating(Progress):
-        """Lets the random engine run whenever an iteration has ended and been logged."""
+        """Runs the random engine after each iteration."""
 
         def start(self, *_: object) -> None:
             self._left = time.perf_counter()
@@ -89,7 +89,7 @@ def _alternate(steps: int) -> dict[str, Any]:
         rows = [row for row in read_metrics(folder.metrics) if "steps_per_second" in row]
         recipe = read_recipe(folder.recipe)
     engine.close()
-    made = horizon * copies
+    made = horizon * num_envs
     training, random, rows = training[1:], random[1:], rows[1:]  # the first iteration compiles
     if not rows:
         raise SystemExit(f"--steps {steps}: choose more than {made}, the steps of one iteration")
@@ -102,8 +102,8 @@ def _alternate(steps: int) -> dict[str, Any]:
         "steps_per_iteration": made,
         "training_steps_per_second": made * len(rows) / sum(training),
         "random_steps_per_second": made * len(rows) / sum(random),
-        "training_per_random": spread(theirs / ours for ours, theirs in zip(training, random, strict=True)),
-        "shares": {part: seconds[part] / sum(training) for part in seconds},
+        "relative_to_random": spread(theirs / ours for ours, theirs in zip(training, random, strict=True)),
+        "time_fractions": {part: seconds[part] / sum(training) for part in seconds},
     }
 
 
@@ -111,8 +111,8 @@ def _print(results: dict[str, Any]) -> None:
     rows = [
         ("training, steps/s", f"{results['training_steps_per_second']:,.0f}"),
         ("engine with random controls, steps/s", f"{results['random_steps_per_second']:,.0f}"),
-        ("training / engine, median (min-max)", told(results["training_per_random"], 2)),
-        *((f"share of {part}", f"{share:.1%}") for part, share in results["shares"].items()),
+        ("training / engine, median (min-max)", format_spread(results["relative_to_random"], 2)),
+        *((f"fraction of {part}", f"{fraction:.1%}") for part, fraction in results["shares"].items()),
         ("peak memory, MiB", f"{results['peak_memory_mib']:,.0f}"),
     ]
     print_table(f"PPO, {results['task']}, recipe {results['recipe']['name']}", ("", ""), rows)

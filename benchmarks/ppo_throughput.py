@@ -1,43 +1,49 @@
-"""How many environment steps a second PPO trains at, here and in two peers, on the same task with the same settings.
+"""Throughput of PPO training in environment steps per second, next to two peers with the same task and settings.
 
 HalfCheetah-v5 at Stable-Baselines3's defaults: 8 environments, minibatches of 64, 10 epochs, two 64-64 tanh networks,
-nothing normalised but advantages (`sb3-defaults.toml`). Those defaults say 2048 steps per environment, which makes
-16384 transitions an update; "2048 transitions an update" is measured too.
+nothing normalised but advantages (`sb3-defaults.toml`). These defaults mean 2048 steps per environment and 16384
+transitions per update; 2048 transitions per update are measured too.
 
-Heats, the better of two for each way, find the faster way to run a peer: its environments in one process or in eight,
-PyTorch with its default number of threads or with one. Then every round times each contender once, in turn and in a
-process of its own, so that whatever slows the machine down meets them all. A time covers all of training: simulation,
-learning, logging. It starts when the first iteration has ended, for that one compiles. The second figure is that of
-100,000 steps from the start of the process, imports and compiling included, computed from how long the first iteration
-took to end and the rate after it. Surefoot's steps include resets, one in a thousand.
+Heats, the better of two each, determine the faster configuration of a peer: environments in one process or in eight,
+one PyTorch thread or the default. Then each round measures every contender once, in turn, in its own process, so that
+other load on the machine affects all of them. A measurement covers all of training after the first iteration, which
+compiles. The second rate is that of the first 100,000 steps, imports and compilation included, computed from the end of
+the first iteration and the rate after it. Surefoot's steps include resets, one in a thousand.
 """
 
-import argparse
 import functools
 import json
 import math
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, ROOT, busy_share, print_table, run_child, spread, told, write_results
+from measuring import (
+    ROOT,
+    arguments_parser,
+    background_load,
+    format_spread,
+    print_table,
+    run_child,
+    spread,
+    train_in_child,
+    write_results,
+)
 
 TASK = "HalfCheetah-v5"
-COPIES = 8
+NUM_ENVS = 8
 PEERS = ("stable-baselines3", "sbx")
-# Rates are compared, so the faster contender makes more steps, to be timed for long enough.
+# The faster contender makes more steps, so that it is measured for long enough.
 SUREFOOT_FACTOR = 8
-# The start weighs less the longer a training is, so it is shared out over the same number of steps for all.
+# The cost of the start is spread over the same number of steps for all.
 WHOLE_STEPS = 100_000
 _HEATS = 2
 
 
 def main() -> None:
     """Run the heats and the rounds, print the tables and write the JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contender is timed (default: 3)")
+    parser = arguments_parser(__doc__, "ppo_throughput.json")
     parser.add_argument(
         "--steps", type=int, default=16384, help="timed steps of a peer, at least an update (default: 16384)"
     )
@@ -48,27 +54,25 @@ def main() -> None:
         nargs="+",
         choices=(16384, 2048),
         default=[16384, 2048],
-        help="transitions an update, of all environments together (default: both)",
+        help="transitions per update, of all environments together (default: both)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS / "ppo_throughput.json")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(_train_peer(**json.loads(given.child))))
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(_train_peer(**json.loads(arguments.child))))
         return
-    busy = busy_share()
-    heats = {peer: _heats(peer, given.heat_steps) for peer in PEERS}
+    load = background_load()
+    heats = {peer: _heats(peer, arguments.heat_steps) for peer in PEERS}
     chosen = {peer: max(heats[peer], key=lambda heat: heat["steps_per_second"]) for peer in PEERS}
     readings = {}
-    for transitions in given.transitions:
-        readings[str(transitions)] = _measure(transitions, given.rounds, given.steps, chosen)
+    for transitions in arguments.transitions:
+        readings[str(transitions)] = _measure(transitions, arguments.rounds, arguments.steps, chosen)
         _print(transitions, readings[str(transitions)])
-    results = {"task": TASK, "copies": COPIES, "whole_steps": WHOLE_STEPS, "heats": heats, "transitions": readings}
-    write_results(given.output, busy, results)
+    results = {"task": TASK, "num_envs": NUM_ENVS, "whole_steps": WHOLE_STEPS, "heats": heats, "transitions": readings}
+    write_results(arguments.output, load, results)
 
 
 def _heats(peer: str, steps: int) -> list[dict[str, Any]]:
-    """Time each way to run a peer; the work per step is the same at any number of transitions an update."""
+    """Time each way to run a peer; the work per step is the same at any number of transitions per update."""
     ways = [{"environments": kind, "torch_threads": None} for kind in ("DummyVecEnv", "SubprocVecEnv")]
     if peer == "stable-baselines3":  # SBX learns with JAX, which has no such setting
         ways += [way | {"torch_threads": 1} for way in ways]
@@ -95,7 +99,7 @@ def _measure(transitions: int, rounds: int, steps: int, chosen: dict[str, dict[s
         summary[name] = {field: spread(result[field] for result in timed) for field in timed[0]}
         if name in PEERS:
             summary[name]["run_as"] = _describe(chosen[name])
-            summary[name]["surefoot_is_faster_by"] = {
+            summary[name]["speedup"] = {
                 field: spread(
                     ours[field] / theirs[field] for ours, theirs in zip(results["surefoot"], timed, strict=True)
                 )
@@ -105,24 +109,18 @@ def _measure(transitions: int, rounds: int, steps: int, chosen: dict[str, dict[s
 
 
 def _time_surefoot(transitions: int, steps: int) -> dict[str, float]:
-    """Train by the command that users type, and read its times from the metrics of its run."""
-    from surefoot.runs.metrics import read_metrics
-
+    """Train by the command line; rates come from the run's metrics."""
     iterations = 1 + math.ceil(steps / transitions)
-    settings = {
-        "--ppo.horizon": transitions // COPIES,
-        "--training.steps": iterations * transitions,
-        # One short evaluation comes after the last step, and is not timed.
-        "--training.evaluate_every": 10**12,
-        "--training.evaluation_episodes": 1,
-    }
-    with tempfile.TemporaryDirectory() as root:
-        recipe = str(ROOT / "benchmarks" / "sb3-defaults.toml")
-        command = [sys.executable, "-m", "surefoot.cli.main", "train", "half-cheetah", "--quiet", "--recipe", recipe]
-        command += ["--root", root, "--name", "bench", *(str(word) for pair in settings.items() for word in pair)]
-        ran = run_child(command)
-        rows = read_metrics(Path(root) / "half-cheetah" / "bench" / "metrics.jsonl")
-    return _rates([row["time"] for row in rows if "steps_per_second" in row], transitions, ran.began)
+    finished, rows = train_in_child(
+        "half-cheetah",
+        "--recipe",
+        str(ROOT / "benchmarks" / "sb3-defaults.toml"),
+        ppo__horizon=transitions // NUM_ENVS,
+        training__steps=iterations * transitions,
+        training__evaluate_every=10**12,  # a single short evaluation, after the last step, which is not timed
+        training__evaluation_episodes=1,
+    )
+    return _rates([row["time"] for row in rows], transitions, finished.began)
 
 
 def _time_peer(peer: str, way: dict[str, Any], transitions: int, steps: int) -> dict[str, float]:
@@ -133,8 +131,8 @@ def _time_peer(peer: str, way: dict[str, Any], transitions: int, steps: int) -> 
         "transitions": transitions,
         "iterations": 1 + math.ceil(steps / transitions),
     }
-    ran = run_child([sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(order)])
-    return _rates(ran.answer()["iterations_ended"], transitions, ran.began)
+    finished = run_child([sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(order)])
+    return _rates(finished.result()["iterations_ended"], transitions, finished.began)
 
 
 def _rates(ended: list[float], transitions: int, began: float) -> dict[str, float]:
@@ -178,14 +176,14 @@ def _train_peer(
         def _on_step(self) -> bool:
             return True
 
-    copies = make_vec_env(TASK, COPIES, seed=0, vec_env_cls=getattr(vec_env, environments))
+    envs = make_vec_env(TASK, NUM_ENVS, seed=0, vec_env_cls=getattr(vec_env, environments))
     try:
         clock = Clock()
-        model = PPO("MlpPolicy", copies, n_steps=transitions // COPIES, seed=0, device="cpu")
+        model = PPO("MlpPolicy", envs, n_steps=transitions // NUM_ENVS, seed=0, device="cpu")
         model.learn(iterations * transitions, callback=clock)
         return {"iterations_ended": [*clock.started[1:], time.time()]}
     finally:
-        copies.close()
+        envs.close()
 
 
 def _describe(way: dict[str, Any]) -> str:
@@ -200,14 +198,14 @@ def _say(what: str, result: dict[str, float]) -> None:
 def _print(transitions: int, summary: dict[str, Any]) -> None:
     rows = []
     for name, figures in summary.items():
-        ratios = figures.get("surefoot_is_faster_by")
+        ratios = figures.get("speedup")
         rows.append(
             [
                 f"{name} ({figures['run_as']})" if name in PEERS else name,
-                told(figures["steps_per_second"]),
-                told(ratios["steps_per_second"], 2) if ratios else "",
-                told(figures["steps_per_second_with_start"]),
-                told(figures["start_s"], 1),
+                format_spread(figures["steps_per_second"]),
+                format_spread(ratios["steps_per_second"], 2) if ratios else "",
+                format_spread(figures["steps_per_second_with_start"]),
+                format_spread(figures["start_s"], 1),
             ]
         )
     columns = (
@@ -217,7 +215,7 @@ def _print(transitions: int, summary: dict[str, Any]) -> None:
         f"steps/s over the first {WHOLE_STEPS:,}",
         "start and first iteration, s",
     )
-    print_table(f"PPO, {TASK}, {transitions} transitions an update: median (min-max)", columns, rows)
+    print_table(f"PPO, {TASK}, {transitions} transitions per update: median (min-max)", columns, rows)
 
 
 if __name__ == "__main__":

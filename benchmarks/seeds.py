@@ -1,11 +1,10 @@
-"""Train one recipe with several seeds, one after the other, and judge each policy on fresh episodes.
+"""Train one recipe with several seeds, one after the other, and evaluate each policy on held-out episodes.
 
     python benchmarks/seeds.py half-cheetah --seeds 5 --output results/half-cheetah-ppo.json
 
-Each training is a process of its own, timed from its start to its stop: imports, compilation, evaluations and
-checkpoints included. One that was begun before goes on where it stopped, and one that is done is only judged; their
-times are then those that the run itself kept. Whatever else is given goes to `surefoot train`, with the seed in the
-place of {seed}.
+Each training is its own process, timed from start to stop: imports, compilation, evaluations and checkpoints included.
+An unfinished run is resumed and a finished one is only evaluated; their times are then those in the run's metrics.
+Further arguments go to `surefoot train`, with {seed} replaced by the seed.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from measuring import busy_share, write_results
+from measuring import background_load, write_results
 from surefoot.evaluation.statistics import summarise, summarise_seeds
 from surefoot.recipes.files import read_recipe
 from surefoot.runs.folder import RunFolder
@@ -32,36 +31,46 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--root", type=Path, default=Path("runs/seeds"))
-    given, settings = parser.parse_known_args()
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
-    busy = busy_share()
-    trained = [train(given, settings, seed) for seed in seeds]
+    arguments, settings = parser.parse_known_args()
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    load = background_load()
+    trained = [train(arguments, settings, seed) for seed in seeds]
     returns = [np.array(one.pop("returns")) for one in trained]
     result = {
-        "task": given.task,
+        "task": arguments.task,
         "recipe": trained[0]["recipe"],
         "over_seeds": summarise_seeds(returns),
         "training_seconds": summarise([one["training_seconds"] for one in trained]),
         "seeds": trained,
     }
-    write_results(given.output, busy, result)
+    write_results(arguments.output, load, result)
     print(json.dumps({key: result[key] for key in ("over_seeds", "training_seconds")}, indent=1))
 
 
-def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
+def train(arguments: argparse.Namespace, settings: list[str], seed: int) -> dict:
     """Train and evaluate one seed."""
-    name = f"{given.output.stem}-{seed}"
-    run = f"{given.task.replace(':', '-').replace('/', '-')}/{name}"
-    old = (given.root / run).is_dir()
+    name = f"{arguments.output.stem}-{seed}"
+    run = f"{arguments.task.replace(':', '-').replace('/', '-')}/{name}"
+    old = (arguments.root / run).is_dir()
     if not old:
         given_here = [setting.replace("{seed}", str(seed)) for setting in settings]
-        command = ["train", given.task, "--seed", str(seed), "--name", name, "--root", str(given.root), *given_here]
+        command = [
+            "train",
+            arguments.task,
+            "--seed",
+            str(seed),
+            "--name",
+            name,
+            "--root",
+            str(arguments.root),
+            *given_here,
+        ]
     else:
-        command = ["resume", run, "--root", str(given.root)]
+        command = ["resume", run, "--root", str(arguments.root)]
     began = time.perf_counter()
-    if not (old and is_done(RunFolder.open(run, given.root))):
+    if not (old and is_done(RunFolder.open(run, arguments.root))):
         subprocess.run([sys.executable, "-m", "surefoot.cli.main", *command, "--quiet"], check=True)
-    folder = RunFolder.open(run, given.root)
+    folder = RunFolder.open(run, arguments.root)
     rows = progress_of(folder)
     seconds = rows[-1]["seconds"] if old else time.perf_counter() - began
     answer = subprocess.run(
@@ -72,7 +81,7 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
             "evaluate",
             str(folder.path),
             "--json",
-            f"--episodes={given.episodes}",
+            f"--episodes={arguments.episodes}",
         ],
         check=True,
         capture_output=True,
@@ -103,12 +112,12 @@ def train(given: argparse.Namespace, settings: list[str], seed: int) -> dict:
 
 
 def progress_of(folder: RunFolder) -> list[dict]:
-    """Return the rows of a run's metrics that tell how far it was and when."""
+    """Return the records of a run's metrics with steps and seconds."""
     return [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
 
 
 def is_done(folder: RunFolder) -> bool:
-    """Tell whether a run came to its end."""
+    """Whether a run has made all its steps."""
     rows = progress_of(folder)
     return bool(rows) and rows[-1]["step"] >= read_recipe(folder.recipe).training.steps
 

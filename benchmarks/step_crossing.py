@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import surefoot
-from measuring import busy_share, write_results
+from measuring import background_load, write_results
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.policies.policy import Policy
@@ -33,15 +33,18 @@ def main() -> None:
     parser.add_argument("--heights", type=json.loads, default=list(HEIGHTS_M), help="a JSON list, in metres")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
-    busy = busy_share()
-    policy = surefoot.load(given.policy)
-    trials = [cross(policy, height, given.episodes) for height in given.heights]
-    write_results(given.output, busy, {"trained": policy.origin, "episodes": given.episodes, "trials": trials})
+    arguments = parser.parse_args()
+    load = background_load()
+    policy = surefoot.load(arguments.policy)
+    trials = [cross(policy, height, arguments.episodes) for height in arguments.heights]
+    write_results(arguments.output, load, {"trained": policy.origin, "episodes": arguments.episodes, "trials": trials})
     table = Table("step, m", "crossed", "fell", "return")
-    for one in trials:
+    for trial in trials:
         table.add_row(
-            f"{one['step_height_m']:.3f}", str(one["crossed"]), str(one["falls"]), f"{one['return']['mean']:,.0f}"
+            f"{trial['step_height_m']:.3f}",
+            str(trial["crossed"]),
+            str(trial["falls"]),
+            f"{trial['return']['mean']:,.0f}",
         )
     Console().print(table)
 

@@ -1,12 +1,11 @@
-"""Over what ground a policy that follows commanded velocities gets.
+"""Success rate of a velocity policy on rough terrain, by kind and difficulty level.
 
     python benchmarks/terrain_crossing.py runs/anymal-velocity/NAME/policy/policy.safetensors --output results/NAME.json
 
-For each kind of terrain and each level, copies begin where training has them begin, at the foot of a hill or on its
-top, on seeds that training never used, and are told to go straight ahead at 0.7 m/s and to turn back by half the angle,
-in rad/s, by which they have turned away, with everything that the task randomises. One crosses if it comes 4 m ahead,
-half a tile, within 8 s, and does not fall in that time. Of hills only those episodes count in which that way leads over
-at least half the height of the hill, for some begin askew.
+Episodes start as in training, at the foot or on the top of a hill, on held-out seeds, with everything that the task
+randomises. The command is 0.7 m/s straight ahead; the turning rate is half the heading error, in rad/s. An episode
+succeeds if the robot gets 4 m ahead, half a tile, within 8 s without falling. On hills, only episodes count whose path
+leads over at least half the height of the hill, since some start at an angle.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from measuring import busy_share, print_table, write_results
+from measuring import background_load, print_table, write_results
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -24,26 +23,26 @@ from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_policy_task
 from surefoot.tasks.velocity.terrain import LEVELS, TILE_M, Terrain, riser_m
 
-SPEED, SECONDS, WAY_M = 0.7, 8.0, 4.0
+SPEED, SECONDS, DISTANCE_M = 0.7, 8.0, 4.0
 
 
 def main() -> None:
-    """Run the trials, print a table of those that cross, and write the file."""
+    """Run the trials, print the successes and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path)
     parser.add_argument("--kinds", type=json.loads, default=list(Terrain("mixed").kinds), help="a JSON list")
     parser.add_argument("--levels", type=json.loads, default=list(range(LEVELS)), help="a JSON list, from 0 to 9")
     parser.add_argument("--episodes", type=int, default=50, help="for each kind and level (default: 50)")
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
-    busy = busy_share()
-    policy = load_policy(given.policy)
-    trials = [cross(policy, kind, level, given.episodes) for kind in given.kinds for level in given.levels]
-    share = {(trial["terrain"], trial["level"]): f"{trial['crossed']}/{trial['episodes']}" for trial in trials}
-    rows = [[kind, *(share[kind, level] for level in given.levels)] for kind in given.kinds]
-    print_table("who crosses, by level", ("terrain", *map(str, given.levels)), rows)
-    told = {"trained": policy.origin, "speed_m_s": SPEED, "seconds": SECONDS, "way_m": WAY_M}
-    write_results(given.output, busy, told | {"trials": trials})
+    arguments = parser.parse_args()
+    load = background_load()
+    policy = load_policy(arguments.policy)
+    trials = [cross(policy, kind, level, arguments.episodes) for kind in arguments.kinds for level in arguments.levels]
+    successes = {(trial["terrain"], trial["level"]): f"{trial['crossed']}/{trial['episodes']}" for trial in trials}
+    rows = [[kind, *(successes[kind, level] for level in arguments.levels)] for kind in arguments.kinds]
+    print_table("successes by level", ("terrain", *map(str, arguments.levels)), rows)
+    conditions = {"trained": policy.origin, "speed_m_s": SPEED, "seconds": SECONDS, "distance_m": DISTANCE_M}
+    write_results(arguments.output, load, conditions | {"trials": trials})
 
 
 def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any
     run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
     engine.close()
     ground = Terrain(kind)
-    heights = [ground.height(*(start + way * ahead).T) for way in np.linspace(0, WAY_M, 81)]
+    heights = [ground.height(*(start + way * ahead).T) for way in np.linspace(0, DISTANCE_M, 81)]
     hill_m = 0.0 if kind == "rough" else float(ground.height(np.array((level + 0.5) * TILE_M), np.array(TILE_M / 2)))
     counted = np.ptp(heights, axis=0) >= hill_m / 2 - 1e-9
     return {
@@ -77,9 +76,9 @@ def cross(policy: Policy, kind: str, level: int, episodes: int) -> dict[str, Any
         "level": level,
         "riser_m": round(riser_m(kind, level), 3),
         "episodes": int(counted.sum()),
-        "crossed": int((counted & (furthest >= WAY_M) & ~fell).sum()),
+        "crossed": int((counted & (furthest >= DISTANCE_M) & ~fell).sum()),
         "falls": int((counted & fell).sum()),
-        "way_m": round(float(furthest[counted].mean()), 3),
+        "distance_m": round(float(furthest[counted].mean()), 3),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from measuring import busy_share, print_table, write_results
+from measuring import background_load, print_table, write_results
 from surefoot.bodies.robot import Robot
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
@@ -33,18 +33,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path)
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode, among those kept for evaluations")
-    parser.add_argument("--terrain", help="another terrain than the policy's own")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode within the evaluation range")
+    parser.add_argument("--terrain", help="replaces the policy's own terrain")
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
-    busy = busy_share()
-    policy = load_policy(given.policy)
-    options = dict(policy.task_options) | ({"terrain": given.terrain} if given.terrain else {})
+    arguments = parser.parse_args()
+    load = background_load()
+    policy = load_policy(arguments.policy)
+    options = dict(policy.task_options) | ({"terrain": arguments.terrain} if arguments.terrain else {})
     info = find_policy_task(policy.task, options)
-    found = track(policy, info, given.episodes, EVALUATION_SEEDS + given.seed)
-    _print(found)
-    trained = {"policy": given.policy.name, "trained": policy.origin}
-    write_results(given.output, busy, {"task": info.name, "task_options": info.options} | trained | found)
+    measures = track(policy, info, arguments.episodes, EVALUATION_SEEDS + arguments.seed)
+    _print(measures)
+    trained = {"policy": arguments.policy.name, "trained": policy.origin}
+    write_results(arguments.output, load, {"task": info.name, "task_options": info.options} | trained | measures)
 
 
 def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _figures(samples: dict[str, np.ndarray], robot: Robot) -> dict[str, Any]:
         "commanded": {
             "speed_m_s": float(np.hypot(*samples["command"][:, :2].T).mean()),
             "turning_rad_s": float(np.abs(samples["command"][:, 2]).mean()),
-            "standing_share": float(standing.mean()),
+            "standing_fraction": float(standing.mean()),
         },
         "joint_speed_rad_s": _spread(samples["speed"], robot.speed_limit),
         "torque_n_m": _spread(samples["torque"], robot.torque_limit),
@@ -132,26 +132,26 @@ def _figures(samples: dict[str, np.ndarray], robot: Robot) -> dict[str, Any]:
 
 def _spread(values: np.ndarray, limit: np.ndarray | None) -> dict[str, Any]:
     """Return percentiles of values, and the fraction over the joints' limits (A,) if these are known."""
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     if limit is not None and np.isfinite(limit).all():
-        found = {"limit": float(limit.max()), "share_over_limit": float((values > limit).mean())}
+        summary = {"limit": float(limit.max()), "fraction_over_limit": float((values > limit).mean())}
     if values.size:
-        found |= {f"p{share:g}": float(np.percentile(values, share)) for share in _PERCENTILES}
-    return found
+        summary |= {f"p{rank:g}": float(np.percentile(values, rank)) for rank in _PERCENTILES}
+    return summary
 
 
-def _print(found: dict[str, Any]) -> None:
-    error, lift = found["error"], found["foot_lift_m"]
+def _print(measures: dict[str, Any]) -> None:
+    error, lift = measures["error"], measures["foot_lift_m"]
     rows = [
         ("velocity, mean absolute error, m/s", f"{error['velocity_m_s']:.3f}"),
         ("turning rate, mean absolute error, rad/s", f"{error['turning_rad_s']:.3f}"),
         ("velocity, over a stride, m/s", f"{error['velocity_over_a_stride_m_s']:.3f}"),
         ("turning rate, over a stride, rad/s", f"{error['turning_over_a_stride_rad_s']:.3f}"),
-        ("falls", f"{found['falls']} of {found['episodes']}"),
-        ("joint speed, 99 %, rad/s", f"{found['joint_speed_rad_s']['p99']:.2f}"),
-        ("torque, 99 %, N m", f"{found['torque_n_m']['p99']:.1f}"),
+        ("falls", f"{measures['falls']} of {measures['episodes']}"),
+        ("joint speed, 99 %, rad/s", f"{measures['joint_speed_rad_s']['p99']:.2f}"),
+        ("torque, 99 %, N m", f"{measures['torque_n_m']['p99']:.1f}"),
         ("foot lift, median, m", f"{lift['p50']:.3f}" if "p50" in lift else "none"),
-        ("return", f"{found['return']['mean']:.2f}"),
+        ("return", f"{measures['return']['mean']:.2f}"),
     ]
     print_table("", ("velocity tracking", "measured"), rows)
 
