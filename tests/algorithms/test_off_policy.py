@@ -1,4 +1,4 @@
-"""DDPG, TD3 and SAC against the papers' formulas, and on tiny problems with known solutions."""
+"""DDPG, TD3 and SAC against the papers' formulas; `training/test_probes.py` has tiny problems with known solutions."""
 
 import dataclasses
 import math
@@ -300,7 +300,7 @@ def one_batch(seed: int = 0) -> Batch:
 
 
 def target_values(state: OffPolicyState, batch: Batch, action, policy: PolicySettings) -> np.ndarray:
-    """What the target critics say, (C, B)."""
+    """Values of the target critics, (C, B)."""
     return np.asarray(action_values(state.target_critics, batch.next_observation, action, policy, "first")[0])
 
 
@@ -443,7 +443,7 @@ def test_weight_decay_with_adam_and_adamw_differ() -> None:
         for decay, optimizer in ((0.0, "adam"), (0.5, "adam"), (0.5, "adamw"))
     )
     # Apart from the gradient, the pull is exactly rate x decay x parameter; within it, the first step is bounded by
-    # the rate, whatever the pull.
+    # the rate at any gradient.
     assert_near(adamw, jax.tree.map(lambda s, p: s - 1e-3 * 0.5 * p, plain, critics), 1e-6)
     for one in jax.tree.leaves(adam):
         assert np.abs(one).max() <= 1e-3 * 1.001
@@ -682,86 +682,3 @@ def test_a_stochastic_actor_is_sampled_and_squashed() -> None:
     np.testing.assert_allclose(found, np.tanh(mean + np.exp(log_std) * noise), rtol=1e-4, atol=1e-6)
     found = off_policy.act(Controller(state.actor, state.normaliser), observation, None)
     np.testing.assert_allclose(found, np.tanh(mean), rtol=1e-4, atol=1e-6)
-
-
-# --- problems whose values and best actions are known ---------------------------------------------------------------
-
-GAMMA = 0.7
-PROBE = {"actor": (32, 32), "critic": (32, 32), "activation": "relu", "normalise_observations": False}
-QUICK = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "polyak": 0.05}
-FIXED = {"temperature": 0.01, "temperature_learning_rate": 0.0}
-
-
-def solve(algorithm: str, play, calls: int, observations: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Learn from random actions in a problem of one number observed and one done; return values and actions.
-
-    `play(random, action)` gives observations, rewards, next observations and discounts.
-    """
-    settings = MODELS[algorithm](**QUICK | (FIXED if algorithm == "sac" else {}))
-    mean = {"squash": "tanh_gaussian", "std": "state_dependent"} if algorithm == "sac" else {"squash": "tanh"}
-    policy = PolicySettings(**PROBE | mean)
-    state = off_policy.init(rule_of(settings), jax.random.PRNGKey(0), 1, 1, policy, settings)
-    update, random = off_policy.compiled_update(rule_of(settings)), np.random.default_rng(0)
-    for call in range(calls):
-        action = random.uniform(-1, 1, (200, 64))
-        observation, reward, after, discount = play(random, action)
-        drawn = (observation[..., None], action[..., None], reward, after[..., None], discount)
-        drawn = Batch(*(np.float32(np.broadcast_to(x, action.shape + np.shape(x)[2:])) for x in drawn))
-        state, metrics = update(state, drawn, jnp.float32(call / calls), settings=settings)
-    assert np.isfinite([*metrics.values()]).all()
-    asked = np.float32(observations)[:, None]
-    action = off_policy.act(Controller(state.actor, state.normaliser), asked, None)
-    values, _ = action_values(state.critics, asked, action, policy, settings.critic_action_layer)
-    return np.asarray(values), np.asarray(action)[:, 0]
-
-
-@pytest.mark.parametrize("algorithm", MODELS)
-def test_a_constant_reward_is_foretold(algorithm: str) -> None:
-    def play(random, action):
-        return (np.zeros_like(action), np.ones_like(action), np.zeros_like(action), np.zeros_like(action))
-
-    values, _ = solve(algorithm, play, 3, [0.0])
-    np.testing.assert_allclose(values, 1.0, atol=0.05)
-
-
-@pytest.mark.parametrize("algorithm", MODELS)
-def test_a_reward_that_can_be_seen_coming_is_foretold(algorithm: str) -> None:
-    def play(random, action):
-        observation = random.uniform(-1, 1, action.shape)
-        return observation, observation, np.zeros_like(action), np.zeros_like(action)
-
-    values, _ = solve(algorithm, play, 5, [-0.8, 0.0, 0.8])
-    np.testing.assert_allclose(values, [[-0.8, 0.0, 0.8]] * len(values), atol=0.07)
-
-
-@pytest.mark.parametrize("algorithm", MODELS)
-def test_a_reward_that_comes_later_is_discounted(algorithm: str) -> None:
-    def play(random, action):
-        second = random.random(action.shape) < 0.5
-        return second.astype(float), second.astype(float), np.ones_like(action), np.where(second, 0, GAMMA)
-
-    # The entropy that SAC adds to the first value is 0.01 x at most log 2.
-    values, _ = solve(algorithm, play, 5, [0.0, 1.0])
-    np.testing.assert_allclose(values, [[GAMMA, 1.0]] * len(values), atol=0.05)
-
-
-@pytest.mark.parametrize("algorithm", MODELS)
-def test_the_rewarded_action_is_found(algorithm: str) -> None:
-    def play(random, action):
-        return np.zeros_like(action), -np.square(action - 0.5), np.zeros_like(action), np.zeros_like(action)
-
-    values, action = solve(algorithm, play, 5, [0.0])
-    np.testing.assert_allclose(action, 0.5, atol=0.1)
-    np.testing.assert_allclose(values, 0.0, atol=0.05)
-
-
-@pytest.mark.parametrize("algorithm", MODELS)
-def test_the_action_that_an_observation_asks_for_is_found(algorithm: str) -> None:
-    def play(random, action):
-        observation = random.uniform(-0.8, 0.8, action.shape)
-        return observation, -np.square(action - observation), np.zeros_like(action), np.zeros_like(action)
-
-    asked = [-0.6, 0.0, 0.6]
-    values, action = solve(algorithm, play, 8, asked)
-    np.testing.assert_allclose(action, asked, atol=0.15)
-    np.testing.assert_allclose(values, 0.0, atol=0.07)

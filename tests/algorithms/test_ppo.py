@@ -280,7 +280,7 @@ def test_the_padding_of_the_last_minibatch_has_no_effect() -> None:
 
 
 def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
-    """What an update learns from where no episode ends, in plain NumPy; rewards and advantages as they are."""
+    """The batch of an update without ends of episodes, in plain NumPy; rewards and advantages are not scaled."""
     observation = np.clip(rows[..., :OBSERVATION], -POLICY.observation_clip, POLICY.observation_clip)
     action, reward = rows[:-1, :, OBSERVATION:-3], rows[..., -3]
     layer = state.network.actor

@@ -1,4 +1,4 @@
-"""What PPO makes of a symmetry: the losses against plain NumPy, and whole updates against equal ones without it."""
+"""Symmetry in PPO: the losses against plain NumPy, and whole updates against equal ones without it."""
 
 import dataclasses
 
@@ -260,7 +260,7 @@ def test_symmetric_networks_learn_the_same_from_a_mirrored_rollout(policy: Polic
 
 
 def test_the_mirror_loss_makes_a_policy_symmetric() -> None:
-    # Where nothing else is to be learnt: no rewards, and a critic that foretells them.
+    # Nothing else can be learned: there are no rewards, and the critic predicts that.
     rows = rollout_rows()
     rows[..., -3] = 0
     network = dataclasses.replace(skew_network(), critic=[{"weight": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}])

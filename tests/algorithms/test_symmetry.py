@@ -1,4 +1,4 @@
-"""Tied networks: symmetric by their weights, whatever they learn, and learning as if they saw mirror images too."""
+"""Tied networks: symmetric by their weights at any time, and equal in learning to augmented batches."""
 
 import dataclasses
 from typing import Any

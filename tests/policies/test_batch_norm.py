@@ -106,7 +106,7 @@ def test_the_density_of_squashed_actions_integrates_to_1() -> None:
 
 
 def test_tanh_gaussian_log_prob_is_accurate_and_finite_near_the_bounds() -> None:
-    """Where tanh is 1 in float32, so that log(1 - tanh^2) would be minus infinity."""
+    """There tanh is 1 in float32, and log(1 - tanh^2) would be minus infinity."""
     mean = np.array([[-200.0], [-20.0], [20.0], [200.0]])
     noise, log_std = np.full((4, 1), 0.5), np.zeros(1)
     arguments = (jnp.asarray(x, jnp.float32) for x in (noise, mean, log_std))

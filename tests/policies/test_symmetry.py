@@ -1,4 +1,4 @@
-"""An actor with a mirror: exactly equivariant whatever its numbers, in training, in evaluation and in prediction."""
+"""An actor with a mirror: exactly equivariant with any weights, in training, in evaluation and in prediction."""
 
 from typing import Any, NamedTuple
 

@@ -172,7 +172,7 @@ def test_the_update_to_data_ratio_holds_after_the_warm_up(algorithm, ratio, tmp_
     outcome = train(tmp_path, make_recipe(algorithm, table=table))
     folder = outcome.folder
     assert logged(folder, "updates") == pytest.approx([0, 800 * ratio, 1000 * ratio, 1000 * ratio])
-    assert len(logged(folder, "loss/value")) == 3, "nothing is learnt in the first iteration"
+    assert len(logged(folder, "loss/value")) == 3, "there are no updates in the first iteration"
     arrays = newest(folder)
     assert arrays["learner/algorithm/updates"] == 2800 * ratio
     assert logged(folder, "replay/size") == [1000, 2000, 3000, 4000]
@@ -286,7 +286,7 @@ def threads_of_ours() -> list[str]:
 def test_asynchronous_training_keeps_the_ratio_and_resumes_exactly(tmp_path):
     recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), BESIDE), "test")
     whole = train(tmp_path / "whole", recipe)
-    # Of each round of 20 steps, what was seen in the last is learnt from: 475 of 500 steps after the warm-up, then all.
+    # A round is learned from once the next begins: updates for 475 of the 500 steps after the warm-up, then for all.
     assert logged(whole.folder, "updates") == [48, 100, 100, 100]
     assert logged(whole.folder, "utd_ratio") == pytest.approx([0.048, 0.1, 0.1, 0.1])
     assert [len(logged(whole.folder, "evaluation/return"))] == [2]

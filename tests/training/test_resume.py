@@ -161,7 +161,7 @@ LONG = 64 * 250
 def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     every_s, kills, uninterrupted, killed_again_and_again, tmp_path
 ):
-    # How often it is checkpointed does not decide what is learnt, so that one run serves both for comparison.
+    # Checkpoints do not change the training, so that one run serves both for comparison.
     changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 60}
     recipe = make_recipe(**changes, training__checkpoint_every_s=every_s)
     folder, killed = killed_again_and_again(recipe, tmp_path, kills, random.Random(every_s), 60)

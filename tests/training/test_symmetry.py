@@ -54,10 +54,8 @@ def test_training_with_each_kind_of_symmetry(symmetry: str, tmp_path: Path) -> N
         policy.predict(np.asarray(mirror.observation(x)))[0] - mirror.action(policy.predict(x)[0])
     ).max()
     assert difference < 1e-5 if symmetry in ("averaged", "tied") else difference > 1e-3
-    assert (policy.controller.mirror is not None) == (symmetry == "averaged"), (
-        "whoever runs a tied policy needs no mirror"
-    )
-    # What was judged on the way is the policy that the file holds.
+    assert (policy.controller.mirror is not None) == (symmetry == "averaged"), "a tied policy needs no mirror"
+    # The policy that was evaluated during training is that of the file.
     judged = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
     result = run_episodes(policy, "batch", info, 2, SELECTION_SEEDS).returns.mean()
     assert judged == [pytest.approx(result, rel=1e-6)]
