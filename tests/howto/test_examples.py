@@ -78,26 +78,55 @@ def test_a_new_robot_walks_forward() -> None:
     assert surefoot.load(outcome.folder.path).action_low.shape == (4,)
 
 
+def copied_package(folder: Path, example: str) -> Path:
+    """Copy the package into `folder`, with one of the examples among its algorithms; return the package's folder."""
+    package = folder / "package" / "surefoot"
+    shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(EXAMPLES / example, package / "algorithms")
+    return package
+
+
+def run(package: Path, *words: str) -> str:
+    """Run a command of the copied package and return what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    command = [sys.executable, "-m", "surefoot", *words]
+    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+
 def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
     specification = importlib.util.spec_from_file_location("generate", EXAMPLES.parents[1] / "generate.py")
     assert specification and specification.loader
     generate = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(generate)
-    package = folder / "package" / "surefoot"
-    shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(EXAMPLES / "a2c.py", package / "algorithms")
+    package = copied_package(folder, "a2c.py")
     registry_file = package / "algorithms" / "registry.py"
     registry_file.write_text(generate.with_algorithm(registry_file.read_text(), "a2c", "A2C"))
 
-    def run(*words: str) -> str:
-        environment = os.environ | {"PYTHONPATH": str(package.parent)}
-        command = [sys.executable, "-m", "surefoot", *words]
-        return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
-
     short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
-    run("train", "Hopper-v5", "--algorithm", "a2c", "--name", "first", "--a2c.horizon", "16", *short, "--quiet")
-    run("resume", "Hopper-v5/first", "--steps", "1024", "--quiet")
-    assert json.loads(run("evaluate", "Hopper-v5/first", "--episodes", "2", "--json"))[0]["algorithm"] == "a2c"
-    assert "advantage actor-critic" in run("list")
+    run(
+        package, "train", "Hopper-v5", "--algorithm", "a2c", "--name", "first", "--a2c.horizon", "16", *short, "--quiet"
+    )
+    run(package, "resume", "Hopper-v5/first", "--steps", "1024", "--quiet")
+    assert json.loads(run(package, "evaluate", "Hopper-v5/first", "--episodes", "2", "--json"))[0]["algorithm"] == "a2c"
+    assert "advantage actor-critic" in run(package, "list")
     rows = [row for row in read_metrics(folder / "runs/Hopper-v5/first/metrics.jsonl") if "policy/clip_fraction" in row]
     assert rows and all(row["policy/clip_fraction"] == 0 for row in rows)
+
+
+def test_new_exploration_noise_is_one_function_and_one_line(folder: Path) -> None:
+    package = copied_package(folder, "smooth_noise.py")
+    module = package / "algorithms" / "exploration.py"
+    page = (EXAMPLES.parent / "new_exploration.md").read_text()
+    diff = page.split("```diff\n")[1].split("```")[0].splitlines()
+    added, removed = ([line[1:] for line in diff if line[0] == sign] for sign in "+-")
+    text = module.read_text()
+    assert removed[0] in text
+    text = text.replace(removed[0], added[1]).replace(
+        "\nfrom surefoot.policies", f"\n{added[0]}\nfrom surefoot.policies", 1
+    )
+    module.write_text(text)
+    short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
+    td3 = ["--td3.exploration.noise=smooth", "--td3.learning_starts=100"]
+    run(package, "train", "Pendulum-v1", "--algorithm", "td3", "--name", "first", *td3, *short, "--quiet")
+    assert 'noise = "smooth"' in (folder / "runs/Pendulum-v1/first/recipe.toml").read_text()
+    assert "smooth" in run(package, "train", "Pendulum-v1", "--algorithm", "td3", "--settings")

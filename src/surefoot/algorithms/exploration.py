@@ -4,7 +4,8 @@ At its start, each episode is assigned one of the two at random, as in Pavlov et
 """
 
 import math
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,38 @@ from surefoot.settings import Settings
 _PLAPPERT_FACTOR = 1.01  # Plappert et al. 2018, arXiv 1706.01905, appendix C
 
 
+def gaussian(memory: np.ndarray, normal: np.ndarray, settings: "ExplorationSettings") -> tuple[np.ndarray, np.ndarray]:
+    """Independent normal noise."""
+    del settings
+    return normal, memory
+
+
+def ornstein_uhlenbeck(
+    memory: np.ndarray, normal: np.ndarray, settings: "ExplorationSettings"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ornstein-Uhlenbeck noise: x += -theta x dt + sigma sqrt(dt) N(0, 1).
+
+    Uhlenbeck and Ornstein 1930, in the Euler-Maruyama form of Lillicrap et al. 2016.
+    """
+    memory = memory + (-settings.theta * settings.dt * memory + math.sqrt(settings.dt) * normal)
+    return memory, memory
+
+
+# Action noise by name: a function of its memory (N, A), which is 0 at the start of an episode; of normal samples (N, A)
+# with standard deviation `sigma`; and of the settings. It returns the noise and the new memory.
+ActionNoise = Callable[[np.ndarray, np.ndarray, "ExplorationSettings"], tuple[np.ndarray, np.ndarray]]
+ACTION_NOISES: dict[str, ActionNoise] = {"gaussian": gaussian, "ornstein-uhlenbeck": ornstein_uhlenbeck}
+
+if TYPE_CHECKING:
+    NoiseName = str
+else:
+    NoiseName = Literal[tuple(ACTION_NOISES)]
+
+
 class ExplorationSettings(Settings):
     """Exploration of a deterministic actor."""
 
-    noise: Literal["gaussian", "ornstein-uhlenbeck"] = "gaussian"
+    noise: NoiseName = "gaussian"
     """Noise added to actions."""
     sigma: Schedule = schedule(0.1, ge=0, le=10)
     """Scale of the noise in units of half the action range: the standard deviation of Gaussian noise, the diffusion per
@@ -60,29 +89,23 @@ class Exploration:
     ) -> None:
         self.settings = settings
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 7, index))))
-        self._ou_state = np.zeros((num_envs, action_size))
+        self._noise = ACTION_NOISES[settings.noise]
+        self._memory = np.zeros((num_envs, action_size))
         self.uses_parameter_noise = np.zeros(num_envs, bool)
         self.parameter_sigma = settings.parameter_sigma
         self.distance = math.nan
 
     def start_episodes(self, started: np.ndarray) -> None:
         """Sample the kind of noise of episodes that start; `started` is (N,) bool."""
-        self._ou_state[started] = 0
+        self._memory[started] = 0
         if self.settings.parameter_noise:
             sampled = self._random.random(len(started)) < self.settings.parameter_noise
             self.uses_parameter_noise = np.where(started, sampled, self.uses_parameter_noise)
 
     def sample(self, progress: float) -> np.ndarray:
-        """Return action noise, (N, A) float32, at training `progress` in [0, 1]; 0 in episodes with parameter noise.
-
-        Ornstein-Uhlenbeck noise follows x += -theta x dt + sigma sqrt(dt) N(0, 1) (Uhlenbeck and Ornstein 1930, in the
-        Euler-Maruyama form of Lillicrap et al. 2016).
-        """
-        settings = self.settings
-        noise = settings.sigma.value(progress) * self._random.standard_normal(self._ou_state.shape)
-        if settings.noise == "ornstein-uhlenbeck":
-            self._ou_state += -settings.theta * settings.dt * self._ou_state + math.sqrt(settings.dt) * noise
-            noise = self._ou_state
+        """Return action noise, (N, A) float32, at training `progress` in [0, 1]; 0 in episodes with parameter noise."""
+        normal = self.settings.sigma.value(progress) * self._random.standard_normal(self._memory.shape)
+        noise, self._memory = self._noise(self._memory, normal, self.settings)
         return np.where(self.uses_parameter_noise[:, None], 0, noise).astype(np.float32)
 
     def adapt(self, distance: float, progress: float) -> None:
@@ -95,7 +118,7 @@ class Exploration:
         """Return everything that decides the next noise, as a tree of arrays."""
         return {
             "random": random_words(self._random),
-            "ou_state": self._ou_state.copy(),
+            "memory": self._memory.copy(),
             "uses_parameter_noise": self.uses_parameter_noise.copy(),
             "parameter_sigma": np.float64(self.parameter_sigma),
             "distance": np.float64(self.distance),
@@ -104,7 +127,7 @@ class Exploration:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self._random = random_from_words(state["random"])
-        self._ou_state = np.array(state["ou_state"])
+        self._memory = np.array(state["memory"])
         self.uses_parameter_noise = np.array(state["uses_parameter_noise"])
         self.parameter_sigma = float(state["parameter_sigma"])
         self.distance = float(state["distance"])
