@@ -4,15 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from surefoot.algorithms.critics import action_values, init_critics
-from surefoot.policies.networks import PolicySettings
+from surefoot.algorithms.critics import ActionLayer, Critics, init_critics
+from surefoot.policies.networks import BatchStatistics, PolicySettings
 
 OBSERVATION, ACTION, BATCH, CRITICS = 5, 2, 7, 3
 ENTRIES = ("first", "second", "branch")
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 
-def make(entry: str, policy: PolicySettings, count: int = CRITICS) -> dict:
+def make(entry: ActionLayer, policy: PolicySettings, count: int = CRITICS) -> Critics:
     """Make critics of which no array has a value that hides a fault, such as a gain of 1."""
     critics = init_critics(jax.random.PRNGKey(1), OBSERVATION, ACTION, policy, entry, count)
     random = np.random.default_rng(2)
@@ -30,11 +30,11 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=(BATCH, OBSERVATION)), random.uniform(-1, 1, (BATCH, ACTION))
 
 
-def numpy_values(critics: dict, one: int, entry: str, activation: str, training: bool) -> tuple[np.ndarray, list]:
+def numpy_values(critics: Critics, one: int, entry: str, activation: str, training: bool) -> tuple[np.ndarray, list]:
     """The values (B,) of critic `one` in float64, and the mean and variance that each batch normalisation saw."""
     layers, branch = (
-        [{name: np.float64(array[one]) for name, array in layer.items()} for layer in critics[part]]
-        for part in ("layers", "branch")
+        [{name: np.float64(array[one]) for name, array in layer.items()} for layer in part]
+        for part in (critics.layers, critics.branch)
     )
     x, action = batch()
     seen = []
@@ -70,10 +70,13 @@ def numpy_values(critics: dict, one: int, entry: str, activation: str, training:
     ],
 )
 @pytest.mark.parametrize("widths", [(6,), (6, 4), (6, 4, 3)])
-def test_values_are_those_of_the_plain_network(entry: str, settings: dict, training: bool, widths: tuple) -> None:
+def test_values_are_those_of_the_plain_network(
+    entry: ActionLayer, settings: dict, training: bool, widths: tuple
+) -> None:
     policy = PolicySettings(critic=widths, **settings)
     critics = make(entry, policy)
-    values, statistics = action_values(critics, *map(np.float32, batch()), policy, entry, training)
+    statistics: list[BatchStatistics] = []
+    values = critics(*map(np.float32, batch()), statistics if training else None)
     assert values.shape == (CRITICS, BATCH)
     for one in range(CRITICS):
         wanted, seen = numpy_values(critics, one, entry, policy.activation, training)
@@ -87,21 +90,21 @@ def test_values_are_those_of_the_plain_network(entry: str, settings: dict, train
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_where_the_action_enters_shows_in_the_shapes(entry: str) -> None:
+def test_where_the_action_enters_shows_in_the_shapes(entry: ActionLayer) -> None:
     policy = PolicySettings(critic=(6, 4))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, entry, CRITICS)
-    shapes = [layer["weight"].shape for layer in critics["layers"]]
+    shapes = [layer["weight"].shape for layer in critics.layers]
     beside, after = (ACTION if entry == name else 0 for name in ("first", "second"))
     assert shapes == [(CRITICS, OBSERVATION + beside, 6), (CRITICS, 6 + after, 4), (CRITICS, 4, 1)]
-    branches = [{name: array.shape for name, array in layer.items()} for layer in critics["branch"]]
+    branches = [{name: array.shape for name, array in layer.items()} for layer in critics.branch]
     assert branches == ([{"weight": (CRITICS, ACTION, 4), "bias": (CRITICS, 4)}] if entry == "branch" else [])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_hidden_weights_are_orthogonal_where_the_action_enters_too(entry: str) -> None:
+def test_hidden_weights_are_orthogonal_where_the_action_enters_too(entry: ActionLayer) -> None:
     policy = PolicySettings(critic=(20, 12))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, entry, 2)
-    for layer in critics["layers"][:-1] + critics["branch"]:
+    for layer in critics.layers[:-1] + critics.branch:
         for weight in np.asarray(layer["weight"]):
             short = weight if len(weight) <= len(weight[0]) else weight.T
             np.testing.assert_allclose(short @ short.T, 2 * np.eye(len(short)), atol=1e-5)
@@ -110,30 +113,31 @@ def test_hidden_weights_are_orthogonal_where_the_action_enters_too(entry: str) -
 def test_one_hidden_layer_whose_second_layer_is_the_last() -> None:
     policy = PolicySettings(critic=(6,), batch_norm=True)
     critics = make("second", policy)
-    assert critics["layers"][1]["weight"].shape == (CRITICS, 6 + ACTION, 1)
-    values, _ = action_values(critics, *map(np.float32, batch()), policy, "second")
+    assert critics.layers[1]["weight"].shape == (CRITICS, 6 + ACTION, 1)
+    values = critics(*map(np.float32, batch()))
     observation, action = batch()
-    other, _ = action_values(critics, np.float32(observation), np.float32(action + 1), policy, "second")
+    other = critics(np.float32(observation), np.float32(action + 1))
     # The action enters a linear layer, so that a change of it counts the same in every state.
-    wanted = critics["layers"][1]["weight"][:, 6:, 0].sum(1)
+    wanted = critics.layers[1]["weight"][:, 6:, 0].sum(1)
     np.testing.assert_allclose(other - values, np.repeat(wanted[:, None], BATCH, 1), rtol=1e-3, atol=1e-5)
 
 
 def test_critics_side_by_side_differ_and_do_not_touch_each_other() -> None:
     policy = PolicySettings(critic=(6,))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, "first", CRITICS)
-    arguments = (*map(np.float32, batch()), policy, "first")
-    values, _ = action_values(critics, *arguments)
+    arguments = (*map(np.float32, batch()),)
+    values = critics(*arguments)
     assert len(np.unique(np.round(values, 4), axis=0)) == CRITICS
     moved = jax.tree.map(lambda x: x.at[1].add(1.0), critics)
-    changed, _ = action_values(moved, *arguments)
+    changed = moved(*arguments)
+    np.testing.assert_array_equal(critics[1:](*arguments), values[1:])
     assert (changed[0] == values[0]).all() and (changed[2] == values[2]).all() and (changed[1] != values[1]).all()
 
 
 def test_without_hidden_layers_a_critic_is_linear() -> None:
     policy = PolicySettings(critic=())
     critics = make("first", policy)
-    values, _ = action_values(critics, *map(np.float32, batch()), policy, "first")
-    layer = critics["layers"][0]
+    values = critics(*map(np.float32, batch()))
+    layer = critics.layers[0]
     wanted = np.concatenate(batch(), 1) @ layer["weight"][:, :, 0].T + layer["bias"][:, 0]
     np.testing.assert_allclose(values, wanted.T, rtol=1e-4, atol=1e-5)

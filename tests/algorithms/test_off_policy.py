@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 from surefoot.algorithms import off_policy, sac, td3
-from surefoot.algorithms.critics import action_values
+from surefoot.algorithms.critics import Critics
 from surefoot.algorithms.off_policy import OffPolicySettings, OffPolicyState, Rule
 from surefoot.algorithms.replay import Batch
 from surefoot.algorithms.sac import SACSettings
@@ -55,7 +55,7 @@ def rule_of(settings: OffPolicySettings) -> Rule:
 
 def bellman_targets(state: OffPolicyState, batch: Batch, key: jax.Array, settings: OffPolicySettings) -> jax.Array:
     action, bonus = rule_of(settings).next_action(state, batch, key, settings)
-    return off_policy.targets(state, batch, action, bonus, settings)
+    return off_policy.targets(state, batch, action, bonus)
 
 
 def start(policy: PolicySettings, settings: OffPolicySettings, seed: int = 0) -> OffPolicyState:
@@ -108,8 +108,8 @@ def network(layers: list, x):
     return x @ layers[-1]["weight"] + layers[-1]["bias"]
 
 
-def judge(critic: dict, s, a):
-    return network(critic["layers"], jnp.concatenate([s, a], 1))[:, 0]
+def judge(critic: Critics, s, a):
+    return network(critic.layers, jnp.concatenate([s, a], 1))[:, 0]
 
 
 def pull(path: tuple, decay: float) -> float:
@@ -299,16 +299,16 @@ def one_batch(seed: int = 0) -> Batch:
     return Batch(*(jnp.asarray(x[0]) for x in transitions(1, seed)))
 
 
-def target_values(state: OffPolicyState, batch: Batch, action, policy: PolicySettings) -> np.ndarray:
+def target_values(state: OffPolicyState, batch: Batch, action) -> np.ndarray:
     """Values of the target critics, (C, B)."""
-    return np.asarray(action_values(state.target_critics, batch.next_observation, action, policy, "first")[0])
+    return np.asarray(state.target_critics(batch.next_observation, action))
 
 
 def test_the_least_of_the_targets_counts() -> None:
     policy, settings = shape("td3"), TD3Settings(critics=3, target_noise=0.0)
     state, batch = start(policy, settings), one_batch()
     action, _ = state.target_actor.distribution(batch.next_observation)
-    values = target_values(state, batch, action, policy)
+    values = target_values(state, batch, action)
     assert len(np.unique(values.argmin(0))) > 1
     found = bellman_targets(state, batch, jax.random.PRNGKey(0), settings)
     np.testing.assert_allclose(found, batch.reward + batch.discount * values.min(0), rtol=1e-5, atol=1e-6)
@@ -333,7 +333,7 @@ def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> N
     layer = {"weight": jnp.float32([[[0.0], [1.0]]]), "bias": jnp.zeros((1, 1))}
     actor = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
     state = state._replace(
-        target_critics={"layers": [layer], "branch": []},
+        target_critics=dataclasses.replace(state.target_critics, layers=[layer]),
         target_actor=dataclasses.replace(state.target_actor, actor=actor),
     )
     count = 20_000
@@ -360,7 +360,7 @@ def test_sac_asks_its_own_actor_and_counts_the_entropy() -> None:
     mean, log_std = (np.float64(x) for x in state.actor.distribution(batch.next_observation))
     x = mean + np.exp(log_std) * noise
     log_density = (scipy.stats.norm.logpdf(x, mean, np.exp(log_std)) + 2 * np.log(np.cosh(x))).sum(1)
-    least = target_values(state, batch, np.float32(np.tanh(x)), policy).min(0)
+    least = target_values(state, batch, np.float32(np.tanh(x))).min(0)
     found = bellman_targets(state, batch, key, settings)
     wanted = np.asarray(batch.reward) + np.asarray(batch.discount) * (least - 0.3 * log_density)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
@@ -532,9 +532,9 @@ def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm
     np.testing.assert_allclose(now_variance, 0.9 * variance + 0.1 * seen.var(0), rtol=1e-4, atol=1e-5)
     beside = np.concatenate([batch.observation, batch.action], 1)
     for one in range(settings.critics):
-        first = jax.tree.map(lambda x, one=one: x[one], state.critics["layers"][0])
+        first = jax.tree.map(lambda x, one=one: x[one], state.critics.layers[0])
         seen = beside @ first["weight"] + first["bias"]
-        after = found.critics["layers"][0]
+        after = found.critics.layers[0]
         wanted = 0.9 * first["batch_mean"] + 0.1 * seen.mean(0)
         np.testing.assert_allclose(after["batch_mean"][one], wanted, rtol=1e-4, atol=1e-5)
         wanted = 0.9 * first["batch_variance"] + 0.1 * seen.var(0)
@@ -570,7 +570,7 @@ def test_weight_decay_leaves_running_statistics_alone(optimizer: str) -> None:
             optimizer=optimizer, critic_weight_decay=decay, actor_weight_decay=decay, actor_learning_rate=0.01
         )
         found, _ = run(start(policy, settings), drawn, settings)
-        ends.append([found.critics["layers"], found.actor.actor])
+        ends.append([found.critics.layers, found.actor.actor])
     for plain, decayed in zip(*ends, strict=True):
         for one, other in zip(statistics(plain), statistics(decayed), strict=True):
             np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-6)
@@ -609,7 +609,7 @@ def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm:
         bonus = -(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - shrinking).sum(1)
     beside = jnp.concatenate([batch.observation, batch.action], 1)
     after = jnp.concatenate([batch.next_observation, following], 1)
-    critics = [jax.tree.map(lambda x, one=one: x[one], state.critics["layers"]) for one in range(settings.critics)]
+    critics = [jax.tree.map(lambda x, one=one: x[one], state.critics.layers) for one in range(settings.critics)]
 
     def loss(critics: list) -> tuple[jax.Array, jax.Array]:
         judged = [normalised(layers, jnp.concatenate([beside, after]), running=False)[:, 0] for layers in critics]
@@ -622,11 +622,11 @@ def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm:
     assert metrics["value/target"] == pytest.approx(float(wanted.mean()), rel=1e-4)
     stacked = jax.tree.map(lambda *x: np.stack(x), *gradient)
     # After one step Adam's mean of the gradients is the share 1 - beta 1 of the first; statistics have no gradient.
-    assert_near(optax.tree.get(found.critic_opt_state, "mu")["layers"], jax.tree.map(lambda g: 0.5 * g, stacked), 1e-5)
-    first = state.critics["layers"][0]
+    assert_near(optax.tree.get(found.critic_opt_state, "mu").layers, jax.tree.map(lambda g: 0.5 * g, stacked), 1e-5)
+    first = state.critics.layers[0]
     seen = np.stack([jnp.concatenate([beside, after]) @ one[0]["weight"] + one[0]["bias"] for one in critics])
     mean = 0.99 * first["batch_mean"] + 0.01 * seen.mean(1)
-    np.testing.assert_allclose(found.critics["layers"][0]["batch_mean"], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.critics.layers[0]["batch_mean"], mean, rtol=1e-4, atol=1e-5)
     assert_near(found.target_critics, found.critics)
     assert_near(found.target_actor, found.actor)
 
@@ -642,7 +642,7 @@ def test_weights_into_normalised_units_keep_unit_norm(algorithm: str, monkeypatc
             preset="crossq", learning_starts=int(unit_norm), policy_delay=1, actor_learning_rate=0.01
         )
         ends.append(run(start(policy, settings), drawn, settings)[0])
-    (plain, united), actor = (end.critics["layers"] for end in ends), ends[1].actor.actor
+    (plain, united), actor = (end.critics.layers for end in ends), ends[1].actor.actor
     for before, after in zip(plain[:-1], united[:-1], strict=True):
         length = np.linalg.norm(before["weight"], axis=-2, keepdims=True)
         assert np.abs(length - 1).max() > 0.05

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from surefoot.algorithms import off_policy, sac, td3
-from surefoot.algorithms.critics import ActionEntry, action_values, init_critics
+from surefoot.algorithms.critics import ActionLayer, init_critics
 from surefoot.algorithms.off_policy import OffPolicySettings
 from surefoot.algorithms.replay import Batch
 from surefoot.algorithms.sac import SACSettings
@@ -67,12 +67,12 @@ def test_tied_networks_are_symmetric(changes: dict) -> None:
 
 @pytest.mark.parametrize("entry", ["first", "second", "branch"])
 @pytest.mark.parametrize("changes", SHAPES[:4])
-def test_tied_critics_are_symmetric(entry: ActionEntry, changes: dict) -> None:
+def test_tied_critics_are_symmetric(entry: ActionLayer, changes: dict) -> None:
     policy, o, a = shape(**changes), seen(), seen(seed=1)[:, :2]
     plain = init_critics(jax.random.PRNGKey(2), 6, 2, policy, entry, 2)
-    for critics, alike in ((plain, False), (TIED.project_critics(plain, entry, INITIAL_SCALE), True)):
-        value, _ = action_values(critics, o, a, policy, entry)
-        image, _ = action_values(critics, MIRROR.observation(o), MIRROR.action(a), policy, entry)
+    for critics, alike in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
+        value = critics(o, a)
+        image = critics(MIRROR.observation(o), MIRROR.action(a))
         assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
         assert value.std() > 1e-3
 
@@ -140,7 +140,7 @@ def test_updates_keep_weights_tied_exactly(algorithm: str) -> None:
     before = jax.tree.map(np.array, start.actor)
     update = off_policy.compiled_update(RULES[algorithm])
     found, _ = update(start, transitions(6), np.float32(0), settings=settings, symmetry=TIED)
-    again = TIED.project(found.actor), TIED.project_critics(found.critics, "first")
+    again = TIED.project(found.actor), TIED.project(found.critics)
     for one, other in zip(*(jax.tree.leaves(x) for x in ((found.actor, found.critics), again)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert np.abs(found.actor.actor[0]["weight"] - before.actor[0]["weight"]).max() > 1e-3

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
-from surefoot.algorithms.critics import action_values
 from surefoot.policies.normaliser import prepare
 from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
@@ -170,5 +169,4 @@ def critic_values(learner: Learner, recipe: Recipe, observations: list[float], a
     """Return the values of actions, in the task's units, according to each of C critics, (C, N)."""
     critics = learner.state()["algorithm"].critics
     action = (jnp.float32(actions)[:, None] - MIDDLE) / HALF_RANGE
-    entry = recipe.settings.critic_action_layer
-    return np.asarray(action_values(critics, jnp.float32(observations)[:, None], action, recipe.policy, entry)[0])
+    return np.asarray(critics(jnp.float32(observations)[:, None], action))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.policies.distributions import squashed_log_probability
+from surefoot.policies.distributions import TanhGaussian
 from surefoot.policies.networks import BatchStatistics, apply_head, hidden_layer, init_mlp
 
 
@@ -91,7 +91,7 @@ def test_tanh_gaussian_log_prob_follows_the_change_of_variables() -> None:
     noise, mean = random.normal(size=(2, 200, 3))
     log_std = random.uniform(-2, 0.7, size=(200, 3))
     for given in (log_std, log_std[0]):
-        result = squashed_log_probability(jnp.asarray(noise), jnp.asarray(mean), jnp.asarray(given))
+        result = TanhGaussian(jnp.asarray(mean), jnp.asarray(given)).log_prob(jnp.asarray(noise))
         assert result.shape == (200,)
         np.testing.assert_allclose(result, slow_log_probability(noise, mean, given), rtol=1e-4, atol=1e-4)
 
@@ -101,7 +101,7 @@ def test_the_density_of_squashed_actions_integrates_to_1() -> None:
     action = np.tanh(x)
     mean, log_std = 0.4, -0.3
     noise = jnp.asarray((x - mean) / np.exp(log_std))[:, None]
-    density = np.exp(squashed_log_probability(noise, jnp.full((1,), mean), jnp.full((1,), log_std)))
+    density = np.exp(TanhGaussian(jnp.full((1,), mean), jnp.full((1,), log_std)).log_prob(noise))
     assert np.sum(np.diff(action) * (density[1:] + density[:-1]) / 2) == pytest.approx(1, abs=1e-3)
 
 
@@ -110,7 +110,11 @@ def test_tanh_gaussian_log_prob_is_accurate_and_finite_near_the_bounds() -> None
     mean = np.array([[-200.0], [-20.0], [20.0], [200.0]])
     noise, log_std = np.full((4, 1), 0.5), np.zeros(1)
     arguments = (jnp.asarray(x, jnp.float32) for x in (noise, mean, log_std))
-    value, grads = jax.vmap(jax.value_and_grad(squashed_log_probability, argnums=1), (0, 0, None))(*arguments)
+
+    def log_prob(noise, mean, log_std):
+        return TanhGaussian(mean, log_std).log_prob(noise)
+
+    value, grads = jax.vmap(jax.value_and_grad(log_prob, argnums=1), (0, 0, None))(*arguments)
     np.testing.assert_allclose(value, slow_log_probability(noise, mean, log_std), rtol=1e-5)
     # Each unit further out doubles, in log, what tanh shrinks.
     np.testing.assert_allclose(grads[:, 0], [-2, -2, 2, 2], rtol=1e-4)

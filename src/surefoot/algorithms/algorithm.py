@@ -38,10 +38,6 @@ class WarmStart(Protocol):
         """
         ...
 
-    def adam(self, opt_state: Any, fresh: Callable[[str], bool] = lambda path: False) -> Any:
-        """Return an Optax chain's state with the earlier moments of Adam, wherever they are in the chain; as `tree`."""
-        ...
-
     def normaliser(self, initial: Normaliser) -> Normaliser:
         """Return the earlier statistics, or `initial` if observations are not normalised."""
         ...

@@ -21,6 +21,7 @@ import optax
 from pydantic import Field
 
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
+from surefoot.algorithms.optimizers import moving_average
 from surefoot.policies.networks import ActorCritic, Layer, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
 from surefoot.schedules import Schedule, schedule
@@ -143,8 +144,7 @@ def update(
     weights = scale * (pairs[best, 0] - pairs[best, 1])
     step = jax.tree.map(lambda direction: jnp.tensordot(weights, direction[best], 1), directions)
     actor = jax.tree.map(jnp.add, state.network.actor, step)
-    decay = settings.ema_decay
-    average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average.actor, actor)
+    average = moving_average(state.average.actor, actor, settings.ema_decay)
     metrics = {
         "search/std": std,
         "search/best": returns.max(),

@@ -23,11 +23,19 @@ import optax
 from pydantic import Field
 
 from surefoot.algorithms.algorithm import WarmStart
-from surefoot.algorithms.critics import ActionEntry, Critic, action_values, init_critics
+from surefoot.algorithms.critics import ActionLayer, Critics, init_critics
 from surefoot.algorithms.exploration import ExplorationSettings
+from surefoot.algorithms.optimizers import adam, descend
 from surefoot.algorithms.replay import Batch
 from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
-from surefoot.policies.networks import ActorCritic, BatchStatistics, Layer, PolicySettings, init_actor
+from surefoot.policies.networks import (
+    ActorCritic,
+    BatchStatistics,
+    Layer,
+    PolicySettings,
+    init_actor,
+    update_batch_norm,
+)
 from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
 from surefoot.policies.policy import Controller
 from surefoot.schedules import Schedule, schedule
@@ -35,8 +43,6 @@ from surefoot.settings import Settings
 
 # At these sizes XLA's intra-op parallelism does not pay; independent matrix products run concurrently instead.
 _COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
-# Parameters without a gradient of their own, or that no weight decay is meant for.
-_NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
 # Array of a checkpoint with the scale of parameter noise.
 PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
 
@@ -86,9 +92,9 @@ class OffPolicySettings(Settings):
     """Number of critics; targets use the smallest value (Fujimoto et al. 2018)."""
     policy_delay: int = Field(1, ge=1, le=1000)
     """Critic updates per update of actor and target networks (Fujimoto et al. 2018)."""
-    critic_action_layer: ActionEntry = "first"
+    critic_action_layer: ActionLayer = "first"
     """Where the critic receives the action. first: with the observation; second: at the second layer (Lillicrap et al.
-    2016); branch: through a linear layer of its own, added before the last activation."""
+    2016); branch: through a separate linear layer, added before the last activation."""
     preset: Literal["none", "crossq"] = "none"
     """crossq: no target networks, as critics with batch normalisation evaluate current and next states in one batch;
     implies policy.batch_norm (Bhatt et al. 2024, arXiv 1902.05605). Statistics have momentum 0.01, Adam's beta 1 is
@@ -139,9 +145,9 @@ class OffPolicyState(NamedTuple):
 
     actor: ActorCritic
     average: ActorCritic
-    critics: Critic
+    critics: Critics
     target_actor: ActorCritic
-    target_critics: Critic
+    target_critics: Critics
     actor_opt_state: optax.OptState
     critic_opt_state: optax.OptState
     extra: Any
@@ -179,10 +185,10 @@ def init(
 ) -> OffPolicyState:
     """Return the initial state."""
     actor_key, critic_key, key = jax.random.split(key, 3)
-    entry = settings.critic_action_layer
-    actor = symmetry.project(init_actor(actor_key, observation_size, action_size, policy), INITIAL_SCALE)
-    critics = init_critics(critic_key, observation_size, action_size, policy, entry, settings.critics)
-    critics = symmetry.project_critics(critics, entry, INITIAL_SCALE)
+    sizes = (observation_size, action_size)
+    actor = symmetry.project(init_actor(actor_key, *sizes, policy), INITIAL_SCALE)
+    critics = init_critics(critic_key, *sizes, policy, settings.critic_action_layer, settings.critics)
+    critics = symmetry.project(critics, INITIAL_SCALE)
     return OffPolicyState(
         actor=actor,
         average=jax.tree.map(jnp.copy, actor),
@@ -274,48 +280,34 @@ def update(
 
 
 def critic_loss(
-    critics: Critic,
-    state: OffPolicyState,
-    batch: Batch,
-    next_action: jax.Array,
-    bonus: jax.Array,
-    settings: OffPolicySettings,
+    critics: Critics, state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array
 ) -> tuple[jax.Array, Any]:
     """Squared Bellman errors, summed over critics, with targets from the target networks.
 
     Also returns q (C, B), the targets (B,) and the batch normalisation statistics.
     """
-    policy, entry = state.actor.settings, settings.critic_action_layer
-    target = targets(state, batch, next_action, bonus, settings)
-    q, statistics = action_values(critics, batch.observation, batch.action, policy, entry, training=True)
+    statistics: list[BatchStatistics] = []
+    target = targets(state, batch, next_action, bonus)
+    q = critics(batch.observation, batch.action, statistics)
     return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
 
 
 def crossq_loss(
-    critics: Critic,
-    state: OffPolicyState,
-    batch: Batch,
-    next_action: jax.Array,
-    bonus: jax.Array,
-    settings: OffPolicySettings,
+    critics: Critics, state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array
 ) -> tuple[jax.Array, Any]:
     """The same without target networks: current and next states in one batch (Bhatt et al. 2024, section 3)."""
-    policy, entry = state.actor.settings, settings.critic_action_layer
+    del state
+    statistics: list[BatchStatistics] = []
     observations = jnp.concatenate([batch.observation, batch.next_observation])
     actions = jnp.concatenate([batch.action, next_action])
-    both, statistics = action_values(critics, observations, actions, policy, entry, training=True)
-    q, next_q = jnp.split(both, 2, axis=1)
+    q, next_q = jnp.split(critics(observations, actions, statistics), 2, axis=1)
     target = batch.reward + batch.discount * (jax.lax.stop_gradient(next_q).min(0) + bonus)
     return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
 
 
-def targets(
-    state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array, settings: OffPolicySettings
-) -> jax.Array:
+def targets(state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array) -> jax.Array:
     """Return the Bellman targets, (B,), by the target critics."""
-    next_q, _ = action_values(
-        state.target_critics, batch.next_observation, next_action, state.actor.settings, settings.critic_action_layer
-    )
+    next_q = state.target_critics(batch.next_observation, next_action)
     return batch.reward + batch.discount * (next_q.min(0) + bonus)
 
 
@@ -328,22 +320,19 @@ def _update_critics(
     symmetry: Symmetry,
 ) -> tuple[OffPolicyState, Metrics]:
     """Take a gradient step of the critics."""
-    entry = settings.critic_action_layer
     key, noise_key = jax.random.split(state.key)
     next_action, bonus = rule.next_action(state, batch, noise_key, settings)
     loss = critic_loss if settings.choices.target_networks else crossq_loss
     (error, (q, target, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.critics, state, batch, next_action, bonus, settings
+        state.critics, state, batch, next_action, bonus
     )
-    critics, opt_state = _descend(
-        state.critics,
-        symmetry.project_critics(grads, entry),
-        state.critic_opt_state,
-        settings.critic_learning_rate.value(progress),
-        _optimizer(settings, settings.critic_weight_decay),
+    optimizer = _optimizer(settings, settings.critic_weight_decay)
+    learning_rate = settings.critic_learning_rate.value(progress)
+    critics, opt_state = descend(
+        optimizer, state.critics, symmetry.project(grads), state.critic_opt_state, learning_rate
     )
-    critics["layers"] = _update_batch_norm(critics["layers"], statistics, settings)
-    critics = symmetry.project_critics(critics, entry)
+    critics = dataclasses.replace(critics, layers=_update_batch_norm(critics.layers, statistics, settings))
+    critics = symmetry.project(critics)
     metrics = {"loss/value": error / settings.critics, "value/mean": q.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_opt_state=opt_state, key=key), metrics
 
@@ -361,66 +350,28 @@ def _update_actor(
     (loss, (metrics, statistics)), grads = jax.value_and_grad(rule.actor_loss, has_aux=True)(
         state.actor, state, batch, noise_key, settings
     )
-    actor, opt_state = _descend(
-        state.actor,
-        symmetry.project(grads),
-        state.actor_opt_state,
-        settings.actor_learning_rate.value(progress),
-        _optimizer(settings, settings.actor_weight_decay),
-    )
+    optimizer = _optimizer(settings, settings.actor_weight_decay)
+    learning_rate = settings.actor_learning_rate.value(progress)
+    actor, opt_state = descend(optimizer, state.actor, symmetry.project(grads), state.actor_opt_state, learning_rate)
     actor = dataclasses.replace(actor, actor=_update_batch_norm(actor.actor, statistics, settings))
     state = state._replace(actor=symmetry.project(actor), actor_opt_state=opt_state, key=key)
     return rule.after_actor_step(state, metrics, settings), {"loss/policy": loss} | metrics
 
 
-def _descend(parameters: Any, grads: Any, opt_state: optax.OptState, learning_rate: Any, optimizer: Any) -> Any:
-    """Take one step of an optimizer and return the next parameters and its state."""
-    updates, opt_state = optimizer.update(grads, opt_state, parameters)
-    return jax.tree.map(lambda p, u: p - learning_rate * u, parameters, updates), opt_state
-
-
 def _optimizer(settings: OffPolicySettings, weight_decay: float) -> Any:
-    """Return Adam without its learning rate, with weight decay of either kind and a limit on the gradient.
-
-    Its state has the same structure for all settings.
-    """
-    nothing = optax.identity()
-    decay = optax.add_decayed_weights(weight_decay, _is_decayed) if weight_decay else nothing
-    return optax.chain(
-        optax.clip_by_global_norm(settings.max_grad_norm) if settings.max_grad_norm else nothing,
-        decay if settings.optimizer == "adam" else nothing,
-        optax.scale_by_adam(b1=settings.choices.adam_b1),
-        decay if settings.optimizer == "adamw" else nothing,
+    return adam(
+        b1=settings.choices.adam_b1,
+        max_grad_norm=settings.max_grad_norm,
+        weight_decay=weight_decay,
+        decoupled_decay=settings.optimizer == "adamw",
     )
-
-
-def _is_decayed(parameters: Any) -> Any:
-    """Return a tree like `parameters` of whether weight decay applies."""
-
-    def name(path: tuple) -> str:
-        return jax.tree_util.keystr(path[-1:], simple=True)
-
-    return jax.tree_util.tree_map_with_path(lambda path, _: name(path) not in _NOT_DECAYED, parameters)
 
 
 def _update_batch_norm(
     layers: list[Layer], statistics: list[BatchStatistics], settings: OffPolicySettings
 ) -> list[Layer]:
-    """Update the running statistics of batch normalisation; optionally rescale weights to unit norm."""
-    preset, batch_statistics = settings.choices, iter(statistics)
-    updated = []
-    for layer in layers:
-        if "batch_gain" in layer:
-            mean, variance = next(batch_statistics)
-            layer = layer | {
-                "batch_mean": _move(layer["batch_mean"], mean, preset.batch_norm_momentum),
-                "batch_variance": _move(layer["batch_variance"], variance, preset.batch_norm_momentum),
-            }
-            if preset.unit_norm_weights:
-                norm = jnp.linalg.norm(layer["weight"], axis=-2, keepdims=True)
-                layer["weight"] = layer["weight"] / (norm + 1e-8)
-        updated.append(layer)
-    return updated
+    preset = settings.choices
+    return update_batch_norm(layers, statistics, preset.batch_norm_momentum, preset.unit_norm_weights)
 
 
 def _move(old: Any, new: Any, tau: float) -> Any:

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
 from surefoot.algorithms.minibatches import Minibatches, mask_weights, masked_mean, masked_variance, standardise
+from surefoot.algorithms.optimizers import adam, descend, moving_average
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, rollout_layout
 from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
 from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_critic, scheduled_log_std
@@ -121,7 +122,14 @@ class Batch(NamedTuple):
     mask: jax.Array
 
 
-Learner = tuple[ActorCritic, optax.OptState, jax.Array]  # network, opt_state and learning rate
+class TrainState(NamedTuple):
+    """The part of the state that a gradient step changes; see `PPOState`."""
+
+    network: ActorCritic
+    opt_state: optax.OptState
+    learning_rate: jax.Array
+
+
 Metrics = dict[str, jax.Array]
 
 
@@ -173,16 +181,18 @@ def update(
 
     batch, batch_metrics = make_batch(state, rollout, return_statistics.variance[0], settings, symmetry)
     key, shuffle_key = jax.random.split(state.key)
-    learner = (state.network, state.opt_state, _learning_rate(state, progress, settings))
-    (network, opt_state, learning_rate), metrics = run_epochs(learner, batch, shuffle_key, settings, symmetry)
+    learning_rate = state.learning_rate
+    if settings.learning_rate_rule == "schedule":
+        learning_rate = jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
+    start = TrainState(state.network, state.opt_state, learning_rate)
+    (network, opt_state, learning_rate), metrics = run_epochs(start, batch, shuffle_key, settings, symmetry)
     if network.settings.std == "scheduled":
         log_std = jnp.full_like(network.log_std, scheduled_log_std(network.settings, progress))
         network = dataclasses.replace(network, log_std=log_std)
 
-    decay = settings.ema_decay
     new_state = PPOState(
         network=network,
-        average=jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, network),
+        average=moving_average(state.average, network, settings.ema_decay),
         opt_state=opt_state,
         normaliser=update_normaliser(state.normaliser, rollout.observation[:-1], symmetry.tied),
         return_sums=return_sums[-1] * ~rollout.finished[-1],
@@ -219,28 +229,27 @@ def make_batch(
 
 
 def run_epochs(
-    learner: Learner, batch: Batch, key: jax.Array, settings: PPOSettings, symmetry: Symmetry
-) -> tuple[Learner, Metrics]:
+    start: TrainState, batch: Batch, key: jax.Array, settings: PPOSettings, symmetry: Symmetry
+) -> tuple[TrainState, Metrics]:
     """Take one gradient step per shuffled minibatch, `epochs` times; return the means of the metrics."""
     minibatches = Minibatches(batch, settings.minibatch_size)
     optimizer = _optimizer(settings)
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    loss_gradient = jax.grad(loss, has_aux=True)
 
-    def gradient_step(learner: Learner, packed: jax.Array) -> tuple[Learner, Metrics]:
-        network, opt_state, learning_rate = learner
-        (_, metrics), grads = value_and_grad(network, minibatches.unpack(packed), settings, symmetry)
+    def gradient_step(state: TrainState, packed: jax.Array) -> tuple[TrainState, Metrics]:
+        network, opt_state, learning_rate = state
+        grads, metrics = loss_gradient(network, minibatches.unpack(packed), settings, symmetry)
         grads = symmetry.project(grads)
         if settings.learning_rate_rule == "adaptive":
             learning_rate = adapted_to_kl(learning_rate, metrics["policy/kl"], settings.desired_kl)
-        updates, opt_state = optimizer.update(grads, opt_state, network)
-        network = jax.tree.map(lambda p, u: p - learning_rate * u, network, updates)
-        return (network, opt_state, learning_rate), metrics | {"gradient_norm": optax.tree.norm(grads)}
+        network, opt_state = descend(optimizer, network, grads, opt_state, learning_rate)
+        return TrainState(network, opt_state, learning_rate), metrics | {"gradient_norm": optax.tree.norm(grads)}
 
-    def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, Metrics]:
-        return jax.lax.scan(gradient_step, learner, minibatches.shuffle(key))
+    def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(gradient_step, state, minibatches.shuffle(key))
 
-    learner, metrics = jax.lax.scan(epoch, learner, jax.random.split(key, settings.epochs))
-    return learner, jax.tree.map(jnp.mean, metrics)
+    end, metrics = jax.lax.scan(epoch, start, jax.random.split(key, settings.epochs))
+    return end, jax.tree.map(jnp.mean, metrics)
 
 
 def loss(
@@ -283,19 +292,8 @@ def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
     return optax.huber_loss(error) if settings.value_loss == "huber" else 0.5 * jnp.square(error)
 
 
-def _learning_rate(state: PPOState, progress: jax.Array, settings: PPOSettings) -> jax.Array:
-    """Return the learning rate at the start of an update."""
-    if settings.learning_rate_rule == "schedule":
-        return jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
-    return state.learning_rate
-
-
 def _optimizer(settings: PPOSettings) -> Any:
-    """Return an Optax optimizer: Adam without learning rate, which is part of the state; epsilon as in Baselines."""
-    parts = [optax.scale_by_adam(eps=1e-5)]
-    if settings.max_grad_norm:
-        parts.insert(0, optax.clip_by_global_norm(settings.max_grad_norm))
-    return optax.chain(*parts)
+    return adam(eps=1e-5, max_grad_norm=settings.max_grad_norm)  # epsilon as in OpenAI Baselines
 
 
 def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: int) -> None:
@@ -340,7 +338,7 @@ def warm_start(state: PPOState, tools: WarmStart) -> PPOState:
     state = state._replace(network=network, average=average, normaliser=tools.normaliser(state.normaliser))
     if not tools.same_algorithm:
         return state
-    state = state._replace(opt_state=tools.adam(state.opt_state, fresh))
+    state = state._replace(opt_state=tools.tree(state.opt_state, "opt_state", fresh))
     if critic and tools.settings.normalise_returns:  # values are in units of these
         statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
         count = jnp.minimum(statistics.count, _RETURNS_COUNT)

@@ -22,7 +22,6 @@ from pydantic import Field
 
 from surefoot.algorithms import off_policy
 from surefoot.algorithms.algorithm import Algorithm, WarmStart
-from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.exploration import ExplorationSettings
 from surefoot.algorithms.off_policy import (
     NETWORKS,
@@ -84,11 +83,12 @@ def actor_loss(
     actor: ActorCritic, state: OffPolicyState, batch: Batch, key: jax.Array, settings: SACSettings
 ) -> tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]:
     """Temperature times log-probability minus the smallest value, for sampled actions."""
+    del settings
     statistics: list[BatchStatistics] = []
     noise = jax.random.normal(key, batch.action.shape)
     distribution = _distribution(actor, batch.observation, statistics)
     action, log_prob = distribution.sample(noise), distribution.log_prob(noise)
-    q, _ = action_values(state.critics, batch.observation, action, actor.settings, settings.critic_action_layer)
+    q = state.critics(batch.observation, action)
     temperature = jnp.exp(state.extra.log_value)
     metrics = {"policy/entropy": -log_prob.mean(), "temperature": temperature}
     return (temperature * log_prob - q.min(0)).mean(), (metrics, statistics)

@@ -18,17 +18,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms.critics import ActionEntry, Critic
+from surefoot.algorithms.critics import Critics
 from surefoot.policies.networks import ActorCritic, Layer, PolicySettings
 from surefoot.policies.symmetry import Mirror, MirrorAveraged
 
 Kind = Literal["none", "augment", "loss", "averaged", "tied"]
+Network = TypeVar("Network", ActorCritic, Critics)
 
 # Averaging two random draws halves their variance; this restores it.
 INITIAL_SCALE = math.sqrt(2)
@@ -37,7 +38,7 @@ INITIAL_SCALE = math.sqrt(2)
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("mirror",), meta_fields=("kind",))
 @dataclasses.dataclass(frozen=True, eq=False)
 class Symmetry:
-    """How an algorithm uses a task's symmetry: a pytree with a static kind.
+    """Use of a task's symmetry by an algorithm: a pytree with a static kind.
 
     Attributes:
         kind: value of the setting `symmetry`.
@@ -101,18 +102,17 @@ class Symmetry:
         """Average a network over mirror images, for "averaged"."""
         return network if self.averaged is None else MirrorAveraged(network, self.averaged)
 
-    def project(self, network: ActorCritic, weight_scale: float = 1.0) -> ActorCritic:
-        """Tie the weights of a network, or its gradients, for "tied": average them with their mirror image.
+    def project(self, network: Network, weight_scale: float = 1.0) -> Network:
+        """Tie the weights of networks, or their gradients, for "tied": average them with their mirror image.
 
         Args:
-            network: the arrays.
+            network: an actor and critic, or critics of actions.
             weight_scale: factor on weights; `INITIAL_SCALE` for random ones.
         """
-        return network if self.tied is None else _tie_actor_critic(network, self.tied, weight_scale)
-
-    def project_critics(self, critics: Critic, entry: ActionEntry, weight_scale: float = 1.0) -> Critic:
-        """Tie the weights of critics of actions, or their gradients; `entry` is the layer the action enters."""
-        return critics if self.tied is None else _tie_critics(critics, self.tied, entry, weight_scale)
+        if self.tied is None:
+            return network
+        tie: Any = _tie_critics if isinstance(network, Critics) else _tie_actor_critic
+        return tie(network, self.tied, weight_scale)
 
 
 NO_SYMMETRY = Symmetry()
@@ -165,13 +165,13 @@ def _tie_actor_critic(network: ActorCritic, mirror: Mirror, scale: float) -> Act
     )
 
 
-def _tie_critics(critics: Critic, mirror: Mirror, entry: ActionEntry, scale: float) -> Critic:
+def _tie_critics(critics: Critics, mirror: Mirror, scale: float) -> Critics:
     observation = Exchange(mirror.observation_index, mirror.observation_sign)
     action = Exchange(mirror.action_index, mirror.action_sign)
-    beside = {"first": [action], "second": [None, action], "branch": []}[entry]
-    layers, _ = _tie_layers(critics["layers"], observation, _SAME, scale, beside)
-    branch, _ = _tie_layers(critics["branch"], action, None, scale)
-    return {"layers": layers, "branch": branch}
+    beside = {"first": [action], "second": [None, action], "branch": []}[critics.action_layer]
+    layers, _ = _tie_layers(critics.layers, observation, _SAME, scale, beside)
+    branch, _ = _tie_layers(critics.branch, action, None, scale)
+    return dataclasses.replace(critics, layers=layers, branch=branch)
 
 
 def _tie_layers(

@@ -22,7 +22,6 @@ from pydantic import Field
 
 from surefoot.algorithms import off_policy
 from surefoot.algorithms.algorithm import Algorithm
-from surefoot.algorithms.critics import action_values
 from surefoot.algorithms.off_policy import (
     NETWORKS,
     PARAMETER_SIGMA,
@@ -76,12 +75,11 @@ def actor_loss(
     actor: ActorCritic, state: OffPolicyState, batch: Batch, key: jax.Array, settings: TD3Settings
 ) -> tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]:
     """The negated value of the first critic, for the actor's actions."""
-    del key  # the actor is deterministic
+    del key, settings  # the actor is deterministic
     statistics: list[BatchStatistics] = []
     action = actor.distribution(batch.observation, statistics).mode()
-    first_critic = jax.tree.map(lambda x: x[:1], state.critics)
-    q, _ = action_values(first_critic, batch.observation, action, actor.settings, settings.critic_action_layer)
-    return -q[0].mean(), ({}, statistics)
+    (q,) = state.critics[:1](batch.observation, action)
+    return -q.mean(), ({}, statistics)
 
 
 RULE = Rule(next_action, actor_loss)

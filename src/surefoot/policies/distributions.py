@@ -71,18 +71,3 @@ class TanhGaussian(NamedTuple):
 
 
 Distribution = Gaussian | TanhGaussian
-
-
-def log_probability(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """Log density of a Gaussian; see `Gaussian.log_prob`."""
-    return Gaussian(mean, log_std).log_prob(action)
-
-
-def entropy(log_std: jax.Array) -> jax.Array:
-    """Differential entropy of a Gaussian; see `Gaussian.entropy`."""
-    return Gaussian(log_std, log_std).entropy()
-
-
-def squashed_log_probability(noise: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
-    """Log density of squashed samples; see `TanhGaussian.log_prob`."""
-    return TanhGaussian(mean, log_std).log_prob(noise)

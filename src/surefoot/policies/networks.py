@@ -51,7 +51,7 @@ class PolicySettings(Settings):
     observation_clip: float = Field(10.0, gt=0)
     """Limit of normalised observations, plus and minus."""
     squash: Literal["clip", "tanh", "tanh_gaussian"] = "clip"
-    """How actions meet their bounds. clip: clip the action; tanh: apply tanh to the actor's output, before exploration
+    """Treatment of the action bounds. clip: clip the action; tanh: apply tanh to the actor's output, before exploration
     noise; tanh_gaussian: apply tanh to the sample (SAC)."""
     std: Literal["parameter", "scheduled", "state_dependent"] = "parameter"
     """Source of the action standard deviation. parameter: one learned number per action value; scheduled:
@@ -130,6 +130,33 @@ def hidden_layer(
         std = jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
         x = centred / std * layer["norm_gain"] + layer["norm_bias"]
     return activation(x)
+
+
+def update_batch_norm(
+    layers: list[Layer], statistics: list[BatchStatistics], momentum: float, unit_norm: bool = False
+) -> list[Layer]:
+    """Update the running statistics of batch normalisation.
+
+    Args:
+        layers: the layers.
+        statistics: those of a batch, for each layer with batch normalisation in order.
+        momentum: weight of the batch.
+        unit_norm: also rescale the weights into each normalised unit to norm 1.
+    """
+    batch_statistics = iter(statistics)
+    updated = []
+    for layer in layers:
+        if "batch_gain" in layer:
+            mean, variance = next(batch_statistics)
+            layer = layer | {
+                "batch_mean": layer["batch_mean"] + momentum * (mean - layer["batch_mean"]),
+                "batch_variance": layer["batch_variance"] + momentum * (variance - layer["batch_variance"]),
+            }
+            if unit_norm:
+                norm = jnp.linalg.norm(layer["weight"], axis=-2, keepdims=True)
+                layer["weight"] = layer["weight"] / (norm + 1e-8)
+        updated.append(layer)
+    return updated
 
 
 def apply_head(

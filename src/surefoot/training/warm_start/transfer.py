@@ -93,12 +93,6 @@ class Transfer:
         except RunError as error:
             raise self.source.error(error) from None
 
-    def adam(self, opt_state: Any, fresh: Callable[[str], bool] = lambda path: False) -> Any:
-        moments = next((name for name in self.source.arrays if name.startswith("opt_state/") and "/mu/" in name), "")
-        place = next(place for place, part in enumerate(opt_state) if hasattr(part, "mu"))
-        adam = self.tree(opt_state[place], moments.partition("/mu/")[0] or "opt_state", fresh)
-        return (*opt_state[:place], adam, *opt_state[place + 1 :])
-
     def normaliser(self, initial: Normaliser) -> Normaliser:
         if not self.policy.normalise_observations:
             self.report("normaliser", False, "observations are not normalised")
