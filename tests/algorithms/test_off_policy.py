@@ -27,7 +27,7 @@ OBSERVATION, ACTION, BATCH = 3, 2, 16
 MODELS = {"ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}
 # Settings without noise on target actions, which SAC does not have.
 EXACT = {"ddpg": {"target_noise": 0.0}, "td3": {"target_noise": 0.0}, "sac": {}}
-HURRY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+FEW_OPTIMISATIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SHAPE = {"actor": (8,), "critic": (8, 6), "activation": "tanh", "normalise_observations": False}
 
 
@@ -88,18 +88,15 @@ def run(
     arguments = jax.tree.map(np.array, (state, drawn, np.float32(progress)))
     extra = jax.tree.map(np.array, symmetry)
     compiled = off_policy.compiled_update(rule_of(settings))
-    update = compiled.lower(*arguments, settings=settings, symmetry=extra).compile(HURRY)
+    update = compiled.lower(*arguments, settings=settings, symmetry=extra).compile(FEW_OPTIMISATIONS)
     state, metrics = update(*arguments, symmetry=extra)
     return state, {name: float(value) for name, value in metrics.items()}
 
 
-def assert_near(found: Any, wanted: Any, atol: float = 2e-6) -> None:
-    assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    for (path, one), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
+def assert_near(result: Any, expected: Any, atol: float = 2e-6) -> None:
+    assert jax.tree.structure(result) == jax.tree.structure(expected)
+    for (path, one), other in zip(jax.tree.leaves_with_path(result), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=atol, err_msg=jax.tree_util.keystr(path))
-
-
-# --- the formulas, one by one in the papers' order ------------------------------------------------------------------
 
 
 def network(layers: list, x):
@@ -108,12 +105,12 @@ def network(layers: list, x):
     return x @ layers[-1]["weight"] + layers[-1]["bias"]
 
 
-def judge(critic: Critics, s, a):
+def value_of(critic: Critics, s, a):
     return network(critic.layers, jnp.concatenate([s, a], 1))[:, 0]
 
 
-def pull(path: tuple, decay: float) -> float:
-    """Weight decay holds for weights and biases; the deviation of exploration is none."""
+def decay_of(path: tuple, decay: float) -> float:
+    """Return the weight decay of an array: 0 for `log_std`, `decay` for weights and biases."""
     return 0.0 if path and getattr(path[-1], "name", None) == "log_std" else decay
 
 
@@ -130,7 +127,7 @@ class Adam:
             gradient = jax.tree.map(lambda g: g * min(1, settings.max_grad_norm / norm), gradient)
         if settings.optimizer == "adam":
             gradient = jax.tree_util.tree_map_with_path(
-                lambda path, g, p: g + pull(path, decay) * p, gradient, parameters
+                lambda path, g, p: g + decay_of(path, decay) * p, gradient, parameters
             )
         self.t += 1
         self.m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, self.m, gradient)
@@ -139,13 +136,13 @@ class Adam:
 
         def moved(path, p, m, v):
             hat_m, hat_v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
-            return p - rate * (hat_m / (np.sqrt(hat_v) + 1e-8) + pull(path, apart) * p)
+            return p - rate * (hat_m / (np.sqrt(hat_v) + 1e-8) + decay_of(path, apart) * p)
 
         return jax.tree_util.tree_map_with_path(moved, parameters, self.m, self.v)
 
 
 class Paper:
-    """The same updates with every critic apart, gradients by `jax.grad` of the plain loss, and Adam by hand."""
+    """The same updates with separate critics, gradients by `jax.grad` of the papers' losses, and Adam by hand."""
 
     def __init__(self, state: OffPolicyState, settings: OffPolicySettings) -> None:
         self.settings = settings
@@ -170,67 +167,67 @@ class Paper:
         mean, log_std = jnp.split(network(actor.actor, s), 2, axis=1)
         log_std = jnp.clip(actor.log_std + log_std, math.log(0.01), 2.0)
         x = mean + jnp.exp(log_std) * noise
-        # 1 - tanh(x)^2 = 1 / cosh(x)^2, whose logarithm does not overflow when written so
-        shrinking = 2 * (math.log(2) - jnp.logaddexp(x, -x))
-        log_density = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - shrinking
-        return jnp.tanh(x), log_density.sum(1)
+        # 1 - tanh(x)^2 = 1 / cosh(x)^2, whose logarithm does not overflow in this form
+        log_slope = 2 * (math.log(2) - jnp.logaddexp(x, -x))
+        log_prob = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - log_slope
+        return jnp.tanh(x), log_prob.sum(1)
 
     def targets(self, batch: Batch, noise: np.ndarray) -> np.ndarray:
         if isinstance(self.settings, SACSettings):
-            a, log_density = self.sample(self.actor, batch.next_observation, noise)
-            bonus = -math.exp(self.log_alpha) * log_density
+            a, log_prob = self.sample(self.actor, batch.next_observation, noise)
+            bonus = -math.exp(self.log_alpha) * log_prob
         else:
             limit = self.settings.target_noise_clip
             a = np.tanh(network(self.target_actor.actor, batch.next_observation))
             a = np.clip(a + np.clip(self.settings.target_noise * noise, -limit, limit), -1, 1)
             bonus = 0.0
-        least = np.min([judge(critic, batch.next_observation, a) for critic in self.target_critics], 0)
-        return np.asarray(batch.reward + batch.discount * (least + bonus))
+        smallest = np.min([value_of(critic, batch.next_observation, a) for critic in self.target_critics], 0)
+        return np.asarray(batch.reward + batch.discount * (smallest + bonus))
 
-    def update(self, drawn: Batch, share: float) -> dict[str, float]:
+    def update(self, drawn: Batch, lr_scale: float) -> dict[str, float]:
         settings, losses, policy_losses = self.settings, [], []
         for index in range(len(drawn.reward)):
             batch = Batch(*(x[index] for x in drawn))
             y = self.targets(batch, self.noise())
 
             def critic_loss(critics, batch=batch, y=y):
-                values = [judge(critic, batch.observation, batch.action) for critic in critics]
+                values = [value_of(critic, batch.observation, batch.action) for critic in critics]
                 return sum(jnp.mean((value - y) ** 2) for value in values)
 
             loss, gradient = jax.value_and_grad(critic_loss)(self.critics)
             losses.append(float(loss) / settings.critics)
-            rate, decay = share * settings.critic_learning_rate.start, settings.critic_weight_decay
+            rate, decay = lr_scale * settings.critic_learning_rate.start, settings.critic_weight_decay
             self.critics = self.critic_adam.step(self.critics, gradient, rate, decay, settings)
             if (index + 1) % settings.policy_delay == 0:
-                policy_losses.append(self.update_actor(batch, share))
+                policy_losses.append(self.update_actor(batch, lr_scale))
         return {"loss/value": np.mean(losses), "loss/policy": np.mean(policy_losses)}
 
-    def update_actor(self, batch: Batch, share: float) -> float:
+    def update_actor(self, batch: Batch, lr_scale: float) -> float:
         settings, noise, s = self.settings, self.noise(), batch.observation
 
         def actor_loss(actor):
             if isinstance(settings, SACSettings):
-                a, log_density = self.sample(actor, s, noise)
-                least = jnp.stack([judge(critic, s, a) for critic in self.critics]).min(0)
-                return jnp.mean(math.exp(self.log_alpha) * log_density - least), log_density.mean()
-            return -jnp.mean(judge(self.critics[0], s, jnp.tanh(network(actor.actor, s)))), 0.0
+                a, log_prob = self.sample(actor, s, noise)
+                smallest = jnp.stack([value_of(critic, s, a) for critic in self.critics]).min(0)
+                return jnp.mean(math.exp(self.log_alpha) * log_prob - smallest), log_prob.mean()
+            return -jnp.mean(value_of(self.critics[0], s, jnp.tanh(network(actor.actor, s)))), 0.0
 
-        (loss, log_density), gradient = jax.value_and_grad(actor_loss, has_aux=True)(self.actor)
-        rate, decay = share * settings.actor_learning_rate.start, settings.actor_weight_decay
+        (loss, log_prob), gradient = jax.value_and_grad(actor_loss, has_aux=True)(self.actor)
+        rate, decay = lr_scale * settings.actor_learning_rate.start, settings.actor_weight_decay
         self.actor = self.actor_adam.step(self.actor, gradient, rate, decay, settings)
         if isinstance(settings, SACSettings):
-            # J(alpha) = E[-alpha (log pi + H)], by the logarithm of alpha as the authors' code does it
+            # J(alpha) = E[-alpha (log pi + H)], with respect to log alpha, as in the authors' code
             per_value = -1.0 if settings.target_entropy is None else settings.target_entropy
-            slope = np.float32(-(float(log_density) + per_value * ACTION))
+            grad = np.float32(-(float(log_prob) + per_value * ACTION))
             plain = SACSettings()
             rate = settings.temperature_learning_rate
-            self.log_alpha = float(self.alpha_adam.step(np.float32(self.log_alpha), slope, rate, 0.0, plain))
+            self.log_alpha = float(self.alpha_adam.step(np.float32(self.log_alpha), grad, rate, 0.0, plain))
         tau = settings.polyak
-        follow = lambda old, new: (1 - tau) * old + tau * new  # noqa: E731
-        self.target_actor = jax.tree.map(follow, self.target_actor, self.actor)
-        kept = self.settings.ema_decay
-        self.average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, self.average, self.actor)
-        self.target_critics = jax.tree.map(follow, self.target_critics, self.critics)
+        move = lambda old, new: (1 - tau) * old + tau * new  # noqa: E731
+        self.target_actor = jax.tree.map(move, self.target_actor, self.actor)
+        decay = self.settings.ema_decay
+        self.average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, self.average, self.actor)
+        self.target_critics = jax.tree.map(move, self.target_critics, self.critics)
         return float(loss)
 
 
@@ -260,39 +257,36 @@ RATES = {"actor_learning_rate": 2e-3, "critic_learning_rate": 1e-3}
 
 
 @pytest.mark.parametrize("algorithm, updates, changes", CASES)
-def test_updates_are_those_of_the_papers(algorithm: str, updates: int, changes: dict) -> None:
+def test_updates_equal_those_of_the_papers(algorithm: str, updates: int, changes: dict) -> None:
     policy, progress = shape(algorithm), 0.25
     changes = changes | ({"temperature_learning_rate": 0.01} if algorithm == "sac" else {})
     kind = changes.pop("kind", "constant")
     rates = {name: {"kind": kind, "start": rate, "end": 0.2 * rate} for name, rate in RATES.items()}
     settings = MODELS[algorithm](**rates, **{"polyak": 0.1} | changes)
     state, drawn = start(policy, settings), transitions(updates)
-    share = {
+    lr_scale = {
         "constant": 1.0,
         "linear": 1 - 0.8 * progress,
         "cosine": 1 - 0.8 * (1 - math.cos(math.pi * progress)) / 2,
     }[kind]
     paper = Paper(state, settings)
-    wanted = paper.update(drawn, share)
-    found, metrics = run(state, drawn, settings, progress)
-    side_by_side = lambda trees: jax.tree.map(lambda *x: np.stack(x), *trees)  # noqa: E731
-    # A step of Adam is about the rate, so that this is a hundredth of it.
-    assert_near(found.critics, side_by_side(paper.critics), 1e-5)
-    assert_near(found.actor, paper.actor, 1e-5)
-    assert_near(found.target_critics, side_by_side(paper.target_critics))
-    assert_near(found.target_actor, paper.target_actor)
-    assert_near(found.average, paper.average)
-    assert_near(optax.tree.get(found.critic_opt_state, "mu"), side_by_side(paper.critic_adam.m), 1e-6)
-    assert_near(optax.tree.get(found.actor_opt_state, "mu"), paper.actor_adam.m, 1e-6)
+    expected = paper.update(drawn, lr_scale)
+    result, metrics = run(state, drawn, settings, progress)
+    stacked_arrays = lambda trees: jax.tree.map(lambda *x: np.stack(x), *trees)  # noqa: E731
+    # A step of Adam is about the learning rate; the tolerance is a hundredth of it.
+    assert_near(result.critics, stacked_arrays(paper.critics), 1e-5)
+    assert_near(result.actor, paper.actor, 1e-5)
+    assert_near(result.target_critics, stacked_arrays(paper.target_critics))
+    assert_near(result.target_actor, paper.target_actor)
+    assert_near(result.average, paper.average)
+    assert_near(optax.tree.get(result.critic_opt_state, "mu"), stacked_arrays(paper.critic_adam.m), 1e-6)
+    assert_near(optax.tree.get(result.actor_opt_state, "mu"), paper.actor_adam.m, 1e-6)
     if algorithm == "sac":
-        assert float(found.extra.log_value) == pytest.approx(paper.log_alpha, rel=1e-4, abs=1e-6)
-    assert metrics["learning_rate"] == pytest.approx(2e-3 * share, rel=1e-5)
-    for name, value in wanted.items():
+        assert float(result.extra.log_value) == pytest.approx(paper.log_alpha, rel=1e-4, abs=1e-6)
+    assert metrics["learning_rate"] == pytest.approx(2e-3 * lr_scale, rel=1e-5)
+    for name, value in expected.items():
         assert metrics[name] == pytest.approx(value, rel=1e-4)
-    assert int(found.updates) == updates
-
-
-# --- targets --------------------------------------------------------------------------------------------------------
+    assert int(result.updates) == updates
 
 
 def one_batch(seed: int = 0) -> Batch:
@@ -304,29 +298,29 @@ def target_values(state: OffPolicyState, batch: Batch, action) -> np.ndarray:
     return np.asarray(state.target_critics(batch.next_observation, action))
 
 
-def test_the_least_of_the_targets_counts() -> None:
+def test_targets_use_the_smallest_target_critic() -> None:
     policy, settings = shape("td3"), TD3Settings(critics=3, target_noise=0.0)
     state, batch = start(policy, settings), one_batch()
     action, _ = state.target_actor.distribution(batch.next_observation)
     values = target_values(state, batch, action)
     assert len(np.unique(values.argmin(0))) > 1
-    found = bellman_targets(state, batch, jax.random.PRNGKey(0), settings)
-    np.testing.assert_allclose(found, batch.reward + batch.discount * values.min(0), rtol=1e-5, atol=1e-6)
+    result = bellman_targets(state, batch, jax.random.PRNGKey(0), settings)
+    np.testing.assert_allclose(result, batch.reward + batch.discount * values.min(0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_after_a_terminal_state_there_is_only_the_reward(algorithm: str) -> None:
+def test_targets_of_terminal_transitions_are_their_rewards(algorithm: str) -> None:
     policy, settings = shape(algorithm), MODELS[algorithm]()
     state = start(policy, settings)
     batch = one_batch()
-    found = bellman_targets(state, batch, jax.random.PRNGKey(0), settings)
-    ended = np.asarray(batch.discount) == 0
-    assert 0 < ended.sum() < BATCH
-    assert (np.asarray(found) == batch.reward)[ended].all() and (np.asarray(found) != batch.reward)[~ended].all()
+    result = bellman_targets(state, batch, jax.random.PRNGKey(0), settings)
+    terminal = np.asarray(batch.discount) == 0
+    assert 0 < terminal.sum() < BATCH
+    np.testing.assert_array_equal(np.asarray(result) == batch.reward, terminal)
 
 
-def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> None:
-    # One critic whose value is the sum of its actions, so that the target tells the action taken.
+def test_target_noise_is_clipped_to_its_limit_and_to_the_action_bounds() -> None:
+    # One critic whose value is the action, so that the target equals the action.
     policy = shape("td3", critic=(), actor=())
     settings = TD3Settings(critics=1, target_noise=0.4, target_noise_clip=0.3)
     state = off_policy.init(rule_of(settings), jax.random.PRNGKey(0), 1, 1, policy, settings)
@@ -338,35 +332,32 @@ def test_noise_on_the_target_action_stays_within_its_limit_and_the_bounds() -> N
     )
     count = 20_000
     for observation in (0.0, math.atanh(0.9)):
-        nothing = jnp.zeros((count, 1))
-        batch = Batch(nothing, nothing, jnp.zeros(count), nothing + observation, jnp.ones(count))
-        found = np.asarray(bellman_targets(state, batch, jax.random.PRNGKey(1), settings))
+        zeros = jnp.zeros((count, 1))
+        batch = Batch(zeros, zeros, jnp.zeros(count), zeros + observation, jnp.ones(count))
+        result = np.asarray(bellman_targets(state, batch, jax.random.PRNGKey(1), settings))
         mean = math.tanh(observation)
         low, high = mean - 0.3, min(mean + 0.3, 1.0)
-        assert found.min() == pytest.approx(low, abs=1e-6) and found.max() == pytest.approx(high, abs=1e-6)
-        inside = (found > low + 1e-5) & (found < high - 1e-5)
-        share = scipy.stats.norm.cdf(high - mean, scale=0.4) - scipy.stats.norm.cdf(low - mean, scale=0.4)
-        assert inside.mean() == pytest.approx(share, abs=0.015)
-        # What is between the limits is a normal density cut there, not squeezed into them.
+        assert result.min() == pytest.approx(low, abs=1e-6) and result.max() == pytest.approx(high, abs=1e-6)
+        inside = (result > low + 1e-5) & (result < high - 1e-5)
+        probability = scipy.stats.norm.cdf(high - mean, scale=0.4) - scipy.stats.norm.cdf(low - mean, scale=0.4)
+        assert inside.mean() == pytest.approx(probability, abs=0.015)
+        # Between the limits, the density is a truncated normal one.
         cut = scipy.stats.truncnorm((low - mean) / 0.4, (high - mean) / 0.4, loc=mean, scale=0.4)
-        assert scipy.stats.kstest(found[inside], cut.cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(result[inside], cut.cdf).pvalue > 1e-3
 
 
-def test_sac_asks_its_own_actor_and_counts_the_entropy() -> None:
+def test_sac_targets_use_the_current_actor_and_include_the_entropy() -> None:
     policy, settings = shape("sac"), SACSettings(temperature=0.3)
     state, batch = start(policy, settings), one_batch()
     key = jax.random.PRNGKey(5)
     noise = np.asarray(jax.random.normal(key, (BATCH, ACTION)), np.float64)
     mean, log_std = (np.float64(x) for x in state.actor.distribution(batch.next_observation))
     x = mean + np.exp(log_std) * noise
-    log_density = (scipy.stats.norm.logpdf(x, mean, np.exp(log_std)) + 2 * np.log(np.cosh(x))).sum(1)
-    least = target_values(state, batch, np.float32(np.tanh(x))).min(0)
-    found = bellman_targets(state, batch, key, settings)
-    wanted = np.asarray(batch.reward) + np.asarray(batch.discount) * (least - 0.3 * log_density)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-
-
-# --- what an update does and must not do ----------------------------------------------------------------------------
+    log_prob = (scipy.stats.norm.logpdf(x, mean, np.exp(log_std)) + 2 * np.log(np.cosh(x))).sum(1)
+    smallest = target_values(state, batch, np.float32(np.tanh(x))).min(0)
+    result = bellman_targets(state, batch, key, settings)
+    expected = np.asarray(batch.reward) + np.asarray(batch.discount) * (smallest - 0.3 * log_prob)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_ddpg_is_td3_without_its_extras() -> None:
@@ -378,22 +369,22 @@ def test_ddpg_is_td3_without_its_extras() -> None:
     assert all((x == y).all() for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-def test_actor_and_targets_move_once_in_a_delay() -> None:
+def test_actor_and_target_networks_are_updated_once_per_policy_delay() -> None:
     policy, settings = shape("td3"), TD3Settings(policy_delay=3, polyak=0.25)
     state = start(policy, settings)
-    found, _ = run(state, transitions(3), settings)
+    result, _ = run(state, transitions(3), settings)
     assert (
-        int(optax.tree.get(found.critic_opt_state, "count")) == 3
-        and int(optax.tree.get(found.actor_opt_state, "count")) == 1
+        int(optax.tree.get(result.critic_opt_state, "count")) == 3
+        and int(optax.tree.get(result.actor_opt_state, "count")) == 1
     )
     for target, network in (("target_actor", "actor"), ("target_critics", "critics")):
-        before, after = getattr(state, target), getattr(found, network)
-        wanted = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before, after)
-        assert_near(getattr(found, target), wanted, 1e-6)
+        before, after = getattr(state, target), getattr(result, network)
+        expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before, after)
+        assert_near(getattr(result, target), expected, 1e-6)
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_one_call_of_many_updates_is_many_calls(algorithm: str) -> None:
+def test_one_call_of_several_updates_equals_several_calls(algorithm: str) -> None:
     policy, settings = shape(algorithm), MODELS[algorithm]()
     drawn, delay = transitions(6), settings.policy_delay
     state = start(policy, settings)
@@ -403,7 +394,7 @@ def test_one_call_of_many_updates_is_many_calls(algorithm: str) -> None:
     assert_near(at_once, state, 1e-6)
 
 
-def test_a_seed_decides_what_an_update_comes_to() -> None:
+def test_updates_depend_on_the_random_key_only() -> None:
     policy, settings = shape("sac"), SACSettings()
     state, drawn = start(policy, settings), transitions(2)
     ends = [run(state._replace(key=jax.random.PRNGKey(seed)), drawn, settings)[0] for seed in (1, 1, 2)]
@@ -412,20 +403,20 @@ def test_a_seed_decides_what_an_update_comes_to() -> None:
     assert (ends[0].key != state.key).any()
 
 
-@pytest.mark.parametrize("wanted, rises", [(-20.0, False), (5.0, True)])
-def test_the_temperature_steers_towards_the_wanted_entropy(wanted: float, rises: bool) -> None:
-    policy, settings = shape("sac"), SACSettings(target_entropy=wanted, temperature=0.5)
-    found, metrics = run(start(policy, settings), transitions(4), settings)
-    assert (metrics["policy/entropy"] < wanted * ACTION) == rises
-    assert (math.exp(found.extra.log_value) > 0.5) == rises
-    # Four steps of Adam in one direction are four times its rate.
-    assert abs(float(found.extra.log_value) - math.log(0.5)) == pytest.approx(4 * 3e-4, rel=1e-2)
+@pytest.mark.parametrize("target_entropy, rises", [(-20.0, False), (5.0, True)])
+def test_the_temperature_moves_the_entropy_towards_its_target(target_entropy: float, rises: bool) -> None:
+    policy, settings = shape("sac"), SACSettings(target_entropy=target_entropy, temperature=0.5)
+    result, metrics = run(start(policy, settings), transitions(4), settings)
+    assert (metrics["policy/entropy"] < target_entropy * ACTION) == rises
+    assert (math.exp(result.extra.log_value) > 0.5) == rises
+    # Four steps of Adam in one direction are four times its learning rate.
+    assert abs(float(result.extra.log_value) - math.log(0.5)) == pytest.approx(4 * 3e-4, rel=1e-2)
 
 
-def test_a_temperature_without_a_learning_rate_stays() -> None:
+def test_a_temperature_without_a_learning_rate_is_constant() -> None:
     policy, settings = shape("sac"), SACSettings(temperature=0.2, temperature_learning_rate=0.0)
-    found, metrics = run(start(policy, settings), transitions(3), settings)
-    assert float(found.extra.log_value) == pytest.approx(math.log(0.2))
+    result, metrics = run(start(policy, settings), transitions(3), settings)
+    assert float(result.extra.log_value) == pytest.approx(math.log(0.2))
     assert metrics["temperature"] == pytest.approx(0.2)
 
 
@@ -442,21 +433,20 @@ def test_weight_decay_with_adam_and_adamw_differ() -> None:
         step(critic_weight_decay=decay, optimizer=optimizer)
         for decay, optimizer in ((0.0, "adam"), (0.5, "adam"), (0.5, "adamw"))
     )
-    # Apart from the gradient, the pull is exactly rate x decay x parameter; within it, the first step is bounded by
-    # the rate at any gradient.
+    # AdamW subtracts exactly learning rate x decay x parameter. With Adam, the first step is at most the learning rate.
     assert_near(adamw, jax.tree.map(lambda s, p: s - 1e-3 * 0.5 * p, plain, critics), 1e-6)
     for one in jax.tree.leaves(adam):
         assert np.abs(one).max() <= 1e-3 * 1.001
     assert any((np.sign(a) != np.sign(b)).any() for a, b in zip(*map(jax.tree.leaves, (adam, plain)), strict=True))
 
 
-def test_the_gradient_is_clipped_for_all_critics_together() -> None:
+def test_the_gradient_norm_is_that_of_all_critics_together() -> None:
     policy, drawn = shape("td3"), transitions(1)
 
     def gradient(limit: float) -> tuple[Any, Any]:
         settings = TD3Settings(max_grad_norm=limit, policy_delay=1)
-        found, _ = run(start(policy, settings), drawn, settings)
-        states = found.critic_opt_state, found.actor_opt_state
+        result, _ = run(start(policy, settings), drawn, settings)
+        states = result.critic_opt_state, result.actor_opt_state
         return jax.tree.map(lambda m: m / 0.1, tuple(optax.tree.get(state, "mu") for state in states))
 
     for free, clipped, loose in zip(gradient(0.0), gradient(0.05), gradient(1e6), strict=True):
@@ -467,7 +457,7 @@ def test_the_gradient_is_clipped_for_all_critics_together() -> None:
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_a_mirrored_batch_is_a_doubled_one(algorithm: str) -> None:
+def test_augmentation_equals_a_batch_with_its_mirror_images(algorithm: str) -> None:
     policy, settings = shape(algorithm), MODELS[algorithm](symmetry="augment")
     signs, offsets = np.float32([1, 1, -1]), np.float32([0, 0, 0.5])
     mirror = Mirror(np.array([1, 0, 2]), signs, offsets, np.array([1, 0]), np.float32([-1, -1]))
@@ -494,21 +484,17 @@ def test_a_mirrored_batch_is_a_doubled_one(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", MODELS)
 def test_observations_are_normalised_by_the_running_statistics(algorithm: str) -> None:
-    mean, deviation = np.float32([1, -2, 3]), np.float32([0.5, 2, 4])
+    mean, std = np.float32([1, -2, 3]), np.float32([0.5, 2, 4])
     plain, normal = shape(algorithm), shape(algorithm, normalise_observations=True, observation_clip=1.5)
     settings, drawn = MODELS[algorithm](), transitions(2)
-    state = start(plain, settings)._replace(normaliser=Normaliser(mean, deviation**2, np.float32(10)))
+    normaliser = Normaliser(mean, std**2, np.float32(10))
     by_hand = drawn._replace(
-        observation=np.clip((drawn.observation - mean) / deviation, -1.5, 1.5),
-        next_observation=np.clip((drawn.next_observation - mean) / deviation, -1.5, 1.5),
+        observation=np.clip((drawn.observation - mean) / std, -1.5, 1.5),
+        next_observation=np.clip((drawn.next_observation - mean) / std, -1.5, 1.5),
     )
-    expected, _ = run(state, by_hand, settings)
-    actor = dataclasses.replace(state.actor, settings=normal)
-    updated, _ = run(state._replace(actor=actor), drawn, settings)
-    assert_near(updated._replace(actor=dataclasses.replace(updated.actor, settings=plain)), expected, 1e-5)
-
-
-# --- batch normalisation --------------------------------------------------------------------------------------------
+    expected, _ = run(start(plain, settings)._replace(normaliser=normaliser), by_hand, settings)
+    updated, _ = run(start(normal, settings)._replace(normaliser=normaliser), drawn, settings)
+    assert_near(jax.tree.leaves(updated), jax.tree.leaves(expected), 1e-5)
 
 
 def statistics(layers: list) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -516,32 +502,33 @@ def statistics(layers: list) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm: str) -> None:
+def test_running_statistics_of_networks_and_target_networks(algorithm: str) -> None:
     policy, settings = shape(algorithm, batch_norm=True), MODELS[algorithm](policy_delay=1, polyak=0.3)
     state, drawn = start(policy, settings), transitions(1)
-    found, _ = run(state, drawn, settings)
+    result, _ = run(state, drawn, settings)
     batch = Batch(*(np.float64(x[0]) for x in drawn))
-    # The first layer's values do not depend on any other statistics.
+    # The first layer's pre-activations do not depend on other statistics.
     first = state.actor.actor[0]
-    seen = batch.observation @ first["weight"] + first["bias"]
+    outputs = batch.observation @ first["weight"] + first["bias"]
     (mean, variance), (now_mean, now_variance) = (
         statistics(state.actor.actor)[0],
-        statistics(found.actor.actor)[0],
+        statistics(result.actor.actor)[0],
     )
-    np.testing.assert_allclose(now_mean, 0.9 * mean + 0.1 * seen.mean(0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(now_variance, 0.9 * variance + 0.1 * seen.var(0), rtol=1e-4, atol=1e-5)
-    beside = np.concatenate([batch.observation, batch.action], 1)
+    np.testing.assert_allclose(now_mean, 0.9 * mean + 0.1 * outputs.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(now_variance, 0.9 * variance + 0.1 * outputs.var(0), rtol=1e-4, atol=1e-5)
+    current = np.concatenate([batch.observation, batch.action], 1)
     for one in range(settings.critics):
         first = jax.tree.map(lambda x, one=one: x[one], state.critics.layers[0])
-        seen = beside @ first["weight"] + first["bias"]
-        after = found.critics.layers[0]
-        wanted = 0.9 * first["batch_mean"] + 0.1 * seen.mean(0)
-        np.testing.assert_allclose(after["batch_mean"][one], wanted, rtol=1e-4, atol=1e-5)
-        wanted = 0.9 * first["batch_variance"] + 0.1 * seen.var(0)
-        np.testing.assert_allclose(after["batch_variance"][one], wanted, rtol=1e-4, atol=1e-5)
+        outputs = current @ first["weight"] + first["bias"]
+        after = result.critics.layers[0]
+        expected = 0.9 * first["batch_mean"] + 0.1 * outputs.mean(0)
+        np.testing.assert_allclose(after["batch_mean"][one], expected, rtol=1e-4, atol=1e-5)
+        expected = 0.9 * first["batch_variance"] + 0.1 * outputs.var(0)
+        np.testing.assert_allclose(after["batch_variance"][one], expected, rtol=1e-4, atol=1e-5)
     for target, network, name in (("target_actor", "actor", "actor"), ("target_critics", "critics", "layers")):
         before, after, own = (
-            statistics(tree[name]) for tree in (getattr(state, target), getattr(found, target), getattr(found, network))
+            statistics(getattr(tree, name))
+            for tree in (getattr(state, target), getattr(result, target), getattr(result, network))
         )
         for old, new, goal in zip(before, after, own, strict=True):
             np.testing.assert_allclose(new[0], 0.7 * old[0] + 0.3 * goal[0], rtol=1e-4, atol=1e-6)
@@ -549,16 +536,16 @@ def test_running_statistics_follow_the_batches_and_targets_follow_them(algorithm
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_targets_use_running_statistics_not_those_of_the_batch(algorithm: str) -> None:
+def test_targets_use_running_statistics(algorithm: str) -> None:
     policy, settings = shape(algorithm, batch_norm=True), MODELS[algorithm](**EXACT[algorithm])
     state, batch, key = start(policy, settings), one_batch(), jax.random.PRNGKey(0)
-    found = bellman_targets(state, batch, key, settings)
-    # Other company in the batch changes nothing for those that stay; noise is drawn by place.
+    result = bellman_targets(state, batch, key, settings)
+    # Changes in half of the batch do not change the targets of the other half; noise depends on the position only.
     other = batch._replace(next_observation=batch.next_observation.at[BATCH // 2 :].add(3.0))
     changed = bellman_targets(state, other, key, settings)
-    np.testing.assert_allclose(changed[: BATCH // 2], found[: BATCH // 2], rtol=1e-5)
+    np.testing.assert_allclose(changed[: BATCH // 2], result[: BATCH // 2], rtol=1e-5)
     alive = np.asarray(batch.discount[BATCH // 2 :]) > 0
-    assert (np.abs(changed - found)[BATCH // 2 :][alive] > 1e-4).all()
+    assert (np.abs(changed - result)[BATCH // 2 :][alive] > 1e-4).all()
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -569,19 +556,16 @@ def test_weight_decay_leaves_running_statistics_alone(optimizer: str) -> None:
         settings = DDPGSettings(
             optimizer=optimizer, critic_weight_decay=decay, actor_weight_decay=decay, actor_learning_rate=0.01
         )
-        found, _ = run(start(policy, settings), drawn, settings)
-        ends.append([found.critics.layers, found.actor.actor])
+        result, _ = run(start(policy, settings), drawn, settings)
+        ends.append([result.critics.layers, result.actor.actor])
     for plain, decayed in zip(*ends, strict=True):
         for one, other in zip(statistics(plain), statistics(decayed), strict=True):
             np.testing.assert_allclose(other[0], one[0], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(other[1], one[1], rtol=1e-5, atol=1e-6)
 
 
-# --- without target networks -----------------------------------------------------------------------------------------
-
-
 def normalised(layers: list, x, running: bool):
-    """Values (B, O) of tanh layers whose values are normalised by the running statistics, or by the batch's."""
+    """Return the output (B, O) of tanh layers with batch normalisation by running or batch statistics."""
     for layer in layers[:-1]:
         x = x @ layer["weight"] + layer["bias"]
         mean, variance = (layer["batch_mean"], layer["batch_variance"]) if running else (x.mean(0), x.var(0))
@@ -590,45 +574,45 @@ def normalised(layers: list, x, running: bool):
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
-def test_without_target_networks_both_moments_are_judged_in_one_batch(algorithm: str) -> None:
+def test_crossq_evaluates_current_and_next_states_in_one_batch(algorithm: str) -> None:
     policy = shape(algorithm, batch_norm=True)
     settings = MODELS[algorithm](preset="crossq", policy_delay=1, **EXACT[algorithm])
     state, drawn = start(policy, settings), transitions(1)
-    found, metrics = run(state, drawn, settings)
+    result, metrics = run(state, drawn, settings)
     batch = Batch(*(x[0] for x in drawn))
     output = normalised(state.actor.actor, batch.next_observation, running=True)
-    bonus, following = 0.0, jnp.tanh(output)
+    bonus, next_action = 0.0, jnp.tanh(output)
     if algorithm == "sac":
         mean, log_std = jnp.split(output, 2, axis=1)
         log_std = jnp.clip(state.actor.log_std + log_std, math.log(0.01), 2.0)
         _, use = jax.random.split(state.key)
         noise = jax.random.normal(use, (BATCH, ACTION))
         x = mean + jnp.exp(log_std) * noise
-        following = jnp.tanh(x)
-        shrinking = 2 * (math.log(2) - jnp.logaddexp(x, -x))
-        bonus = -(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - shrinking).sum(1)
-    beside = jnp.concatenate([batch.observation, batch.action], 1)
-    after = jnp.concatenate([batch.next_observation, following], 1)
+        next_action = jnp.tanh(x)
+        log_slope = 2 * (math.log(2) - jnp.logaddexp(x, -x))
+        bonus = -(-0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi) - log_slope).sum(1)
+    current = jnp.concatenate([batch.observation, batch.action], 1)
+    after = jnp.concatenate([batch.next_observation, next_action], 1)
     critics = [jax.tree.map(lambda x, one=one: x[one], state.critics.layers) for one in range(settings.critics)]
 
     def loss(critics: list) -> tuple[jax.Array, jax.Array]:
-        judged = [normalised(layers, jnp.concatenate([beside, after]), running=False)[:, 0] for layers in critics]
-        least = jnp.stack([one[BATCH:] for one in judged]).min(0)
-        wanted = jax.lax.stop_gradient(batch.reward + batch.discount * (least + bonus))
-        return sum(jnp.mean((one[:BATCH] - wanted) ** 2) for one in judged), wanted
+        values = [normalised(layers, jnp.concatenate([current, after]), running=False)[:, 0] for layers in critics]
+        smallest = jnp.stack([one[BATCH:] for one in values]).min(0)
+        expected = jax.lax.stop_gradient(batch.reward + batch.discount * (smallest + bonus))
+        return sum(jnp.mean((one[:BATCH] - expected) ** 2) for one in values), expected
 
-    (error, wanted), gradient = jax.value_and_grad(loss, has_aux=True)(critics)
+    (error, expected), gradient = jax.value_and_grad(loss, has_aux=True)(critics)
     assert metrics["loss/value"] == pytest.approx(float(error) / settings.critics, rel=1e-4)
-    assert metrics["value/target"] == pytest.approx(float(wanted.mean()), rel=1e-4)
+    assert metrics["value/target"] == pytest.approx(float(expected.mean()), rel=1e-4)
     stacked = jax.tree.map(lambda *x: np.stack(x), *gradient)
-    # After one step Adam's mean of the gradients is the share 1 - beta 1 of the first; statistics have no gradient.
-    assert_near(optax.tree.get(found.critic_opt_state, "mu").layers, jax.tree.map(lambda g: 0.5 * g, stacked), 1e-5)
+    # After one step, Adam's first moment is 1 - beta 1 times the gradient; statistics have no gradient.
+    assert_near(optax.tree.get(result.critic_opt_state, "mu").layers, jax.tree.map(lambda g: 0.5 * g, stacked), 1e-5)
     first = state.critics.layers[0]
-    seen = np.stack([jnp.concatenate([beside, after]) @ one[0]["weight"] + one[0]["bias"] for one in critics])
-    mean = 0.99 * first["batch_mean"] + 0.01 * seen.mean(1)
-    np.testing.assert_allclose(found.critics.layers[0]["batch_mean"], mean, rtol=1e-4, atol=1e-5)
-    assert_near(found.target_critics, found.critics)
-    assert_near(found.target_actor, found.actor)
+    outputs = np.stack([jnp.concatenate([current, after]) @ one[0]["weight"] + one[0]["bias"] for one in critics])
+    mean = 0.99 * first["batch_mean"] + 0.01 * outputs.mean(1)
+    np.testing.assert_allclose(result.critics.layers[0]["batch_mean"], mean, rtol=1e-4, atol=1e-5)
+    assert_near(result.target_critics, result.critics)
+    assert_near(result.target_actor, result.actor)
 
 
 @pytest.mark.parametrize("algorithm", MODELS)
@@ -637,29 +621,26 @@ def test_weights_into_normalised_units_keep_unit_norm(algorithm: str, monkeypatc
     for unit_norm in (False, True):
         preset = off_policy.PRESETS["crossq"]._replace(unit_norm_weights=unit_norm)
         monkeypatch.setitem(off_policy.PRESETS, "crossq", preset)
-        # A setting that does not matter here, so that the update is compiled for each preset.
+        # `learning_starts` has no effect here; two values, so that the update is compiled for each preset.
         settings = MODELS[algorithm](
             preset="crossq", learning_starts=int(unit_norm), policy_delay=1, actor_learning_rate=0.01
         )
         ends.append(run(start(policy, settings), drawn, settings)[0])
-    (plain, united), actor = (end.critics.layers for end in ends), ends[1].actor.actor
-    for before, after in zip(plain[:-1], united[:-1], strict=True):
+    (plain, unit_norm_layers), actor = (end.critics.layers for end in ends), ends[1].actor.actor
+    for before, after in zip(plain[:-1], unit_norm_layers[:-1], strict=True):
         length = np.linalg.norm(before["weight"], axis=-2, keepdims=True)
         assert np.abs(length - 1).max() > 0.05
         np.testing.assert_allclose(after["weight"], before["weight"] / length, rtol=1e-4, atol=1e-6)
         for name in ("bias", "batch_gain", "batch_mean"):
             np.testing.assert_allclose(after[name], before[name], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(united[-1]["weight"], plain[-1]["weight"], rtol=1e-4, atol=1e-6)
-    # The actor climbs what those critics say, so that it is another one; its last layer is not normalised either.
+    np.testing.assert_allclose(unit_norm_layers[-1]["weight"], plain[-1]["weight"], rtol=1e-4, atol=1e-6)
+    # Weights of the actor are rescaled too, except those of its last layer.
     lengths = [np.linalg.norm(layer["weight"], axis=0) for layer in actor]
     np.testing.assert_allclose(np.concatenate(lengths[:-1]), 1, rtol=1e-5)
     assert np.abs(lengths[-1] - 1).max() > 0.05
 
 
-# --- acting ---------------------------------------------------------------------------------------------------------
-
-
-def test_an_action_is_the_actors_with_noise_within_bounds() -> None:
+def test_exploration_noise_is_added_and_the_action_is_clipped() -> None:
     policy = shape("td3")
     state = start(policy, TD3Settings())
     observation = transitions(1).observation[0]
@@ -672,13 +653,13 @@ def test_an_action_is_the_actors_with_noise_within_bounds() -> None:
     np.testing.assert_allclose(noisy, np.clip(mean + noise, -1, 1), rtol=1e-4, atol=1e-6)
 
 
-def test_a_stochastic_actor_is_sampled_and_squashed() -> None:
+def test_actions_of_a_stochastic_actor_are_squashed_samples() -> None:
     policy = shape("sac")
     state = start(policy, SACSettings())
     observation = transitions(1).observation[0]
     mean, log_std = state.actor.distribution(observation)
     noise = np.float32(np.random.default_rng(0).normal(size=(BATCH, ACTION)))
-    found = off_policy.act(Controller(state.actor, state.normaliser), observation, None, noise)
-    np.testing.assert_allclose(found, np.tanh(mean + np.exp(log_std) * noise), rtol=1e-4, atol=1e-6)
-    found = off_policy.act(Controller(state.actor, state.normaliser), observation, None)
-    np.testing.assert_allclose(found, np.tanh(mean), rtol=1e-4, atol=1e-6)
+    result = off_policy.act(Controller(state.actor, state.normaliser), observation, None, noise)
+    np.testing.assert_allclose(result, np.tanh(mean + np.exp(log_std) * noise), rtol=1e-4, atol=1e-6)
+    result = off_policy.act(Controller(state.actor, state.normaliser), observation, None)
+    np.testing.assert_allclose(result, np.tanh(mean), rtol=1e-4, atol=1e-6)
