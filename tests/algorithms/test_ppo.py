@@ -153,7 +153,7 @@ def test_masked_rows_have_no_effect(std: str, advantages: str) -> None:
 
     real = Batch(*fields(6, 1.0), jnp.ones(6))
     empty = Batch(*fields(4, 30.0), jnp.zeros(4))
-    # So unlikely before and so likely now that the ratio of this row overflows.
+    # The ratio of this row overflows.
     empty = empty._replace(log_prob=empty.log_prob.at[0].set(-1e6))
     padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), real, empty)
     gradient = gradient_of(settings)
@@ -179,7 +179,7 @@ STEPS, NUM_ENVS, OBSERVATION, ACTION = 12, 4, 3, 2
 
 
 def rollout_rows(seed: int = 0, reward_scale: float = 1.0, ends: bool = True) -> np.ndarray:
-    """(T+1, N, D + A + 3), as an engine gives them: after an ended row comes a first one with reward 0."""
+    """Return a packed rollout (T+1, N, D + A + 3); the first row of an episode has reward 0."""
     random = np.random.default_rng(seed)
     size = (STEPS + 1, NUM_ENVS)
     observation = random.normal(1.0, 2.0, size=(*size, OBSERVATION))
@@ -198,7 +198,7 @@ def new_state(settings: PPOSettings, policy: PolicySettings = POLICY, seed: int 
 
 
 def update(rows, settings: PPOSettings, policy: PolicySettings = POLICY, progress: float = 0.5, state=None):
-    """One update; the state that is handed over may not be used again."""
+    """Make one update; the state passed in must not be used again."""
     state = new_state(settings, policy) if state is None else state
     state, metrics = ppo.update(state, jnp.asarray(rows), jnp.float32(progress), settings)
     return state, {name: float(value) for name, value in metrics.items()}
@@ -260,7 +260,7 @@ def test_the_final_observation_matters_on_truncation_only() -> None:
 
 def test_the_padding_of_the_last_minibatch_has_no_effect() -> None:
     # 48 transitions in minibatches of 47: the second holds one transition and 46 rows of padding. Its gradient is
-    # that of the transition alone, so it is found again by taking both steps one after the other.
+    # that of the transition alone, so two separate steps must give the same result.
     settings = PPOSettings(**PLAIN, epochs=1, minibatch_size=47)
     rows = rollout_rows(ends=False)
     result, _ = update(rows, settings)
@@ -327,7 +327,7 @@ def test_advantages_are_standardised_over_minibatch_or_batch() -> None:
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert result["minibatch"][0]["loss/policy"] == pytest.approx(result["batch"][0]["loss/policy"], abs=1e-5)
     assert differ(result["batch"][1].actor, result["none"][1].actor)
-    # What the value learns is not touched.
+    # The targets of the value do not change.
     for a, b in zip(*(jax.tree.leaves(result[name][1].critic) for name in ("none", "batch")), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     for name in ("loss/value", "value/explained_variance"):
@@ -381,7 +381,7 @@ def test_each_observation_of_a_rollout_is_counted_once() -> None:
 
 def test_an_adaptive_learning_rate_follows_the_kl() -> None:
     adaptive = {"learning_rate_rule": "adaptive", "minibatch_size": 48, "epochs": 2, "learning_rate": 1e-3}
-    # The first minibatch finds no divergence, so both speed up once; what the second finds decides.
+    # The KL divergence of the first minibatch is 0, so both rates rise once; they differ by that of the second.
     fast = PPOSettings(**adaptive, desired_kl=1e3)
     state, metrics = update(rollout_rows(), fast)
     assert metrics["learning_rate"] == pytest.approx(1e-3 * 1.5**2)

@@ -44,7 +44,7 @@ def image_of(rows: np.ndarray) -> np.ndarray:
 
 
 def rollout_rows(seed: int = 0) -> np.ndarray:
-    """(T+1, N, D + A + 3), with an episode that falls and one that a time limit ends."""
+    """Return a packed rollout (T+1, N, D + A + 3) with a terminated and a truncated episode."""
     random = np.random.default_rng(seed)
     size = (STEPS + 1, NUM_ENVS)
     action, reward = random.normal(size=(*size, ACTION)), random.normal(size=size)
@@ -56,7 +56,7 @@ def rollout_rows(seed: int = 0) -> np.ndarray:
 
 
 def symmetric_network() -> ActorCritic:
-    """A linear policy that is its own mirror image, by hand: a = x - 2 y + z, b = 2 x - y + z, the value is x + y."""
+    """Return a symmetric linear policy: a = x - 2 y + z, b = 2 x - y + z, with value x + y."""
     return ActorCritic(
         trunk=[],
         actor=[{"weight": jnp.array([[1.0, 2.0], [-2.0, -1.0], [1.0, 1.0]]) / 4, "bias": jnp.array([0.5, -0.5])}],
@@ -96,7 +96,7 @@ def largest_difference(one, other) -> float:
 
 
 def hand_batch(count: int = 6, empty: int = 2) -> Batch:
-    """`count` transitions seen on both sides, and `empty` ones that are none."""
+    """Return `count` transitions with their mirror images, and `empty` masked rows."""
     random = np.random.default_rng(5)
     size = count + empty
     x, y, z = random.normal(size=(3, size))
@@ -108,20 +108,17 @@ def hand_batch(count: int = 6, empty: int = 2) -> Batch:
 
 
 def both_sides(batch: Batch, network: ActorCritic) -> dict[str, np.ndarray]:
-    """Ratios and means, (2, B, ...), on both sides of the mirror, in plain NumPy, of the transitions that are some."""
+    """Return ratios and means, (2, B, ...), of unmasked transitions and their mirror images, in plain NumPy."""
     real = np.asarray(batch.mask) > 0
     observation, action = np.asarray(batch.observation)[real], np.asarray(batch.action)[real]
     weight, bias = (np.asarray(network.actor[0][name], np.float64) for name in ("weight", "bias"))
     mean = [observation[:, side] @ weight + bias for side in (0, 1)]
     done = [action, -action[:, ::-1]]
     std = np.exp(np.asarray(network.log_std, np.float64))
-    # The old log-probability is on both sides that of the transition itself.
+    # A mirror image has the old log-probability of its transition.
     old = np.asarray(batch.log_prob)[real]
     log_ratio = [scipy.stats.norm.logpdf(done[side], mean[side], std).sum(-1) - old for side in (0, 1)]
     return {"mean": np.array(mean), "log_ratio": np.array(log_ratio)}
-
-
-# --- the losses by hand ----------------------------------------------------------------------------------------------
 
 
 def test_the_loss_of_an_augmented_batch() -> None:
@@ -131,7 +128,7 @@ def test_the_loss_of_an_augmented_batch() -> None:
     sides, ratio = both_sides(batch, network), np.exp(both_sides(batch, network)["log_ratio"])
     advantage, target = (np.asarray(x)[:6] for x in (batch.advantage, batch.target))
     gain = np.minimum(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage)
-    # The critic is symmetric: its value is the same on both sides.
+    # The critic is symmetric: a mirror image has the same value.
     value = np.asarray(batch.observation)[:6, 0, :2].sum(-1)
     error = 0.5 * (value - target) ** 2
     entropy = scipy.stats.norm.entropy(scale=np.exp([-0.5, 0.3])).sum()
@@ -141,7 +138,7 @@ def test_the_loss_of_an_augmented_batch() -> None:
         "loss/value": error.mean(),
         "policy/entropy": entropy,
         "policy/clip_fraction": (np.abs(ratio - 1) > 0.2).mean(),
-        # What the policy has moved by is told by what was really done.
+        # The KL divergence is estimated from the original transitions only.
         "policy/kl": (ratio - 1 - sides["log_ratio"])[0].mean(),
         "loss/symmetry": np.square(image_mean + own_mean[:, ::-1]).mean(),
     }
@@ -168,10 +165,10 @@ def test_the_mirror_loss_is_added_to_the_loss_of_the_batch(policy: PolicySetting
 
 
 def test_the_mirror_loss_equals_numbers_computed_by_hand() -> None:
-    # Seen (1, 2, 3), and in the mirror (2, 1, -3).
+    # The observation (1, 2, 3) has the mirror image (2, 1, -3).
     one = jnp.array([[[1.0, 2.0, 3.0], [2.0, 1.0, -3.0]]])
     batch = Batch(one, jnp.zeros((1, 2)), *[jnp.zeros(1)] * 3, jnp.ones(1))
-    # Answered by (x, 2 z) = (1, 6) and (2, -6); the image of the first would be (-6, -1), which is 8 and 5 away.
+    # Their means are (x, 2 z) = (1, 6) and (2, -6); the mirror image of the first is (-6, -1), 8 and 5 off.
     actor = [{"weight": jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]), "bias": jnp.zeros(2)}]
     network = dataclasses.replace(symmetric_network(), actor=actor)
     for kind in ("loss", "augment"):
@@ -189,16 +186,13 @@ def test_masked_rows_have_no_effect(symmetry: str) -> None:
     mirrored = Symmetry(settings.symmetry, MIRROR)
     grad = jax.jit(jax.grad(lambda network, batch: ppo.loss(network, batch, settings, mirrored)[0]))
     padded = hand_batch(count=6, empty=3)
-    # So unlikely before and so likely now that the ratio of this row overflows.
+    # The ratio of this row overflows.
     padded = padded._replace(log_prob=padded.log_prob.at[7].set(-1e6))
     assert_near(grad(network, padded), grad(network, jax.tree.map(lambda x: x[:6], padded)))
 
 
-# --- whole updates ---------------------------------------------------------------------------------------------------
-
-
 def test_augmentation_equals_twice_as_many_environments() -> None:
-    # Only where the old policy was its own image do the images have the probabilities that it would have given them.
+    # Only for a symmetric old policy do mirror images have the log-probabilities that the policy assigns to them.
     rows = rollout_rows()
     mirrored, metrics = update(rows, whole("augment"), LINEAR, symmetric_network())
     twice = whole("none", minibatch_size=2 * STEPS * NUM_ENVS)
@@ -208,7 +202,7 @@ def test_augmentation_equals_twice_as_many_environments() -> None:
     assert_near(mirrored.network, doubled.network)
     alone, _ = update(rows, whole("none"), LINEAR, symmetric_network())
     assert largest_difference(mirrored.network, alone.network) > 1e-4
-    # What is kept in between is of what really happened.
+    # Statistics are those of the original transitions.
     assert_near(mirrored.normaliser, alone.normaliser, rtol=0, atol=0)
     assert_near(mirrored.return_statistics, alone.return_statistics, rtol=0, atol=0)
 
@@ -220,7 +214,7 @@ def test_augmentation_of_symmetric_data_changes_only_asymmetric_policies() -> No
     (plain, _), (mirrored, _) = (update(rows, one, LINEAR, symmetric_network()) for one in settings)
     assert_near(mirrored.network, plain.network)
     assert largest_difference(mirrored.network, symmetric_network()) > 1e-4
-    # A policy that is not symmetric does learn from them.
+    # An asymmetric policy learns from them.
     (plain, _), (mirrored, _) = (update(rows, one, LINEAR, skew_network()) for one in settings)
     assert largest_difference(mirrored.network, plain.network) > 1e-4
 
@@ -250,7 +244,7 @@ def test_symmetric_networks_learn_the_same_from_a_mirrored_rollout(policy: Polic
     assert metrics == pytest.approx(other_metrics, rel=1e-3, abs=1e-5)
     plain = [update(one, whole("none"), policy)[0].network for one in (rows, image_of(rows))]
     assert largest_difference(*plain) > 1e-4
-    # And they stay so: the statistics are those of one side, or of both, and the answers are symmetric.
+    # They stay symmetric: the statistics are those of one side, or of both.
     observation = jnp.asarray(rollout_rows(1)[0, :, :OBSERVATION])
     noise = jnp.asarray(np.random.default_rng(4).normal(size=(NUM_ENVS, ACTION)), jnp.float32)
     controller = Controller(own.network, own.normaliser, MIRROR if symmetry == "averaged" else None)
@@ -260,7 +254,7 @@ def test_symmetric_networks_learn_the_same_from_a_mirrored_rollout(policy: Polic
 
 
 def test_the_mirror_loss_makes_a_policy_symmetric() -> None:
-    # Nothing else can be learned: there are no rewards, and the critic predicts that.
+    # There are no rewards, and the critic predicts 0, so nothing else is learned.
     rows = rollout_rows()
     rows[..., -3] = 0
     network = dataclasses.replace(skew_network(), critic=[{"weight": jnp.zeros((3, 1)), "bias": jnp.zeros(1)}])

@@ -106,7 +106,7 @@ def test_tied_networks_learn_as_from_augmented_batches(algorithm: str) -> None:
     policy = shape(**form, layer_norm=True, minimum_std=1e-6)
     common: dict[str, Any] = {"policy_delay": 1, "max_grad_norm": 0.5}
     common |= {"target_noise": 0.0} if algorithm == "td3" else {}
-    if algorithm == "sac":  # images would have other noise than what they are of, and another entropy
+    if algorithm == "sac":  # noise and entropy of mirror images differ from those of the originals
         common["temperature"] = 1e-9
     ends = []
     for symmetry in (TIED, Symmetry("augment", MIRROR)):
@@ -118,7 +118,7 @@ def test_tied_networks_learn_as_from_augmented_batches(algorithm: str) -> None:
         update = off_policy.compiled_update(RULES[algorithm])
         found, _ = update(start, transitions(1), np.float32(0), settings=settings, symmetry=symmetry)
         ends.append(found)
-    # After one step Adam's means are the gradients, but for a factor.
+    # After one step, Adam's first moment is proportional to the gradient.
     for part in ("critic_opt_state", "actor_opt_state"):
         means = (jax.tree.leaves(optax.tree.get(getattr(end, part), "mu")) for end in ends)
         for one, other in zip(*means, strict=True):
@@ -157,7 +157,7 @@ def test_tied_statistics_are_symmetric_and_count_each_observation_once() -> None
     np.testing.assert_allclose(found.variance, wanted.variance, rtol=1e-4)
     for one, other in zip(symmetrise(found, mirror), found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
-    # What is normalised so has no offset in the mirror any more.
+    # The mirror of observations normalised by these statistics has no offset.
     scaled, image = (normalise(found, x, 10) for x in (o, mirror.observation(o)))
     np.testing.assert_allclose(
         image, scaled[:, mirror.observation_index] * mirror.observation_sign, rtol=1e-4, atol=1e-5

@@ -78,9 +78,6 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT where it is
 
 
-# --- resume ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "algorithm, table",
     [
@@ -127,7 +124,7 @@ def test_a_run_killed_twenty_times_ends_like_an_uninterrupted_one(mode, killed_a
         assert array.tobytes() == found[name].tobytes(), name
 
 
-def test_restarted_episodes_are_not_joined_to_stored_transitions(tmp_path):
+def test_no_transition_connects_stored_and_restarted_episodes(tmp_path):
     table = {"train_freq": 5, "utd_ratio": 0.2, "learning_starts": 100}
     recipe = make_recipe(
         "ddpg",
@@ -160,12 +157,9 @@ def test_restarted_episodes_are_not_joined_to_stored_transitions(tmp_path):
     assert first < starts and last <= {tuple(x) for x in drawn.next_observation[0]}
 
 
-# --- counting -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("algorithm, ratio", [("ddpg", 0.05), ("td3", 0.1), ("sac", 0.1)])
-def test_the_update_to_data_ratio_holds_after_the_warm_up(algorithm, ratio, tmp_path):
-    # An actor that hardly learns and does not explore acts near 0, which tells random actions from its own.
+def test_the_update_to_data_ratio_holds_after_learning_starts(algorithm, ratio, tmp_path):
+    # An actor that hardly learns and does not explore acts near 0, unlike random actions.
     table = {"utd_ratio": ratio, "learning_starts": 1200, "actor_learning_rate": 1e-9, "buffer_size": 10_000}
     if algorithm != "sac":
         table["exploration.sigma"] = 0.0
@@ -207,9 +201,6 @@ def test_returns_and_lengths_are_of_complete_episodes(tmp_path):
         inside = [(total, steps) for last, total, steps in found if last // 250 == index]
         assert count == len(inside) > 0
         assert (mean, length) == pytest.approx(np.mean(inside, 0), rel=1e-4)
-
-
-# --- numbers that are not finite ------------------------------------------------------------------------------------
 
 
 def answer_nan(monkeypatch) -> None:
@@ -274,8 +265,6 @@ def test_the_average_is_saved_and_the_newest_actor_explores(tmp_path: Path, deca
         assert (one == newest_one).all() == (decay == 0)
 
 
-# --- acting, learning and judging side by side ------------------------------------------------------------------------
-
 BESIDE = {"training.mode": "asynchronous", "training.samplers": 2}
 
 
@@ -286,7 +275,7 @@ def threads_of_ours() -> list[str]:
 def test_asynchronous_training_keeps_the_ratio_and_resumes_exactly(tmp_path):
     recipe = validate(Recipe, replaced(make_recipe("td3", table=NOISE), BESIDE), "test")
     whole = train(tmp_path / "whole", recipe)
-    # A round is learned from once the next begins: updates for 475 of the 500 steps after the warm-up, then for all.
+    # Updates use transitions of earlier rounds: of 475 of the 500 steps after the start of learning, then of all.
     assert logged(whole.folder, "updates") == [48, 100, 100, 100]
     assert logged(whole.folder, "utd_ratio") == pytest.approx([0.048, 0.1, 0.1, 0.1])
     assert [len(logged(whole.folder, "evaluation/return"))] == [2]
@@ -320,8 +309,8 @@ def test_asynchronous_samplers_use_the_weights_of_the_previous_round(tmp_path):
     assert (rows[0][5:10] != rows[1][5:10]).any(), "acting at once with what the first round taught"
 
 
-def test_a_action_cost_scale_is_charged_when_rewards_are_drawn(monkeypatch):
-    """In the task's units, where actions reach from -2 to 2, and scaled as rewards are; not when they are stored."""
+def test_action_costs_are_charged_when_transitions_are_sampled(monkeypatch):
+    """Costs are in the task's units, in which actions are within -2 and 2, and scaled like rewards."""
     wrappers = {"reward_scale": 0.1, "action_cost": 0.5, "action_cost_from": 200, "action_cost_until": 600}
     info = find_task("Pendulum-v1")
     rows, charged = [], []
@@ -349,7 +338,7 @@ def test_a_action_cost_scale_is_charged_when_rewards_are_drawn(monkeypatch):
     assert min(moments) < 200 and max(moments) > 600, "before, while and after it grows"
 
 
-def test_an_action_of_0_costs_nothing_at_any_bounds():
+def test_an_action_of_0_has_no_cost_for_any_bounds():
     pendulum = find_task("Pendulum-v1")
     info = dataclasses.replace(pendulum, action_low=np.zeros(1, np.float32), action_high=np.full(1, 4, np.float32))
     recipe = make_recipe("td3", "Pendulum-v1", wrappers__action_cost=0.5)

@@ -40,7 +40,7 @@ def start(recipe: Recipe, info: TaskInfo, engine_name: str = "auto") -> RandomSe
 
 @pytest.mark.parametrize("statistics", ["iteration", "step"])
 def test_a_candidates_return_equals_a_plain_loop(statistics):
-    """In Gymnasium's environment, from the same seed, with plain matrix products."""
+    """The loop uses Gymnasium's environment with the same seed, and NumPy's matrix products."""
     recipe = make_recipe("Pendulum-v1", engine__num_envs=8, ars__statistics=statistics, ars__reward_clip=5.0)
     info = find_task("Pendulum-v1")
     learner = start(recipe, info, "processes")
@@ -69,10 +69,10 @@ def test_a_candidates_return_equals_a_plain_loop(statistics):
     learner.engine.close()
 
 
-@pytest.mark.parametrize("copies", [1, 3, 8])
-def test_every_candidate_runs_once_at_any_number_of_environments(copies, monkeypatch):
-    """With episodes of different lengths, and without any wasted step."""
-    recipe = make_recipe("Hopper-v5", engine__num_envs=copies)
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_every_candidate_runs_once_for_any_number_of_environments(num_envs, monkeypatch):
+    """Episodes have different lengths, and no step is wasted."""
+    recipe = make_recipe("Hopper-v5", engine__num_envs=num_envs)
     learner = start(recipe, find_task("Hopper-v5"))
     advance, stepped, begun = learner.engine.advance, [], []
 
@@ -87,7 +87,7 @@ def test_every_candidate_runs_once_at_any_number_of_environments(copies, monkeyp
         values = learner.iterate(0.0)
         assert values is not None and values["train/episodes"] == 8
         assert sum(stepped) == learner.steps_per_iteration == round(8 * values["train/length"])
-        assert sum(begun) == 8 - (copies if iteration == 0 else 0)
+        assert sum(begun) == 8 - (num_envs if iteration == 0 else 0)
         assert not np.isclose(values["search/std"], 0)
     assert float(learner._state.normaliser.count) > 100
     learner.engine.close()
@@ -227,7 +227,7 @@ def test_averaged_search_evaluates_and_saves_symmetric_policies(tmp_path):
     results = learner._run_candidates(state, directions, jnp.float32(0.03), 20)
     assert results is not None
     returns = results.returns
-    # Candidate 3 earns what a policy of its weights earns that acts through its mirror image too.
+    # The return of candidate 3 equals that of a mirror-averaged policy with its weights.
     weights = ars.candidate_actors(state, directions, jnp.array([3]), jnp.float32(0.03))
     policy = learner.policy()
     network = dataclasses.replace(policy.controller.network, actor=jax.tree.map(lambda x: np.asarray(x[0]), weights))

@@ -82,9 +82,6 @@ def uninterrupted(tmp_path_factory):
     return get
 
 
-# --- stopped on request ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "task, changes, stops",
     [
@@ -152,8 +149,6 @@ def test_a_second_ctrl_c_exits_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-# --- killed ---------------------------------------------------------------------------------------------------------
-
 LONG = 64 * 250
 
 
@@ -161,7 +156,7 @@ LONG = 64 * 250
 def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     every_s, kills, uninterrupted, killed_again_and_again, tmp_path
 ):
-    # Checkpoints do not change the training, so that one run serves both for comparison.
+    # Checkpoints do not change the training, so one uninterrupted run is compared with both.
     changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 60}
     recipe = make_recipe(**changes, training__checkpoint_every_s=every_s)
     folder, killed = killed_again_and_again(recipe, tmp_path, kills, random.Random(every_s), 60)
@@ -188,9 +183,6 @@ def test_a_signal_stops_the_run_after_a_checkpoint(number, start, wait_for_rows,
     assert mark["event"] == "interrupted"
     assert newest(folder)[0] == last["step"] == mark["step"] > 0
     load_policy(folder.policy / "last.safetensors")
-
-
-# --- what does not fit ----------------------------------------------------------------------------------------------
 
 
 def test_a_damaged_checkpoint_is_skipped(uninterrupted, tmp_path):

@@ -75,7 +75,7 @@ def test_symmetry_without_a_known_mirror_is_refused_in_one_line(tmp_path: Path, 
     assert err.startswith("surefoot: ppo.symmetry = 'averaged': ") and "'Hopper-v5'" in err
     assert "no mirror image of task 'Hopper-v5' is known" in err
     assert not list(tmp_path.iterdir())
-    # Nor does a recipe that comes another way.
+    # The same for a recipe made in Python.
     with pytest.raises(InputError, match=r"ppo\.symmetry = 'augment'"):
         train_recipe(make_recipe("Hopper-v5", ppo__symmetry="augment"), "run", tmp_path)
     assert not list(tmp_path.iterdir())

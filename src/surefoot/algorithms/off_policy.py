@@ -50,7 +50,7 @@ Metrics = dict[str, jax.Array]
 
 
 class Preset(NamedTuple):
-    """What `OffPolicySettings.preset` chooses.
+    """Constants that `OffPolicySettings.preset` selects.
 
     Attributes:
         target_networks: whether targets come from target networks.
@@ -101,8 +101,8 @@ class OffPolicySettings(Settings):
     0.5, and weights into normalised units are kept at unit norm (Palenicek et al. 2025, arXiv 2502.07523)."""
     symmetry: Literal["none", "augment", "tied"] = "none"
     """Use of the task's left-right symmetry. augment: batches also hold their mirror images (Pavlov et al. 2017, arXiv
-    1711.06922); tied: weights are tied in pairs so that the networks are symmetric; a batch then teaches as much as it
-    does with its mirror images, at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
+    1711.06922); tied: weights are tied in pairs so that the networks are symmetric; the gradient of a batch is then
+    that of the batch with its mirror images, at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
     actor_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
     """Adam's step size for the actor."""
     critic_learning_rate: Schedule = schedule(1e-3, gt=0, le=1)
@@ -122,7 +122,7 @@ class OffPolicySettings(Settings):
 
     @property
     def choices(self) -> Preset:
-        """What `preset` chooses."""
+        """Constants of the preset."""
         return PRESETS[self.preset]
 
 
@@ -221,7 +221,7 @@ def act(
 
 @functools.cache
 def compiled_update(rule: Rule) -> Any:
-    """Return the compiled `update` of an algorithm, which reuses the memory of its state."""
+    """Return the compiled `update` of an algorithm, which overwrites its state in place."""
     return jax.jit(
         functools.partial(update, rule),
         static_argnames="settings",

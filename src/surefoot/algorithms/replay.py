@@ -157,7 +157,7 @@ class Replay:
         if self.count < 2:
             raise ValueError("the replay holds no transition yet")
         ages, envs = [], []
-        found = 0
+        total = 0
         for _ in range(1000):
             age = random.integers(0, self.count - 1, count)
             env = random.integers(0, self._num_envs, count)
@@ -165,7 +165,7 @@ class Replay:
             starts = ~(self._layout.read(row, "terminated") | self._layout.read(row, "truncated"))
             ages.append(age[starts])
             envs.append(env[starts])
-            found += int(starts.sum())
-            if found >= count:
+            total += int(starts.sum())
+            if total >= count:
                 return np.concatenate(ages)[:count], np.concatenate(envs)[:count]
         raise ValueError("the replay holds no transition yet")

@@ -13,7 +13,7 @@ from surefoot.training.warm_start.transfer import Transfer
 
 
 class Learner(Protocol):
-    """An algorithm together with the environments it collects experience from.
+    """An algorithm together with the environments it collects experience from; the base of all learners.
 
     The loop calls `take_over` if the recipe asks for a warm start, then `start`, then `iterate` until all steps are
     made, and `close`. To resume, it calls `start` and `restore` instead.
@@ -70,6 +70,8 @@ class Learner(Protocol):
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
         """Continue from `state`, flattened under `prefix` by `pytrees.flatten_tree`.
 
+        New episodes start if the engine cannot restore its own.
+
         Raises:
             RunError: the arrays were saved with other settings.
         """
@@ -81,5 +83,4 @@ class Learner(Protocol):
         ...
 
     def close(self) -> None:
-        """Release threads and other resources, but not the engines."""
-        ...
+        """Release threads and other resources, but not the engines; by default there are none."""

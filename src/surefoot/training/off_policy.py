@@ -25,6 +25,7 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.artifacts import snapshot
+from surefoot.training.learner import Learner
 from surefoot.training.sampler import CollectRequest, Sampler, Transitions
 from surefoot.training.warm_start.transfer import Transfer
 
@@ -34,7 +35,7 @@ _STEPS_PER_ITERATION = 1000
 _DISTANCE_OBSERVATIONS = 256
 
 
-class OffPolicyLearner:
+class OffPolicyLearner(Learner):
     """An off-policy algorithm and the samplers that act for it.
 
     A round is `train_freq` steps of every environment and the updates that belong to them. In synchronous mode, one
@@ -93,16 +94,10 @@ class OffPolicyLearner:
         self._steps = 0
 
     def start(self, seed: int) -> None:
-        """Start all episodes."""
         for sampler in self._samplers:
             sampler.start(seed, self._state.actor)
 
     def take_over(self, transfer: Transfer) -> None:
-        """Initialise from an earlier run; before `start`.
-
-        Raises:
-            RunError: the earlier run's arrays are damaged.
-        """
         self._state = transfer.into(self._state)
         transfer.check_ties(self._state.actor, self._symmetry)
         if self._symmetry.tied:
@@ -157,16 +152,13 @@ class OffPolicyLearner:
         }
 
     def policy(self) -> Policy:
-        """Return a copy of the current policy."""
         return snapshot(self.info, Controller(self._state.average, self._state.normaliser))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues the episodes that were in progress, bit for bit."""
         return all(sampler.engine.get_state() is not None for sampler in self._samplers)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training continues, as a tree of arrays."""
         return {
             "algorithm": self._state,
             "replay": self._replay.state(),
@@ -176,11 +168,6 @@ class OffPolicyLearner:
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Continue from `state`, flattened under `prefix`; with new episodes if the engine cannot restore its own.
-
-        Raises:
-            RunError: the arrays were saved with other settings.
-        """
         rows = f"{prefix}/replay/rows"
         template = self.state()
         template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")

@@ -24,6 +24,7 @@ from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.artifacts import snapshot
+from surefoot.training.learner import Learner
 from surefoot.training.warm_start.transfer import Transfer
 
 
@@ -55,7 +56,7 @@ class Collection(NamedTuple):
     transitions: jax.Array
 
 
-class OnPolicyLearner:
+class OnPolicyLearner(Learner):
     """PPO with its environments; see `training.learner.Learner`.
 
     Raises:
@@ -87,18 +88,12 @@ class OnPolicyLearner:
         self._command = self._step.first_command()
 
     def start(self, seed: int) -> None:
-        """Begin an episode in every environment."""
         self._sim_output = self.engine.begin(seed)
         stagger = getattr(self.engine, "stagger", None)
         if stagger:
             stagger(np.random.default_rng(seed))
 
     def take_over(self, transfer: Transfer) -> None:
-        """Initialise from an earlier run; before `start`.
-
-        Raises:
-            RunError: the earlier run's arrays are damaged.
-        """
         self._state = transfer.into(self._state)
         transfer.check_ties(self._state.network, self._symmetry)
         if self._symmetry.tied:
@@ -137,16 +132,13 @@ class OnPolicyLearner:
         return values
 
     def policy(self) -> Policy:
-        """Return a copy of the current policy."""
         return snapshot(self.info, Controller(self._state.average, self._state.normaliser, self._symmetry.averaged))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues the episodes that were in progress, bit for bit."""
         return self.engine.get_state() is not None
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training continues, as a tree of arrays."""
         engine = self.engine.get_state()
         tree = {"algorithm": self._state, "episodes": self._episodes}
         if engine is not None:
@@ -154,11 +146,6 @@ class OnPolicyLearner:
         return tree
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Continue from `state`, flattened under `prefix`; with new episodes if the engine cannot restore its own.
-
-        Raises:
-            RunError: the arrays were saved with other settings.
-        """
         template = self.state()
         template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
         tree = unflatten_tree(template, arrays, prefix)
@@ -168,9 +155,6 @@ class OnPolicyLearner:
             self.engine.set_state(tree["engine"])
             self._sim_output = np.array(tree["sim_output"])
             self._command = jnp.array(tree["command"])
-
-    def close(self) -> None:
-        """Nothing to release; the caller closes the engine."""
 
     def _collect(self) -> tuple[Collection, float]:
         """Step all environments `horizon` times; return the rollout and the seconds spent in the simulator."""

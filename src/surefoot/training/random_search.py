@@ -24,6 +24,7 @@ from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.artifacts import snapshot
+from surefoot.training.learner import Learner
 from surefoot.training.warm_start.transfer import Transfer
 
 
@@ -59,7 +60,7 @@ class CandidateResults(NamedTuple):
     simulation_s: float
 
 
-class RandomSearchLearner:
+class RandomSearchLearner(Learner):
     """Augmented random search on an engine.
 
     Each environment runs an episode of one candidate and takes the next one when it ends. When no candidate is left, it
@@ -95,16 +96,10 @@ class RandomSearchLearner:
         self._saved: dict[str, Any] = {}
 
     def start(self, seed: int) -> None:
-        """Start all episodes."""
         self._initial_output = self.engine.begin(seed)
         self._save_environments()
 
     def take_over(self, transfer: Transfer) -> None:
-        """Initialise from an earlier run; before `start`.
-
-        Raises:
-            RunError: the earlier run's arrays are damaged.
-        """
         self._state = transfer.into(self._state)
 
     def iterate(self, progress: float) -> dict[str, float] | None:
@@ -143,25 +138,17 @@ class RandomSearchLearner:
         }
 
     def policy(self) -> Policy:
-        """Return a copy of the current policy."""
         normaliser = ars.with_variance_floor(self._state.normaliser, self._settings)
         return snapshot(self.info, Controller(self._state.average, normaliser, self._mirror))
 
     @property
     def restores_episodes(self) -> bool:
-        """Whether `restore` continues with the random numbers that the environments would have drawn."""
         return self.engine.get_state() is not None
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training continues, as a tree of arrays."""
         return {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)} | self._saved
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        """Continue from `state`, flattened under `prefix`.
-
-        Raises:
-            RunError: the arrays were saved with other settings.
-        """
         name = "initial_output"
         initial = f"{prefix}/{name}" in arrays
         template = {key: part for key, part in self.state().items() if key != name or initial}
@@ -173,9 +160,6 @@ class RandomSearchLearner:
             self.engine.set_state(tree["engine"])
             self._initial_output = np.array(tree[name]) if initial else None
             self._save_environments()
-
-    def close(self) -> None:
-        """Nothing to release; the caller closes the engine."""
 
     def _save_environments(self) -> None:
         """Save the environments before an iteration, because an interrupted one is repeated from its start."""
