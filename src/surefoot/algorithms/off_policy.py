@@ -1,4 +1,4 @@
-"""What DDPG, TD3 and SAC have in common: settings, state, and K updates in one compiled call.
+"""The common part of DDPG, TD3 and SAC: settings, state, and K updates in one compiled call.
 
     for each of K batches of transitions (s, a, r, s', gamma) drawn from the replay
         (a', bonus) = next_action(s')
@@ -93,8 +93,8 @@ class OffPolicySettings(Settings):
     policy_delay: int = Field(1, ge=1, le=1000)
     """Critic updates per update of actor and target networks (Fujimoto et al. 2018)."""
     critic_action_layer: ActionLayer = "first"
-    """Where the critic receives the action. first: with the observation; second: at the second layer (Lillicrap et al.
-    2016); branch: through a separate linear layer, added before the last activation."""
+    """Layer of the critic that receives the action. first: with the observation; second: at the second layer (Lillicrap
+    et al. 2016); branch: through a separate linear layer, added before the last activation."""
     preset: Literal["none", "crossq"] = "none"
     """crossq: no target networks, as critics with batch normalisation evaluate current and next states in one batch;
     implies policy.batch_norm (Bhatt et al. 2024, arXiv 1902.05605). Statistics have momentum 0.01, Adam's beta 1 is
