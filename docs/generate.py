@@ -10,33 +10,24 @@ functions in `KINDS`.
 import argparse
 import difflib
 import functools
-import json
 import re
 import sys
-import types
-import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic.fields import FieldInfo
 
 from surefoot.algorithms import registry
-from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.arguments import make_parser
+from surefoot.cli.listing import first_sentence
 from surefoot.cli.main import COMMANDS
+from surefoot.cli.setting_rows import SettingRow, default_rows
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
-from surefoot.schedules import Schedule
-from surefoot.settings import Settings
 from surefoot.tasks.catalogue import find_task, short_names, task_options
 from surefoot.tasks.velocity.reward_terms import TERMS
 
 DOCS = Path(__file__).resolve().parent
 REGISTRY = Path(registry.__file__)
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
-_SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-_TYPES = {bool: "bool", int: "int", float: "float", str: "str", type(None): "none", Schedule: "schedule"}
 _LANGUAGES = {".py": "python", ".xml": "xml", ".toml": "toml", ".diff": "diff"}
 
 
@@ -60,23 +51,22 @@ def generate(order: str) -> str:
     return KINDS[kind](*arguments) + "\n"
 
 
-def settings(path: str = "") -> str:
-    """Return the table of a settings class, `ppo` or `td3.exploration`; those nested in it have tables of their own."""
-    model = _model(path)
-    return _settings_table(model, f"{path}." if path else "")
+def settings(table: str = "") -> str:
+    """Return the table of the settings in `ppo` or `td3.exploration`; those of tables within it are left out."""
+    return _settings_table(row for row in default_rows(Recipe) if row.name.rpartition(".")[0] == table)
 
 
 def differences(name: str, base: str) -> str:
     """Return the table of settings whose defaults in one algorithm differ from those in another, or are new."""
-    fields, others = _fields(_model(name)), _fields(_model(base))
-    changed = [key for key, field in fields.items() if key not in others or _default(others[key]) != _default(field)]
-    rows = [(f"`{name}.{key}`", _type(fields[key]), _default(fields[key]), _text(fields[key])) for key in changed]
-    return _table(("setting", "type", "default", "meaning"), rows)
+    rows = {row.name: row for row in default_rows(Recipe)}
+    others = {key: rows.get(key.replace(name, base, 1)) for key in rows}
+    own = [row for key, row in rows.items() if key.rpartition(".")[0] == name]
+    return _settings_table(row for row in own if (other := others[row.name]) is None or other.default != row.default)
 
 
 def options(task: str) -> str:
     """Return the table of a task's options."""
-    return _settings_table(task_options(task), "task_options.")
+    return _settings_table(default_rows(task_options(task), "task_options."))
 
 
 def command_help(name: str = "") -> str:
@@ -91,7 +81,7 @@ def recipes(task: str = "") -> str:
     """Return the table of the recipes that come with Surefoot, of one task or of all."""
     loaded = [load_recipe(name) for name in recipe_names()]
     rows = [
-        (f"`{recipe.name}`", f"`{recipe.task}`", recipe.algorithm.upper(), _first_sentence(recipe.description))
+        (f"`{recipe.name}`", f"`{recipe.task}`", recipe.algorithm.upper(), first_sentence(recipe.description))
         for recipe in loaded
         if not task or recipe.task == task
     ]
@@ -112,7 +102,7 @@ def tasks() -> str:
 def reward_terms() -> str:
     """Return the table of the reward terms of velocity tracking."""
     rows = [
-        (f"`{term.name}`", f"{term.weight:g}", _first_sentence(term.function.__doc__ or "")) for term in TERMS.values()
+        (f"`{term.name}`", f"{term.weight:g}", first_sentence(term.function.__doc__ or "")) for term in TERMS.values()
     ]
     return _table(("term", "weight", "meaning"), rows)
 
@@ -158,87 +148,11 @@ KINDS = {
 }
 
 
-def _model(path: str) -> type[Settings]:
-    model: type[Settings] = Recipe
-    for name in path.split(".") if path else []:
-        model = _nested(model.model_fields[name]) if name not in ALGORITHMS else ALGORITHMS[name].settings
-    return model
-
-
-def _nested(field: FieldInfo) -> Any:
-    """Return the settings class that a field holds, or None."""
-    kinds = [field.annotation, *typing.get_args(field.annotation)]
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
-
-
-def _fields(model: type[Settings]) -> dict[str, FieldInfo]:
-    return {name: field for name, field in model.model_fields.items() if not _is_table(field)}
-
-
-def _is_table(field: FieldInfo) -> bool:
-    """Whether a field holds settings that are set one by one, and not a value such as a schedule."""
-    nested = _nested(field)
-    return nested not in (None, Schedule) and field.annotation in (nested, nested | None)
-
-
-def _settings_table(model: type[Settings], prefix: str) -> str:
-    rows = [
-        (f"`{prefix}{name}`", _type(field), _default(field), _text(field)) for name, field in _fields(model).items()
+def _settings_table(rows: Iterable[SettingRow]) -> str:
+    cells = [
+        (f"`{row.name}`", row.allowed, "" if row.default == "-" else f"`{row.default}`", row.meaning) for row in rows
     ]
-    return _table(("setting", "type", "default", "meaning"), rows)
-
-
-def _type(field: FieldInfo) -> str:
-    limits = [
-        f"{sign} {getattr(constraint, name):g}"
-        for name, sign in _SIGNS.items()
-        for constraint in field.metadata
-        if getattr(constraint, name, None) is not None
-    ]
-    return " ".join([_kind(field.annotation), ", ".join(limits)]).strip()
-
-
-def _kind(kind: Any) -> str:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return ", ".join(f"`{part}`" for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(_kind, parts)))
-    if origin is typing.Annotated:
-        return _kind(parts[0])
-    if origin in (tuple, list):
-        return f"list of {_kind(parts[0])}"
-    if origin is dict:
-        return "table"
-    return _TYPES.get(kind, kind.__name__ if isinstance(kind, type) else str(kind))
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return ""
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if value is None:
-        return "none"
-    if isinstance(value, int):
-        return f"`{value:_}`"
-    if isinstance(value, float):
-        return f"`{value:g}`"
-    if isinstance(value, Schedule):
-        value = value.model_dump(mode="json")
-        if isinstance(value, dict):
-            return "`{ " + ", ".join(f"{name} = {json.dumps(part)}" for name, part in value.items()) + " }`"
-        return f"`{value:g}`"
-    return f"`{list(value) if isinstance(value, tuple) else value}`" if value not in ("", {}, ()) else ""
-
-
-def _text(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
-
-
-def _first_sentence(text: str) -> str:
-    return re.split(r"(?<! al\.)(?<=\.) (?=[A-Z])", " ".join(text.split()))[0]
+    return _table(("setting", "type", "default", "meaning"), cells)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -91,7 +91,7 @@ def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **
         SurefootError: there is no such run or policy, or an option is wrong.
     """
     if os.path.isfile(run):
-        return evaluate_policy(load_policy(run), episodes=episodes, **options)
+        return evaluate_policy(load_policy(run), episodes=episodes, run=Path(run).name, **options)
     return evaluate_run(RunFolder.open(str(run), root), episodes=episodes, **options)
 
 

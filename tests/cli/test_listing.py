@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from surefoot.api import make_recipe
-from surefoot.cli.listing import SettingRow, print_settings, print_task, setting_groups
+from surefoot.cli.listing import print_settings, print_task
 from surefoot.cli.main import main
+from surefoot.cli.setting_rows import SettingRow, setting_groups
 from surefoot.recipes.overrides import parse_settings, setting_fields
 from surefoot.schedules import Schedule
 from surefoot.simulation.factory import ENGINES
@@ -23,14 +24,14 @@ def test_all_settings_are_listed(capsys):
     assert main(["train", "--settings"]) == 0
     out = capsys.readouterr().out
     rows = rows_of()
-    assert rows.keys() == {f"--{name}" for name, _ in setting_fields()} - {"--name", "--task"}
-    assert all(f"  {name}" in out for name in rows)
+    assert rows.keys() == dict(setting_fields()).keys() - {"name", "task"}
+    assert all(f"  --{name}" in out for name in rows)
     assert all(f"--NAME.{part}" in out for part in Schedule.model_fields)
-    clip = rows["--ppo.clip_eps"]
+    clip = rows["ppo.clip_eps"]
     assert (clip.value, clip.default, clip.mark) == ("0.2", "0.2", " ")
     assert clip.allowed == "number > 0" and "psilon" in clip.meaning
-    assert "tanh, relu" in rows["--policy.activation"].allowed
-    assert rows["--policy.actor"].value == "[64,64]" and "list of integers" in rows["--policy.actor"].allowed
+    assert "tanh, relu" in rows["policy.activation"].allowed
+    assert rows["policy.actor"].value == "[64,64]" and "list of integers" in rows["policy.actor"].allowed
     for row in rows.values():
         assert row.meaning.endswith("."), row
 
@@ -52,12 +53,12 @@ def test_settings_of_a_training_are_those_of_its_recipe(capsys):
     out = capsys.readouterr().out
     recipe = make_recipe("half-cheetah", None, {"seed": 3, "ppo.epochs": 7})
     rows = rows_of(recipe, {"seed", "ppo.epochs"})
-    assert rows["--seed"].mark == rows["--ppo.epochs"].mark == "+"
-    assert rows["--seed"].value == "3" and rows["--ppo.epochs"].value == "7"
+    assert rows["seed"].mark == rows["ppo.epochs"].mark == "+"
+    assert rows["seed"].value == "3" and rows["ppo.epochs"].value == "7"
     changed = [row for row in rows.values() if row.mark == "*"]
     assert changed and all(row.value != row.default for row in changed)
     assert f"* --training.steps {recipe.training.steps:_}" in out and "+ --ppo.epochs 7" in out
-    assert not any(name.startswith(("--sac", "--ars", "--td3", "--ddpg")) for name in rows)
+    assert not any(name.startswith(("sac", "ars", "td3", "ddpg")) for name in rows)
 
 
 @pytest.mark.parametrize("task", ["half-cheetah", "anymal", "walk", "anymal-velocity"])
@@ -65,7 +66,7 @@ def test_task_options_are_listed(task):
     changes = {"task_options.max_episode_steps": 33}
     options = setting_groups(make_recipe(task, None, changes), changes)["task options"]
     assert len(options) > 1
-    limit = next(row for row in options if row.name == "--task_options.max_episode_steps")
+    limit = next(row for row in options if row.name == "task_options.max_episode_steps")
     assert (limit.value, limit.mark) == ("33", "+")
     assert all(row.allowed and row.mark != "+" for row in options if row is not limit)
     if task != "half-cheetah":
@@ -74,14 +75,14 @@ def test_task_options_are_listed(task):
 
 def test_options_that_a_task_needs_and_repeated_actions_do_not_change_its_time_limit():
     recipe = make_recipe("LunarLander-v3", None, {"task_options.continuous": True, "wrappers.action_repeat": 3})
-    limit = rows_of(recipe)["--task_options.max_episode_steps"]
+    limit = rows_of(recipe)["task_options.max_episode_steps"]
     assert (limit.value, limit.mark) == ("1_000", " ")
-    assert rows_of(recipe)["--task_options.continuous"].mark == "*"
+    assert rows_of(recipe)["task_options.continuous"].mark == "*"
 
 
 def test_train_task_options_are_listed():
     recipe = make_recipe("ant", None, {"train_task_options.reset_noise_scale": 0.2})
-    row = rows_of(recipe, {"train_task_options.reset_noise_scale"})["--train_task_options.reset_noise_scale"]
+    row = rows_of(recipe, {"train_task_options.reset_noise_scale"})["train_task_options.reset_noise_scale"]
     assert (row.value, row.mark) == ("0.2", "+")
 
 

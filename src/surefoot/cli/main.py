@@ -169,6 +169,8 @@ def _record(args: argparse.Namespace) -> int:
             raise InputError(f"{name} {value}: choose {least} to {_MAX_SEED}")
     if args.snapshots:
         return _record_snapshots(args)
+    if args.output is not None and args.output.suffix.lower() not in (".mp4", ".webp", ".gif"):
+        raise InputError(f"--output '{args.output}' should end in .mp4, .webp or .gif")
     return _record_video(
         *(args.run, args.output, args.episodes, args.seed, args.root),
         **{"task": args.task, "options": _changed_options(args)},
@@ -225,7 +227,7 @@ def _record_video(
         default = default.with_stem(f"{default.stem}-changed")
     path = output or default
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
-    if path.suffix in (".webp", ".gif"):
+    if path.suffix.lower() in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
         print(f"{path}: animation")
         return 0

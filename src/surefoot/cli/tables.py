@@ -25,8 +25,7 @@ _PLAIN_WIDTH = 1000  # so that lines are not wrapped in files
 def print_evaluations(evaluations: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
     """Print evaluation results, one row per run, to `file` (standard output by default).
 
-    A result has the keys of `evaluate_policy`: `task`, `run`, `episodes`, `return`, `length`, `falls`, and possibly
-    `algorithm`. Missing values are shown as a dash.
+    A result has the keys of `evaluate_policy`. Missing values are shown as a dash.
     """
     print_table(_COLUMNS, (_cells(result) for result in evaluations), file, numbers_from=_FIRST_NUMBER)
 
@@ -76,7 +75,7 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
     return [
         str(result.get("run") or "-"),
         str(result.get("task") or "-"),
-        str(result.get("algorithm") or "-"),
+        str(result.get("algorithm") or (result.get("trained") or {}).get("algorithm") or "-"),
         "-" if episodes is None else f"{episodes:,}",
         f"{_number(returns.get('mean'))} ± {_number(returns.get('sd'))}" if returns else "-",
         _number(returns.get("iqm")),

@@ -11,7 +11,13 @@ from surefoot.simulation.envpool import EnvPoolEngine
 from surefoot.simulation.processes import ProcessesEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
-ENGINES = ("auto", "batch", "envpool", "processes")
+ENGINES = {
+    "auto": "the fastest one that supports the task",
+    "batch": "MuJoCo tasks, on C++ threads; runs resume bit for bit",
+    "envpool": "BipedalWalker and other Gymnasium tasks of EnvPool, on C++ threads; an extra",
+    "processes": "any other Gymnasium environment, in worker processes",
+}
+"""Uses of the engines, by name."""
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
