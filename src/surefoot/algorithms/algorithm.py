@@ -89,6 +89,7 @@ class Algorithm:
         learns_std: whether it learns the action standard deviation if `policy.std` is "parameter".
         acting_statistics: called as `acting_statistics(normaliser, settings)`; the observation statistics that the
             policy acts with, if they differ from those in the state.
+        starts_at_zero: whether a linear actor has zero weights before the training.
         warm_start_extras: names of arrays in the learner's state, outside the algorithm's, that `warm_start` reads.
     """
 
@@ -103,4 +104,5 @@ class Algorithm:
     rule: Any = None
     learns_std: bool = False
     acting_statistics: Callable[[Normaliser, Any], Normaliser] = lambda normaliser, settings: normaliser
+    starts_at_zero: bool = False
     warm_start_extras: tuple[str, ...] = ()

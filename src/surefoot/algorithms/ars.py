@@ -205,4 +205,5 @@ ARS = Algorithm(
     warm_start=warm_start,
     acting_statistics=with_variance_floor,
     policy_defaults={"actor": [], "critic": []},
+    starts_at_zero=True,
 )

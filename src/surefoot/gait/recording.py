@@ -9,6 +9,7 @@ import gymnasium
 import jax
 import numpy as np
 
+from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.bodies.body import Body
 from surefoot.errors import SurefootError
 from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
@@ -98,7 +99,7 @@ def record_episodes(
 def untrained(policy: Policy, seed: int = 0) -> Policy:
     """Return an untrained policy of the same shape: new random weights and no normalisation statistics.
 
-    An equivariant policy stays equivariant, and a linear policy of random search is zero, as at the start of training.
+    An equivariant policy stays equivariant, and a linear policy is zero if its algorithm starts so.
     """
     initial = new_policy(
         jax.random.key(seed),
@@ -110,7 +111,8 @@ def untrained(policy: Policy, seed: int = 0) -> Policy:
         policy.task_options,
     )
     network = initial.controller.network
-    if policy.origin.get("algorithm") == "ars" and not policy.settings.actor:
+    algorithm = ALGORITHMS.get(str(policy.origin.get("algorithm")))
+    if algorithm is not None and algorithm.starts_at_zero and not policy.settings.actor:
         network = dataclasses.replace(network, actor=jax.tree.map(np.zeros_like, network.actor))
     initial.controller = initial.controller._replace(network=network, mirror=policy.controller.mirror)
     return initial

@@ -55,8 +55,8 @@ DEFINITIONS = (
     ),
     (
         "Symmetry index",
-        "Right minus left in per cent of their mean; 0 is symmetric (Robinson, Herzog and Nigg 1987). For joints it "
-        "compares the standard deviations of the angle.",
+        "Right minus left in per cent of their mean; 0 is symmetric (Robinson, Herzog and Nigg 1987). The swing "
+        "of a joint is the standard deviation of its angle.",
     ),
     (
         "Untrained",

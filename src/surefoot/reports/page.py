@@ -321,7 +321,7 @@ def _motors(data: ReportData) -> str:
     return section(
         "Motors",
         paragraph(
-            "Peak values with the limits of the model, if it has any. Dashed lines in the plots are limits."
+            "Peak values and the limits of the model; dashed lines in the plots are limits."
             if limited
             else "The model has no motor limits."
         ),

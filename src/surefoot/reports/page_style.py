@@ -61,7 +61,10 @@ video {
 }
 .film figure { margin: 0; }
 .film .scroll { margin: 0 0 1rem; }
-.beside figure { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 0.85rem 0.9rem; }
+.beside figure {
+  background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 0.85rem 0.9rem;
+  max-width: 26rem;
+}
 figcaption { color: var(--faint); font-size: 0.86rem; line-height: 1.45; margin-top: 0.45rem; }
 .panels {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1rem;

@@ -1,13 +1,16 @@
 """Make a gait report: record episodes, measure the gait, and write the HTML page and its numbers as JSON."""
 
+import contextlib
 import json
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from surefoot.bodies.body import Body
 from surefoot.errors import InputError, PolicyFileError, SurefootError
@@ -21,6 +24,7 @@ from surefoot.gait.measures import (
     measure_joints,
     measure_returns,
 )
+from surefoot.gait.probes import BodyModel
 from surefoot.gait.recording import Episode, Recording, record_episodes, untrained
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -151,18 +155,18 @@ class _ReportMaker:
         before = self._record(untrained(self.policy), body, "untrained policy")
         if after.model is None:
             body = None
+        after_measures, segments, cycles = _measure(body, after)
+        before_measures, _, _ = _measure(body, before)
         plots = {"returns": [_plot_returns(after, before)], "losses": _plot_losses(metrics)}
-        segments = find_segments(body, after.model, after.episodes) if body and after.model else []
-        cycles = find_cycles(segments)
         if body is None or after.model is None:
             plots["traces"] = _plot_traces(after)
-        else:
-            plots |= _plot_gait(body, after, segments, cycles)
+        elif segments:
+            plots |= _plot_gait(body, after.model, segments, cycles)
         self.measures |= {
             "body": body.name if body else None,
             "sample_s": after.model.step_s if after.model else None,
-            "after": _measure(body, after, segments, cycles),
-            "before": _measure(body, before),
+            "after": after_measures,
+            "before": before_measures,
             "json_file": numbers.name,
         }
         self.measures = _to_json(self.measures)
@@ -210,22 +214,17 @@ class _ReportMaker:
         return command + ("" if video else " --no-video")
 
 
-def _measure(
-    body: Body | None,
-    recording: Recording,
-    segments: list[GaitSegment] | None = None,
-    cycles: GaitCycles | None = None,
-) -> dict[str, Any]:
-    """Return all measures of the episodes of one policy."""
+def _measure(body: Body | None, recording: Recording) -> tuple[dict[str, Any], list[GaitSegment], GaitCycles | None]:
+    """Return all measures of the episodes of one policy, and the segments and cycles of its gait."""
     measures = measure_returns(recording) | {"gait": None, "joints": None}
     model = recording.model
-    if body is not None and model is not None:
-        if segments is None:
-            segments = find_segments(body, model, recording.episodes)
-            cycles = find_cycles(segments)
-        measures["gait"] = measure_gait(body, model, segments, cycles)
-        measures["joints"] = measure_joints(body, model, recording.episodes)
-    return measures
+    if body is None or model is None:
+        return measures, [], None
+    segments = find_segments(body, model, recording.episodes)
+    cycles = find_cycles(segments)
+    measures["gait"] = measure_gait(body, model, segments, cycles)
+    measures["joints"] = measure_joints(body, model, recording.episodes)
+    return measures, segments, cycles
 
 
 def _median_episode(episodes: list[Episode]) -> Episode:
@@ -233,7 +232,15 @@ def _median_episode(episodes: list[Episode]) -> Episode:
     return sorted(episodes, key=lambda episode: float(episode.reward.sum()))[len(episodes) // 2]
 
 
-def _plot_returns(after: Recording, before: Recording) -> tuple[str, str]:
+Plot = tuple[str, str]
+"""An SVG element and its caption, which may be empty."""
+
+
+def _plot(figure: Figure, name: str, caption: str) -> Plot:
+    return as_svg(figure, name, caption), caption
+
+
+def _plot_returns(after: Recording, before: Recording) -> Plot:
     returns = [[float(episode.reward.sum()) for episode in recording.episodes] for recording in (after, before)]
     trained = returns[0]
     label = f"Returns of {len(trained)} episodes; trained: {min(trained):.4g} to {max(trained):.4g}"
@@ -241,82 +248,62 @@ def _plot_returns(after: Recording, before: Recording) -> tuple[str, str]:
 
 
 def _plot_gait(
-    body: Body, recording: Recording, segments: list[GaitSegment], cycles: GaitCycles | None
-) -> dict[str, list[tuple[str, str]]]:
+    body: Body, model: BodyModel, segments: list[GaitSegment], cycles: GaitCycles | None
+) -> dict[str, list[Plot]]:
     """Plot the gait; plots with captions by section of the page."""
-    model, plots = recording.model, {}
-    if not segments or model is None:
-        return {}
-    segment = segments[len(segments) // 2]
+    segment, step_s = segments[len(segments) // 2], model.step_s
     groups = draw.joint_groups(body)
+
+    def plot_groups(name: str, quantity: str, draw_group: Callable[[tuple[str, ...]], Figure]) -> list[Plot]:
+        """Plot each group of joints; the legends name the joints, so there are no captions."""
+        return [
+            (as_svg(draw_group(group), f"{name}-{i}", f"{quantity} of {' and '.join(group)}"), "")
+            for i, group in enumerate(groups)
+        ]
+
     caption = "Contacts of each foot; grey: no foot in contact."
-    plots["footfalls"] = [(as_svg(draw.draw_footfalls(body, model.step_s, segment), "footfalls", caption), caption)]
+    plots = {"footfalls": [_plot(draw.draw_footfalls(body, step_s, segment), "footfalls", caption)]}
     if cycles is not None:
         reference = body.feet[cycles.reference].name
         caption = f"Fraction of strides with each foot in contact, over the gait cycle of {reference}."
-        plots["feet"] = [(as_svg(draw.draw_foot_cycle(body, cycles), "foot-cycle", caption), caption)]
+        plots["feet"] = [_plot(draw.draw_foot_cycle(body, cycles), "foot-cycle", caption)]
         heights = draw.draw_foot_heights(body, cycles)
         if heights is not None:
             caption = "Height of each foot's lowest point above the ground, mean ± standard deviation of strides."
-            plots["feet"].append((as_svg(heights, "foot-height", caption), caption))
-        plots["joints"] = [
-            (as_svg(draw.draw_joint_cycle(body, model, cycles, group), f"joint-{i}", _label("Angle", group)), "")
-            for i, group in enumerate(groups)
-        ]
-    plots["portraits"] = [
-        (
-            as_svg(
-                draw.draw_portrait(body, model.step_s, segment, cycles, group),
-                f"portrait-{i}",
-                _label("Phase portrait", group),
-            ),
-            "",
-        )
-        for i, group in enumerate(groups)
-    ]
-    plots["motors"] = [
-        (as_svg(draw.draw_motor(body, model, segments, group), f"motor-{i}", _label("Torque against speed", group)), "")
-        for i, group in enumerate(groups)
-    ]
+            plots["feet"].append(_plot(heights, "foot-height", caption))
+        plots["joints"] = plot_groups("joint", "Angle", partial(draw.draw_joint_cycle, body, model, cycles))
+    portrait = partial(draw.draw_portrait, body, step_s, segment, cycles)
+    plots["portraits"] = plot_groups("portrait", "Phase portrait", portrait)
+    motor = partial(draw.draw_motor, body, model, segments)
+    plots["motors"] = plot_groups("motor", "Torque against speed", motor)
     return plots
 
 
-def _label(quantity: str, joints: tuple[str, ...]) -> str:
-    return f"{quantity} of {' and '.join(joints)}"
-
-
-def _plot_traces(recording: Recording) -> list[tuple[str, str]]:
+def _plot_traces(recording: Recording) -> list[Plot]:
     plots = []
     for quantity in ("action", "observation"):
         caption = f"First components of the {quantity} over the first 10 s of the first episode."
         figure = draw.draw_traces(recording.episodes[0], recording.step_s, quantity)
-        plots.append((as_svg(figure, f"trace-{quantity}", caption), caption))
+        plots.append(_plot(figure, f"trace-{quantity}", caption))
     return plots
 
 
-def _plot_curves(metrics: list[dict], info: TaskInfo) -> list[tuple[str, str]]:
+def _plot_curves(metrics: list[dict], info: TaskInfo) -> list[Plot]:
     """Plot the learning curves for which there are metrics."""
     plots = []
-    for clock, caption in (
-        ("step", "Return over environment steps."),
-        ("seconds", "Return over training time."),
-    ):
-        try:
+    for clock, caption in (("step", "Return over environment steps."), ("seconds", "Return over training time.")):
+        with contextlib.suppress(InputError):
             runs = [{"label": "run", "metrics": metrics}]
             figure = draw_curves(runs, threshold=info.reward_threshold, clock=clock, width=4.6)
-        except InputError:
-            continue
-        plots.append((as_svg(figure, f"curve-{clock}", f"Learning curve. {caption}"), caption))
+            plots.append((as_svg(figure, f"curve-{clock}", f"Learning curve. {caption}"), caption))
     return plots
 
 
-def _plot_losses(metrics: list[dict]) -> list[tuple[str, str]]:
-    try:
+def _plot_losses(metrics: list[dict]) -> list[Plot]:
+    with contextlib.suppress(InputError):
         figure = draw_losses([{"label": "run", "metrics": metrics}])
-    except InputError:
-        return []
-    caption = "Training metrics over environment steps."
-    return [(as_svg(figure, "losses", caption), caption)]
+        return [_plot(figure, "losses", "Training metrics over environment steps.")]
+    return []
 
 
 def _origin(policy: Policy) -> dict[str, Any]:
