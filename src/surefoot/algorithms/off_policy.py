@@ -28,14 +28,7 @@ from surefoot.algorithms.exploration import ExplorationSettings
 from surefoot.algorithms.optimizers import adam, descend
 from surefoot.algorithms.replay import Batch
 from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
-from surefoot.policies.networks import (
-    ActorCritic,
-    BatchStatistics,
-    Layer,
-    PolicySettings,
-    init_actor,
-    update_batch_norm,
-)
+from surefoot.policies.networks import ActorCritic, BatchStatistics, PolicySettings, init_actor, update_batch_norm
 from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
 from surefoot.policies.policy import Controller
 from surefoot.schedules import Schedule, schedule
@@ -322,7 +315,8 @@ def _update_critics(
     """Take a gradient step of the critics."""
     key, noise_key = jax.random.split(state.key)
     next_action, bonus = rule.next_action(state, batch, noise_key, settings)
-    loss = critic_loss if settings.choices.target_networks else crossq_loss
+    preset = settings.choices
+    loss = critic_loss if preset.target_networks else crossq_loss
     (error, (q, target, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(
         state.critics, state, batch, next_action, bonus
     )
@@ -331,8 +325,8 @@ def _update_critics(
     critics, opt_state = descend(
         optimizer, state.critics, symmetry.project(grads), state.critic_opt_state, learning_rate
     )
-    critics = dataclasses.replace(critics, layers=_update_batch_norm(critics.layers, statistics, settings))
-    critics = symmetry.project(critics)
+    layers = update_batch_norm(critics.layers, statistics, preset.batch_norm_momentum, preset.unit_norm_weights)
+    critics = symmetry.project(dataclasses.replace(critics, layers=layers))
     metrics = {"loss/value": error / settings.critics, "value/mean": q.mean(), "value/target": target.mean()}
     return state._replace(critics=critics, critic_opt_state=opt_state, key=key), metrics
 
@@ -346,6 +340,7 @@ def _update_actor(
     symmetry: Symmetry,
 ) -> tuple[OffPolicyState, Metrics]:
     """Take a gradient step of the actor."""
+    preset = settings.choices
     key, noise_key = jax.random.split(state.key)
     (loss, (metrics, statistics)), grads = jax.value_and_grad(rule.actor_loss, has_aux=True)(
         state.actor, state, batch, noise_key, settings
@@ -353,8 +348,9 @@ def _update_actor(
     optimizer = _optimizer(settings, settings.actor_weight_decay)
     learning_rate = settings.actor_learning_rate.value(progress)
     actor, opt_state = descend(optimizer, state.actor, symmetry.project(grads), state.actor_opt_state, learning_rate)
-    actor = dataclasses.replace(actor, actor=_update_batch_norm(actor.actor, statistics, settings))
-    state = state._replace(actor=symmetry.project(actor), actor_opt_state=opt_state, key=key)
+    layers = update_batch_norm(actor.actor, statistics, preset.batch_norm_momentum, preset.unit_norm_weights)
+    actor = symmetry.project(dataclasses.replace(actor, actor=layers))
+    state = state._replace(actor=actor, actor_opt_state=opt_state, key=key)
     return rule.after_actor_step(state, metrics, settings), {"loss/policy": loss} | metrics
 
 
@@ -365,13 +361,6 @@ def _optimizer(settings: OffPolicySettings, weight_decay: float) -> Any:
         weight_decay=weight_decay,
         decoupled_decay=settings.optimizer == "adamw",
     )
-
-
-def _update_batch_norm(
-    layers: list[Layer], statistics: list[BatchStatistics], settings: OffPolicySettings
-) -> list[Layer]:
-    preset = settings.choices
-    return update_batch_norm(layers, statistics, preset.batch_norm_momentum, preset.unit_norm_weights)
 
 
 def _move(old: Any, new: Any, tau: float) -> Any:

@@ -82,7 +82,7 @@ def next_action(
 def actor_loss(
     actor: ActorCritic, state: OffPolicyState, batch: Batch, key: jax.Array, settings: SACSettings
 ) -> tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]:
-    """Temperature times log-probability minus the smallest value, for sampled actions."""
+    """The loss alpha log pi(a|s) - min_i Q_i(s, a), averaged over states, for actions sampled from the actor."""
     del settings
     statistics: list[BatchStatistics] = []
     noise = jax.random.normal(key, batch.action.shape)

@@ -74,7 +74,7 @@ def next_action(
 def actor_loss(
     actor: ActorCritic, state: OffPolicyState, batch: Batch, key: jax.Array, settings: TD3Settings
 ) -> tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]:
-    """The negated value of the first critic, for the actor's actions."""
+    """The loss -Q_1(s, actor(s)), averaged over states."""
     del key, settings  # the actor is deterministic
     statistics: list[BatchStatistics] = []
     action = actor.distribution(batch.observation, statistics).mode()
