@@ -13,16 +13,16 @@ ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 
 def make(entry: ActionLayer, policy: PolicySettings, count: int = CRITICS) -> Critics:
-    """Make critics of which no array has a value that hides a fault, such as a gain of 1."""
+    """Make critics with random arrays; gains of 1 or biases of 0 would hide faults."""
     critics = init_critics(jax.random.PRNGKey(1), OBSERVATION, ACTION, policy, entry, count)
     random = np.random.default_rng(2)
 
-    def shaken(path, array):
+    def randomised(path, array):
         positive = "variance" in jax.tree_util.keystr(path)
-        drawn = random.uniform(0.5, 2.0, array.shape) if positive else array + 0.3 * random.normal(size=array.shape)
-        return np.float32(drawn)
+        values = random.uniform(0.5, 2.0, array.shape) if positive else array + 0.3 * random.normal(size=array.shape)
+        return np.float32(values)
 
-    return jax.tree_util.tree_map_with_path(shaken, critics)
+    return jax.tree_util.tree_map_with_path(randomised, critics)
 
 
 def batch() -> tuple[np.ndarray, np.ndarray]:
@@ -30,25 +30,25 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=(BATCH, OBSERVATION)), random.uniform(-1, 1, (BATCH, ACTION))
 
 
-def numpy_values(critics: Critics, one: int, entry: str, activation: str, training: bool) -> tuple[np.ndarray, list]:
-    """The values (B,) of critic `one` in float64, and the mean and variance that each batch normalisation saw."""
+def numpy_values(critics: Critics, critic: int, entry: str, activation: str, training: bool) -> tuple[np.ndarray, list]:
+    """Return the values (B,) of one critic in float64, and mean and variance of each batch normalisation."""
     layers, branch = (
-        [{name: np.float64(array[one]) for name, array in layer.items()} for layer in part]
+        [{name: np.float64(array[critic]) for name, array in layer.items()} for layer in part]
         for part in (critics.layers, critics.branch)
     )
     x, action = batch()
-    seen = []
+    moments = []
     for index, layer in enumerate(layers):
         if index == {"first": 0, "second": 1}.get(entry):
             x = np.concatenate([x, action], 1)
         x = x @ layer["weight"] + layer["bias"]
         if index == len(layers) - 1:
-            return x[:, 0], seen
+            return x[:, 0], moments
         if entry == "branch" and index == len(layers) - 2:
             x = x + action @ branch[0]["weight"] + branch[0]["bias"]
         if "batch_gain" in layer:
             mean, variance = (x.mean(0), x.var(0)) if training else (layer["batch_mean"], layer["batch_variance"])
-            seen += [(mean, variance)] if training else []
+            moments += [(mean, variance)] if training else []
             x = (x - mean) / np.sqrt(variance + 1e-5) * layer["batch_gain"] + layer["batch_bias"]
         if "norm_gain" in layer:
             mean, variance = x.mean(1, keepdims=True), x.var(1, keepdims=True)
@@ -70,7 +70,7 @@ def numpy_values(critics: Critics, one: int, entry: str, activation: str, traini
     ],
 )
 @pytest.mark.parametrize("widths", [(6,), (6, 4), (6, 4, 3)])
-def test_values_are_those_of_the_plain_network(
+def test_values_equal_those_of_plain_numpy_networks(
     entry: ActionLayer, settings: dict, training: bool, widths: tuple
 ) -> None:
     policy = PolicySettings(critic=widths, **settings)
@@ -78,19 +78,19 @@ def test_values_are_those_of_the_plain_network(
     statistics: list[BatchStatistics] = []
     values = critics(*map(np.float32, batch()), statistics if training else None)
     assert values.shape == (CRITICS, BATCH)
-    for one in range(CRITICS):
-        wanted, seen = numpy_values(critics, one, entry, policy.activation, training)
-        np.testing.assert_allclose(values[one], wanted, rtol=1e-4, atol=1e-5)
-        assert len(statistics) == len(seen)
-        for found, (mean, variance) in zip(statistics, seen, strict=True):
-            np.testing.assert_allclose(found.mean[one], mean, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(found.variance[one], variance, rtol=1e-4, atol=1e-5)
+    for critic in range(CRITICS):
+        expected, moments = numpy_values(critics, critic, entry, policy.activation, training)
+        np.testing.assert_allclose(values[critic], expected, rtol=1e-4, atol=1e-5)
+        assert len(statistics) == len(moments)
+        for result, (mean, variance) in zip(statistics, moments, strict=True):
+            np.testing.assert_allclose(result.mean[critic], mean, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(result.variance[critic], variance, rtol=1e-4, atol=1e-5)
     normalised = len(widths) - (entry == "branch") if training and policy.batch_norm else 0
-    assert [len(found.mean[0]) for found in statistics] == list(widths[:normalised])
+    assert [len(result.mean[0]) for result in statistics] == list(widths[:normalised])
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_where_the_action_enters_shows_in_the_shapes(entry: ActionLayer) -> None:
+def test_shapes_depend_on_the_action_layer(entry: ActionLayer) -> None:
     policy = PolicySettings(critic=(6, 4))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, entry, CRITICS)
     shapes = [layer["weight"].shape for layer in critics.layers]
@@ -101,7 +101,7 @@ def test_where_the_action_enters_shows_in_the_shapes(entry: ActionLayer) -> None
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_hidden_weights_are_orthogonal_where_the_action_enters_too(entry: ActionLayer) -> None:
+def test_hidden_weights_are_orthogonal_including_those_of_the_action(entry: ActionLayer) -> None:
     policy = PolicySettings(critic=(20, 12))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, entry, 2)
     for layer in critics.layers[:-1] + critics.branch:
@@ -110,19 +110,19 @@ def test_hidden_weights_are_orthogonal_where_the_action_enters_too(entry: Action
             np.testing.assert_allclose(short @ short.T, 2 * np.eye(len(short)), atol=1e-5)
 
 
-def test_one_hidden_layer_whose_second_layer_is_the_last() -> None:
+def test_the_action_can_enter_the_last_layer() -> None:
     policy = PolicySettings(critic=(6,), batch_norm=True)
     critics = make("second", policy)
     assert critics.layers[1]["weight"].shape == (CRITICS, 6 + ACTION, 1)
     values = critics(*map(np.float32, batch()))
     observation, action = batch()
     other = critics(np.float32(observation), np.float32(action + 1))
-    # The action enters a linear layer, so that a change of it counts the same in every state.
-    wanted = critics.layers[1]["weight"][:, 6:, 0].sum(1)
-    np.testing.assert_allclose(other - values, np.repeat(wanted[:, None], BATCH, 1), rtol=1e-3, atol=1e-5)
+    # The action enters a linear layer, so that a change of it changes all values alike.
+    expected = critics.layers[1]["weight"][:, 6:, 0].sum(1)
+    np.testing.assert_allclose(other - values, np.repeat(expected[:, None], BATCH, 1), rtol=1e-3, atol=1e-5)
 
 
-def test_critics_side_by_side_differ_and_do_not_touch_each_other() -> None:
+def test_critics_differ_and_are_independent() -> None:
     policy = PolicySettings(critic=(6,))
     critics = init_critics(jax.random.PRNGKey(0), OBSERVATION, ACTION, policy, "first", CRITICS)
     arguments = (*map(np.float32, batch()),)
@@ -139,5 +139,5 @@ def test_without_hidden_layers_a_critic_is_linear() -> None:
     critics = make("first", policy)
     values = critics(*map(np.float32, batch()))
     layer = critics.layers[0]
-    wanted = np.concatenate(batch(), 1) @ layer["weight"][:, :, 0].T + layer["bias"][:, 0]
-    np.testing.assert_allclose(values, wanted.T, rtol=1e-4, atol=1e-5)
+    expected = np.concatenate(batch(), 1) @ layer["weight"][:, :, 0].T + layer["bias"][:, 0]
+    np.testing.assert_allclose(values, expected.T, rtol=1e-4, atol=1e-5)

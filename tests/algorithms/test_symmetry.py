@@ -45,7 +45,7 @@ def shape(**changes: Any) -> PolicySettings:
     return PolicySettings(**{"actor": (8, 6), "critic": (8, 4), "normalise_observations": False} | changes)
 
 
-def seen(count: int = 7, seed: int = 0) -> jax.Array:
+def observations(count: int = 7, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=(count, 6)), jnp.float32)
 
 
@@ -54,26 +54,26 @@ def test_tied_networks_are_symmetric(changes: dict) -> None:
     policy = shape(**changes)
     plain = init_actor_critic(jax.random.PRNGKey(1), 6, 2, policy)
     plain = dataclasses.replace(plain, log_std=jnp.float32([-1.0, -2.0]))
-    for network, alike in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
-        o = seen()
+    for network, symmetric in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
+        o = observations()
         ((mean, log_std), value), ((image_mean, image_log_std), image) = (
             network(x) for x in (o, MIRROR.observation(o))
         )
-        assert np.allclose(image_mean, MIRROR.action(mean), rtol=1e-5, atol=1e-7) == alike
-        assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
-        assert np.allclose(image_log_std, log_std[..., MIRROR.action_index], rtol=1e-5, atol=1e-6) == alike
+        assert np.allclose(image_mean, MIRROR.action(mean), rtol=1e-5, atol=1e-7) == symmetric
+        assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == symmetric
+        assert np.allclose(image_log_std, log_std[..., MIRROR.action_index], rtol=1e-5, atol=1e-6) == symmetric
         assert np.std(value) > 1e-3 and np.std(mean) > 1e-5
 
 
 @pytest.mark.parametrize("entry", ["first", "second", "branch"])
 @pytest.mark.parametrize("changes", SHAPES[:4])
 def test_tied_critics_are_symmetric(entry: ActionLayer, changes: dict) -> None:
-    policy, o, a = shape(**changes), seen(), seen(seed=1)[:, :2]
+    policy, o, a = shape(**changes), observations(), observations(seed=1)[:, :2]
     plain = init_critics(jax.random.PRNGKey(2), 6, 2, policy, entry, 2)
-    for critics, alike in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
+    for critics, symmetric in ((plain, False), (TIED.project(plain, INITIAL_SCALE), True)):
         value = critics(o, a)
         image = critics(MIRROR.observation(o), MIRROR.action(a))
-        assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == alike
+        assert np.allclose(image, value, rtol=1e-5, atol=1e-6) == symmetric
         assert value.std() > 1e-3
 
 
@@ -116,8 +116,8 @@ def test_tied_networks_learn_as_from_augmented_batches(algorithm: str) -> None:
             actor = start.actor.actor
             actor[-1] = {name: x.at[..., 2:].set(-1e3 if name == "bias" else 0.0) for name, x in actor[-1].items()}
         update = off_policy.compiled_update(RULES[algorithm])
-        found, _ = update(start, transitions(1), np.float32(0), settings=settings, symmetry=symmetry)
-        ends.append(found)
+        result, _ = update(start, transitions(1), np.float32(0), settings=settings, symmetry=symmetry)
+        ends.append(result)
     # After one step, Adam's first moment is proportional to the gradient.
     for part in ("critic_opt_state", "actor_opt_state"):
         means = (jax.tree.leaves(optax.tree.get(getattr(end, part), "mu")) for end in ends)
@@ -139,26 +139,26 @@ def test_updates_keep_weights_tied_exactly(algorithm: str) -> None:
     start = off_policy.init(RULES[algorithm], jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
     before = jax.tree.map(np.array, start.actor)
     update = off_policy.compiled_update(RULES[algorithm])
-    found, _ = update(start, transitions(6), np.float32(0), settings=settings, symmetry=TIED)
-    again = TIED.project(found.actor), TIED.project(found.critics)
-    for one, other in zip(*(jax.tree.leaves(x) for x in ((found.actor, found.critics), again)), strict=True):
+    result, _ = update(start, transitions(6), np.float32(0), settings=settings, symmetry=TIED)
+    again = TIED.project(result.actor), TIED.project(result.critics)
+    for one, other in zip(*(jax.tree.leaves(x) for x in ((result.actor, result.critics), again)), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert np.abs(found.actor.actor[0]["weight"] - before.actor[0]["weight"]).max() > 1e-3
+    assert np.abs(result.actor.actor[0]["weight"] - before.actor[0]["weight"]).max() > 1e-3
 
 
 def test_tied_statistics_are_symmetric_and_count_each_observation_once() -> None:
     mirror = MIRROR._replace(observation_offset=np.float32([0, 0.5, 0, 0.5, 1.0, 0]))
     assert mirror.is_involution()
-    o = seen(40) + 3
-    found = update_normaliser(init_normaliser(6), o, mirror)
-    assert float(found.count) == 40
-    wanted = merge(init_normaliser(6), jnp.concatenate([o, mirror.observation(o)]))
-    np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.variance, wanted.variance, rtol=1e-4)
-    for one, other in zip(symmetrise(found, mirror), found, strict=True):
+    o = observations(40) + 3
+    result = update_normaliser(init_normaliser(6), o, mirror)
+    assert float(result.count) == 40
+    expected = merge(init_normaliser(6), jnp.concatenate([o, mirror.observation(o)]))
+    np.testing.assert_allclose(result.mean, expected.mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.variance, expected.variance, rtol=1e-4)
+    for one, other in zip(symmetrise(result, mirror), result, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
     # The mirror of observations normalised by these statistics has no offset.
-    scaled, image = (normalise(found, x, 10) for x in (o, mirror.observation(o)))
+    scaled, image = (normalise(result, x, 10) for x in (o, mirror.observation(o)))
     np.testing.assert_allclose(
         image, scaled[:, mirror.observation_index] * mirror.observation_sign, rtol=1e-4, atol=1e-5
     )
