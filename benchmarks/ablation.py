@@ -55,23 +55,23 @@ def main() -> None:
     # Seed by seed, so that an interrupted study has equally many of each variant.
     jobs = [(name, seed) for seed in range(arguments.seeds) for name in VARIANTS]
     with ThreadPoolExecutor(cores.qsize()) as pool:
-        found = list(pool.map(lambda job: _run(arguments, settings, cores, *job), jobs))
+        results = list(pool.map(lambda job: _run(arguments, settings, cores, *job), jobs))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
-    for (name, _), one in zip(jobs, found, strict=True):
-        runs[name].append(one)
+    for (name, _), result in zip(jobs, results, strict=True):
+        runs[name].append(result)
     picture = arguments.output.with_suffix(".png")
     plot_curves(
-        [{"label": name, "metrics": one.pop("rows")} for name, ones in runs.items() for one in ones],
+        [{"label": name, "metrics": run.pop("rows")} for name, seeds in runs.items() for run in seeds],
         picture,
         title=f"DDPG on {arguments.task}",
     )
     variants = {}
-    for name, ones in runs.items():
-        returns = [np.array(one.pop("returns")) for one in ones]
+    for name, seeds in runs.items():
+        returns = [np.array(run.pop("returns")) for run in seeds]
         variants[name] = {
             "over_seeds": summarise_seeds(returns),
-            "mean_during_training": summarise([one["mean_during_training"] for one in ones]),
-            "seeds": ones,
+            "mean_during_training": summarise([run["mean_during_training"] for run in seeds]),
+            "seeds": seeds,
         }
     _print(variants)
     write_results(arguments.output, load, {"task": arguments.task, "recipe": arguments.recipe, "variants": variants})
@@ -99,20 +99,23 @@ def _run(
                 command += [str(word) for name, value in changes.items() for word in (f"--{name}", value)]
                 command += settings
             _surefoot(core, [*command, "--quiet"])
-        answer = _surefoot(core, ["evaluate", str(folder.path), "--last", "--json"])
+        output = _surefoot(core, ["evaluate", str(folder.path), "--last", "--json"])
     finally:
         cores.put(core)
     rows = read_metrics(folder.metrics)
-    way = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
-    judged = json.loads(answer)[0]
-    print(f"{variant}, seed {seed}: {judged['return']['mean']:.0f}, {np.mean(way):.0f} during training", flush=True)
+    returns = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
+    evaluation = json.loads(output)[0]
+    print(
+        f"{variant}, seed {seed}: {evaluation['return']['mean']:.0f}, {np.mean(returns):.0f} during training",
+        flush=True,
+    )
     return {
         "seed": seed,
-        "return": judged["return"],
-        "falls": judged["falls"],
-        "mean_during_training": float(np.mean(way)),
+        "return": evaluation["return"],
+        "falls": evaluation["falls"],
+        "mean_during_training": float(np.mean(returns)),
         "minutes": max(row["seconds"] for row in rows if "seconds" in row) / 60,
-        "returns": judged["returns"],
+        "returns": evaluation["returns"],
         "rows": [row for row in rows if "evaluation/return" in row],
     }
 
@@ -133,10 +136,10 @@ def _ended(folder: RunFolder) -> bool:
 def _print(variants: dict[str, Any]) -> None:
     rows = []
     for name, variant in variants.items():
-        last, way = variant["over_seeds"], variant["mean_during_training"]
-        minutes = np.mean([one["minutes"] for one in variant["seeds"]])
-        seeds = ", ".join(f"{one['return']['mean']:.0f}" for one in variant["seeds"])
-        rows.append([name, f"{last['mean']:.0f}", seeds, f"{way['mean']:.0f}", f"{minutes:.1f}"])
+        last, during = variant["over_seeds"], variant["mean_during_training"]
+        minutes = np.mean([seed["minutes"] for seed in variant["seeds"]])
+        seeds = ", ".join(f"{seed['return']['mean']:.0f}" for seed in variant["seeds"])
+        rows.append([name, f"{last['mean']:.0f}", seeds, f"{during['mean']:.0f}", f"{minutes:.1f}"])
     print_table("", ("DDPG", "last policy", "each seed", "during training", "minutes"), rows)
 
 

@@ -92,10 +92,10 @@ def train_in_child(task: str, *words: str, **settings: Any) -> tuple[Finished, l
     """
     from surefoot.runs.metrics import read_metrics
 
-    given = [f"--{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    changes = [f"--{name.replace('__', '.')}={value}" for name, value in settings.items()]
     with tempfile.TemporaryDirectory() as root:
         command = [sys.executable, "-m", "surefoot", "train", task, "--quiet", "--root", root, "--name", "bench"]
-        finished = run_child([*command, *words, *given])
+        finished = run_child([*command, *words, *changes])
         rows = read_metrics(Path(root) / task / "bench" / "metrics.jsonl")
     return finished, [row for row in rows if "steps_per_second" in row]
 

@@ -35,12 +35,12 @@ def main() -> None:
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     load = background_load()
     trained = [train(arguments, settings, seed) for seed in seeds]
-    returns = [np.array(one.pop("returns")) for one in trained]
+    returns = [np.array(run.pop("returns")) for run in trained]
     result = {
         "task": arguments.task,
         "recipe": trained[0]["recipe"],
         "over_seeds": summarise_seeds(returns),
-        "training_seconds": summarise([one["training_seconds"] for one in trained]),
+        "training_seconds": summarise([run["training_seconds"] for run in trained]),
         "seeds": trained,
     }
     write_results(arguments.output, load, result)
@@ -53,18 +53,8 @@ def train(arguments: argparse.Namespace, settings: list[str], seed: int) -> dict
     run = f"{arguments.task.replace(':', '-').replace('/', '-')}/{name}"
     old = (arguments.root / run).is_dir()
     if not old:
-        given_here = [setting.replace("{seed}", str(seed)) for setting in settings]
-        command = [
-            "train",
-            arguments.task,
-            "--seed",
-            str(seed),
-            "--name",
-            name,
-            "--root",
-            str(arguments.root),
-            *given_here,
-        ]
+        command = ["train", arguments.task, "--seed", str(seed), "--name", name, "--root", str(arguments.root)]
+        command += [setting.replace("{seed}", str(seed)) for setting in settings]
     else:
         command = ["resume", run, "--root", str(arguments.root)]
     began = time.perf_counter()
