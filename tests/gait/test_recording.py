@@ -46,7 +46,8 @@ def test_untrained_policies_are_equivariant_or_zero_like_the_trained_ones():
     info = find_task("ant")
     few = PolicySettings(actor=(8,), critic=(8,))
     trained = new_policy(jax.random.key(1), "ant", info.observation_size, info.action_low, info.action_high, few)
-    trained.mirror = mirror = info.mirror
+    mirror = info.mirror
+    trained.controller = trained.controller._replace(mirror=mirror)
     observation = np.random.default_rng(0).normal(size=(5, info.observation_size)).astype(np.float32)
     initial = untrained(trained)
     assert not np.array_equal(initial.predict(observation)[0], trained.predict(observation)[0])
