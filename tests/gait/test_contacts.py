@@ -8,7 +8,7 @@ import pytest
 from surefoot.bodies.body import Body, Foot
 from surefoot.gait import contacts as gait
 from surefoot.gait.gait_names import UNCLEAR, name_gait
-from surefoot.tasks.gymnasium import records
+from surefoot.tasks.gymnasium import mujoco
 
 
 def pattern(text, times=1):
@@ -129,9 +129,9 @@ def test_work_and_cost_of_transport():
 
 DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("LF", "RF", "LH", "RH")))
 FOREIGN_DOG = Body("dog", "trunk", (), tuple(Foot(name, (name,)) for name in ("FL", "FR", "RL", "RR")))
-BIPED = records.Walker2d.model_body
-CHEETAH = records.HalfCheetah.model_body
-HOPPER = records.Hopper.model_body
+BIPED = mujoco.Walker2d.body
+CHEETAH = mujoco.HalfCheetah.body
+HOPPER = mujoco.Hopper.body
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,7 @@ class Hop(tasks.Task):
     fall = "terminated"
     Options = HopOptions
     body = tasks.Body("hopper", trunk="torso", joints=JOINTS, feet=(tasks.Foot("foot", ("foot",)),))
-    action_names = JOINTS
     frame_skip = 4  # 50 actions per second
-    columns = {"qpos": 5, "qvel": 5}
     observation = (
         scalars("height", "pitch"),
         per_joint("{} angle", JOINTS),
@@ -70,9 +68,6 @@ class Hop(tasks.Task):
         for env in env_indices:
             state["qpos"][env] = rngs[env].uniform(-0.01, 0.01, 5)
             state["qvel"][env] = 0
-
-    def gather(self, state):
-        return state["qpos"], state["qvel"]
 
     def observe_and_reward(self, measured, action, xp):
         qpos, qvel = measured["qpos"], measured["qvel"]

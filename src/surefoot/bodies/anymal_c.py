@@ -48,7 +48,7 @@ _VELOCITY_TIMESTEP_S = 0.005
 _VELOCITY_STIFFNESS, _VELOCITY_DAMPING = 80.0, 2.0
 # Rotor inertia is not published. A shank has 0.02 kg m^2 about its knee; some armature keeps it from ringing.
 _ARMATURE = 0.01
-_FOOT_RADIUS_M = 0.03
+FOOT_RADIUS_M = 0.03
 STANDING_POSE = (*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2)
 _RED, _DARK, _GREY, _RUBBER = (0.74, 0.12, 0.11, 1), (0.13, 0.14, 0.16, 1), (0.46, 0.48, 0.51, 1), (0.06, 0.06, 0.07, 1)
 
@@ -154,7 +154,7 @@ def make_robot(base: Base = "urdf", motor: Motor = "limited", visuals: bool = Tr
         stiffness=np.full(count, _VELOCITY_STIFFNESS),
         torque_limit=np.full(count, figures()["torque_limit"]),
         speed_limit=np.full(count, figures()["speed_limit"]),
-        sole_m=np.full(len(LEGS), _FOOT_RADIUS_M),
+        sole_m=np.full(len(LEGS), FOOT_RADIUS_M),
         stance_m=(0.36, 0.30),
         trunk=TrunkHull(half_length_m=0.5245, half_width_m=0.07, radius_m=0.09),
         knees=tuple(f"{leg}_SHANK" for leg in LEGS),
@@ -173,7 +173,7 @@ def _standing_height(angles: np.ndarray) -> np.ndarray:
     whole = hfe + kfe
     down = 0.285 * np.cos(hfe) + 0.31547 * np.cos(whole) + 0.08795 * forward * np.sin(whole)
     aside = out * (0.08381 + 0.1003 + 0.01305)
-    return (down * np.cos(haa) - aside * np.sin(haa) + _FOOT_RADIUS_M).max(1)
+    return (down * np.cos(haa) - aside * np.sin(haa) + FOOT_RADIUS_M).max(1)
 
 
 def _add_servo(spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float, motor: Motor) -> None:

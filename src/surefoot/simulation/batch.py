@@ -11,7 +11,7 @@ from surefoot.errors import EngineError, InputError, NonFiniteError
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
-from surefoot.tasks.catalogue import TaskInfo, make_physics_task, physics_class
+from surefoot.tasks.catalogue import TaskInfo, has_batch_physics, make_physics_task
 from surefoot.tasks.task import State
 
 # MuJoCo silently resets a state that diverged, and counts a warning of one of these kinds.
@@ -20,13 +20,13 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def supports(info: TaskInfo) -> bool:
     """Whether this engine supports the task."""
-    return physics_class(info) is not None and not info.is_wrapped
+    return has_batch_physics(info) and not info.is_wrapped
 
 
 class BatchEngine(Engine):
     """Environments of one MuJoCo task, bit-identical at any number of threads, whose whole state can be saved.
 
-    The simulator output holds the task's columns, then "truncated" and "started" (the episode has just begun).
+    The simulator output holds what the task gathers, then "truncated" and "started" (the episode has just begun).
     """
 
     name = "batch"
@@ -52,7 +52,8 @@ class BatchEngine(Engine):
         self._state = {field: self._batch.bind(field) for field in task.fields}
         self._state |= constants | self._buffers | self._substeps
         self._data = mujoco.MjData(task.model)
-        self.layout = Layout(**task.columns, truncated="flag", started="flag")
+        widths = {name: part[0].size for name, part in task.gather(self._state).items()}
+        self.layout = Layout(**widths, truncated="flag", started="flag")
         self._elapsed = np.zeros(num_envs, np.int64)
         self._before_step = np.zeros_like(self._batch.state)
         self._rngs: list[np.random.Generator] = []
@@ -190,8 +191,8 @@ class BatchEngine(Engine):
 
     def _sim_output(self, started: np.ndarray) -> np.ndarray:
         sim_output = np.empty((self.num_envs, self.layout.size), np.float32)
-        parts = (part.reshape(self.num_envs, -1) for part in self.task.gather(self._state))
-        self.layout.write(sim_output, dict(zip(self.task.columns, parts, strict=True)))
-        truncated = self._elapsed >= self._limit if self._limit else False
-        self.layout.write(sim_output, {"truncated": truncated, "started": started})
+        gathered = self.task.gather(self._state).items()
+        fields = {name: part.reshape(self.num_envs, -1) for name, part in gathered}
+        fields |= {"truncated": self._elapsed >= self._limit if self._limit else False, "started": started}
+        self.layout.write(sim_output, fields)
         return sim_output

@@ -66,10 +66,8 @@ class AnymalC(Task):
     Options = AnymalCOptions
     headless_options = MappingProxyType({"visuals": False})
     body = anymal_c.BODY
-    action_names = anymal_c.JOINTS
     frame_skip = _FRAME_SKIP
     recorded_fields = ("qpos", "qvel")
-    columns = {"qpos": 17, "qvel": 18, "advance": 1, "height": 1}  # noqa: RUF012
     observation = (
         scalars("base height"),
         quaternion("base quaternion {}"),
@@ -109,10 +107,10 @@ class AnymalC(Task):
     def apply_action(self, state: State, action: np.ndarray) -> None:
         state["ctrl"][:] = action * _ACTION_SCALE + _ACTION_OFFSET
 
-    def gather(self, state: State) -> Sequence[np.ndarray]:
-        advance = state["qvel_trace"][:, :, 0].sum(1, keepdims=True)
-        height = (state["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1, keepdims=True)
-        return state["qpos"][:, 2:], state["qvel"], advance, height
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
+        advance = state["qvel_trace"][:, :, 0].sum(1)
+        height = (state["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1)
+        return {"qpos": state["qpos"][:, 2:], "qvel": state["qvel"], "advance": advance, "height": height}
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del action
@@ -171,7 +169,6 @@ class AnymalCStep(AnymalC):
         if self._lowest_m < options.step_height:
             self.randomised_fields = ("geom_pos",)
         if options.observe_ground:
-            self.columns = {**self.columns, "ground": len(_GROUND_POINTS_M)}
             names = (f"ground height at {distance:+.2f} m" for distance in _GROUND_POINTS_M)
             self.observation = (*self.observation, scalars(*names))
 
@@ -214,13 +211,13 @@ class AnymalCStep(AnymalC):
         if self.options.curriculum:
             np.maximum(state["farthest"], state["qpos"][:, :1] - _HALF_TRUNK_M, out=state["farthest"])
 
-    def gather(self, state: State) -> Sequence[np.ndarray]:
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
         measured = super().gather(state)
         if not self.options.observe_ground:
             return measured
         points = (state["qpos"][:, :1] + _GROUND_POINTS_M)[:, :, None]
         on_step = (self.step_starts_m < points) & (points < self.step_ends_m)
-        return *measured, (state["step_height"][:, None] * on_step).sum(2)
+        return {**measured, "ground": (state["step_height"][:, None] * on_step).sum(2)}
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         output = super().observe_and_reward(measured, action, xp)

@@ -17,8 +17,9 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.errors import InputError, suggestion
-from surefoot.tasks.gymnasium import records
-from surefoot.tasks.registry import ENTRIES, entries_of, find_entry, make_task, register_built_in
+from surefoot.tasks.gymnasium import GYMNASIUM_TASKS, find_gymnasium_task
+from surefoot.tasks.gymnasium.mujoco import MujocoTask
+from surefoot.tasks.registry import ENTRIES, find_entry, make_task, register_built_in
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
 from surefoot.tasks.task_env import TaskEnv
@@ -101,7 +102,7 @@ class TaskInfo:
 
 def short_names() -> dict[str, str]:
     """Return the Gymnasium ids of all tasks that have a short name."""
-    theirs = {record.short_name: record.id for record in records.RECORDS if record.short_name}
+    theirs = {task.short_name: task.id for task in GYMNASIUM_TASKS if task.short_name}
     return theirs | {entry.short_name: entry.id for entry in ENTRIES.values() if entry.short_name}
 
 
@@ -187,8 +188,8 @@ def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: in
     source: Any = env.unwrapped
     if isinstance(source, TaskEnv):
         source = source.task
-    elif record := records.find_record(id):
-        source = record(source, options)
+    elif described := find_gymnasium_task(id):
+        source = described(source, options)
     fall, body = getattr(source, "fall", "none"), getattr(source, "body", None)
     # A wrapper registered with the task may have changed the spaces; names and mirror no longer fit then.
     assert env.observation_space.shape is not None and env.action_space.shape is not None
@@ -261,24 +262,20 @@ def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     return wrap(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
 
 
-def physics_class(info: TaskInfo) -> type[Task] | None:
-    """Return the class that simulates many environments of the task on the engine `batch`, or None."""
-    if entry := find_entry(info.id):
-        return entry.task
-    record = records.find_record(info.id)
-    if record is None or record.physics is None or record.id != info.id:
-        return None
-    module, name = record.physics.split(":")
-    return getattr(importlib.import_module(module), name)
+def has_batch_physics(info: TaskInfo) -> bool:
+    """Whether `make_physics_task` can construct the task."""
+    task = find_gymnasium_task(info.id)
+    return find_entry(info.id) is not None or (task is not None and task.id == info.id and issubclass(task, MujocoTask))
 
 
 def make_physics_task(info: TaskInfo) -> Task:
-    """Construct the task that simulates many environments; it must have a `physics_class`."""
+    """Construct the task that simulates many environments on the engine `batch`."""
     if find_entry(info.id):
         return make_task(info.id.rpartition(":")[2], info.env_options, headless=True)
-    kind = physics_class(info)
-    assert kind is not None
-    return kind(info)
+    task = find_gymnasium_task(info.id)
+    assert task is not None and issubclass(task, MujocoTask)
+    with contextlib.closing(make_env(info)) as env:
+        return task(env.unwrapped, info.env_options)
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
@@ -335,7 +332,8 @@ def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
         raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
     stated = getattr(imported, rest, None)
     if isinstance(stated, type) and issubclass(stated, Task):
-        entry = ENTRIES.get(stated.__dict__.get("id", ""))
+        target = f"{stated.__module__}:{stated.__qualname__}"
+        entry = next((entry for entry in ENTRIES.values() if entry.target == target), None)
         if entry is None:
             raise InputError(
                 f"task '{name}': the class '{rest}' is not registered; put @surefoot.tasks.register(...) above it"
@@ -345,9 +343,8 @@ def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
         return entry.name, entry.gymnasium_id
     if rest in gymnasium.registry:
         return name, name
-    own = entries_of(module)
-    names = {entry.name.partition(":")[2] for entry in own} | {*(() if own else gymnasium.registry)}
-    raise InputError(f"unknown task '{name}'" + suggestion(rest, names))
+    own = {entry.target.partition(":")[2] for entry in ENTRIES.values() if entry.target.startswith(f"{module}:")}
+    raise InputError(f"unknown task '{name}'" + suggestion(rest, own or gymnasium.registry))
 
 
 def _continuous_twins(id: str) -> list[str]:

@@ -3,6 +3,7 @@
 Classes named by a text are imported when first used, so that `import surefoot` stays fast.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -15,38 +16,48 @@ if TYPE_CHECKING:
     TaskClass = TypeVar("TaskClass", bound=type[Task])
 
 
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """A registered task.
 
     Attributes:
         id: Gymnasium id.
+        source: the task's class; "module:Class" for those that come with Surefoot.
         short_name: name on the command line, or None.
         max_episode_steps: time limit in actions, or None.
-        built_in: whether the task comes with Surefoot.
     """
 
-    def __init__(
-        self, id: str, task: "str | type[Task]", short_name: str | None, max_episode_steps: int | None
-    ) -> None:
-        self.id, self.short_name, self.max_episode_steps = id, short_name, max_episode_steps
-        self.built_in = isinstance(task, str)
-        self._task = task
+    id: str
+    source: "str | type[Task]"
+    short_name: str | None
+    max_episode_steps: int | None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the task comes with Surefoot."""
+        return isinstance(self.source, str)
+
+    @property
+    def target(self) -> str:
+        """Module and name of the class, "module:Class"."""
+        if isinstance(self.source, str):
+            return self.source
+        return f"{self.source.__module__}:{self.source.__qualname__}"
 
     @property
     def task(self) -> "type[Task]":
         """The task's class."""
-        if isinstance(self._task, str):
-            module, name = self._task.split(":")
-            self._task = _stated(getattr(importlib.import_module(module), name), self)
-        return self._task
+        if not isinstance(self.source, str):
+            return self.source
+        module, name = self.source.split(":")
+        return getattr(importlib.import_module(module), name)
 
     @property
     def name(self) -> str:
         """Name by which recipes and policy files call the task; importing the module in it registers the task."""
         if self.built_in:
             return self.short_name or self.id
-        module, name = self.task.__module__, self.task.__qualname__
-        return self.id if module == "__main__" or "<locals>" in name else f"{module}:{name}"
+        return self.id if self.target.startswith("__main__:") or "<locals>" in self.target else self.target
 
     @property
     def gymnasium_id(self) -> str:
@@ -82,10 +93,10 @@ def register(
     """
 
     def decorate(task: "TaskClass") -> "TaskClass":
+        _check(task)
         entry = Entry(id, task, short_name, max_episode_steps)
-        _stated(task, entry)
         for other in ENTRIES.values():
-            same = not other.built_in and _origin(other.task) == _origin(task)  # the module was imported again
+            same = other.target == entry.target  # the module was imported again
             if not same and (other.id == id or (short_name and other.short_name == short_name)):
                 raise ValueError(f"{task.__name__}: '{other.id}' already has this id or short name")
         if id in gymnasium.registry and id not in ENTRIES:
@@ -109,11 +120,6 @@ def find_entry(id: str) -> Entry | None:
     return ENTRIES.get(id.rpartition(":")[2])
 
 
-def entries_of(module: str) -> list[Entry]:
-    """Return the tasks whose classes are in a module."""
-    return [entry for entry in ENTRIES.values() if not entry.built_in and entry.task.__module__ == module]
-
-
 def make_task(id: str, options: dict[str, Any], headless: bool = False) -> "Task":
     """Construct a registered task; Gymnasium's own option `max_episode_steps` is ignored.
 
@@ -135,8 +141,8 @@ def make_task(id: str, options: dict[str, Any], headless: bool = False) -> "Task
     return entry.task(validate(entry.task.Options, own, source, noun="option"))
 
 
-def _stated(task: Any, entry: Entry) -> "type[Task]":
-    """Return a task class with what its registration states, after checking what the class must state."""
+def _check(task: Any) -> None:
+    """Raise a TypeError if a class is no `Task` or does not state what a task must."""
     from surefoot.settings import Settings
     from surefoot.tasks.task import FallRule, Task
 
@@ -148,12 +154,6 @@ def _stated(task: Any, entry: Entry) -> "type[Task]":
         raise TypeError(f"{name} must state its fall rule: fall = {' or '.join(map(repr, rules))}")
     if not (isinstance(task.Options, type) and issubclass(task.Options, Settings)):
         raise TypeError(f"{name}.Options must be a subclass of surefoot.tasks.TaskOptions")
-    task.id, task.short_name, task.max_episode_steps = entry.id, entry.short_name, entry.max_episode_steps
-    return task
-
-
-def _origin(task: type) -> tuple[str, str]:
-    return task.__module__, task.__qualname__
 
 
 def _register_with_gymnasium(entry: Entry) -> None:

@@ -66,9 +66,6 @@ class Task(abc.ABC):
     `init_substep_buffers`. `env_indices` is (K,) int: which environments to write.
 
     Attributes:
-        id: Gymnasium id; set by `register`.
-        short_name: name on the command line, or None; set by `register`.
-        max_episode_steps: time limit in actions, or None; set by `register`.
         fall: how an episode shows a fall. Every task must state it, so that no fall goes uncounted.
         Options: settings class of the task's options; its instance is the constructor's argument.
         headless_options: options that leave out visual geometry and change no physics.
@@ -77,7 +74,6 @@ class Task(abc.ABC):
         body: names of the body's parts, or None.
         frame_skip: physics steps per action (decimation).
         observation: parts of the observation, in order.
-        action_names: names of the action's values, or None.
         fields: arrays of `MjData` that the task reads or writes.
         randomised_fields: arrays of `MjModel` that differ between environments.
         per_substep_control: whether `apply_action` writes the controls of each physics step,
@@ -86,12 +82,8 @@ class Task(abc.ABC):
             state["qpos_trace"], (N, frame_skip, nq), and so on.
         changes_model_constants: whether `reset` changes masses or inertias, so that `mj_setConst` must follow.
         needs_contact_forces: whether state["contact_force"], (N, nbody - 1, 6), is computed after each action.
-        columns: name and width of each array that `gather` returns, in order.
     """
 
-    id: str = ""
-    short_name: str | None = None
-    max_episode_steps: int | None = None
     fall: FallRule
     Options: type[Settings] = TaskOptions
     headless_options: Mapping[str, Any] = MappingProxyType({})
@@ -101,14 +93,12 @@ class Task(abc.ABC):
     body: Body | None = None
     frame_skip: int
     observation: Sequence[Part] = ()
-    action_names: tuple[str, ...] | None = None
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     randomised_fields: tuple[str, ...] = ()
     per_substep_control: bool = False
     recorded_fields: tuple[str, ...] = ()
     changes_model_constants: bool = False
     needs_contact_forces: bool = False
-    columns: dict[str, int]
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -117,6 +107,11 @@ class Task(abc.ABC):
     def observation_names(self) -> tuple[str, ...]:
         """Name of each value of the observation."""
         return names_of(self.observation)
+
+    @functools.cached_property
+    def action_names(self) -> tuple[str, ...] | None:
+        """Name of each value of an action: the body's joints unless the task sets others; None if unknown."""
+        return None if self.body is None else self.body.joints
 
     @functools.cached_property
     def observation_space(self) -> gymnasium.spaces.Box:
@@ -175,16 +170,16 @@ class Task(abc.ABC):
         """Update the task's own arrays after the last physics step of an action."""
         del state
 
-    @abc.abstractmethod
-    def gather(self, state: State) -> Sequence[np.ndarray]:
-        """Return the inputs of `observe_and_reward`, (N, width) each, in the order of `columns`."""
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
+        """Return the inputs of `observe_and_reward` by name, (N, ...) each; by default `fields` but the controls."""
+        return {name: state[name] for name in self.fields if name != "ctrl"}
 
     @abc.abstractmethod
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         """Compute observation, reward terms and termination; a pure function.
 
         Args:
-            measured: (N, width) arrays by the names in `columns`.
+            measured: the arrays of `gather`, flattened to (N, width).
             action: (N, A), the action that led here.
             xp: `numpy` or `jax.numpy`.
         """

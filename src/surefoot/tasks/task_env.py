@@ -125,5 +125,5 @@ class TaskEnv(gymnasium.Env):
         return {name: value[0] for name, value in self.task.info(self._state).items()}
 
     def _output(self, action: np.ndarray) -> TaskOutput:
-        parts = [part.reshape(1, -1) for part in self.task.gather(self._state)]
-        return self.task.observe_and_reward(dict(zip(self.task.columns, parts, strict=True)), action, np)
+        measured = {name: part.reshape(1, -1) for name, part in self.task.gather(self._state).items()}
+        return self.task.observe_and_reward(measured, action, np)

@@ -44,10 +44,7 @@ _WEIGHTS = {
     "posture": -0.5,
     "action_change": -0.2,
 }
-# Standing pose of ANYmal, with bent knees, and gains of servos strong enough to hold it.
-_ANYMAL_POSE = (0.0, 0.4, -0.8, 0.0, 0.4, -0.8, 0.0, -0.4, 0.8, 0.0, -0.4, 0.8)
-_ANYMAL_STIFFNESS, _ANYMAL_DAMPING = 250.0, 4.0
-_ANYMAL_FOOT_RADIUS_M = 0.03
+_ANYMAL_STIFFNESS, _ANYMAL_DAMPING = 250.0, 4.0  # strong enough to hold the standing pose
 
 
 class WalkOptions(TaskOptions):
@@ -82,15 +79,10 @@ class Walk(Task):
     def __init__(self, options: WalkOptions) -> None:
         self.options = options
         self.model, body, self.pose = _with_sensors(options.body)
-        self.body, self.action_names = body, body.joints
+        self.body = body
         self.frame_skip = max(1, round(_ACTION_S / self.model.opt.timestep))
         self._find_addresses(body)
         joints, feet = body.joints, [foot.name for foot in body.feet]
-        count = len(joints)
-        self.columns = {
-            "height": 1, "quat": 4, "velocity": 3, "angular_velocity": 3, "angle": count, "joint_velocity": count,
-            "torque": count, "last": count, "before": count, "contact": len(feet),
-        }  # fmt: skip
         self.observation = (
             scalars("trunk height"),
             polar("gravity {}"),
@@ -101,7 +93,7 @@ class Walk(Task):
             per_joint("{} last action", joints),
             per_foot("{} contact", feet),
         )
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (count,), np.float32)  # held joints have controls too
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(joints),), np.float32)  # held joints have controls too
 
     def _find_addresses(self, body: Body) -> None:
         """Look up the addresses of the body's parts in MuJoCo's arrays, its weight and the strength of its servos."""
@@ -160,21 +152,21 @@ class Walk(Task):
         target = self._rest + self.options.action_scale * action
         state["ctrl"][:, self._ctrl] = np.clip(target, self._low, self._high)
 
-    def gather(self, state: State) -> Sequence[np.ndarray]:
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
         q, v = self._q, self._v
-        qpos, qvel = state["qpos"], state["qvel"]
-        return (
-            qpos[:, q + 2 : q + 3] - self._floor_m,
-            qpos[:, q + 3 : q + 7],
-            qvel[:, v : v + 3],
-            qvel[:, v + 3 : v + 6],
-            qpos[:, self._joint_q] - self._rest,
-            qvel[:, self._joint_v],
-            state["qfrc_actuator"][:, self._joint_v],
-            state["last"],
-            state["before"],
-            np.add.reduceat(state["sensordata"][:, self._touch], self._touch_starts, axis=1) > 0,
-        )
+        qpos, qvel, touch = state["qpos"], state["qvel"], state["sensordata"][:, self._touch]
+        return {
+            "height": qpos[:, q + 2] - self._floor_m,
+            "quat": qpos[:, q + 3 : q + 7],
+            "velocity": qvel[:, v : v + 3],
+            "angular_velocity": qvel[:, v + 3 : v + 6],
+            "angle": qpos[:, self._joint_q] - self._rest,
+            "joint_velocity": qvel[:, self._joint_v],
+            "torque": state["qfrc_actuator"][:, self._joint_v],
+            "last": state["last"],
+            "before": state["before"],
+            "contact": np.add.reduceat(touch, self._touch_starts, axis=1) > 0,
+        }
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         del action
@@ -249,8 +241,8 @@ def _load_anymal() -> LoadedBody:
     anymal_c.add_anymal_c(spec, stiffness=_ANYMAL_STIFFNESS, joint_damping=_ANYMAL_DAMPING)
     model = spec.compile()
     qpos = model.qpos0.copy()
-    qpos[7:] = _ANYMAL_POSE
+    qpos[7:] = anymal_c.STANDING_POSE
     data = standing(model, qpos)
     feet = [data.geom(geom).xpos[2] for foot in anymal_c.BODY.feet for geom in foot.geoms]
-    qpos[2] -= min(feet) - _ANYMAL_FOOT_RADIUS_M
-    return LoadedBody(spec, anymal_c.BODY, Pose(qpos, np.array(_ANYMAL_POSE), float(qpos[2])))
+    qpos[2] -= min(feet) - anymal_c.FOOT_RADIUS_M
+    return LoadedBody(spec, anymal_c.BODY, Pose(qpos, np.array(anymal_c.STANDING_POSE), float(qpos[2])))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.tasks.catalogue import find_task, make_env, make_physics_task
-from surefoot.tasks.gymnasium.mujoco import MujocoTask, Physics
+from surefoot.tasks.gymnasium.mujoco import MujocoTask
 
 STATES = 400
 
@@ -57,9 +57,10 @@ def test_observation_reward_and_fall_equal_gymnasiums(task: str, options: dict, 
     random = np.random.default_rng(1)
     action = random.uniform(-1.5, 1.5, (STATES, info.action_size)).astype(np.float32)
     displacement = random.normal(scale=0.1, size=(STATES, ours.tracked_size)).astype(np.float32)
-    physics = Physics(*(jnp.asarray(x, jnp.float32) for x in (qpos, qvel, displacement, force)))
-    terms = ours.reward_terms(physics, jnp.asarray(action))
-    observation, fallen = np.asarray(ours.observe(physics)), np.asarray(ours.terminated(physics))
+    arrays = {"qpos": qpos, "qvel": qvel, "displacement_m": displacement, "contact_force": force.reshape(STATES, -1)}
+    measured = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+    terms = ours.reward_terms(measured, jnp.asarray(action), jnp)
+    observation, fallen = np.asarray(ours.observe(measured, jnp)), np.asarray(ours.terminated(measured, jnp))
     ends = getattr(env, "_terminate_when_unhealthy", False)
     for row in range(STATES):
         env.data.qpos[:], env.data.qvel[:], env.data.cfrc_ext[1:] = qpos[row], qvel[row], force[row]

@@ -1,41 +1,49 @@
-"""Physics of Gymnasium's MuJoCo tasks for many environments: HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5.
+"""Gymnasium's MuJoCo tasks: names and mirror image, and the simulation of many environments on the engine `batch`.
 
-Model, weights and options are read from Gymnasium's own environment (gymnasium/envs/mujoco/*_v5.py). Observation,
-reward and termination are pure functions of a batch.
+Model, weights and options are those of Gymnasium's own environment (gymnasium/envs/mujoco/*_v5.py); names of parts are
+those of its models. HalfCheetah-v5, Ant-v5, Hopper-v5 and Walker2d-v5 are simulated here.
 """
 
 import abc
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.bodies.body import Body, Foot
+from surefoot.tasks.gymnasium.mujoco_observation import link_partners, observation_parts
+from surefoot.tasks.gymnasium.task import GymnasiumTask
+from surefoot.tasks.observation import Part
+from surefoot.tasks.symmetry import derive_mirror, partners_in_space
 from surefoot.tasks.task import State, Task, TaskOutput
 
+if TYPE_CHECKING:
+    from surefoot.policies.symmetry import Mirror
 
-class Physics(NamedTuple):
-    """Measurements of N environments after a step, float32.
-
-    Attributes:
-        qpos: (N, nq) generalised positions.
-        qvel: (N, nv) generalised velocities.
-        displacement_m: (N, 1 or 2) movement of the tracked position in this step, computed in double precision because
-            positions grow without bound.
-        contact_force: (N, nbody - 1, 6) contact wrenches; (N, 0, 6) if the task does not use them.
-    """
-
-    qpos: jax.Array
-    qvel: jax.Array
-    displacement_m: jax.Array
-    contact_force: jax.Array
+Measured = Mapping[str, Any]
 
 
-class MujocoTask(Task):
-    """One of Gymnasium's MuJoCo tasks.
+class NamedMujocoTask(GymnasiumTask):
+    """A task whose names follow from its model."""
+
+    @functools.cached_property
+    def action_names(self) -> tuple[str, ...] | None:
+        """The joint that each action drives."""
+        model = self.env.model
+        return tuple(model.joint(joint).name for joint in model.actuator_trnid[:, 0]) if self.observation else None
+
+    def observation_parts(self) -> tuple[Part, ...]:
+        structure = getattr(self.env, "observation_structure", None)  # None before v5
+        return () if structure is None else observation_parts(self.env.model, structure)
+
+
+class MujocoTask(NamedMujocoTask, Task):
+    """A task that is simulated here.
+
+    `observe`, `reward_terms` and `terminated` take the arrays of `gather`, (N, ...) each: "qpos"; "qvel";
+    "displacement_m", the movement of the tracked position in this step, computed in double precision because positions
+    grow without bound; "contact_force", (N, 6 (nbody - 1)), if the task uses contact wrenches.
 
     Attributes:
         tracked_size: number of coordinates of the tracked position.
@@ -43,32 +51,10 @@ class MujocoTask(Task):
 
     tracked_size = 1
 
-    def __init__(self, info: TaskInfo) -> None:
-        env: Any = make_env(info).unwrapped
-        self.model = env.model
-        self.frame_skip = env.frame_skip
-        self.noise = env._reset_noise_scale
-        self.initial_qpos = env.init_qpos
-        self.initial_qvel = env.init_qvel
-        self.forward_weight = env._forward_reward_weight
-        self.control_weight = env._ctrl_cost_weight
-        # Number of leading positions that the observation leaves out.
-        self.skipped = env.observation_structure["skipped_qpos"]
-        self.observation_space: gymnasium.spaces.Box = env.observation_space
-        self.action_space = gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32)
-        self._read_options(env)
-        env.close()
-        self._wrenches = self.model.nbody - 1 if self.needs_contact_forces else 0
-        self.columns = {
-            "qpos": self.model.nq,
-            "qvel": self.model.nv,
-            "displacement_m": self.tracked_size,
-            "contact_force": self._wrenches * 6,
-        }
-
-    def _read_options(self, env: Any) -> None:
-        """Read the options that only this task has."""
-        del env
+    def __init__(self, env: Any, options: Mapping[str, Any]) -> None:
+        super().__init__(env, options)
+        self.model, self.frame_skip = env.model, env.frame_skip
+        self.observation_space, self.action_space = env.observation_space, env.action_space
 
     def init_buffers(self, num_envs: int) -> State:
         return {name: np.zeros((num_envs, self.tracked_size)) for name in ("position", "position_before")}
@@ -88,154 +74,234 @@ class MujocoTask(Task):
     def post_step(self, state: State) -> None:
         state["position"][:] = self.tracked_position(state)
 
-    def gather(self, state: State) -> Sequence[np.ndarray]:
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
         moved = state["position"] - state["position_before"]
-        force = state["contact_force"] if self._wrenches else np.zeros((len(moved), 0))
-        return state["qpos"], state["qvel"], moved, force
+        return {"qpos": state["qpos"], "qvel": state["qvel"], "displacement_m": moved}
 
-    def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        del xp  # JAX only: a single environment is Gymnasium's own
-        count = len(measured["qpos"])
-        force = measured["contact_force"].reshape(count, self._wrenches, 6)
-        physics = Physics(measured["qpos"], measured["qvel"], measured["displacement_m"], force)
-        return TaskOutput(self.observe(physics), self.reward_terms(physics, action), self.terminated(physics))
+    def observe_and_reward(self, measured: Measured, action: Any, xp: Any) -> TaskOutput:
+        observation = self.observe(measured, xp)
+        return TaskOutput(observation, self.reward_terms(measured, action, xp), self.terminated(measured, xp))
 
     def initial_state(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw qpos (nq,) and qvel (nv,) for a new episode, in Gymnasium's order of draws."""
-        qpos = self.initial_qpos + random.uniform(-self.noise, self.noise, self.model.nq)
-        return qpos, self.initial_qvel + self._velocity_noise(random)
+        noise = self.env._reset_noise_scale
+        qpos = self.env.init_qpos + random.uniform(-noise, noise, self.model.nq)
+        return qpos, self.env.init_qvel + self._velocity_noise(random)
 
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
-        return random.uniform(-self.noise, self.noise, self.model.nv)
+        noise = self.env._reset_noise_scale
+        return random.uniform(-noise, noise, self.model.nv)
 
     def tracked_position(self, state: State) -> np.ndarray:
         """Return the tracked position, (N, tracked_size) float64; its change per step is the forward movement."""
         return state["qpos"][:, :1]
 
     @abc.abstractmethod
-    def observe(self, physics: Physics) -> jax.Array:
+    def observe(self, measured: Measured, xp: Any) -> Any:
         """Return observations (N, D)."""
 
     @abc.abstractmethod
-    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+    def reward_terms(self, measured: Measured, action: Any, xp: Any) -> dict[str, Any]:
         """Return the terms of the reward, (N,) each."""
 
-    def terminated(self, physics: Physics) -> jax.Array:
+    def terminated(self, measured: Measured, xp: Any) -> Any:
         """Whether environments terminated, (N,) bool."""
-        return jnp.zeros(physics.qpos.shape[0], bool)
+        return xp.zeros(len(measured["qpos"]), bool)
 
-    def _forward(self, physics: Physics) -> jax.Array:
-        return self.forward_weight * physics.displacement_m[:, 0] / self.timestep_s
+    def _positions(self, measured: Measured) -> Any:
+        """Return the positions that are observed."""
+        return measured["qpos"][:, self.env.observation_structure["skipped_qpos"] :]
 
-    def _control_cost(self, action: jax.Array) -> jax.Array:
-        return self.control_weight * jnp.sum(jnp.square(action), axis=-1)
+    def _forward(self, measured: Measured) -> Any:
+        return self.env._forward_reward_weight * measured["displacement_m"][:, 0] / self.timestep_s
+
+    def _control_cost(self, action: Any, xp: Any) -> Any:
+        return self.env._ctrl_cost_weight * xp.sum(xp.square(action), axis=-1)
 
 
 class HalfCheetah(MujocoTask):
-    """A planar cheetah; it never terminates."""
+    """A planar cheetah; by definition it cannot fall, and it never terminates."""
+
+    id = "HalfCheetah-v5"
+    short_name = "half-cheetah"
+    fall = "none"
+    body = Body(
+        name="HalfCheetah",
+        trunk="torso",
+        joints=("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot"),
+        feet=(Foot("fore", ("ffoot",)), Foot("hind", ("bfoot",))),
+    )
 
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
-        return self.noise * random.standard_normal(self.model.nv)
+        return self.env._reset_noise_scale * random.standard_normal(self.model.nv)
 
-    def observe(self, physics: Physics) -> jax.Array:
-        return jnp.concatenate([physics.qpos[:, self.skipped :], physics.qvel], axis=1)
+    def observe(self, measured: Measured, xp: Any) -> Any:
+        return xp.concatenate([self._positions(measured), measured["qvel"]], axis=1)
 
-    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
-        return {"forward": self._forward(physics), "control": -self._control_cost(action)}
+    def reward_terms(self, measured: Measured, action: Any, xp: Any) -> dict[str, Any]:
+        return {"forward": self._forward(measured), "control": -self._control_cost(action, xp)}
+
+
+class Ant(MujocoTask):
+    """A four-legged body that runs along x.
+
+    Legs 1 to 4 stand at (x, y) = (+, +), (-, +), (-, -) and (+, -). So leg 1 is the left fore leg, in
+    spite of the names in the model's file.
+    """
+
+    id = "Ant-v5"
+    short_name = "ant"
+    fall = "terminated"
+    body = Body(
+        name="Ant",
+        trunk="torso",
+        joints=("hip_4", "ankle_4", "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3"),
+        feet=(
+            Foot("LF", ("left_ankle_geom",)),
+            Foot("RF", ("fourth_ankle_geom",)),
+            Foot("LH", ("right_ankle_geom",)),
+            Foot("RH", ("third_ankle_geom",)),
+        ),
+        joint_pairs=(("hip_1", "hip_4"), ("ankle_1", "ankle_4"), ("hip_2", "hip_3"), ("ankle_2", "ankle_3")),
+        foot_pairs=(("LF", "RF"), ("LH", "RH")),
+    )
+    fields = ("qpos", "qvel", "ctrl", "xpos")
+    tracked_size = 2
+    needs_contact_forces = True
+
+    def mirror(self) -> "Mirror | None":
+        # A range of forces may favour a side; with positions in the observation no mirror is known.
+        shown = not self.options.get("exclude_current_positions_from_observation", True)
+        if self.body is None or not self.observation or shown or "contact_force_range" in self.options:
+            return None
+        model, start = self.env.model, self.env.init_qpos
+        partners = partners_in_space(model, start, self.body)
+        if partners is None:
+            return None
+        return derive_mirror(self.observation, self.body.joints, {**partners, **link_partners(model, start)})
+
+    def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
+        return self.env._reset_noise_scale * random.standard_normal(self.model.nv)
+
+    def tracked_position(self, state: State) -> np.ndarray:
+        return state["xpos"][:, self.model.body(self.env._main_body).id, :2]
+
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
+        return {**super().gather(state), "contact_force": state["contact_force"]}
+
+    def _contact_force(self, measured: Measured, xp: Any) -> Any:
+        return xp.clip(measured["contact_force"], *self.env._contact_force_range)
+
+    def _healthy(self, measured: Measured, xp: Any) -> Any:
+        qpos, qvel = measured["qpos"], measured["qvel"]
+        low, high = self.env._healthy_z_range
+        return xp.isfinite(qpos).all(1) & xp.isfinite(qvel).all(1) & (low <= qpos[:, 2]) & (qpos[:, 2] <= high)
+
+    def observe(self, measured: Measured, xp: Any) -> Any:
+        parts = [self._positions(measured), measured["qvel"]]
+        if self.env._include_cfrc_ext_in_observation:
+            parts.append(self._contact_force(measured, xp))
+        return xp.concatenate(parts, axis=1)
+
+    def reward_terms(self, measured: Measured, action: Any, xp: Any) -> dict[str, Any]:
+        contact = xp.sum(xp.square(self._contact_force(measured, xp)), axis=1)
+        return {
+            "forward": self._forward(measured),
+            "survive": self._healthy(measured, xp) * self.env._healthy_reward,
+            "control": -self._control_cost(action, xp),
+            "contact": -self.env._contact_cost_weight * contact,
+        }
+
+    def terminated(self, measured: Measured, xp: Any) -> Any:
+        return ~self._healthy(measured, xp) & self.env._terminate_when_unhealthy
 
 
 class _Upright(MujocoTask):
-    """A planar body that must stay upright: Hopper and Walker2d."""
+    """A planar body that must stay upright."""
 
-    def _read_options(self, env: Any) -> None:
-        self.healthy_reward = env._healthy_reward
-        self.ends_when_unhealthy = env._terminate_when_unhealthy
-        self.height_range_m = env._healthy_z_range
-        self.angle_range_rad = env._healthy_angle_range
+    fall = "terminated"
 
-    def healthy(self, physics: Physics) -> jax.Array:
+    def healthy(self, measured: Measured, xp: Any) -> Any:
         """Whether environments are within the healthy ranges, (N,) bool."""
-        height, angle = physics.qpos[:, 1], physics.qpos[:, 2]
-        return _within(height, self.height_range_m) & _within(angle, self.angle_range_rad)
+        del xp
+        height, angle = measured["qpos"][:, 1], measured["qpos"][:, 2]
+        return _within(height, self.env._healthy_z_range) & _within(angle, self.env._healthy_angle_range)
 
-    def observe(self, physics: Physics) -> jax.Array:
-        return jnp.concatenate([physics.qpos[:, self.skipped :], jnp.clip(physics.qvel, -10, 10)], axis=1)
+    def observe(self, measured: Measured, xp: Any) -> Any:
+        return xp.concatenate([self._positions(measured), xp.clip(measured["qvel"], -10, 10)], axis=1)
 
-    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
+    def reward_terms(self, measured: Measured, action: Any, xp: Any) -> dict[str, Any]:
         return {
-            "forward": self._forward(physics),
-            "control": -self._control_cost(action),
-            "survive": self.healthy(physics) * self.healthy_reward,
+            "forward": self._forward(measured),
+            "control": -self._control_cost(action, xp),
+            "survive": self.healthy(measured, xp) * self.env._healthy_reward,
         }
 
-    def terminated(self, physics: Physics) -> jax.Array:
-        return ~self.healthy(physics) & self.ends_when_unhealthy
+    def terminated(self, measured: Measured, xp: Any) -> Any:
+        return ~self.healthy(measured, xp) & self.env._terminate_when_unhealthy
 
 
 class Walker2d(_Upright):
     """A planar biped."""
 
+    id = "Walker2d-v5"
+    body = Body(
+        name="Walker2d",
+        trunk="torso",
+        joints=("thigh_joint", "leg_joint", "foot_joint", "thigh_left_joint", "leg_left_joint", "foot_left_joint"),
+        feet=(Foot("left", ("foot_left_geom",)), Foot("right", ("foot_geom",))),
+        joint_pairs=(
+            ("thigh_left_joint", "thigh_joint"),
+            ("leg_left_joint", "leg_joint"),
+            ("foot_left_joint", "foot_joint"),
+        ),
+        foot_pairs=(("left", "right"),),
+    )
+
 
 class Hopper(_Upright):
     """A planar body on one leg; its whole state must stay within bounds."""
 
-    def _read_options(self, env: Any) -> None:
-        super()._read_options(env)
-        self.state_range = env._healthy_state_range
+    id = "Hopper-v5"
+    body = Body(
+        name="Hopper",
+        trunk="torso",
+        joints=("thigh_joint", "leg_joint", "foot_joint"),
+        feet=(Foot("foot", ("foot_geom",)),),
+    )
 
-    def healthy(self, physics: Physics) -> jax.Array:
-        state = jnp.concatenate([physics.qpos[:, 2:], physics.qvel], axis=1)
-        return super().healthy(physics) & jnp.all(_within(state, self.state_range), axis=1)
-
-
-class Ant(MujocoTask):
-    """A four-legged body in space."""
-
-    fields = ("qpos", "qvel", "ctrl", "xpos")
-    tracked_size = 2
-    needs_contact_forces = True
-
-    def _read_options(self, env: Any) -> None:
-        self.healthy_reward = env._healthy_reward
-        self.ends_when_unhealthy = env._terminate_when_unhealthy
-        self.height_range_m = env._healthy_z_range
-        self.contact_weight = env._contact_cost_weight
-        self.contact_range = env._contact_force_range
-        self.observes_contact_forces = env._include_cfrc_ext_in_observation
-        self.main_body = env.model.body(env._main_body).id
-
-    def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
-        return self.noise * random.standard_normal(self.model.nv)
-
-    def tracked_position(self, state: State) -> np.ndarray:
-        return state["xpos"][:, self.main_body, :2]
-
-    def _contact_force(self, physics: Physics) -> jax.Array:
-        return jnp.clip(physics.contact_force, *self.contact_range).reshape(len(physics.qpos), -1)
-
-    def _healthy(self, physics: Physics) -> jax.Array:
-        height = physics.qpos[:, 2]
-        finite = jnp.isfinite(physics.qpos).all(1) & jnp.isfinite(physics.qvel).all(1)
-        low, high = self.height_range_m
-        return finite & (low <= height) & (height <= high)
-
-    def observe(self, physics: Physics) -> jax.Array:
-        parts = [physics.qpos[:, self.skipped :], physics.qvel]
-        if self.observes_contact_forces:
-            parts.append(self._contact_force(physics))
-        return jnp.concatenate(parts, axis=1)
-
-    def reward_terms(self, physics: Physics, action: jax.Array) -> dict[str, jax.Array]:
-        return {
-            "forward": self._forward(physics),
-            "survive": self._healthy(physics) * self.healthy_reward,
-            "control": -self._control_cost(action),
-            "contact": -self.contact_weight * jnp.sum(jnp.square(self._contact_force(physics)), axis=1),
-        }
-
-    def terminated(self, physics: Physics) -> jax.Array:
-        return ~self._healthy(physics) & self.ends_when_unhealthy
+    def healthy(self, measured: Measured, xp: Any) -> Any:
+        state = xp.concatenate([measured["qpos"][:, 2:], measured["qvel"]], axis=1)
+        return super().healthy(measured, xp) & xp.all(_within(state, self.env._healthy_state_range), axis=1)
 
 
-def _within(x: jax.Array, bounds: tuple[float, float]) -> jax.Array:
+class Swimmer(NamedMujocoTask):
+    """A chain of three links in a fluid; it has no feet and cannot fall."""
+
+    id = "Swimmer-v5"
+    fall = "none"
+
+
+_LEG, _ARM = ("hip_x", "hip_z", "hip_y", "knee"), ("shoulder1", "shoulder2", "elbow")
+
+
+class Humanoid(GymnasiumTask):
+    """A body with arms and legs."""
+
+    id = "Humanoid-v5"
+    fall = "terminated"
+    body = Body(
+        name="Humanoid",
+        trunk="torso",
+        joints=(
+            *("abdomen_y", "abdomen_z", "abdomen_x"),
+            *(f"{side}_{joint}" for limb in (_LEG, _ARM) for side in ("right", "left") for joint in limb),
+        ),
+        feet=(Foot("left", ("left_foot",)), Foot("right", ("right_foot",))),
+        joint_pairs=tuple((f"left_{joint}", f"right_{joint}") for joint in (*_LEG, *_ARM)),
+        foot_pairs=(("left", "right"),),
+    )
+
+
+def _within(x: Any, bounds: tuple[float, float]) -> Any:
     return (bounds[0] < x) & (x < bounds[1])

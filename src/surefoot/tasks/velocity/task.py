@@ -121,8 +121,7 @@ class Velocity(Task):
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, options.level)
         self.robot = robot = RobotModel(self._make_robot(), self._terrain)
         self.model, self.frame_skip = robot.model, robot.frame_skip
-        self.body = body = robot.record.body
-        self.action_names = body.joints
+        self.body = robot.record.body
         self.commands = Commands(options, robot.facing)
         self._randomizer = DomainRandomizer(options, robot)
         self.randomised_fields = self._randomizer.randomised_fields
@@ -137,6 +136,13 @@ class Velocity(Task):
         # The lowest point of the trunk is below one of these points on the axes of its cylinders.
         self._under = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [hull.half_length_m, hull.half_width_m]
         self._under += hull.centre[:2]
+        actions, feet = len(self.body.joints), len(self.body.feet)
+        self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (actions,), np.float32)
+        # Widths of the arrays that are kept from step to step and read by `observe_and_reward`.
+        self._kept = {
+            **dict.fromkeys(("joint_angle", "previous_joint_velocity", "action", "previous_action"), actions),
+            **{"command": 3, "tracked_command": 3, "contact": feet, "air_time": feet, "phase": 1},
+        }
         self._define_observation()
 
     def _make_robot(self) -> Robot:
@@ -144,10 +150,10 @@ class Velocity(Task):
         return anymal_c.make_robot(visuals=self.options.visuals) if body == ANYMAL else load_robot(body)
 
     def _define_observation(self) -> None:
-        """Set names, sizes and noise of everything measured, observed and done."""
-        body, options = self.robot.record.body, self.options
-        joints, feet = body.joints, [foot.name for foot in body.feet]
-        # Parts of the observation and legged_gym's noise of each.
+        """Set the parts of the observation and the noise of each value."""
+        options, joints = self.options, self.robot.record.body.joints
+        feet = [foot.name for foot in self.robot.record.body.feet]
+        # The noise is legged_gym's.
         noisy = [
             (polar("base velocity {}"), 0.1),
             (axial("base turning rate {}"), 0.2),
@@ -166,22 +172,6 @@ class Velocity(Task):
         self.observation = tuple(part for part, _ in noisy)
         amplitudes = [amplitude for part, amplitude in noisy for _ in part.names]
         self._noise_scale = options.noise * np.array(amplitudes, np.float32)
-        count, foot_count, knee_count = len(joints), len(feet), len(self.robot.record.knees)
-        self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (count,), np.float32)
-        # Arrays that are kept from step to step and read by `observe_and_reward`.
-        self._kept = {
-            **{"joint_angle": count, "previous_joint_velocity": count, "action": count, "previous_action": count},
-            **{"command": 3, "tracked_command": 3, "contact": foot_count, "air_time": foot_count, "phase": 1},
-        }
-        self.columns = {
-            **{"random": 3, "orientation": 4, "velocity": 3, "angular_velocity": 3, "joint_velocity": count},
-            **{"torque": count, "height": 1, "foot_height": foot_count, "knee_height": knee_count},
-            **{"foot_velocity": 2 * foot_count, **self._kept},
-        }
-        if self._terrain is not None:
-            self.columns |= {"ground_under_trunk": len(self._under), "terrain_rise": foot_count, "progress": 1}
-        if options.observe_heights:
-            self.columns["scan"] = len(_SCAN)
 
     def mirror(self) -> "Mirror | None":
         return task_mirror(self, self.robot.record.pose.qpos)
@@ -269,26 +259,38 @@ class Velocity(Task):
             self.commands.assign(state, due, state["step"][due] // self._command_steps)
         self.commands.steer(state)
 
-    def gather(self, state: State) -> Sequence[np.ndarray]:
+    def gather(self, state: State) -> Mapping[str, np.ndarray]:
         robot, key = self.robot, state["key"]
         random = np.stack([key >> np.uint32(16), key & np.uint32(0xFFFF), state["step"]], axis=1)
         position, orientation = robot.position(state), robot.orientation(state)
         feet, foot_velocity, knees = robot.foot_position(state), robot.foot_velocity(state), robot.knee_position(state)
-        foot_height, knee_height, ground = feet[..., 2], knees[..., 2], []
+        foot_height, knee_height, ground = feet[..., 2], knees[..., 2], {}
         if self._terrain is not None:
             below_feet = self._terrain.height(feet[..., 0], feet[..., 1])
             foot_height = foot_height - below_feet
             knee_height = knee_height - self._terrain.height(knees[..., 0], knees[..., 1])
             rotation = rotations.matrices(orientation, np)
-            ground.append(self._ground_at(position, rotation[:, 0, :2], rotation[:, 1, :2], self._under))
-            ground.append(np.maximum(self._ground_ahead(feet, foot_velocity) - below_feet, 0))
-            ground.append(state["progress"])
+            ground["ground_under_trunk"] = self._ground_at(
+                position, rotation[:, 0, :2], rotation[:, 1, :2], self._under
+            )
+            ground["terrain_rise"] = np.maximum(self._ground_ahead(feet, foot_velocity) - below_feet, 0)
+            ground["progress"] = state["progress"]
         if self.options.observe_heights:
-            ground.append(position[:, 2:] - self._ground_around(position, orientation))
-        trunk = random, orientation, robot.velocity(state), robot.angular_velocity(state)
-        legs = state["qvel"][:, robot.joint_qvel], state["actuator_force"][:, robot.servos]
-        heights = position[:, 2:], foot_height, knee_height, foot_velocity[..., :2]
-        return *trunk, *legs, *heights, *(state[name] for name in self._kept), *ground
+            ground["scan"] = position[:, 2:] - self._ground_around(position, orientation)
+        return {
+            "random": random,
+            "orientation": orientation,
+            "velocity": robot.velocity(state),
+            "angular_velocity": robot.angular_velocity(state),
+            "joint_velocity": state["qvel"][:, robot.joint_qvel],
+            "torque": state["actuator_force"][:, robot.servos],
+            "height": position[:, 2],
+            "foot_height": foot_height,
+            "knee_height": knee_height,
+            "foot_velocity": foot_velocity[..., :2],
+            **{name: state[name] for name in self._kept},
+            **ground,
+        }
 
     def _ground_around(self, position: np.ndarray, orientation: np.ndarray) -> np.ndarray:
         """Return the heights of the ground around robots, (N, points), in a level frame that turns with them."""
