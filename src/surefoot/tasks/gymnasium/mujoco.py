@@ -183,8 +183,12 @@ class Ant(MujocoTask):
     def _velocity_noise(self, random: np.random.Generator) -> np.ndarray:
         return self.env._reset_noise_scale * random.standard_normal(self.model.nv)
 
+    @functools.cached_property
+    def _main_body(self) -> int:
+        return self.model.body(self.env._main_body).id
+
     def tracked_position(self, state: State) -> np.ndarray:
-        return state["xpos"][:, self.model.body(self.env._main_body).id, :2]
+        return state["xpos"][:, self._main_body, :2]
 
     def gather(self, state: State) -> Mapping[str, np.ndarray]:
         return {**super().gather(state), "contact_force": state["contact_force"]}
