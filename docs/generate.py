@@ -70,7 +70,7 @@ def options(task: str) -> str:
 
 
 def command_help(name: str = "") -> str:
-    """Return what `surefoot NAME --help` prints."""
+    """Return the output of `surefoot NAME --help`."""
     parser, commands = make_parser(COMMANDS)
     chosen = commands[name] if name else parser
     chosen.formatter_class = functools.partial(argparse.RawDescriptionHelpFormatter, width=100)
