@@ -111,7 +111,7 @@ def report(
         which: "policy", the best by the evaluations during training, or "last".
         output: the page, `.html`; None: in the run folder.
         root: folder of all runs.
-        **options: `seed`, `video` and `progress` of `reports.report.report_run`.
+        **options: `seed`, `video`, `progress` and `task_options` of `reports.report.report_run`.
 
     Returns:
         Paths of the HTML page and of the JSON file.

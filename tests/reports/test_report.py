@@ -13,6 +13,7 @@ import pytest
 
 import surefoot
 from helpers.messages import one_line
+from surefoot.cli.main import main
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.policies.files import save_policy
 from surefoot.policies.networks import PolicySettings
@@ -140,6 +141,16 @@ def test_the_page_contains_its_provenance(reported):
     ):
         assert part in content
     assert "No video: not requested." in content
+
+
+def test_task_options_replace_the_policys_own(reported, tmp_path, capsys):
+    words = ["report", str(reported[0].path), "--output", str(tmp_path / "page.html"), "--episodes", "1", "--no-video"]
+    assert main([*words, "--quiet", "--task_options.reset_noise_scale", "0.0"]) == 0
+    assert json.loads((tmp_path / "page.json").read_text())["task_options"] == {"reset_noise_scale": 0.0}
+    content = " ".join(Checker((tmp_path / "page.html").read_text()).texts)
+    assert "surefoot report half-cheetah/run --episodes 1 --no-video --task_options.reset_noise_scale 0.0" in content
+    assert main([*words, "--task_options.nosuch", "1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_same_run_gives_the_same_measures(reported, tmp_path):

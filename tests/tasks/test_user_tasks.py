@@ -139,6 +139,39 @@ def test_observations_that_do_not_fit_their_names_are_a_one_line_error(folder: P
         make_engine("batch", find_task("my_wrong_tasks:Hop"), 2)
 
 
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("(action).sum(1)", "(action)", r"reward term 'effort' has shape (4, 2) for 4 environments, not (4,)"),
+        ("(action).sum(1)", "(action).sum(1)[:, None]", "reward term 'effort' has shape (4, 1)"),
+        ("xp.ones_like(qvel[:, 0])", "1.0", "reward term 'alive' has shape ()"),
+        ("xp.ones_like(qvel[:, 0])", "None", "reward term 'alive' has shape None"),
+        ("reward_terms, fallen)", "reward_terms, fallen[:, None])", "terminated has shape (4, 1)"),
+        ("reward_terms, fallen)", "reward_terms, 1.0 * fallen)", "terminated has type float32, not bool"),
+        ("tasks.TaskOutput(", "(", "observe_and_reward returns no TaskOutput"),
+    ],
+)
+def test_a_wrong_output_is_a_one_line_error(folder: Path, old: str, new: str, message: str) -> None:
+    text = (folder / "my_tasks.py").read_text()
+    assert old in text
+    (folder / "my_wrong_tasks.py").write_text(text.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        make_engine("batch", find_task("my_wrong_tasks:Hop"), 4)
+    one_line(caught.value)
+    assert message in str(caught.value)
+
+
+def test_an_error_in_observe_and_reward_is_one_line_after_its_traceback(folder: Path, capsys) -> None:
+    text = (folder / "my_tasks.py").read_text()
+    line = '        qpos, qvel = measured["qpos"], measured["qvel"]\n'
+    (folder / "my_failing_tasks.py").write_text(text.replace(line, line + '        raise KeyError("no such sensor")\n'))
+    assert main(["train", "my_failing_tasks:Hop", "--quiet"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == ("surefoot: task 'my_failing_tasks:Hop': observe_and_reward failed: KeyError: 'no such sensor'")
+    assert any("my_failing_tasks.py" in line for line in lines[:-1])
+    assert not (folder / "runs").exists()
+
+
 def test_a_wrong_option_is_one_line_that_names_it(folder: Path) -> None:
     assert message_of("my_tasks:Hop", {"speed": 1}) == "task 'hop': unknown option 'speed'; did you mean 'speed_m_s'?"
     assert message_of("my_tasks:Hop", {"speed_m_s": 9}) == (
@@ -162,6 +195,7 @@ def test_the_command_line_refuses_a_wrong_option_in_one_line(folder: Path, capsy
         ("Options = HopOptions", "Options = dict", "Hop.Options must be a subclass of surefoot.tasks.TaskOptions"),
         ("class Hop(tasks.Task)", "class Hop", "Hop is no subclass of surefoot.tasks.Task"),
         ('short_name="hop"', 'short_name="anymal"', "Hop: 'surefoot/AnymalC-v0' already has this id or short name"),
+        ('short_name="hop"', 'short_name="ant"', "Hop: a task of Gymnasium already has the short name 'ant'"),
         ("my/Hop-v0", "surefoot/Walk-v0", "Hop: 'surefoot/Walk-v0' already has this id or short name"),
         ("my/Hop-v0", "Hopper-v5", "Hop: Gymnasium already has a task 'Hopper-v5'"),
     ],

@@ -85,7 +85,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     _add_resume(add("resume", "continue a stopped run"))
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
-    _add_report(add("report", "make a report of a run: video, learning curves, gait"))
+    _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
     _add_list(add("list", "list tasks, recipes, engines and algorithms, or the details of a task"))
     add("doctor", "check the installation")
     return parser, commands.choices

@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     settings: dict[str, str | None] = {}
     if arguments[0] == "train":
         arguments, settings = split_settings(arguments, flags)
-    elif arguments[0] in ("evaluate", "record"):
+    elif arguments[0] in ("evaluate", "record", "report"):
         arguments, settings = split_settings(arguments, flags, "task_options.")
     args, rest = parser.parse_known_args(arguments)
     if rest:
@@ -258,6 +258,7 @@ def _report(args: argparse.Namespace) -> int:
             written = report(
                 *(run, args.episodes, args.which, args.output, args.root),
                 **{"seed": args.seed, "video": not args.no_video, "progress": bar.update},
+                task_options=_changed_options(args),
             )
         for path in written:
             print(path)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import shlex
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -57,6 +58,7 @@ def report_run(
     seed: int = 0,
     video: bool = True,
     progress: Progress = lambda *_: None,
+    task_options: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Make the report of a run.
 
@@ -68,6 +70,7 @@ def report_run(
         seed: offset of the seeds, 0 to 100,000,000.
         video: whether the page contains a video.
         progress: called as the report proceeds.
+        task_options: task options that differ from the policy's own.
 
     Returns:
         The files written: the page and the JSON file.
@@ -91,9 +94,9 @@ def report_run(
         (row["seconds"] for row in metrics if "seconds" in row and row["step"] <= until), default=None
     )
     run = f"{folder.path.resolve().parent.name}/{folder.path.resolve().name}"
-    maker = _ReportMaker(policy, which, run, training, episodes, seed, progress)
+    maker = _ReportMaker(policy, which, run, training, episodes, seed, progress, task_options)
     recorded = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
-    is_current = recorded.exists() and recorded.stat().st_mtime >= path.stat().st_mtime
+    is_current = not task_options and recorded.exists() and recorded.stat().st_mtime >= path.stat().st_mtime
     page = picture_path(output or folder.report, ".html")
     numbers = page.with_suffix(".json") if output else folder.gait
     return maker.write(page, numbers, video, recorded if is_current else None, metrics, dump_recipe(recipe))
@@ -106,10 +109,11 @@ def report_policy(
     seed: int = 0,
     video: bool = True,
     progress: Progress = lambda *_: None,
+    task_options: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Make the report of a policy file, by default report.html in the working directory; otherwise as `report_run`."""
     policy = load_policy(path)
-    maker = _ReportMaker(policy, "policy", Path(path).name, _origin(policy), episodes, seed, progress)
+    maker = _ReportMaker(policy, "policy", Path(path).name, _origin(policy), episodes, seed, progress, task_options)
     page = picture_path(output or Path("report.html"), ".html")
     numbers = page.with_suffix(".json") if output else page.with_name("gait.json")
     return maker.write(page, numbers, video, None, [], "")
@@ -119,18 +123,28 @@ class _ReportMaker:
     """Records and measures a policy and an untrained one, and writes the report.
 
     Attributes:
+        changes: task options that differ from the policy's own.
         measures: content of the JSON file.
     """
 
     def __init__(
-        self, policy: Policy, which: str, run: str, training: dict, episodes: int, seed: int, progress: Progress
+        self,
+        policy: Policy,
+        which: str,
+        run: str,
+        training: dict,
+        episodes: int,
+        seed: int,
+        progress: Progress,
+        changes: dict[str, Any] | None,
     ) -> None:
         if not 1 <= episodes <= MAX_EPISODES:
             raise InputError(f"episodes = {episodes}: choose 1 to {MAX_EPISODES}")
         if not 0 <= seed <= _MAX_SEED:
             raise InputError(f"seed = {seed}: choose 0 to {_MAX_SEED}")
         self.policy, self.progress, self.seed = policy, progress, seed
-        self.info = find_policy_task(policy.task, policy.task_options)
+        self.changes = changes or {}
+        self.info = find_policy_task(policy.task, policy.task_options, changes=self.changes)
         self.first = EVALUATION_SEEDS + seed
         self.measures: dict[str, Any] = {
             "task": self.info.name,
@@ -211,7 +225,10 @@ class _ReportMaker:
         command = f"surefoot report {self.measures['run']} --episodes {self.measures['episodes']}"
         command += f" --seed {self.seed}" if self.seed else ""
         command += " --which last" if self.measures["which"] == "last" else ""
-        return command + ("" if video else " --no-video")
+        command += "" if video else " --no-video"
+        for name, value in self.changes.items():
+            command += f" --task_options.{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+        return command
 
 
 def _measure(body: Body | None, recording: Recording) -> tuple[dict[str, Any], list[GaitSegment], GaitCycles | None]:

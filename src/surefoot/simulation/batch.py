@@ -1,5 +1,7 @@
 """Engine `batch`: all environments of a MuJoCo task on `mujoco.batch`, C++ threads over one array of states."""
 
+import traceback
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -7,12 +9,12 @@ import mujoco
 import mujoco.batch
 import numpy as np
 
-from surefoot.errors import EngineError, InputError, NonFiniteError
+from surefoot.errors import EngineError, InputError, NonFiniteError, SurefootError
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
 from surefoot.tasks.catalogue import TaskInfo, has_batch_physics, make_physics_task
-from surefoot.tasks.task import State
+from surefoot.tasks.task import State, Task, TaskOutput
 
 # MuJoCo silently resets a state that diverged, and counts a warning of one of these kinds.
 _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
@@ -58,16 +60,7 @@ class BatchEngine(Engine):
         self._before_step = np.zeros_like(self._batch.state)
         self._rngs: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of the counts of each kind
-        shapes = (
-            jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for width in (self.layout.size, info.action_size)
-        )
-        result = jax.eval_shape(self.interpret, *shapes)
-        if result.observation.shape[1:] != self.single_observation_space.shape:
-            raise InputError(
-                f"task '{info.name}': observe_and_reward returns {result.observation.shape[1]} values, but "
-                f"`observation` names {task.observation_space.shape[0]}"
-            )
-        self.term_names = tuple(result.terms or ())
+        self.term_names = tuple(_checked_output(task, info, num_envs).reward_terms)
 
     @property
     def state(self) -> State:
@@ -191,8 +184,46 @@ class BatchEngine(Engine):
 
     def _sim_output(self, started: np.ndarray) -> np.ndarray:
         sim_output = np.empty((self.num_envs, self.layout.size), np.float32)
-        gathered = self.task.gather(self._state).items()
-        fields = {name: part.reshape(self.num_envs, -1) for name, part in gathered}
+        gathered = self.task.gather(self._state)
+        fields = {name: gathered[name].reshape(self.num_envs, -1) for name in self.task.columns}
         fields |= {"truncated": self._elapsed >= self._limit if self._limit else False, "started": started}
         self.layout.write(sim_output, fields)
         return sim_output
+
+
+def _checked_output(task: Task, info: TaskInfo, num_envs: int) -> TaskOutput:
+    """Return shapes and types of what the task's `observe_and_reward` returns for N environments.
+
+    Raises:
+        InputError: a shape or type is wrong; JAX would broadcast some shapes without a word.
+        EngineError: `observe_and_reward` failed.
+    """
+    columns = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in task.columns.items()}
+    action = jax.ShapeDtypeStruct((num_envs, info.action_size), jnp.float32)
+    try:
+        output = jax.eval_shape(lambda columns, action: task.observe_and_reward(columns, action, jnp), columns, action)
+    except SurefootError:
+        raise
+    except Exception as error:  # a task may be anybody's code
+        summary = traceback.format_exception_only(error)[0]
+        raise EngineError(
+            f"task '{info.name}': observe_and_reward failed: {summary}", traceback.format_exc()
+        ) from error
+    if not isinstance(output, TaskOutput):
+        raise InputError(f"task '{info.name}': observe_and_reward returns no TaskOutput")
+    returned = {f"reward term '{name}'": value for name, value in output.reward_terms.items()}
+    for name, value in (returned | {"terminated": output.terminated}).items():
+        shape = getattr(value, "shape", None)
+        if shape != (num_envs,):
+            raise InputError(
+                f"task '{info.name}': {name} has shape {shape} for {num_envs} environments, not ({num_envs},)"
+            )
+    if output.terminated.dtype != bool:
+        raise InputError(f"task '{info.name}': terminated has type {output.terminated.dtype}, not bool")
+    names = task.observation_space.shape[0]
+    if output.observation.shape != (num_envs, names):
+        raise InputError(
+            f"task '{info.name}': observe_and_reward returns {output.observation.shape[-1]} values, but `observation` "
+            f"names {names}"
+        )
+    return output

@@ -12,7 +12,14 @@ from helpers.messages import one_line
 from surefoot.bodies.anymal_c import make_robot
 from surefoot.errors import InputError
 from surefoot.tasks.catalogue import find_policy_task, find_task, make_env
-from surefoot.tasks.velocity.reward_terms import TERMS, RobotState, select_terms, weighted_terms
+from surefoot.tasks.velocity.reward_terms import (
+    TERMS,
+    RobotState,
+    load_terms,
+    reward_term,
+    select_terms,
+    weighted_terms,
+)
 
 ROBOT = make_robot()
 
@@ -142,6 +149,27 @@ def test_a_users_module_adds_a_term(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(InputError, match=message) as caught:
             find_task("anymal-velocity", {"reward_terms": [module]})
         one_line(caught.value)
+
+
+def test_a_module_that_uses_a_term_of_surefoot_adds_only_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = USER_MODULE.replace(
+        "import reward_term\n", "import reward_term\nfrom surefoot.tasks.velocity.reward_terms import pose\n"
+    )
+    (tmp_path / "my_reuse.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert [term.name for term in load_terms("my_reuse")] == ["low_trunk", "unused"]
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+@pytest.mark.parametrize("wrong", [lambda state, xp: state.gravity, lambda state, xp: xp.mean(state.height), print])
+def test_a_term_of_wrong_shape_is_named(wrong, xp) -> None:
+    def lean(state, xp):
+        return wrong(state, xp)
+
+    with pytest.raises(InputError, match=r"reward term 'lean' has shape .*, not \(2,\)"):
+        weighted_terms([reward_term(1.0)(lean)], state(), 0.02, xp)
 
 
 def test_a_policy_file_alone_imports_no_module() -> None:

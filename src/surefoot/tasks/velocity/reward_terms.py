@@ -293,14 +293,28 @@ def load_terms(source: str) -> list[RewardTerm]:
     terms = {term.name: term for term in contents.values() if isinstance(term, RewardTerm)}
     if name and name not in terms:
         raise InputError(f"reward_terms: '{module}' has no term '{name}'" + suggestion(name, terms))
-    if not terms:
+    if name:
+        return [terms[name]]
+    own = [term for term in terms.values() if TERMS.get(term.name) is not term]  # a module may import Surefoot's, too
+    if not own:
         raise InputError(f"reward_terms: '{module}' has no function with @reward_term")
-    return [terms[name]] if name else list(terms.values())
+    return own
 
 
 def weighted_terms(terms: Iterable[RewardTerm], state: RobotState, timestep_s: float, xp: Any) -> dict[str, Any]:
-    """Return each term times its weight and the length of the step, (N,) each."""
-    return {term.name: term(state, xp) * np.float32(term.weight * timestep_s) for term in terms}
+    """Return each term times its weight and the length of the step, (N,) each.
+
+    Raises:
+        InputError: a term returns something else.
+    """
+    values = {}
+    for term in terms:
+        value = term(state, xp)
+        shape = getattr(value, "shape", None)
+        if shape != state.height.shape:
+            raise InputError(f"reward term '{term.name}' has shape {shape}, not {state.height.shape}")
+        values[term.name] = value * np.float32(term.weight * timestep_s)
+    return values
 
 
 def _squares(x: Any, xp: Any) -> Any:
