@@ -60,7 +60,7 @@ class BatchEngine(Engine):
         self._before_step = np.zeros_like(self._batch.state)
         self._rngs: list[np.random.Generator] = []
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of the counts of each kind
-        self.term_names = tuple(_checked_output(task, info, num_envs).reward_terms)
+        self.term_names = tuple(_checked_output(task, info, num_envs, widths).reward_terms)
 
     @property
     def state(self) -> State:
@@ -184,24 +184,24 @@ class BatchEngine(Engine):
 
     def _sim_output(self, started: np.ndarray) -> np.ndarray:
         sim_output = np.empty((self.num_envs, self.layout.size), np.float32)
-        gathered = self.task.gather(self._state)
-        fields = {name: gathered[name].reshape(self.num_envs, -1) for name in self.task.columns}
+        gathered = self.task.gather(self._state).items()
+        fields = {name: part.reshape(self.num_envs, -1) for name, part in gathered}
         fields |= {"truncated": self._elapsed >= self._limit if self._limit else False, "started": started}
         self.layout.write(sim_output, fields)
         return sim_output
 
 
-def _checked_output(task: Task, info: TaskInfo, num_envs: int) -> TaskOutput:
-    """Return shapes and types of what the task's `observe_and_reward` returns for N environments.
+def _checked_output(task: Task, info: TaskInfo, num_envs: int, widths: dict[str, int]) -> TaskOutput:
+    """Return shapes and types of what `observe_and_reward` returns for N environments and measured arrays of `widths`.
 
     Raises:
         InputError: a shape or type is wrong; JAX would broadcast some shapes without a word.
         EngineError: `observe_and_reward` failed.
     """
-    columns = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in task.columns.items()}
+    measured = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in widths.items()}
     action = jax.ShapeDtypeStruct((num_envs, info.action_size), jnp.float32)
     try:
-        output = jax.eval_shape(lambda columns, action: task.observe_and_reward(columns, action, jnp), columns, action)
+        output = jax.eval_shape(lambda *inputs: task.observe_and_reward(*inputs, jnp), measured, action)
     except SurefootError:
         raise
     except Exception as error:  # a task may be anybody's code
