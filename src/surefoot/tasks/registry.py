@@ -92,7 +92,7 @@ def register(
         ValueError: the id or the short name is another task's.
     """
 
-    from surefoot.tasks.gymnasium.records import RECORDS
+    from surefoot.tasks.gymnasium import GYMNASIUM_TASKS
 
     def decorate(task: "TaskClass") -> "TaskClass":
         _check(task)
@@ -101,7 +101,7 @@ def register(
             same = other.target == entry.target  # the module was imported again
             if not same and (other.id == id or (short_name and other.short_name == short_name)):
                 raise ValueError(f"{task.__name__}: '{other.id}' already has this id or short name")
-        if short_name and any(record.short_name == short_name for record in RECORDS):
+        if short_name and any(other.short_name == short_name for other in GYMNASIUM_TASKS):
             raise ValueError(f"{task.__name__}: a task of Gymnasium already has the short name '{short_name}'")
         if id in gymnasium.registry and id not in ENTRIES:
             raise ValueError(f"{task.__name__}: Gymnasium already has a task '{id}'")
