@@ -1,5 +1,6 @@
 """Engine `batch`: all environments of a MuJoCo task on `mujoco.batch`, C++ threads over one array of states."""
 
+import functools
 import traceback
 
 import gymnasium
@@ -201,7 +202,7 @@ def _checked_output(task: Task, info: TaskInfo, num_envs: int, widths: dict[str,
     measured = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in widths.items()}
     action = jax.ShapeDtypeStruct((num_envs, info.action_size), jnp.float32)
     try:
-        output = jax.eval_shape(lambda *inputs: task.observe_and_reward(*inputs, jnp), measured, action)
+        output = jax.eval_shape(functools.partial(task.observe_and_reward, xp=jnp), measured, action)
     except SurefootError:
         raise
     except Exception as error:  # a task may be anybody's code
