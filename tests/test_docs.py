@@ -35,7 +35,7 @@ SHORT: dict[str, Any] = {
 }
 SHORT_OF: dict[str, dict[str, Any]] = {
     "ppo": {"ppo.horizon": 16, "ppo.minibatch_size": 32, "ppo.epochs": 1},
-    "ars": {"ars.directions": 2, "ars.top_directions": 2, "ars.rollout_length": 20, "ars.final_rollout_length": "none"},
+    "ars": {"ars.directions": 2, "ars.top_directions": 2, "ars.rollout_length": 20},
     **{name: {f"{name}.learning_starts": 16, f"{name}.buffer_size": 1000} for name in ("ddpg", "td3", "sac")},
 }
 # Arguments that make a benchmark short; None: it measures libraries of the extra `bench`.

@@ -36,7 +36,7 @@ MARKS = {
 }
 # Marks at the start of a docstring.
 OPENINGS = {
-    r"(?:What|How|Where|Who) (?!is\b|are\b|to\b)": "a noun",
+    r"(?:What|How|Where|Who) (?!to\b)": "a noun",
     r"Return (?:what|how|where|which|whether it)\b": "Return the ...",
     r"Tell\b": "Whether ...",
 }
@@ -111,7 +111,7 @@ def test_text_keeps_to_the_words_of_the_field(path: Path) -> None:
 def test_the_search_sees_a_mark(source: str, tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text(source)
-    assert len(faults(path)) == 1
+    assert faults(path)
 
 
 def test_plain_english_passes(tmp_path: Path) -> None:
