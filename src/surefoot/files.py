@@ -119,7 +119,7 @@ def load_arrays(
         wanted: whether to read the array of a name; None: read all.
 
     Raises:
-        RunError: the file cannot be read, is damaged, or is not one of `save_arrays`.
+        RunError: the file cannot be read, is damaged, or was not written by `save_arrays`.
     """
     with _opened(path) as (file, header):
         arrays = {}
@@ -136,10 +136,10 @@ def load_arrays(
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Read the header of a file of `save_arrays` and the shapes of its arrays by name, but no array.
+    """Read the header and the shapes of the arrays, by name, of a file written by `save_arrays`.
 
     Raises:
-        RunError: the file cannot be read, is damaged, or is not one of `save_arrays`.
+        RunError: the file cannot be read, is damaged, or was not written by `save_arrays`.
     """
     with _opened(path) as (file, header):
         return header, {name: shape for name, (_, shape) in _described(file).items()}

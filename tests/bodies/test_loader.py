@@ -174,7 +174,7 @@ def test_a_description_overrides_detection(tmp_path: Path) -> None:
         ('joints = ["left_kne"]', "joints: unknown name 'left_kne'; did you mean 'left_knee'"),
         ('joints = ["left_knee", "left_knee"]', "a name is repeated"),
         ("joints = []", "joints"),
-        ('feet = ["hand"]', "the foot 'hand' is no geom or body"),
+        ('feet = ["hand"]', "the foot 'hand' is not a geom or body"),
         ('joint_pairs = [["left_knee", "right_hip_pitch"]]', "are not each other's image"),
         ('joint_pairs = [["left_knee"]]', "joint_pairs"),
         ('foot_pairs = [["a", "b"]]', "foot_pairs: unknown name 'a'"),

@@ -193,7 +193,7 @@ def test_the_command_line_refuses_a_wrong_option_in_one_line(folder: Path, capsy
         ('    fall = "terminated"\n', "", "Hop must state its fall rule: fall = 'terminated' or 'reward' or 'none'"),
         ('fall = "terminated"', 'fall = "falls"', "Hop must state its fall rule"),
         ("Options = HopOptions", "Options = dict", "Hop.Options must be a subclass of surefoot.tasks.TaskOptions"),
-        ("class Hop(tasks.Task)", "class Hop", "Hop is no subclass of surefoot.tasks.Task"),
+        ("class Hop(tasks.Task)", "class Hop", "Hop is not a subclass of surefoot.tasks.Task"),
         ('short_name="hop"', 'short_name="anymal"', "Hop: 'surefoot/AnymalC-v0' already has this id or short name"),
         ('short_name="hop"', 'short_name="ant"', "Hop: a task of Gymnasium already has the short name 'ant'"),
         ("my/Hop-v0", "surefoot/Walk-v0", "Hop: 'surefoot/Walk-v0' already has this id or short name"),

@@ -1,4 +1,4 @@
-"""The record by which recipes, learners, warm starts and listings know an algorithm."""
+"""Description of an algorithm for recipes, learners, warm starts and listings."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from surefoot.settings import Settings
 
 
 class WarmStart(Protocol):
-    """The tools with which an algorithm's `warm_start` takes over an earlier run.
+    """Access to an earlier run for an algorithm's `warm_start`.
 
     Attributes:
         settings: settings of the new run's algorithm.
@@ -43,11 +43,11 @@ class WarmStart(Protocol):
         ...
 
     def takes_critic(self, *names: str) -> bool:
-        """Whether the critic is taken over; `names` are settings of the algorithm that must be the same as before."""
+        """Whether the critic is transferred. The settings `names` must be equal in both runs."""
         ...
 
     def initial_log_std(self, log_std: jax.Array, name: str) -> jax.Array | None:
-        """Return the log std to start with if it is not the earlier run's, else None.
+        """Return the initial log std if it differs from the earlier run's, else None.
 
         Args:
             log_std: the recipe's.
@@ -70,7 +70,7 @@ def _no_checks(name: str, settings: Any, policy: PolicySettings, num_envs: int) 
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """Everything about an algorithm that is not its arithmetic; `registry.ALGORITHMS` lists all of them.
+    """Properties of an algorithm besides its computations; `registry.ALGORITHMS` lists all of them.
 
     Attributes:
         description: one line for listings, with the paper.
@@ -81,7 +81,7 @@ class Algorithm:
         check: called as `check(name, settings, policy_settings, num_envs)` with the algorithm's name; raises ValueError
             with one line for the user if these settings contradict each other.
         policy_defaults: policy settings that differ from the defaults of `PolicySettings`.
-        off_policy: whether it learns from a replay; samplers may then run beside the learner, and action costs are
+        off_policy: whether it learns from a replay; samplers may then run in parallel to it, and action costs are
             charged when transitions are sampled.
         implied_policy: returns policy settings that follow from the algorithm's own settings, given as plain data; they
             override those of the recipe.

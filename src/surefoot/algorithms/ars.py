@@ -51,18 +51,18 @@ class ARSSettings(Settings):
     """Decay of the moving average of the weights that is evaluated and saved (Polyak and Juditsky 1992); 0: the newest
     weights."""
     reward_clip: float = Field(0.0, ge=0)
-    """Limit of each reward of the search, plus and minus; 0: none."""
+    """Rewards of the search are clipped to plus and minus this value; 0: no clipping."""
     statistics: Literal["iteration", "step"] = "iteration"
     """When observations are merged into the normaliser: after each iteration, or at once (recipe `turing2020`)."""
     symmetry: Literal["none", "averaged"] = "none"
     """Use of the task's left-right symmetry. averaged: the policy is averaged over mirror images, so that it is
     symmetric for any weights."""
     variance_floor: float = Field(0.0, ge=0)
-    """Smallest variance that observations are normalised by."""
+    """Lower limit on the variances that normalise observations."""
 
 
 class ARSState(NamedTuple):
-    """Everything an iteration passes on to the next.
+    """State carried from one iteration to the next.
 
     Attributes:
         network: the network whose actor is searched.
@@ -160,7 +160,7 @@ def update(
 
 
 def with_variance_floor(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
-    """Return the statistics that observations are normalised by: no variance below `variance_floor`."""
+    """Return the statistics with all variances raised to at least `variance_floor`."""
     return normaliser._replace(variance=jnp.maximum(normaliser.variance, settings.variance_floor))
 
 
@@ -190,7 +190,7 @@ def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: in
         )
     if policy.trunk or policy.critic:
         which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
-        raise ValueError(f"{which}: '{name}' has an actor only")
+        raise ValueError(f"{which}: '{name}' has only an actor")
     if policy.batch_norm or policy.squash == "tanh_gaussian" or policy.std != "parameter":
         which = "policy.batch_norm = true" if policy.batch_norm else f"policy.squash = '{policy.squash}'"
         which = f"policy.std = '{policy.std}'" if policy.std != "parameter" else which

@@ -1,4 +1,4 @@
-"""Critics of actions, Q(s, a): several networks of the same shape, stacked."""
+"""Action-value critics, Q(s, a): several networks of the same shape, stacked."""
 
 import dataclasses
 import functools
@@ -60,7 +60,7 @@ class Critics:
         return jnp.stack(values)
 
     def __getitem__(self, index: int | slice) -> "Critics":
-        """Return some of the critics; a single one, by number, has no first axis and cannot be called."""
+        """Return a subset of the critics; one selected by an integer has no first axis and is not callable."""
         return jax.tree.map(lambda x: x[index], self)
 
     def _value(self, observation: jax.Array, action: jax.Array, statistics: list[BatchStatistics] | None) -> jax.Array:

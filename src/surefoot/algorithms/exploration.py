@@ -37,8 +37,8 @@ def ornstein_uhlenbeck(
     return memory, memory
 
 
-# Action noise by name: a function of its memory (N, A), which is 0 at the start of an episode; of normal samples (N, A)
-# with standard deviation `sigma`; and of the settings. It returns the noise and the new memory.
+# Action noise by name: functions (memory, samples, settings) -> (noise, memory). The memory (N, A) is 0 at the start of
+# an episode; the samples (N, A) are normal with standard deviation `sigma`.
 ActionNoise = Callable[[np.ndarray, np.ndarray, "ExplorationSettings"], tuple[np.ndarray, np.ndarray]]
 ACTION_NOISES: dict[str, ActionNoise] = {"gaussian": gaussian, "ornstein-uhlenbeck": ornstein_uhlenbeck}
 
@@ -115,7 +115,7 @@ class Exploration:
         self.parameter_sigma *= _PLAPPERT_FACTOR if too_small else 1 / _PLAPPERT_FACTOR
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides the next noise, as a tree of arrays."""
+        """Return everything that determines the next noise, as a tree of arrays."""
         return {
             "random": random_words(self._random),
             "memory": self._memory.copy(),

@@ -1,4 +1,4 @@
-"""Shuffled minibatches of equal size for a compiled loop, and means over the entries that count."""
+"""Shuffled minibatches of equal size for a compiled loop, and masked means."""
 
 import math
 from typing import Any

@@ -6,7 +6,7 @@
         critics descend   sum_i mean (Q_i(s, a) - y)^2
         every `policy_delay`-th time
             the actor descends `actor_loss`, then `after_actor_step`
-            target networks move a fraction tau towards their networks
+            target networks move a fraction tau towards the online networks
 
 An algorithm is a `Rule`: the functions named in this outline (`td3.py`, `sac.py`).
 """
@@ -49,7 +49,7 @@ class Preset(NamedTuple):
         target_networks: whether targets come from target networks.
         batch_norm_momentum: weight of a new batch in the running statistics of batch normalisation.
         unit_norm_weights: whether the weights into each batch-normalised unit are rescaled to norm 1 after each step.
-            Their norm does not change the unit's output, but as it grows, steps turn them less.
+            Their norm does not change the unit's output, but a growing norm lowers the effective learning rate.
         adam_b1: Adam's beta 1.
     """
 
@@ -80,7 +80,7 @@ class OffPolicySettings(Settings):
     n_step: int = Field(1, ge=1, le=1000)
     """Rewards summed before the target bootstraps (Sutton 1988)."""
     polyak: float = Field(0.005, gt=0, le=1)
-    """Tau, the step of target networks towards their networks."""
+    """Tau, the fraction by which target networks move towards the online networks per update."""
     critics: int = Field(1, ge=1, le=10)
     """Number of critics; targets use the smallest value (Fujimoto et al. 2018)."""
     policy_delay: int = Field(1, ge=1, le=1000)
@@ -120,17 +120,17 @@ class OffPolicySettings(Settings):
 
 
 class OffPolicyState(NamedTuple):
-    """Everything an update passes on to the next.
+    """State carried from one update to the next.
 
     Attributes:
         actor: the policy's network.
         average: moving average of the actor, the policy to evaluate and save.
-        critics: critics of actions, stacked.
+        critics: action-value critics, stacked.
         target_actor: target network of the actor; SAC does not use it.
         target_critics: target networks of the critics.
         actor_opt_state: Optax state of the actor.
         critic_opt_state: Optax state of the critics.
-        extra: state of the algorithm's own, such as SAC's temperature.
+        extra: further state of the algorithm, such as SAC's temperature.
         normaliser: statistics of the observations.
         updates: () int32, number of critic updates so far.
         key: a JAX random key.
@@ -205,7 +205,7 @@ def act(
     Args:
         controller: the actor and its normaliser.
         observation: (N, D).
-        noise: (N, A), added to the action; None: nothing.
+        noise: (N, A), added to the action; None: no noise.
         policy_noise: (N, A) standard normal, for a stochastic actor (SAC); None: its mode.
     """
     action = controller.action(observation, policy_noise)
@@ -288,7 +288,7 @@ def critic_loss(
 def crossq_loss(
     critics: Critics, state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array
 ) -> tuple[jax.Array, Any]:
-    """The same without target networks: current and next states in one batch (Bhatt et al. 2024, section 3)."""
+    """`critic_loss` without target networks: current and next states in one batch (Bhatt et al. 2024, section 3)."""
     del state
     statistics: list[BatchStatistics] = []
     observations = jnp.concatenate([batch.observation, batch.next_observation])
@@ -385,7 +385,7 @@ def _scan(step: Any, state: OffPolicyState, batches: Batch) -> tuple[OffPolicySt
 
 
 def earlier_parameter_sigma(tools: WarmStart) -> float | None:
-    """Return the scale that parameter noise had in the earlier run, if it is to continue from there."""
+    """Return the earlier run's scale of parameter noise, or None if there is none to continue from."""
     sigma = tools.extra(PARAMETER_SIGMA)
     if not tools.settings.exploration.parameter_noise or sigma is None or sigma.shape != ():
         return None

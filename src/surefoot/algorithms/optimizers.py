@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-# Parameters without a gradient of their own, or that no weight decay is meant for.
+# Parameters without a gradient, or exempt from weight decay.
 _NOT_DECAYED = ("batch_mean", "batch_variance", "log_std")
 
 
@@ -49,7 +49,7 @@ def moving_average(average: Any, new: Any, decay: float) -> Any:
 
 
 def _is_decayed(parameters: Any) -> Any:
-    """Return a tree like `parameters` of whether weight decay applies."""
+    """Return whether weight decay applies, as a tree like `parameters`."""
 
     def name(path: tuple) -> str:
         return jax.tree_util.keystr(path[-1:], simple=True)

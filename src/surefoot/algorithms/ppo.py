@@ -60,8 +60,8 @@ class PPOSettings(Settings):
     learning_rate: Schedule = schedule(3e-4, gt=0)
     """Learning rate of Adam."""
     learning_rate_rule: Literal["schedule", "adaptive"] = "schedule"
-    """schedule: `learning_rate` as it is; adaptive: from its start, raised and lowered to keep the KL divergence of
-    each gradient step near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
+    """schedule: follow `learning_rate`; adaptive: begin at its first value, then raise or lower it to keep the KL
+    divergence of each gradient step near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
     desired_kl: float = Field(0.01, gt=0)
     """Target KL divergence of an adaptive learning rate."""
     max_grad_norm: float = Field(0.5, ge=0)
@@ -79,7 +79,7 @@ class PPOSettings(Settings):
 
 
 class PPOState(NamedTuple):
-    """Everything PPO carries from one iteration to the next.
+    """State carried from one iteration to the next.
 
     Attributes:
         network: actor and critic.
@@ -111,7 +111,7 @@ class Batch(NamedTuple):
         log_prob: (M,), under the policy that acted.
         advantage: (M,).
         target: (M,), the return R.
-        mask: (M,), 1, or 0 for rows that are no transition.
+        mask: (M,), 1 for transitions, 0 for other rows.
     """
 
     observation: jax.Array
@@ -262,7 +262,7 @@ def loss(
     advantage = batch.advantage
     if settings.normalise_advantages == "minibatch":
         advantage = standardise(advantage, batch.mask)
-    # A row that is no transition may have an infinite ratio, and infinity times 0 is not a number.
+    # A masked row may have an infinite ratio, and infinity times 0 is NaN.
     log_ratio = jnp.where(batch.mask > 0, distribution.log_prob(batch.action) - batch.log_prob, 0)
     ratio = jnp.exp(log_ratio)
     clipped_ratio = jnp.clip(ratio, 1 - settings.clip_eps, 1 + settings.clip_eps)
@@ -315,8 +315,7 @@ def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: in
         check_paired_units(policy)
 
 
-# After a warm start, statistics of returns count for no more steps than these, so that a task with larger rewards is
-# followed soon.
+# Largest count of the return statistics after a warm start, so that they adapt quickly to a task with larger rewards.
 _RETURNS_COUNT = 100_000.0
 
 

@@ -8,7 +8,7 @@
         critics descend     sum_i (Q_i(s, a) - y)^2
         the actor descends  alpha log pi(a|s) - min_i Q_i(s, a),   a ~ pi(.|s)
         log alpha descends  -(log pi(a|s) + target entropy)
-        target networks move a fraction tau towards their networks
+        target networks move a fraction tau towards the online networks
 
 The policy is a Gaussian squashed by tanh. `off_policy.update` is the loop.
 """
@@ -48,11 +48,11 @@ class SACSettings(OffPolicySettings):
     actor_learning_rate: Schedule = schedule(3e-4, gt=0, le=1)
     """Adam's step size for the actor."""
     exploration: ExplorationSettings = ExplorationSettings(sigma=Schedule(start=0.0))
-    """Exploration beyond the actor's own; none by default."""
+    """Exploration noise added to the actor's samples; none by default."""
     temperature: float = Field(1.0, gt=0, le=1000)
-    """Alpha, the weight of the entropy, at the start."""
+    """Initial alpha, the weight of the entropy."""
     target_entropy: float | None = Field(None, ge=-1000, le=1000)
-    """Entropy per action value that the temperature aims at; none: -1."""
+    """Target entropy per action dimension; none: -1."""
     temperature_learning_rate: float = Field(3e-4, ge=0, le=1)
     """Adam's step size for log alpha; 0: the temperature is constant."""
 

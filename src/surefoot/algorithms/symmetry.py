@@ -106,7 +106,7 @@ class Symmetry:
         """Tie the weights of networks, or their gradients, for "tied": average them with their mirror image.
 
         Args:
-            network: an actor and critic, or critics of actions.
+            network: an actor and critic, or action-value critics.
             weight_scale: factor on weights; `INITIAL_SCALE` for random ones.
         """
         if self.tied is None:

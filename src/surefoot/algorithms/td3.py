@@ -8,7 +8,7 @@
         critics descend   sum_i (Q_i(s, a) - y)^2
         every `policy_delay`-th time
             the actor ascends   Q_1(s, actor(s))
-            target networks move a fraction tau towards their networks
+            target networks move a fraction tau towards the online networks
 
 TD3 has two critics, target noise and a delay of 2 (Fujimoto et al. 2018, arXiv 1802.09477). DDPG has one critic, no
 target noise and no delay (Lillicrap et al. 2016, arXiv 1509.02971). `off_policy.update` is the loop.

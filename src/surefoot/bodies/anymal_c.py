@@ -231,7 +231,7 @@ def _add_shape(body: mujoco.MjsBody, shape: dict[str, Any], touches: bool, foot_
     if "axis" in shape:
         geom.quat = _UPRIGHT_TO[shape["axis"]]
     if shape["type"] == "sphere":
-        # Contact parameters of Menagerie; by priority the foot's own friction applies.
+        # Contact parameters of Menagerie; through its priority, the foot's friction applies instead of the ground's.
         geom.name = shape["part"]
         geom.priority = 1
         geom.condim = foot_contact

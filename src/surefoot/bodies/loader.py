@@ -62,7 +62,7 @@ def load_body(source: str) -> LoadedBody:
             "menagerie:NAME/ENTRY" for a robot of MuJoCo Menagerie, downloaded on first use.
 
     Raises:
-        InputError: the source does not exist, or is no robot with joints and feet.
+        InputError: the source does not exist, or is not a robot with joints and feet.
     """
     path, description = _find_files(source)
     try:

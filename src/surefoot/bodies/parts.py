@@ -140,7 +140,7 @@ def named_feet(model: mujoco.MjModel, clearance: np.ndarray, names: tuple[str, .
         geoms = geoms or [g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name == name]
         geoms = [g for g in geoms if np.isfinite(clearance[g])]
         if not geoms:
-            raise InputError(f"the foot '{name}' is no geom or body below the trunk that can touch the ground")
+            raise InputError(f"the foot '{name}' is not a geom or body below the trunk that can touch the ground")
         feet.append(Foot(name, tuple(model.geom(g).name for g in geoms)))
     return tuple(feet)
 

@@ -143,12 +143,12 @@ def _entries(rows: Iterable[SettingRow], width: int) -> list[str]:
 
 
 def _width(file: TextIO) -> int:
-    """Columns of the terminal, or 100 if the output is no terminal."""
+    """Columns of the terminal, or 100 if the output is not a terminal."""
     return max(60, shutil.get_terminal_size().columns) if file.isatty() else _PIPED_WIDTH
 
 
 def _engine_and_threshold(name: str) -> tuple[str, str]:
-    """Return the engine that "auto" stands for on this machine, and the return at which the task counts as solved."""
+    """Return the engine that "auto" selects on this machine, and the return at which the task counts as solved."""
     try:
         info = find_task(name)
         threshold = "-" if info.reward_threshold is None else f"{info.reward_threshold:g}"

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBar:
-    """A progress bar on standard error during a `with` block; invisible if standard error is no terminal."""
+    """A progress bar on standard error during a `with` block; invisible if standard error is not a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         console = Console(stderr=True)

@@ -50,7 +50,7 @@ class SettingRow:
 
 
 def default_rows(model: type[Settings], prefix: str = "") -> list[SettingRow]:
-    """Return the settings of a class with their defaults; `prefix` goes before their names."""
+    """Return the settings of a class with their defaults; `prefix` is prepended to their names."""
     defaults = [(name, field, _default(field)) for name, field in setting_fields(model)]
     return [_row(f"{prefix}{name}", field, default, default) for name, field, default in defaults]
 

@@ -46,7 +46,7 @@ def find_landings(contact: np.ndarray) -> np.ndarray:
 
 
 def find_strides(contact: np.ndarray) -> np.ndarray:
-    """Return the strides (S, 2) of a foot with contacts (T,): samples of a landing and of the next one."""
+    """Return the strides (S, 2) of a foot with contacts (T,): indices of consecutive landings."""
     landings = find_landings(contact)
     return np.stack([landings[:-1], landings[1:]], axis=1)
 

@@ -17,7 +17,7 @@ from surefoot.gait.recording import Episode, Recording
 SETTLING_S = 1.0  # left out at the start of each episode, and before a fall
 MIN_FORCE = 0.05  # of the body's weight; a lighter contact does not count
 _MIN_STRIDES = 3
-# A phase lag is reported if the mean vector of its strides is at least this long, and this fraction of strides has one.
+# A phase lag is reported only if this fraction of strides has one, and their mean unit vector is at least this long.
 MIN_AGREEMENT = 0.7
 _MAX_CYCLES = 2000
 

@@ -195,7 +195,7 @@ class ActorCritic:
     def __call__(self, observation: jax.Array) -> tuple[Gaussian, jax.Array]:
         """Return the action distribution and the value, (...,), of normalised observations (..., D).
 
-        Not for `squash = "tanh_gaussian"`, whose algorithms have critics of actions.
+        Not for `squash = "tanh_gaussian"`, whose algorithms have action-value critics.
         """
         features = self.features(observation)
         distribution = self._distribution(features, None)
@@ -258,7 +258,7 @@ def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, s
 
 
 def init_actor(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> ActorCritic:
-    """Create an actor alone, for algorithms without a critic or with critics of actions."""
+    """Create an actor alone, for algorithms without a critic or with action-value critics."""
     return dataclasses.replace(init_actor_critic(key, observation_size, action_size, settings), critic=[])
 
 

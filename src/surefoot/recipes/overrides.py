@@ -18,7 +18,7 @@ from surefoot.settings import Settings
 def setting_fields(
     model: type[Settings] = Recipe, parent: str = "", defaults: Settings | None = None
 ) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the dotted name and the field of every setting; `defaults` go before those of `model`."""
+    """Yield the dotted name and the field of every setting; `defaults` override those of `model`."""
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)

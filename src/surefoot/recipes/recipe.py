@@ -173,7 +173,7 @@ class Recipe(_AlgorithmTables):
 def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe as plain data with dotted `changes` made, such as {"ppo.clip_eps": 0.1}; not yet validated."""
     data = recipe.model_dump(mode="json")
-    # A whole table or schedule goes before its parts.
+    # Tables and schedules are set before their parts.
     for dotted, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
         *parents, last = dotted.split(".")
         table = data

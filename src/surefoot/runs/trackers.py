@@ -167,7 +167,7 @@ def make_trackers(
     Args:
         names: names of the trackers; repetitions are ignored.
         run_path: the run's folder; a resumed run continues in the tracker, too.
-        config: the run's settings, shown beside its curves.
+        config: the run's settings, shown with its curves.
         warn: called with one line when a tracker fails; the run continues without it.
 
     Raises:

@@ -60,7 +60,7 @@ class BatchEngine(Engine):
         self._elapsed = np.zeros(num_envs, np.int64)
         self._before_step = np.zeros_like(self._batch.state)
         self._rngs: list[np.random.Generator] = []
-        self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # a view of the counts of each kind
+        self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # view of the warning counts
         self.term_names = tuple(_checked_output(task, info, num_envs, widths).reward_terms)
 
     @property

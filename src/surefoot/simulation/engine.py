@@ -121,7 +121,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         return {}
 
     def get_state(self) -> dict[str, np.ndarray] | None:
-        """Return everything that decides the environments' future, or None if the simulator cannot save it."""
+        """Return everything that determines how the environments continue, or None if the simulator cannot save it."""
         return None
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:

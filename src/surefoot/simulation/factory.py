@@ -21,7 +21,7 @@ ENGINES = {
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
-    """Return the engine that `name` stands for: itself, or for "auto" the fastest one that supports the task.
+    """Resolve the name of an engine; "auto" is the fastest one that supports the task.
 
     Raises:
         InputError: no such engine, or it does not support the task.

@@ -158,9 +158,9 @@ class Environments:
             self._write(index, observation)
 
     def step(self) -> None:
-        """Step every environment by its shared command."""
+        """Step every environment with its command from shared memory."""
         command = self._shared.command_layout.unpack(self._shared.command[self._rows])
-        # A new array, because an environment may keep the action it was given.
+        # A new array, because an environment may keep its action.
         actions = command["action"].astype(self._action_dtype)
         finished, resting = command["finished"].tolist(), command["resting"].tolist()
         for (index, env), action, reset, rests in zip(self._envs, actions, finished, resting, strict=True):

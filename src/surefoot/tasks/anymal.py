@@ -93,7 +93,7 @@ class AnymalC(Task):
 
     def mirror(self) -> "Mirror | None":
         if self.options.facing == "backward":
-            return None  # w is 0 there, and the quaternion's sign would jump
+            return None  # w is 0 when facing backward, and mirroring would flip the sign of the quaternion
         return task_mirror(self, self._start)
 
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
@@ -139,9 +139,9 @@ class AnymalCStepOptions(AnymalCOptions):
     lowest_step: float | None = Field(None, ge=0)
     """If given, each episode draws the steps' heights between this and `step_height`, in rising order."""
     curriculum: bool = False
-    """Whether the steps of each environment grow from `lowest_step` with its success: each step is 1 cm higher than the
-    one before; an episode starts 1 cm below the highest step climbed in the last, 2 cm below its first if none was
-    climbed, and at a random height once `step_height` was climbed."""
+    """Whether the steps of each environment grow from `lowest_step` with its success. Each step is 1 cm higher than the
+    one before. An episode starts 1 cm below the highest step climbed in the previous episode, or 2 cm below that
+    episode's first step if none was climbed. Once `step_height` was climbed, episodes start at a random height."""
     observe_ground: bool = False
     """Whether heights of the ground at eight points along x are observed; the experiment's robot has none."""
 

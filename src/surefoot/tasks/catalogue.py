@@ -1,4 +1,4 @@
-"""Find a task by its short name, by a Gymnasium id, or in a module of the user's, and describe it."""
+"""Find a task by its short name, by a Gymnasium id, or in a user's module, and describe it."""
 
 import contextlib
 import dataclasses
@@ -46,7 +46,7 @@ class TaskInfo:
         action_high: (A,) float32 upper bounds, may be inf.
         max_episode_steps: the time limit in actions, or None.
         reward_threshold: the mean return at which the task counts as solved, or None.
-        fall: how an episode shows a fall (`tasks.task.FallRule`).
+        fall: how falls are detected (`tasks.task.FallRule`).
         body: names of the body's parts, or None if unknown.
         observation_names: D names, or None if unknown; of stacked observations the older ones carry their age,
             "hull angle (1 before)".
@@ -94,7 +94,7 @@ class TaskInfo:
         return len(self.action_low)
 
     def falls(self, terminated: Any, last_reward: Any) -> Any:
-        """Whether episodes ended in a fall, (E,) bool in NumPy or JAX; None if episodes do not show it."""
+        """Whether episodes ended in a fall, (E,) bool in NumPy or JAX; None if falls cannot be detected."""
         if self.fall == "none":
             return None
         return terminated & (last_reward <= _FALL_BELOW) if self.fall == "reward" else terminated
@@ -181,7 +181,7 @@ def _find(name: str, options: str) -> TaskInfo:
 
 
 def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: int) -> dict[str, Any]:
-    """Facts that a task states about itself, by the names in `TaskInfo`.
+    """Properties that a task defines, by the names in `TaskInfo`.
 
     The task is a `Task`, one of Gymnasium's (`tasks.gymnasium`), or an environment with attributes of the same names.
     """
@@ -231,11 +231,11 @@ def find_policy_task(
     Args:
         name: the task in the file.
         options: its options there.
-        instead: another task, named by a person; or the file's own "module:Class", whose import this permits.
+        instead: another task, named by the user; or the file's own "module:Class", whose import this permits.
         changes: options that differ from those.
 
     Raises:
-        InputError: as `find_task`; or it would import a module, which only a person may ask for.
+        InputError: as `find_task`; or it would import a module, which only the user may request.
     """
     module, colon, _ = name.partition(":")
     if instead and not (colon and canonical_name(instead) == name):
@@ -282,14 +282,14 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
     try:
         with quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
             env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
-        for warning in caught:  # of interest only if there is an environment; else the error says it all
+        for warning in caught:  # not shown on failure; the error suffices then
             warnings.warn(warning.message, warning.category, stacklevel=3)
         return env
     except InputError:
         raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
-    except Exception as error:  # a task may be anybody's code
+    except Exception as error:  # a user's task may raise anything
         raise InputError(f"task '{name}' cannot be made: {_one_line(error) or type(error).__name__}") from error
 
 

@@ -88,7 +88,7 @@ def register(
         max_episode_steps: time limit in actions; None for no limit.
 
     Raises:
-        TypeError: the class is no `Task`, or does not state its fall rule.
+        TypeError: the class is not a `Task`, or does not set its fall rule.
         ValueError: the id or the short name is another task's.
     """
 
@@ -146,13 +146,13 @@ def make_task(id: str, options: dict[str, Any], headless: bool = False) -> "Task
 
 
 def _check(task: Any) -> None:
-    """Raise a TypeError if a class is no `Task` or does not state what a task must."""
+    """Raise a TypeError if a class is not a `Task` or lacks a required attribute."""
     from surefoot.settings import Settings
     from surefoot.tasks.task import FallRule, Task
 
     name = getattr(task, "__name__", repr(task))
     if not (isinstance(task, type) and issubclass(task, Task)):
-        raise TypeError(f"{name} is no subclass of surefoot.tasks.Task")
+        raise TypeError(f"{name} is not a subclass of surefoot.tasks.Task")
     rules = get_args(FallRule)
     if getattr(task, "fall", None) not in rules:
         raise TypeError(f"{name} must state its fall rule: fall = {' or '.join(map(repr, rules))}")

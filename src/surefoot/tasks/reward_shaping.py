@@ -34,8 +34,8 @@ class WrapperSettings(Settings):
     survival_bonus: float = Field(0.0, ge=-1e6, le=1e6)
     """Added to the reward of every step that does not terminate, before scaling."""
     fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
-    """Reward of the last step of an episode that ends in a fall, before scaling; none: the task's own. It makes up for
-    the lost rest of the episode, which discounting hides."""
+    """Reward of the last step of an episode that ends in a fall, before scaling; none: the task's own. It penalises the
+    loss of later rewards, which discounting understates."""
 
     def action_cost_at(self, steps: int) -> float:
         """Return the action cost after `steps` environment steps."""
@@ -55,7 +55,7 @@ def check_wrappers(settings: WrapperSettings, info: TaskInfo) -> None:
     """Check that the task's reward can be shaped this way.
 
     Raises:
-        InputError: falls have their own reward, but the task does not show falls.
+        InputError: `fall_reward` is set, but the task has no way to detect falls.
     """
     if settings.fall_reward is not None and info.fall == "none":
         raise InputError(

@@ -67,7 +67,7 @@ def known_mirror(info: "TaskInfo", setting: str) -> "Mirror":
 
     Args:
         info: the task.
-        setting: the setting as a person would write it, such as "ppo.symmetry = 'augment'".
+        setting: the setting as the user writes it, such as "ppo.symmetry = 'augment'".
 
     Raises:
         InputError: the task has no mirror image.

@@ -1,9 +1,9 @@
 """Base class of tasks on a MuJoCo model, for one environment or many.
 
-A task has two halves. One runs beside the simulator, on NumPy arrays with one row per environment: it resets episodes,
-turns actions into controls, and keeps counters. The other is pure: observation, named reward terms and termination,
-computed in NumPy for one environment (`tasks.task_env`) or in `jax.numpy`, compiled together with the policy, for many
-(`simulation.batch`).
+A task has two halves. One runs on the host with the simulator, on NumPy arrays with one row per environment: it resets
+episodes, turns actions into controls, and keeps counters. The other is pure: it computes observation, named reward
+terms and termination. It uses NumPy for one environment (`tasks.task_env`), and `jax.numpy` for many, compiled together
+with the policy (`simulation.batch`).
 
 Worker processes import this module; it must not import JAX.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 State = dict[str, np.ndarray]
-# How an episode shows a fall: it terminates; it terminates with a last reward of about -100; or it does not show it.
+# How falls are detected: by termination; by termination with a last reward of about -100; or not at all.
 FallRule = Literal["terminated", "reward", "none"]
 
 
@@ -61,12 +61,12 @@ class TaskOutput(NamedTuple):
 class Task(abc.ABC):
     """A task on a MuJoCo model.
 
-    The methods beside the simulator work on `state`: for N environments, the MuJoCo arrays named by `fields` and
+    The methods that run with the simulator work on `state`: for N environments, the MuJoCo arrays named by `fields` and
     `randomised_fields`, (N, ...) views into the simulator; the arrays of `init_buffers`; and those of
     `init_substep_buffers`. `env_indices` is (K,) int: which environments to write.
 
     Attributes:
-        fall: how an episode shows a fall. Every task must state it, so that no fall goes uncounted.
+        fall: how falls are detected. Every task must set it, so that no fall goes uncounted.
         Options: settings class of the task's options; its instance is the constructor's argument.
         headless_options: options that leave out visual geometry and change no physics.
         module_options: options that name Python modules to import; a policy file alone cannot have them imported.
@@ -145,7 +145,7 @@ class Task(abc.ABC):
         return {}
 
     def reset_curriculum(self, state: State) -> None:
-        """Clear what outlasts episodes; called before the first reset after seeding."""
+        """Clear the state of the curriculum, which outlasts episodes; called before the first reset after seeding."""
         del state
 
     @abc.abstractmethod
@@ -171,7 +171,7 @@ class Task(abc.ABC):
         del state
 
     def gather(self, state: State) -> Mapping[str, np.ndarray]:
-        """Return the inputs of `observe_and_reward` by name, (N, ...) each; by default `fields` but the controls."""
+        """Return the inputs of `observe_and_reward` by name, (N, ...) each; by default `fields` except the controls."""
         return {name: state[name] for name in self.fields if name != "ctrl"}
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Evaluation of the policy during training: in the training thread, or at the same time in another."""
+"""Evaluation of the policy during training, in the training thread or concurrently in another thread."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
 
-# Fewer than the seeds between two of the ranges in `evaluation.episodes`.
+# Less than the distance between two seed ranges of `evaluation.episodes`.
 _SEEDS_PER_RANGE = 200_000_000
 
 
@@ -59,7 +59,7 @@ class Evaluator:
         self._recipe = recipe
         self._stop = stop
         self._closed = False
-        # By number of episodes: as many environments, because a step of many costs less per environment.
+        # By number of episodes. All episodes run in parallel: larger batches cost less per environment.
         self._runners: dict[int, EpisodeRunner] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[EvaluationResult | None] | None = None
@@ -100,7 +100,7 @@ class Evaluator:
 
     @property
     def busy(self) -> bool:
-        """Whether an evaluation was submitted whose result was not returned yet."""
+        """Whether the result of a submitted evaluation is still to be returned."""
         return self._pending is not None
 
     def result(self, wait: bool) -> EvaluationResult | None:

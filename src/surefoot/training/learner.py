@@ -61,7 +61,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training continues, as a tree of arrays.
+        """Return everything that determines how training continues, as a tree of arrays.
 
         The algorithm's own state is in it under the key "algorithm", for warm starts.
         """

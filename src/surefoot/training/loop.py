@@ -26,7 +26,7 @@ from surefoot.training.registry import make_learner
 from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
-# Environments of neighbouring seeds must not have the same random numbers, nor any those of evaluations.
+# Trainings with neighbouring seeds must not share environment seeds, neither with each other nor with evaluations.
 _SEED_STRIDE = 9973
 _LARGEST_SEED = 999_000_000
 # The time between two checkpoints is at least this many times that of saving one; replays are large.
@@ -168,7 +168,7 @@ class _Session:
         self._engine_name = choose_engine(recipe.engine.name, self._info)
         self._checkpoints = Checkpoints(folder.checkpoints, recipe.training.keep_checkpoints, progress.warn)
         self._saved_at, self._saving_s = began, 0.0
-        # What is entered first is closed last.
+        # Contexts close in reverse order.
         stop = self._interruption.requested
         self._learner: Learner = make_learner(recipe, self._info, self._make_engines(stack), stop)
         stack.callback(self._learner.close)
@@ -193,12 +193,14 @@ class _Session:
     def restore(self) -> None:
         """Continue from the newest checkpoint."""
         step, arrays, header = self._checkpoints.latest()
-        # Simulators whose state no checkpoint holds start in a defined way, too.
+        # Simulators whose state cannot be saved also restart from a defined seed.
         self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _LARGEST_SEED)
         self._warn_of_other_versions(header.get("versions", {}))
         known = {field.name for field in dataclasses.fields(Counters)}
         if not isinstance(header.get("counters"), dict) or not set(header["counters"]) <= known:
-            raise RunError(f"checkpoint of step {step} in '{self._folder.path}' is of another version of Surefoot")
+            raise RunError(
+                f"checkpoint of step {step} in '{self._folder.path}' was saved by another version of Surefoot"
+            )
         self.counters = Counters(**header["counters"])
         self._learner.restore(arrays, "learner")
         self._log.seconds_before = self.counters.seconds
@@ -238,7 +240,7 @@ class _Session:
         return engines
 
     def _warm_start(self) -> None:
-        """Initialise the learner from an earlier run; show and save what was taken over."""
+        """Initialise the learner from an earlier run; show and save the list of transferred parts."""
         source = load_source(self._recipe.training.start_from, self._folder.path.parent.parent, self._progress.warn)
         transfer = Transfer(source, self._recipe, self._info)
         self._learner.take_over(transfer)

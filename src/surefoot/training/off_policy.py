@@ -178,7 +178,7 @@ class OffPolicyLearner(Learner):
         try:
             self._replay.restore(tree["replay"])
         except ValueError as error:
-            raise RunError(f"the checkpoint is of other settings (buffer_size): {error}") from None
+            raise RunError(f"the checkpoint was saved with other settings (buffer_size): {error}") from None
         self._random = random_from_words(tree["random"])
         self._steps = int(tree["steps"])
         restored = [sampler.restore(part) for sampler, part in zip(self._samplers, tree["samplers"], strict=True)]

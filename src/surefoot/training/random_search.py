@@ -46,8 +46,8 @@ class CandidateResults(NamedTuple):
     """Results of one episode of each of 2 N candidates.
 
     Attributes:
-        returns: (2 N,), by the task's own rewards.
-        shaped_returns: (2 N,), by the rewards to learn from.
+        returns: (2 N,), of unshaped rewards.
+        shaped_returns: (2 N,), of shaped rewards.
         lengths: (2 N,), in steps.
         normaliser: statistics of the observations after them.
         simulation_s: seconds spent in the simulator.
@@ -228,7 +228,7 @@ class RandomSearchLearner(Learner):
             simulation_start = time.perf_counter()
             sim_output = self.engine.advance(command.action, finished, resting if resting.any() else None)
             simulation_s += time.perf_counter() - simulation_start
-            running = ~finished  # the step after an end is a reset, without a reward
+            running = ~finished  # the step after the end of an episode is a reset, without a reward
         return None
 
 

@@ -1,6 +1,6 @@
 """The actor side of off-policy training: collect transitions with a given policy.
 
-A sampler does not know the learner, so that it can run beside it in a thread.
+A sampler does not know the learner, so that it can run in a thread of its own.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Transitions(NamedTuple):
 
     Attributes:
         rows: (T, N, K) float32, packed by `rollout_layout`.
-        episodes: return and length of every episode that ended, by the task's own rewards.
+        episodes: return and length of every episode that ended, of unshaped rewards.
         simulation_s: seconds spent in the simulator.
     """
 
@@ -150,7 +150,7 @@ class Sampler:
         return Transitions(np.stack(rows), episodes, self._simulation_s)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how the sampler continues, as a tree of arrays."""
+        """Return everything that determines how the sampler continues, as a tree of arrays."""
         self._run_pending_step()
         tree: dict[str, Any] = {"exploration": self.exploration.state(), "random": random_words(self._random)}
         if self._perturbed is not None:
@@ -198,7 +198,7 @@ class Sampler:
     def _count_episodes(self, episodes: list[tuple[float, int]]) -> None:
         """Update returns and lengths by the last command, and record the episodes that ended."""
         command = self._step.unpack(self._command)
-        self._lengths += ~self._finished  # after an end, the next output is a reset and not a step
+        self._lengths += ~self._finished  # the output after the end of an episode is a reset, not a step
         self._returns += command.reward
         self._finished = command.finished
         for env in np.flatnonzero(self._finished):

@@ -47,8 +47,8 @@ class BipedalWalker(GymnasiumTask):
     def mirror(self) -> "Mirror | None":
         assert self.body is not None
         mirror = derive_mirror(self.observation, self.body.joints, partners_by_name(self.body))
-        # Each hip counts its angle from the pose in which its leg is made, 0.05 rad behind or in front. The hips' stops
-        # are apart by as much, which no mirror can put right.
+        # Each hip counts its angle from the pose in which its leg is made, 0.05 rad behind or in front. The hips'
+        # joint limits differ by the same offset, which no mirror can correct.
         names = self.observation_names
         mirror.observation_offset[names.index("hip 1 angle")] = 0.1
         mirror.observation_offset[names.index("hip 2 angle")] = -0.1

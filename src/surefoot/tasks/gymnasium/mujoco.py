@@ -39,7 +39,7 @@ class NamedMujocoTask(GymnasiumTask):
 
 
 class MujocoTask(NamedMujocoTask, Task):
-    """A task that is simulated here.
+    """A task that Surefoot simulates itself, on the engine `batch`.
 
     `observe`, `reward_terms` and `terminated` take the arrays of `gather`, (N, ...) each: "qpos"; "qvel";
     "displacement_m", the movement of the tracked position in this step, computed in double precision because positions

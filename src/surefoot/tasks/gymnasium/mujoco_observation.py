@@ -28,7 +28,7 @@ def observation_parts(model: mujoco.MjModel, structure: Mapping[str, int]) -> tu
 
 
 def link_partners(model: mujoco.MjModel, qpos: np.ndarray) -> Partners:
-    """Return for each link the one whose centre of mass is its own's mirror image, in the pose `qpos`."""
+    """Return the partner of each link: its centre of mass is the mirror image of the link's, in the pose `qpos`."""
     centre, names = standing(model, qpos).xipos[1:], _link_names(model)
     distance = np.linalg.norm((centre * [1, -1, 1])[:, None] - centre[None], axis=2)
     return {name: (names[i], 1.0) for name, i in zip(names, distance.argmin(1), strict=True)}

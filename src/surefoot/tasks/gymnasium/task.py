@@ -1,4 +1,4 @@
-"""Base of Gymnasium's tasks: what each states about itself, in the form of `tasks.task.Task`."""
+"""Base of Gymnasium's tasks: their properties, by the same names as in `tasks.task.Task`."""
 
 import functools
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class GymnasiumTask:
     Attributes:
         id: Gymnasium id; older versions of the task share body and fall rule.
         short_name: name on the command line, or None.
-        fall: how an episode shows a fall.
+        fall: how falls are detected.
         body: names of the body's parts; None if they are unknown or an option replaces the model.
         env: the unwrapped environment.
         options: the options with which it was made.

@@ -1,4 +1,4 @@
-"""Velocity commands: drawn at random, held for some seconds, and corrected if a direction is to be reached."""
+"""Velocity commands: drawn at random, held for some seconds, and corrected for commands with a target direction."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -30,10 +30,10 @@ class CommandOptions(TaskOptions):
     standing: float = Field(0.1, ge=0, le=1)
     """Fraction of commands to stand still."""
     heading: float = Field(0.0, ge=0, le=1)
-    """Fraction of commands that turn to a direction: at first at the turning rate drawn, then at half the remaining
-    angle per second. Such a turn ends, and deviations from the direction are corrected."""
+    """Fraction of commands with a target direction, as in legged_gym: the turning rate, at first the one drawn, is half
+    the remaining angle per second. The robot stops turning at the target and corrects deviations from it."""
     command: tuple[float, ...] | None = None
-    """A fixed command (forward, left, turn) instead; or several in turn, three numbers each."""
+    """A fixed command (forward, left, turn) instead of random ones; or a sequence of commands, three numbers each."""
 
     @pydantic.field_validator("command")
     @classmethod
@@ -57,7 +57,7 @@ class Commands:
         return MappingProxyType({"turns_to_goal": 1, "goal": 1} if self.options.heading else {})
 
     def assign(self, state: State, env_indices: np.ndarray, count: np.ndarray) -> None:
-        """Give environments (K,) their commands number `count` (K,), from the random keys state["key"]."""
+        """Assign environments (K,) their commands number `count` (K,), from the random keys state["key"]."""
         key = state["key"][env_indices]
         command = self.draw(key, count)
         state["command"][env_indices] = command

@@ -31,7 +31,7 @@ class RandomizationOptions(TaskOptions):
     push_speed: float = Field(1.0, ge=0, le=5)
     """Largest change of the trunk's velocity by a push, along x and along y, m/s."""
     push_every_s: float = Field(15.0, ge=0.02, le=1e4)
-    """Seconds between pushes; the first one comes at a random time before."""
+    """Seconds between pushes; the first push comes at a random time within the first period."""
     noise: float = Field(1.0, ge=0, le=10)
     """Scale of the sensor noise; 1 is legged_gym's."""
 

@@ -12,7 +12,7 @@ A new term is one decorated function, in this module or in a user's own:
         \"\"\"Trunk below 30 cm.\"\"\"
         return xp.where(state.height < 0.3, 1.0, 0.0)
 
-A module of one's own is named by the option `reward_terms`; the option `weights` changes weights.
+The option `reward_terms` names modules with further terms; the option `weights` changes weights.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class RobotState(NamedTuple):
         joint_angle: (N, A) from the standing pose, rad.
         joint_velocity: (N, A) rad/s.
         joint_acceleration: (N, A) mean over the step, rad/s^2.
-        beyond_soft_limit: (N, A) distance into the last tenth of the joint range, rad.
+        beyond_soft_limit: (N, A) distance beyond the middle 90 % of the joint range, rad.
         torque: (N, A) N m.
         action: (N, A).
         previous_action: (N, A).
@@ -136,7 +136,7 @@ def tracking_ang_vel(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=2.0)
 def gait(state: RobotState, xp: Any) -> Any:
-    """Fraction of feet whose contact agrees with the gait clock; at a command to stand all should be down."""
+    """Fraction of feet whose contact agrees with the gait clock; under a zero command all should be down."""
     if state.stance is None:
         return xp.zeros_like(state.velocity[:, 0])
     target = xp.where(state.standing[:, None], 1.0, state.stance)
@@ -187,7 +187,7 @@ def action_rate(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=-1.0)
 def joint_limits(state: RobotState, xp: Any) -> Any:
-    """Distance of joints into the last tenth of their ranges, rad."""
+    """Distance of joints beyond the middle 90 % of their ranges, rad."""
     return xp.sum(state.beyond_soft_limit, axis=1)
 
 
@@ -212,14 +212,14 @@ def collision(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=0.0)
 def feet_air_time(state: RobotState, xp: Any) -> Any:
-    """Time in the air minus 0.5 s, summed over the feet that land; 0 at a command to stand."""
+    """Time in the air minus 0.5 s, summed over the feet that land; 0 under a zero command."""
     landed = xp.where(state.air_time > 0, state.air_time - _LONG_STEP_S, 0.0)
     return xp.where(state.standing, 0.0, xp.sum(landed, axis=1))
 
 
 @reward_term(weight=-0.5)
 def feet_clearance(state: RobotState, xp: Any) -> Any:
-    """Distance of moving feet from 8 cm over the ground and its rise ahead, times the square root of their speed."""
+    """Height error of moving feet, times the square root of their speed; the target is 8 cm above the ground ahead."""
     length_scale = state.robot.length_scale
     error = state.foot_height - state.terrain_rise - _CLEARANCE_M * length_scale
     return xp.sum(xp.abs(error) * xp.sqrt(state.foot_speed), axis=1) / length_scale
@@ -233,7 +233,7 @@ def feet_slip(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=-0.1)
 def stand_still(state: RobotState, xp: Any) -> Any:
-    """Distance of joints from the standing pose at a command to stand, rad."""
+    """Distance of joints from the standing pose under a zero command, rad."""
     return xp.where(state.standing, xp.sum(xp.abs(state.joint_angle), axis=1), 0.0)
 
 

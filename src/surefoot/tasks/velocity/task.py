@@ -59,10 +59,10 @@ class ControlOptions(TaskOptions):
     gait_hz: float | None = Field(None, ge=0.5, le=5)
     """Strides per second of the clock; by default 1.75 for ANYmal C, more for smaller robots."""
     reset_noise: float = Field(1.0, ge=0, le=1)
-    """Variety of initial states: 0 for none; 1 for joints at 0.5 to 1.5 times the angles of the pose, and velocities up
-    to 0.5 m/s and 0.5 rad/s."""
+    """Random variation of initial states: 0 for none; 1 for joints at 0.5 to 1.5 times the angles of the pose, and
+    velocities up to 0.5 m/s and 0.5 rad/s."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """Weights of reward terms by name, instead of those in `reward_terms`."""
+    """Weights of reward terms by name; they replace the default weights."""
     reward_terms: tuple[str, ...] = ()
     """Python modules with further reward terms: my_terms for all of a module, my_terms:name for one; or a list."""
     clip_reward_at_zero: bool = True
@@ -241,7 +241,7 @@ class Velocity(Task):
         robot = self.robot
         state["step"] += 1
         state["joint_angle"][:] = state["qpos"][:, robot.joint_qpos] - robot.pose
-        # As in legged_gym a foot counts as down if it touched the ground at this step or the last one.
+        # As in legged_gym a foot counts as down if it touched the ground at this step or the previous one.
         contact = robot.foot_contact(state)
         down = contact | (state["contact"] > 0)
         state["contact"][:] = contact

@@ -2,7 +2,7 @@
 
 One world serves all environments: tiles of 8 by 8 m, levels along x, kinds of terrain along y, on a floor at height 0.
 A hill is square, with a valley around it. Stairs are boxes, which collide fast; slopes and rough ground are height
-fields with cells of 25 cm, which take half as long again. Heights follow from a formula, without ray casting.
+fields with cells of 25 cm, which take 1.5 times as long. Heights follow from a formula, without ray casting.
 """
 
 from typing import ClassVar, Literal, get_args
@@ -28,7 +28,7 @@ _FRACTIONS = {"rough": 0.2, "slope": 0.2, "stairs_up": 0.35, "stairs_down": 0.25
 _HIGHEST_START = 5  # highest level of an environment's first episode
 _STREAM, _GROUND_STREAM = 5, 6
 # Progress is the speed along the command relative to the commanded speed, averaged with this time constant. A robot
-# below `STUCK` is stuck; one that stands still gets there after 3.2 s.
+# below `STUCK` is stuck; one that stands still becomes stuck after 3.2 s.
 _PROGRESS_S = 2.0
 STUCK = 0.2
 _COLOUR = [0.80, 0.74, 0.64, 1]
@@ -129,7 +129,7 @@ def riser_m(kind: str, level: int) -> float:
 
 
 def _grid(column: int, kind: str) -> np.ndarray:
-    """Return the heights of the corners of a column's cells, (along y, along x); its border is at 0."""
+    """Return the heights of the corners of a column's cells, (along y, along x); the border is at 0."""
     level = np.minimum(np.arange(LEVELS * _CELLS + 1) // _CELLS, LEVELS - 1)[None, :]
     x = np.arange(LEVELS * _CELLS + 1)[None, :] * _CELL_M - (level + 0.5) * TILE_M
     y = np.arange(_CELLS + 1)[:, None] * _CELL_M - TILE_M / 2
@@ -147,7 +147,7 @@ class TerrainOptions(TaskOptions):
     """The ground."""
 
     terrain: Kind = "flat"
-    """Kind of ground; "mixed" has all kinds but the flat one."""
+    """Kind of ground; "mixed" has all kinds except flat."""
     level: int | None = Field(None, ge=0, lt=LEVELS)
     """Fixed level of difficulty, 0 to 9; by default a curriculum raises and lowers it."""
     observe_heights: bool = False
@@ -155,16 +155,16 @@ class TerrainOptions(TaskOptions):
     height_noise: float = Field(0.1, ge=0, le=1)
     """Largest error of an observed height at noise 1, m. The default is legged_gym's and hides low stairs."""
     terminate_when_stuck: bool = False
-    """Whether an episode terminates, as by a fall, after about 3 s without following the command. For training: to wait
-    before stairs is safe and earns a little."""
+    """Whether an episode terminates, as after a fall, when the robot has not followed its command for about 3 s. For
+    training only: it keeps a policy from waiting safely in front of stairs for a small reward."""
 
 
 class Curriculum:
     """Level of difficulty of each environment.
 
-    As in legged_gym, an episode that gets further than half a tile is followed by one a level higher; one that covers
-    less than half of the commanded distance by one a level lower; past the last level follows a random one. The kind
-    of terrain stays. Distances are measured from start to end: commands may lead in circles here.
+    As in legged_gym, the level rises after an episode that gets further than half a tile, and drops after one that
+    covers less than half of the commanded distance. Past the last level, a random one is drawn. The kind of terrain
+    stays. Distances are measured from start to end, because commands may lead in circles.
 
     Args:
         terrain: the world.

@@ -37,7 +37,7 @@ def check_fit(source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> Fit:
     """Match an earlier policy with a new run.
 
     Raises:
-        RunError: its networks have another form, or the task has other actions or observations.
+        RunError: its networks have another architecture, or the task has other actions or observations.
     """
     _check_networks(source, recipe)
     if source.action_size != info.action_size:
@@ -54,7 +54,7 @@ def check_fit(source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> Fit:
 
 
 def _check_networks(source: WarmStartSource, recipe: Recipe) -> None:
-    """Make sure that the new actor has the form of the earlier one, and the same deterministic action."""
+    """Make sure that the new actor has the architecture of the earlier one, and the same deterministic action."""
     there, here = source.policy, recipe.policy
     if source.averaged != (symmetry_of(recipe) == "averaged"):
         forms = "is averaged with its mirror image", "is not"

@@ -19,8 +19,8 @@ _NOT_FOR_OTHERS = ("critic", "initial_std", "std_schedule", "minimum_std")
 def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, str]:
     """Complete a recipe with the settings that it inherits from the source of its warm start.
 
-    Inherited are the form of the networks, the observation wrappers, and, if neither a base recipe nor an algorithm was
-    chosen, the algorithm. `changes` go first.
+    The architecture of the networks and the observation wrappers are inherited. So is the algorithm, if neither a base
+    recipe nor an algorithm was chosen. `changes` take precedence.
 
     Args:
         source: the earlier run.
@@ -48,7 +48,7 @@ def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Map
 
 
 def _inherited_algorithm(source: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
-    """Return the earlier algorithm as a setting, unless `changes` name one or are the default."""
+    """Return the earlier algorithm as a setting, unless `changes` choose one or it is the default."""
     chosen = any(name.partition(".")[0] in ("algorithm", *ALGORITHMS) for name in changes)
     if chosen or source.algorithm not in ALGORITHMS or source.algorithm == DEFAULT_ALGORITHM:
         return {}
@@ -80,14 +80,14 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
 
 
 def _inherited_symmetry(source: WarmStartSource, own: Recipe) -> str:
-    """Return the value of `symmetry` that the earlier networks need, "" if the recipe's own will do."""
+    """Return the value of `symmetry` that the earlier networks need, "" if the recipe's value works."""
     field = type(own.settings).model_fields.get("symmetry")
     allowed = () if field is None else typing.get_args(field.annotation)
     if "tied" in allowed and source.tied:
         return "tied"
     if "averaged" in allowed and source.averaged != (symmetry_of(own) == "averaged"):
         return "averaged" if source.averaged else "none"
-    # Weights that are not tied cannot become so; those of a policy file may be.
+    # Untied weights cannot be tied later. The weights of a policy file may be tied.
     return "none" if symmetry_of(own) == "tied" and source.recipe is not None else ""
 
 

@@ -43,7 +43,7 @@ class ObservationMapping:
         return np.setdiff1d(np.arange(self.earlier_size), self.index)
 
     def first_weight(self, weight: np.ndarray) -> np.ndarray:
-        """Map the weights of a first layer, (..., D' + K, O) to (..., D + K, O): zero for new values, K rows kept.
+        """Map first-layer weights, (..., D' + K, O) to (..., D + K, O): zero for new values; the last K rows stay.
 
         Raises:
             ValueError: there are fewer than D' rows.
@@ -56,7 +56,7 @@ class ObservationMapping:
     def statistics(self, normaliser: Normaliser) -> Normaliser:
         """Map statistics. New values start with mean 0, variance 1 and count 0.
 
-        With the count of the others, the first millions of steps would hardly move the statistics of new values.
+        With the other values' count, they would hardly change during the first millions of steps.
         """
         counts = jnp.broadcast_to(normaliser.count, normaliser.mean.shape)
         mean, variance, count = (

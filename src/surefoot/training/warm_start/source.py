@@ -20,7 +20,7 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
-# In a checkpoint, the learner's state; in it, the algorithm's state (`Learner.state`); in it, the networks that act.
+# Nested keys of a checkpoint: the learner's state, the algorithm's state (`Learner.state`), the acting networks.
 _LEARNER = "learner/"
 _ALGORITHM = "algorithm/"
 _ACTING = "average"

@@ -50,10 +50,10 @@ class Transfer:
         info: the new run's task.
 
     Attributes:
-        parts: what was taken over, by name; filled by `into`.
+        parts: outcome of each part, by name; filled by `into`.
 
     Raises:
-        RunError: the policy does not fit the new task, or its networks have another form.
+        RunError: the policy does not fit the new task, or its networks have another architecture.
     """
 
     def __init__(self, source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> None:
@@ -157,7 +157,7 @@ class Transfer:
             )
 
     def lines(self) -> Iterator[str]:
-        """Yield lines for the user: the source, and each part with what was taken over."""
+        """Yield lines for the user: the source, and the outcome of each part."""
         source = self.source
         step = "" if source.step is None else f", step {source.step:,}"
         yield f"warm start from {source.name}{step} ({source.algorithm or 'unknown algorithm'} on {source.task})"
