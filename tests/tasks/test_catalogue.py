@@ -168,3 +168,12 @@ def test_a_policy_files_task_name_imports_no_module() -> None:
     with pytest.raises(InputError, match="would import the module 'this_is_not_imported'"):
         find_policy_task("this_is_not_imported:Walker-v0", {})
     assert find_policy_task("half-cheetah", {}).id == "HalfCheetah-v5"
+
+
+@pytest.mark.parametrize(
+    "stated", [5, True, {"this_is_not_imported": 1}, "this_is_not_imported", ["this_is_not_imported:x"]]
+)
+def test_a_policy_files_task_option_imports_no_module(stated: object) -> None:
+    with pytest.raises(InputError, match="reward_terms would import the module"):
+        find_policy_task("velocity", {"reward_terms": stated})
+    assert "this_is_not_imported" not in sys.modules

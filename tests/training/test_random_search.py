@@ -255,6 +255,7 @@ def test_averaged_search_evaluates_and_saves_symmetric_policies(tmp_path):
     [
         ({"engine.num_envs": 9}, "engine.num_envs = 9 is more than the 8 episodes"),
         ({"ars.top_directions": 5}, "ars.top_directions = 5 is more than ars.directions = 4"),
+        ({"ars.rollout_length": 0.5}, "ars.rollout_length = 0.5 is not a whole number of steps"),
         ({"policy.trunk": [8]}, "policy.trunk = [8]"),
         ({"policy.critic": [8]}, "policy.critic = [8]"),
         ({"policy.std": "state_dependent"}, "policy.std = 'state_dependent' is not for 'ars'"),

@@ -188,6 +188,9 @@ def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: in
         raise ValueError(
             f"{name}.top_directions = {settings.top_directions} is more than {name}.directions = {settings.directions}"
         )
+    for steps in (settings.rollout_length.start, settings.rollout_length.end):
+        if steps != int(steps):
+            raise ValueError(f"{name}.rollout_length = {steps:g} is not a whole number of steps")
     if policy.trunk or policy.critic:
         which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
         raise ValueError(f"{which}: '{name}' has only an actor")

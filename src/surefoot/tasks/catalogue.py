@@ -247,7 +247,7 @@ def find_policy_task(
     entry = find_entry(_resolve(name)[1])
     for option in entry.task.module_options if entry else ():
         stated = options.get(option, ()) if option not in (changes or {}) else ()
-        for text in [stated] if isinstance(stated, str) else stated:
+        for text in stated if isinstance(stated, (list, tuple)) else [stated]:
             module = str(text).partition(":")[0]
             if module not in sys.modules:
                 raise InputError(
