@@ -1,1 +1,1 @@
-"""Learning algorithms: one module each, in the order and the symbols of its paper."""
+"""Learning algorithms: one module each, with the order and symbols of the paper."""

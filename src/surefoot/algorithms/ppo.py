@@ -72,7 +72,7 @@ class PPOSettings(Settings):
     Turk, Liu 2018, arXiv 1801.08093); averaged: average actor and critic over mirror images; tied: tie the weights in
     pairs, symmetric at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
     symmetry_weight: float = Field(1.0, ge=0)
-    """Weight of the mirror loss, a mean square over action values in units of half their range."""
+    """Weight of the mirror loss, a mean square over action dimensions in units of half their range."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay per iteration of the exponential moving average of the parameters, which is evaluated and saved (Polyak and
     Juditsky 1992); 0: the newest parameters."""

@@ -91,7 +91,7 @@ class Replay:
             size: B.
             steps: n, rewards summed before targets bootstrap (Sutton 1988); fewer if the episode or the replay ends.
             discount: gamma.
-            action_cost: (A,), cost of each action value per unit of distance from `idle`, subtracted from rewards.
+            action_cost: (A,), cost of each action dimension per unit of distance from `idle`, subtracted from rewards.
             idle: (A,), the action without cost.
 
         Raises:

@@ -43,8 +43,8 @@ _UPRIGHT_TO = {"x": [0.5**0.5, 0, 0.5**0.5, 0], "y": [0.5**0.5, 0.5**0.5, 0, 0],
 # Velocity task: 5 ms is stable with these servos. The solver's iterations are not capped: with 4 of them random actions
 # made it diverge, and the cap saved no time (64 environments).
 _VELOCITY_TIMESTEP_S = 0.005
-# From the pose itself, as in legged_gym, servos of 80 N m / rad give way until the robot kneels; so the targets are
-# those that hold the pose (see tasks/velocity).
+# With the pose itself as target, as in legged_gym, servos of 80 N m / rad yield until the robot kneels. The targets are
+# therefore those that hold the pose (see tasks/velocity).
 _VELOCITY_STIFFNESS, _VELOCITY_DAMPING = 80.0, 2.0
 # Rotor inertia is not published. A shank has 0.02 kg m^2 about its knee; some armature keeps it from ringing.
 _ARMATURE = 0.01

@@ -43,7 +43,7 @@ def is_free(model: mujoco.MjModel, body: str) -> bool:
 
 
 def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
-    """Return the actuated joints below the trunk, in the order of the actuators; without any, all limited hinges."""
+    """Return the actuated joints below the trunk, in the order of the actuators; if none, all limited hinges."""
     below = [
         j for j in range(model.njnt) if model.jnt_type[j] in HINGES and is_below(model, model.jnt_bodyid[j], trunk)
     ]
@@ -103,7 +103,7 @@ def clearances(data: mujoco.MjData, trunk: str) -> np.ndarray:
 
 
 def find_feet(model: mujoco.MjModel, clearance: np.ndarray, trunk: str, height_m: float) -> tuple[Foot, ...]:
-    """Return the feet: last links of limbs with a foot or shin in their names; without any, those near the floor.
+    """Return the feet: last links of limbs with a foot or shin in their names; else the last links near the floor.
 
     Args:
         model: the model.

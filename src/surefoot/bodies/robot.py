@@ -1,6 +1,6 @@
 """A legged robot ready for position control: standing pose, servos, limits and the sizes that rewards depend on.
 
-`load_robot` derives this record from any body; `anymal_c.make_robot` states it for ANYmal C.
+`load_robot` derives this record from any body; `anymal_c.make_robot` defines it for ANYmal C.
 """
 
 import dataclasses
@@ -207,7 +207,7 @@ def _find_hull(data: mujoco.MjData, trunk: str) -> TrunkHull:
 
 
 def _find_knees(data: mujoco.MjData, body: Body, floor_m: float, height_m: float) -> tuple[str, ...]:
-    """Return the links below the knees, one per leg; legs without a knee count from the hip."""
+    """Return the links below the knees, one per leg; for legs without a knee, the links below the hips."""
     model = data.model
     trunk = model.body(body.trunk).id
     knees = []

@@ -30,7 +30,7 @@ class Servo:
 
 
 def find_servo(model: mujoco.MjModel, joint: str) -> Servo:
-    """Return the gains and torque limit that a model states for a joint."""
+    """Return the gains and torque limit that a model defines for a joint."""
     number = model.joint(joint).id
     limit = float(model.jnt_actfrcrange[number, 1]) if model.jnt_actfrclimited[number] else np.inf
     kp = kd = None

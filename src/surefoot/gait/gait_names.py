@@ -45,7 +45,7 @@ def _of_two_legs(apart: float, duty: float) -> str:
 
 
 def _of_fore_and_hind(apart: float) -> str:
-    """A planar body has one fore and one hind foot, each for a left and a right one that move together."""
+    """A planar body has one fore and one hind foot, each representing a left and a right one that move together."""
     if apart <= _TOGETHER:
         return "pronk"
     return "bound" if apart >= 2 * _TOGETHER else UNCLEAR
@@ -63,7 +63,7 @@ def _of_four(phase: Mapping[str, float], duty: float) -> str:
             return "trot"
         if lateral <= _TOGETHER:
             return "pace"
-        # Four evenly spaced beats; a horse that does so while running ambles (rack, toelt).
+        # Four evenly spaced beats; as a running gait this is the amble (rack, toelt).
         if abs(lateral - 0.25) <= _TOGETHER:
             return "walk" if duty > 0.5 else "amble"
         return UNCLEAR

@@ -1,4 +1,4 @@
-"""Distributions over actions: independent Gaussians, and the same squashed by tanh."""
+"""Distributions over actions: independent Gaussians, and Gaussians squashed by tanh."""
 
 import math
 from typing import NamedTuple

@@ -136,7 +136,7 @@ def _controller(path: Path, description: _Description, action_size: int, arrays:
         raise PolicyFileError(f"{path}: too large for a policy")
     mirror = _mirror(path, description, action_size)
 
-    # Only algorithms with a critic of states save it.
+    # Only algorithms with a state-value critic save it.
     init = init_actor_critic if any(name.startswith("parameters/critic/") for name in arrays) else init_actor
 
     def make():

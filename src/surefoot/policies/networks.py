@@ -49,15 +49,15 @@ class PolicySettings(Settings):
     normalise_observations: bool = True
     """Normalise observations by their running mean and standard deviation."""
     observation_clip: float = Field(10.0, gt=0)
-    """Limit of normalised observations, plus and minus."""
+    """Normalised observations are clipped to plus and minus this value."""
     squash: Literal["clip", "tanh", "tanh_gaussian"] = "clip"
     """Treatment of the action bounds. clip: clip the action; tanh: apply tanh to the actor's output, before exploration
     noise; tanh_gaussian: apply tanh to the sample (SAC)."""
     std: Literal["parameter", "scheduled", "state_dependent"] = "parameter"
-    """Source of the action standard deviation. parameter: one learned number per action value; scheduled:
+    """Source of the action standard deviation. parameter: one learned number per dimension; scheduled:
     `std_schedule`; state_dependent: a second output of the actor."""
     initial_std: float = Field(1.0, gt=0, le=10)
-    """Action standard deviation at the start, in units of half the action range, if it is learned."""
+    """Initial action standard deviation, in units of half the action range, if it is learned."""
     std_schedule: Schedule = schedule(Schedule(kind="linear", start=1.0, end=0.1), gt=0, le=10)
     """Action standard deviation over the training, for std = "scheduled"."""
     minimum_std: float = Field(0.01, ge=1e-6, le=10)
@@ -176,7 +176,7 @@ def apply_head(
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class ActorCritic:
-    """An actor and a critic of states: a pytree of arrays with static settings.
+    """An actor and a state-value critic: a pytree of arrays with static settings.
 
     Attributes:
         actor: layers of the actor, the last one linear.
@@ -240,7 +240,7 @@ class ActorCritic:
 
 
 def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> ActorCritic:
-    """Create an actor and a critic of states."""
+    """Create an actor and a state-value critic."""
     initial_std = settings.std_schedule.start if settings.std == "scheduled" else settings.initial_std
     trunk_key, actor_key, critic_key = jax.random.split(key, 3)
     feature_size = settings.trunk[-1] if settings.trunk else observation_size

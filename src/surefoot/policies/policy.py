@@ -78,12 +78,12 @@ class Policy:
 
     @property
     def observation_size(self) -> int:
-        """Number of observation values, D."""
+        """Number of observation dimensions, D."""
         return len(self.controller.normaliser.mean)
 
     @property
     def action_size(self) -> int:
-        """Number of action values, A."""
+        """Number of action dimensions, A."""
         return len(self.action_low)
 
     def predict(

@@ -35,5 +35,7 @@ def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
     setting = f"{recipe.algorithm}.symmetry = '{symmetry}'"
     mirror = known_mirror(info, setting)
     if symmetry == "tied" and mirror.observation_offset.any() and not recipe.policy.normalise_observations:
-        raise InputError(f"{setting} needs policy.normalise_observations = true: left and right count from other zeros")
+        raise InputError(
+            f"{setting} needs policy.normalise_observations = true: left and right are measured from different zeros"
+        )
     return mirror

@@ -62,7 +62,7 @@ class TrainingSettings(Settings):
     """Episodes that confirm `stop_at_return`. They run in quarters; the rest is skipped if the mean return so far is
     more than one standard error below `stop_at_return`."""
     stop_at_falls: float = Field(1.0, ge=0, le=1)
-    """Largest fraction of episodes that end in a fall with which `stop_at_return` counts as reached."""
+    """Stop early only if at most this fraction of the episodes ends in a fall."""
     snapshot_every: int = Field(0, ge=0)
     """Environment steps between policies saved as `policy/step-N.safetensors`; 0: none."""
     checkpoint_every_s: float = Field(30.0, ge=0)
@@ -90,7 +90,7 @@ class Recipe(_AlgorithmTables):
     train_task_options: dict[str, Option] = Field(default_factory=dict)
     """Further options of the task during training; evaluations run without them."""
     algorithm: AlgorithmName = DEFAULT_ALGORITHM
-    """The learning algorithm. Its settings are in the table of its name; tables of other algorithms are refused."""
+    """The learning algorithm. Its settings are in the table of its name; tables of other algorithms are rejected."""
     seed: int = Field(0, ge=0, le=100_000)
     """Seed of every random number of the training."""
     engine: EngineSettings = EngineSettings()

@@ -26,7 +26,7 @@ _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 _GRID_POINTS = 300
 _MAX_POINTS = 2000  # longer lines are averaged down to this number of points
 
-# Panels of training metrics: the title, and the last parts of the metric names that it may show.
+# Panels of training metrics: the title, and the last parts of the names of metrics shown in it.
 _PANELS = {
     "policy loss": ("policy", "policy_loss", "actor", "actor_loss"),
     "value loss": ("value", "value_loss", "critic", "critic_loss"),

@@ -126,7 +126,7 @@ def _without_superseded(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     valid = []
     resumed = evaluated = math.inf
     for record in reversed(records):
-        # Steps after the checkpoint were made again; so were evaluations that are not in it.
+        # Steps after the checkpoint were repeated; so were evaluations that are not in it.
         if record["step"] > (evaluated if "evaluation/return" in record else resumed):
             continue
         if record.get("event") == "resume":

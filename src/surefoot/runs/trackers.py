@@ -28,8 +28,8 @@ class Tracker(Protocol):
 class TensorBoard:
     """Writes event files under `RUN/tensorboard`, through tensorboardX.
 
-    Its `SummaryWriter` passes each event to a thread. Once the disk is full, the queue fills and the run waits without
-    end; so the events are written here.
+    Its `SummaryWriter` passes each event to a thread. On a full disk the queue fills and the run waits forever. This
+    class therefore writes the events itself.
     """
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):

@@ -196,7 +196,7 @@ def _checked_output(task: Task, info: TaskInfo, num_envs: int, widths: dict[str,
     """Return shapes and types of what `observe_and_reward` returns for N environments and measured arrays of `widths`.
 
     Raises:
-        InputError: a shape or type is wrong; JAX would broadcast some shapes without a word.
+        InputError: a shape or type is wrong; JAX would silently broadcast some shapes.
         EngineError: `observe_and_reward` failed.
     """
     measured = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in widths.items()}
@@ -205,7 +205,7 @@ def _checked_output(task: Task, info: TaskInfo, num_envs: int, widths: dict[str,
         output = jax.eval_shape(functools.partial(task.observe_and_reward, xp=jnp), measured, action)
     except SurefootError:
         raise
-    except Exception as error:  # a task may be anybody's code
+    except Exception as error:  # a user's task may raise anything
         summary = traceback.format_exception_only(error)[0]
         raise EngineError(
             f"task '{info.name}': observe_and_reward failed: {summary}", traceback.format_exc()

@@ -1,4 +1,4 @@
-"""Engine `envpool`: Gymnasium ids that EnvPool holds, on its C++ threads; several times faster than a Python loop.
+"""Engine `envpool`: Gymnasium ids that EnvPool includes, on its C++ threads; several times faster than a Python loop.
 
 EnvPool reimplements the tasks. Random numbers differ from Gymnasium's, and so does one case: an episode that terminates
 on the last step of its time limit is reported as truncated only.
@@ -18,7 +18,7 @@ from surefoot.tasks.catalogue import TaskInfo, find_task
 
 INSTALL = 'pip install "surefoot[envpool]"'
 
-# Tasks that EnvPool holds and no other fast engine does; needed to recommend it before it is installed.
+# Tasks that only EnvPool simulates fast; needed to recommend it before it is installed.
 _HELD = (
     "BipedalWalker-v3",
     "BipedalWalkerHardcore-v3",
@@ -46,7 +46,7 @@ def would_help(info: TaskInfo) -> bool:
 
 
 def available(info: TaskInfo) -> bool:
-    """Whether EnvPool is installed and holds this task with these options."""
+    """Whether EnvPool is installed and includes this task with these options."""
     return not _obstacle(info)
 
 
@@ -77,7 +77,7 @@ class EnvPoolEngine(Engine):
             seed: seed of the first `begin`; any other seed needs a new pool.
 
         Raises:
-            InputError: EnvPool is not installed or does not hold the task.
+            InputError: EnvPool is not installed or does not include the task.
         """
         if obstacle := _obstacle(info):
             raise InputError(f"engine 'envpool' cannot run task '{info.name}': {obstacle}")
@@ -177,7 +177,7 @@ class EnvPoolEngine(Engine):
 
         limit = find_task(self._info.name, self._info.env_options).max_episode_steps  # before action repeat
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the precision of the bounds
+            warnings.simplefilter("ignore")  # warnings about the precision of the bounds
             pool = envpool.make(
                 self._info.id,
                 env_type="gymnasium",
@@ -206,7 +206,7 @@ def _obstacle(info: TaskInfo) -> str:
     if info.id in _DIFFERENT_PHYSICS:
         return "EnvPool's version moves differently from Gymnasium's; use engine 'processes'"
     if info.id not in envpool.list_all_envs():
-        return "EnvPool does not hold it; use engine 'processes'"
+        return "EnvPool does not include it; use engine 'processes'"
     if not str(gymnasium.spec(info.id).entry_point).startswith("gymnasium"):
         return f"'{info.id}' is not Gymnasium's own environment; use engine 'processes'"
     options = _task_options(info)

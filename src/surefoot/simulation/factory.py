@@ -17,7 +17,7 @@ ENGINES = {
     "envpool": "BipedalWalker and other Gymnasium tasks of EnvPool, on C++ threads; an extra",
     "processes": "any other Gymnasium environment, in worker processes",
 }
-"""Uses of the engines, by name."""
+"""Purpose of each engine, by name."""
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
@@ -36,13 +36,13 @@ def choose_engine(name: str, info: TaskInfo) -> str:
         return "envpool" if envpool.available(info) else "processes"
     if name == "batch" and not batch.supports(info):
         raise InputError(
-            f"engine 'batch' cannot simulate task '{info.name}', only MuJoCo tasks of Surefoot's form and "
+            f"engine 'batch' cannot simulate task '{info.name}', only subclasses of surefoot.tasks.Task and "
             "HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5; use 'auto'"
         )
     if name == "envpool" and not envpool.available(info):
         raise InputError(
             f"engine 'envpool' cannot simulate task '{info.name}' here: it is not installed "
-            f"({envpool.INSTALL}), or does not hold the task; use 'auto'"
+            f"({envpool.INSTALL}), or does not include the task; use 'auto'"
         )
     return name
 

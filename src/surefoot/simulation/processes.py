@@ -103,7 +103,7 @@ class ProcessesEngine(Engine):
         resting = np.zeros(self.num_envs, bool) if resting is None else resting
         shared.command_layout.write(shared.command, {"action": action, "finished": finished, "resting": resting})
         for env in self._execute(STEP):
-            if not finished[env]:  # its episode was cut
+            if not finished[env]:  # its episode was cut short by the restart
                 shared.sim_output[env] = self._last[env]
                 layout.write(shared.sim_output[env], {"reward": 0, "terminated": False, "truncated": True})
         self._steps_since_death += 1

@@ -127,7 +127,7 @@ class Environments:
     """The environments of one worker, stepped one after the other.
 
     Attributes:
-        current: number of the environment at work, for error reports.
+        current: number of the environment being stepped, for error reports.
     """
 
     def __init__(self, setup: Setup, shared: SharedMemory) -> None:
@@ -224,7 +224,7 @@ def _report(line: socket.socket, environments: Environments | None, error: BaseE
 
 def _hung_up(line: socket.socket, timeout_ms: int = 0) -> bool:
     watch = select.poll()
-    watch.register(line, 0)  # no events but the hang-up, which poll always reports
+    watch.register(line, 0)  # an empty mask: poll always reports a hang-up
     return bool(watch.poll(timeout_ms))
 
 

@@ -226,7 +226,7 @@ class AnymalCStep(AnymalC):
         return output._replace(observation=xp.concatenate([output.observation, measured["ground"]], axis=1))
 
     def crossed(self, qpos: np.ndarray) -> np.ndarray:
-        """Whether the whole trunk is behind the last step, (N,) bool, at positions (N, 19)."""
+        """Whether the whole trunk is beyond the last step, (N,) bool, at positions (N, 19)."""
         return qpos[:, 0] > self.step_ends_m[-1] + _HALF_TRUNK_M
 
     def add_obstacles(self, spec: mujoco.MjSpec) -> None:

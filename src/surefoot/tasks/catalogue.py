@@ -90,7 +90,7 @@ class TaskInfo:
 
     @property
     def action_size(self) -> int:
-        """Number of action values, A."""
+        """Number of action dimensions, A."""
         return len(self.action_low)
 
     def falls(self, terminated: Any, last_reward: Any) -> Any:
@@ -208,7 +208,7 @@ def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: in
 
 
 def _names(source: Any, attribute: str, size: int) -> tuple[str, ...] | None:
-    """Return a task's names of its values if they are `size` different texts."""
+    """Return the names that a task defines for its values, if they are `size` distinct texts."""
     stated: Any = getattr(source, attribute, None)
     if isinstance(stated, str) or not hasattr(stated, "__iter__"):
         return None

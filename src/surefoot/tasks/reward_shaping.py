@@ -18,7 +18,7 @@ class WrapperSettings(Settings):
     """Changes to the task during training."""
 
     reward_scale: float = Field(1.0, gt=0, le=1e6)
-    """Factor of the rewards."""
+    """Factor by which rewards are multiplied."""
     action_repeat: int = Field(1, ge=1, le=100)
     """Environment steps per action; rewards are summed, and the policy observes the last step only."""
     frame_stack: int = Field(1, ge=1, le=100)

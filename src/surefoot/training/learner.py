@@ -15,8 +15,8 @@ from surefoot.training.warm_start.transfer import Transfer
 class Learner(Protocol):
     """An algorithm together with the environments it collects experience from; the base of all learners.
 
-    The loop calls `take_over` if the recipe asks for a warm start, then `start`, then `iterate` until all steps are
-    made, and `close`. To resume, it calls `start` and `restore` instead.
+    The loop calls `take_over` if the recipe asks for a warm start, then `start`, then `iterate` until the end, and then
+    `close`. To resume, it calls `start`, then `restore`, before iterating.
 
     Args:
         recipe: all settings.

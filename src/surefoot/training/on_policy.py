@@ -208,7 +208,7 @@ def _decide(
     carry = carry._replace(rollout=rollout, index=index + 1)
     if term_names:
         assert experience.terms is not None
-        # Step 0 of a rollout is the last of the one before.
+        # Step 0 of a rollout is the last step of the previous rollout.
         counted = ~experience.started & (index > 0)
         sums = jnp.stack([jnp.sum(counted * experience.terms[name]) for name in term_names])
         carry = carry._replace(term_sums=carry.term_sums + sums, transitions=carry.transitions + jnp.sum(counted))

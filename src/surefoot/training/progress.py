@@ -28,7 +28,7 @@ class Progress:
         self._line_at = 0.0
 
     def start(self, total: int, done: int) -> None:
-        """Show the progress of a training of `total` steps, `done` of which are made."""
+        """Show the progress of a training of `total` steps, `done` of which are complete."""
         self._total = total
         self._began_at = (time.perf_counter(), done)
         if self._quiet or not self._console.is_terminal:

@@ -19,7 +19,7 @@ class Fit(NamedTuple):
     """Match between the values of an earlier policy and those of a new task.
 
     Attributes:
-        mapping: the observation values.
+        mapping: from new observation values to earlier ones.
         matched_by: "name" or "position".
         new: names of the observation values that the earlier policy does not have.
         dropped: names of its observation values that the task does not have.
@@ -99,7 +99,7 @@ def _match_observations(source: WarmStartSource, info: TaskInfo, earlier_names: 
 
 
 def shown(value: Any) -> str:
-    """Return a setting's value as a recipe has it."""
+    """Return a setting's value as written in a recipe."""
     return repr(list(value) if isinstance(value, tuple) else value)
 
 

@@ -59,7 +59,7 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
     """Return the earlier settings of policy, symmetry and wrappers by dotted names, except those in `changes`."""
     policy = source.policy.model_dump(mode="json")
     if source.algorithm == own.algorithm:
-        del policy["minimum_std"]  # each training has its own
+        del policy["minimum_std"]  # not inherited
         if ALGORITHMS[own.algorithm].learns_std and source.policy.std == "scheduled":
             # The schedule continues from its last value.
             start = min(10.0, float(f"{source.std.mean():.6g}"))

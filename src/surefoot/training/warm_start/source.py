@@ -92,7 +92,7 @@ class WarmStartSource:
         return RunError(f"cannot start from '{self.name}': {reason}")
 
     def find_task(self) -> TaskInfo | None:
-        """Return its task; None if it cannot be made here, or only by importing a module."""
+        """Return its task; None if it cannot be made here, or if that would import a module."""
         try:
             return find_policy_task(self.task, self.options)
         except InputError:
