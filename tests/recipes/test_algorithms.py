@@ -127,6 +127,11 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
         ("ddpg", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'ddpg'"]),
         ("ppo", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "PPO"]),
         ("ppo", {"policy__batch_norm": True}, ["policy.batch_norm", "PPO"]),
+        (
+            "ppo",
+            {"ppo__learning_rate_rule": "adaptive", "ppo__learning_rate": {"kind": "linear", "start": 1e-3}},
+            ["ppo.learning_rate.kind = 'linear'", "adaptive"],
+        ),
         ("ddpg", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'ddpg'"]),
         ("td3", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'td3'"]),
         ("sac", {"policy__trunk": [32]}, ["policy.trunk = [32]", "'sac'"]),

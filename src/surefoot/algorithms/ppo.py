@@ -308,6 +308,10 @@ def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: in
         raise ValueError(
             f"{transitions} transitions an iteration (engine.num_envs x {name}.horizon) is over 50 million"
         )
+    if settings.learning_rate_rule == "adaptive" and settings.learning_rate.kind != "constant":
+        raise ValueError(
+            f"{name}.learning_rate.kind = '{settings.learning_rate.kind}': an adaptive learning rate has no schedule"
+        )
     if policy.batch_norm or policy.squash == "tanh_gaussian":
         which = "policy.batch_norm" if policy.batch_norm else "policy.squash = 'tanh_gaussian'"
         raise ValueError(f"{which} is not for PPO")
