@@ -112,7 +112,7 @@ def _print(results: dict[str, Any]) -> None:
         ("training, steps/s", f"{results['training_steps_per_second']:,.0f}"),
         ("engine with random controls, steps/s", f"{results['random_steps_per_second']:,.0f}"),
         ("training / engine, median (min-max)", format_spread(results["relative_to_random"], 2)),
-        *((f"fraction of {part}", f"{fraction:.1%}") for part, fraction in results["shares"].items()),
+        *((f"fraction of {part}", f"{fraction:.1%}") for part, fraction in results["time_fractions"].items()),
         ("peak memory, MiB", f"{results['peak_memory_mib']:,.0f}"),
     ]
     print_table(f"PPO, {results['task']}, recipe {results['recipe']['name']}", ("", ""), rows)

@@ -78,7 +78,7 @@ class _Samples:
         if step.number == 0:
             self._command = state["command"].copy()
             return
-        info, measured = task.info(state), dict(zip(task.columns, task.gather(state), strict=True))
+        info, measured = task.info(state), task.gather(state)
         command, parts = self._command, self._parts
         self._since_command += 1
         valid = step.active & ~step.terminated
