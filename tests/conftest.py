@@ -39,6 +39,23 @@ def _few_compiled_functions() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_tasks_of_users() -> Iterator[None]:
+    """Unregister the tasks that a test file registered, and forget the modules named `my_...` that hold them."""
+    from surefoot.tasks import catalogue, registry
+
+    catalogue.register_built_in()
+    entries = dict(registry.ENTRIES)
+    yield
+    for id in registry.ENTRIES.keys() - entries.keys():
+        catalogue.gymnasium.registry.pop(id, None)
+    registry.ENTRIES.clear()
+    registry.ENTRIES.update(entries)
+    for module in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[module]
+    catalogue._find.cache_clear()
+
+
 # Folders and files whose few tests take longest.
 _LONG = ("learning", "howto", "test_docs.py", "training")
 

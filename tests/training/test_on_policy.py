@@ -7,7 +7,7 @@ import pytest
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import StepResult
-from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 
@@ -18,6 +18,10 @@ RECIPE = Recipe.model_validate(
 
 class Telling(BatchEngine):
     """Reward terms with known means over transitions: a constant, and one that is non-zero only after resets."""
+
+    def __init__(self, info: TaskInfo, num_envs: int) -> None:
+        super().__init__(info, num_envs)
+        self.term_names = ("two", "beginning")
 
     def interpret(self, frame, action) -> StepResult:
         started = frame[:, -1]

@@ -1,6 +1,6 @@
 """The actor side of off-policy training: collect transitions with a given policy.
 
-A sampler does not know the learner, so that it can run in a thread of its own.
+A sampler does not know the learner, so that it can run in its own thread.
 """
 
 import dataclasses
