@@ -41,12 +41,13 @@ def _few_compiled_functions() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_tasks_of_users() -> Iterator[None]:
-    """Unregister the tasks that a test file registered, and forget the modules named `my_...` that hold them."""
+    """Unregister the tasks that a test file registered; forget their modules, named `my_...`, and their folders."""
     from surefoot.tasks import catalogue, registry
 
     catalogue.register_built_in()
-    entries = dict(registry.ENTRIES)
+    entries, folders = dict(registry.ENTRIES), list(sys.path)
     yield
+    sys.path[:] = folders
     for id in registry.ENTRIES.keys() - entries.keys():
         catalogue.gymnasium.registry.pop(id, None)
     registry.ENTRIES.clear()
