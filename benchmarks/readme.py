@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "results" / "index.md"
-# What README.md shows: file, task, algorithm.
+# Rows of the table in README.md: file, task, algorithm.
 HIGHLIGHTS = (
     ("anymal-ppo", "ANYmal C runs", "PPO"),
     ("anymal-step-ppo", "ANYmal C crosses a 15 cm step", "PPO"),

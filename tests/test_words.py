@@ -99,19 +99,19 @@ def test_text_keeps_to_the_words_of_the_field(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
+    "source, count",
     [
-        '"""What is kept."""',
-        'def f():\n    """Tell whether it fell."""',
-        "x = 1  # drawn anew",
-        'raise ValueError("a run has learnt nothing")',
-        'class A:\n    x: int = 1\n    """How it goes."""',
+        ('"""What is kept."""', 1),
+        ('def f():\n    """Tell whether it fell."""', 2),  # as an opening and as a phrase
+        ("x = 1  # drawn anew", 1),
+        ('raise ValueError("a run has learnt nothing")', 1),
+        ('class A:\n    x: int = 1\n    """How it goes."""', 1),
     ],
 )
-def test_the_search_sees_a_mark(source: str, tmp_path: Path) -> None:
+def test_the_search_sees_a_mark(source: str, count: int, tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text(source)
-    assert faults(path)
+    assert len(faults(path)) == count
 
 
 def test_plain_english_passes(tmp_path: Path) -> None:

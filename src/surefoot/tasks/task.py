@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 State = dict[str, np.ndarray]
-# How falls are detected: by termination; by termination with a last reward of about -100; or not at all.
+# Detection of falls: by termination; by termination with a last reward of about -100; or not at all.
 FallRule = Literal["terminated", "reward", "none"]
 
 
