@@ -1,5 +1,6 @@
 """Recipes as TOML files: shipped with Surefoot, or the user's own."""
 
+import json
 import os
 import stat
 import tomllib
@@ -13,12 +14,13 @@ from surefoot.errors import InputError, suggestion
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
 
+_TUNED = resources.files("surefoot.recipes") / "tuned"
 _LARGEST_FILE = 65_536  # a complete recipe takes 3 kB; Python reads deeply dotted names in quadratic time
 
 
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes."""
-    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+    return sorted(file.name.removesuffix(".toml") for file in _TUNED.iterdir() if file.name.endswith(".toml"))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -28,7 +30,7 @@ def load_recipe(name: str) -> Recipe:
         InputError: there is no such recipe, or it is not valid.
     """
     if name in recipe_names():
-        return validate(Recipe, _parse((_folder() / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
+        return validate(Recipe, _parse((_TUNED / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
     path = Path(name)
     if path.suffix != ".toml" and not os.path.exists(name):  # os.path.exists accepts any text, unlike Path
         raise InputError(f"unknown recipe '{name}'" + suggestion(name, recipe_names()) + " (or a path to a .toml file)")
@@ -79,10 +81,6 @@ def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
         yield from _table((*path, name), table)
 
 
-def _folder():
-    return resources.files("surefoot.recipes") / "tuned"
-
-
 def _parse(content: bytes, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8"))
@@ -99,15 +97,9 @@ def _key(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-        text = "".join(
-            escapes.get(c, c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 65536 else f"\\U{ord(c):08x}")
-            for c in value
-        )
-        return f'"{text}"'
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(value)
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    # JSON writes whole numbers, booleans and texts as TOML does, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")

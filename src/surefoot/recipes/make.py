@@ -1,15 +1,18 @@
-"""Complete recipes, from a base recipe and changes."""
+"""Complete recipes, from a base recipe and changes, checked against their task and engine."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from surefoot.algorithms.registry import DEFAULT_ALGORITHM
 from surefoot.errors import InputError
-from surefoot.recipes.checks import check_recipe
+from surefoot.policies.symmetry import Mirror
 from surefoot.recipes.files import default_recipe, load_recipe
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
-from surefoot.tasks.catalogue import canonical_name
+from surefoot.simulation.factory import choose_engine
+from surefoot.tasks.catalogue import TaskInfo, canonical_name
+from surefoot.tasks.reward_shaping import check_wrappers
+from surefoot.tasks.symmetry import known_mirror
 
 
 def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Recipe:
@@ -21,12 +24,35 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
         changes: settings by their dotted names.
 
     Raises:
-        InputError: a name or a value is wrong.
+        InputError: a name or a value is wrong; or the engine, a wrapper or the symmetry does not fit the task.
     """
     name = canonical_name(task)
     base = load_recipe(recipe) if recipe else default_recipe(name, changes.get("algorithm", DEFAULT_ALGORITHM))
     if canonical_name(base.task) != name:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, dict(changes)), "settings")
-    check_recipe(complete)
+    info = complete.evaluation_task()
+    choose_engine(complete.engine.name, info)
+    check_wrappers(complete.wrappers, info)
+    complete.training_task()
+    training_mirror(complete, info)
     return complete
+
+
+def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
+    """Return the task's mirror if the algorithm's `symmetry` setting uses it, else None.
+
+    Raises:
+        InputError: the setting needs a mirror, but the task has none; or networks tied in pairs would see observations
+            whose mirror has an offset, without normalisation.
+    """
+    symmetry = getattr(recipe.settings, "symmetry", "none")
+    if symmetry == "none":
+        return None
+    setting = f"{recipe.algorithm}.symmetry = '{symmetry}'"
+    mirror = known_mirror(info, setting)
+    if symmetry == "tied" and mirror.observation_offset.any() and not recipe.policy.normalise_observations:
+        raise InputError(
+            f"{setting} needs policy.normalise_observations = true: left and right are measured from different zeros"
+        )
+    return mirror

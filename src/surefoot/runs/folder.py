@@ -20,10 +20,32 @@ class RunFolder:
 
     Attributes:
         path: the folder itself.
+        recipe: the complete recipe, TOML.
+        metrics: one JSON object per line (`runs.metrics`).
+        checkpoints: the folder of checkpoints.
+        policy: the folder of the best policy so far and its exports.
+        policy_file: the best policy so far.
+        videos: the folder of recordings.
+        evaluation: the last evaluation, JSON.
+        report: an HTML page.
+        gait: the numbers of the report, JSON.
+        transfer: record of the warm start, JSON.
+        failure: the folder of arrays saved at a failure.
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = path = Path(path)
+        self.recipe = path / "recipe.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.policy = path / "policy"
+        self.policy_file = self.policy / "policy.safetensors"
+        self.videos = path / "videos"
+        self.evaluation = path / "evaluation.json"
+        self.report = path / "report.html"
+        self.gait = path / "gait.json"
+        self.transfer = path / "transfer.json"
+        self.failure = path / "failure"
 
     @classmethod
     def create(cls, root: Path | str, task: str, name: str | None, default: str = "run") -> "RunFolder":
@@ -83,61 +105,6 @@ class RunFolder:
         hint = "did you mean " if close else "among the runs are "
         named = " or ".join(repr(name) for name in close) if close else ", ".join(existing[:3])
         raise RunError(f"no run {text!r}; {hint}{named}{'?' if close else ''}")
-
-    @property
-    def recipe(self) -> Path:
-        """The complete recipe, TOML."""
-        return self.path / "recipe.toml"
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics, one JSON object per line (`runs.metrics`)."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def policy(self) -> Path:
-        """The folder of the best policy so far and its exports."""
-        return self.path / "policy"
-
-    @property
-    def policy_file(self) -> Path:
-        """The best policy so far."""
-        return self.policy / "policy.safetensors"
-
-    @property
-    def videos(self) -> Path:
-        """The folder of recordings."""
-        return self.path / "videos"
-
-    @property
-    def evaluation(self) -> Path:
-        """The last evaluation, JSON."""
-        return self.path / "evaluation.json"
-
-    @property
-    def report(self) -> Path:
-        """The report, an HTML page."""
-        return self.path / "report.html"
-
-    @property
-    def gait(self) -> Path:
-        """The numbers of the report, JSON."""
-        return self.path / "gait.json"
-
-    @property
-    def transfer(self) -> Path:
-        """Record of the warm start, JSON."""
-        return self.path / "transfer.json"
-
-    @property
-    def failure(self) -> Path:
-        """The folder of arrays saved at a failure."""
-        return self.path / "failure"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

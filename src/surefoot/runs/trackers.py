@@ -1,5 +1,6 @@
 """Experiment trackers that receive the metrics; metrics.jsonl stays the source of truth."""
 
+import contextlib
 import importlib
 import json
 import math
@@ -7,7 +8,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,42 +72,12 @@ class TensorBoard:
         writer.write_event(event)
 
 
-class WeightsAndBiases:
-    """Sends metrics to Weights & Biases; its environment variables, such as WANDB_MODE=offline, apply."""
-
-    def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
-        self._run = module.init(
-            project=os.environ.get("WANDB_PROJECT", "surefoot"),
-            name=_display_name(run_path),
-            id=_identity(run_path),
-            resume="allow",
-            dir=str(run_path),
-            config=dict(config),
-        )
-        # Its own step metric, because W&B drops values of steps before the last one, as after a resume.
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Send the values of a step."""
-        self._run.log({**values, "step": step})
-
-    def close(self) -> None:
-        """Wait until everything is sent."""
-        self._run.finish()
-
-
 class Trackio:
     """Stores metrics in Trackio's local database."""
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
-        self._run = module.init(
-            project="surefoot",
-            name=f"{_display_name(run_path)}-{_identity(run_path)}",
-            resume="allow",
-            embed=False,
-            config=dict(config),
-        )
+        name = f"{_display_name(run_path)}-{_identity(run_path)}"
+        self._run = module.init(project="surefoot", name=name, resume="allow", embed=False, config=dict(config))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Store the values of a step."""
@@ -115,6 +86,21 @@ class Trackio:
     def close(self) -> None:
         """Wait until everything is stored."""
         self._run.finish()
+
+
+class WeightsAndBiases(Trackio):
+    """Sends metrics to Weights & Biases; its environment variables, such as WANDB_MODE=offline, apply."""
+
+    def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        project, name = os.environ.get("WANDB_PROJECT", "surefoot"), _display_name(run_path)
+        options = {"id": _identity(run_path), "resume": "allow", "dir": str(run_path), "config": dict(config)}
+        self._run = module.init(project=project, name=name, **options)
+        # Its own step metric, because W&B drops values of steps before the last one, as after a resume.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({**values, "step": step})
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]] = {
@@ -128,44 +114,42 @@ class SafeTracker:
     """A tracker that never stops a run: its first failure is reported in one line and disables it."""
 
     def __init__(self, name: str, start: Callable[[], Tracker], warn: Callable[[str], object]):
-        self.name = name
+        self._name = name
         self._warn = warn
         self._tracker: Tracker | None = None
-        try:
+        with self._guarded():
             self._tracker = start()
-        except Exception as error:
-            self._give_up(error)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Pass on the finite numbers among the values, as floats."""
         if self._tracker is not None:
-            try:
+            with self._guarded():
                 self._tracker.log(int(step), _numbers(values))
-            except Exception as error:
-                self._give_up(error)
 
     def close(self) -> None:
         """Close the tracker, once."""
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
-            try:
+            with self._guarded():
                 tracker.close()
-            except Exception as error:
-                self._give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
-        self._tracker = None
-        reason = " ".join(str(error).split())[:200]
-        self._warn(f"tracker '{self.name}' failed and is disabled: {type(error).__name__}: {reason}")
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._tracker = None
+            reason = " ".join(str(error).split())[:200]
+            self._warn(f"tracker '{self._name}' failed and is disabled: {type(error).__name__}: {reason}")
 
 
 def make_trackers(
     names: list[str], run_path: Path, config: Mapping[str, Any], warn: Callable[[str], object] = warnings.warn
 ) -> list[Tracker]:
-    """Start the trackers called "tensorboard", "wandb" or "trackio" for the run in `run_path`.
+    """Start the trackers called "tensorboard", "wandb" or "trackio" for a run, each once.
 
     Args:
-        names: names of the trackers; repetitions are ignored.
+        names: names of the trackers.
         run_path: the run's folder; a resumed run continues in the tracker, too.
         config: the run's settings, shown with its curves.
         warn: called with one line when a tracker fails; the run continues without it.
@@ -198,12 +182,9 @@ def _import(name: str) -> Any:
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     numbers = {}
     for name, value in values.items():
-        try:
-            number = math.nan if isinstance(value, str) else float(value)
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(number):
-            numbers[name] = number
+        with contextlib.suppress(TypeError, ValueError):
+            if not isinstance(value, str) and math.isfinite(float(value)):
+                numbers[name] = float(value)
     return numbers
 
 

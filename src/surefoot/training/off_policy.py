@@ -20,7 +20,7 @@ from surefoot.errors import NonFiniteError, RunError
 from surefoot.policies.normaliser import symmetrise, update_normaliser
 from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import random_from_words, random_words, unflatten_tree, with_stored_count
-from surefoot.recipes.checks import training_mirror
+from surefoot.recipes.make import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo

@@ -18,7 +18,7 @@ from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser, symmetrise
 from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import unflatten_tree, with_stored_count
-from surefoot.recipes.checks import training_mirror
+from surefoot.recipes.make import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
