@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.api import evaluate, load, make, report, resume, train
+    from surefoot.api import evaluate, load, make, record, report, resume, train
 
-__all__ = ["evaluate", "load", "make", "report", "resume", "train"]
+__all__ = ["evaluate", "load", "make", "record", "report", "resume", "train"]
 
 
 def __getattr__(name: str):

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from surefoot.errors import PolicyFileError, RunError
+from surefoot.errors import FolderLostError, InputError, PolicyFileError, RunError
+from surefoot.evaluation.episodes import EVALUATION_SEEDS
 from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
@@ -19,30 +20,33 @@ from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
-from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.catalogue import find_policy_task, find_task, name_of
 from surefoot.training import loop
-from surefoot.training.loop import Outcome
+from surefoot.training.loop import Callback, Outcome
 from surefoot.training.progress import Progress
 from surefoot.training.warm_start.inherited_settings import plan
 from surefoot.training.warm_start.source import load_source
 
 
 def train(
-    task: str,
+    task: str | gymnasium.Env | Callable[..., gymnasium.Env],
     recipe: str | None = None,
     name: str | None = None,
     root: Path | str = "runs",
-    progress: Progress | None = None,
+    progress: bool | Progress = True,
+    callback: Callback | None = None,
     **settings: Any,
 ) -> Outcome:
     """Train a policy in a new run folder.
 
     Args:
-        task: a short name such as "half-cheetah", a Gymnasium id, or "module:Class" of a subclass of `Task`.
+        task: a short name such as "half-cheetah", a Gymnasium id, or "module:Class"; or an environment that
+            `gymnasium.make` made, or a class or function that makes one.
         recipe: name of a tuned recipe, or path of a TOML file; None: the task's own recipe, or the defaults.
         name: name of the run; None: made from the algorithm and the seed.
         root: folder of all runs.
-        progress: receives progress and warnings; None: prints only warnings.
+        progress: whether to show progress on standard error; warnings are always shown.
+        callback: called as `callback(step, metrics)` after every iteration and evaluation; True stops the training.
         **settings: changes of the recipe, with two underscores for each dot: `ppo__clip_eps=0.1, seed=3`.
 
     Returns:
@@ -52,34 +56,48 @@ def train(
         SurefootError: a name or a setting is wrong, or the training failed.
     """
     changes = {key.replace("__", "."): value for key, value in settings.items()}
-    progress = progress or Progress(quiet=True)
-    return train_recipe(make_recipe_from(task, recipe, changes, root, progress), name, root, progress)
+    if not isinstance(task, str):
+        task = name_of(task)
+    progress = _shown(progress)
+    return train_recipe(make_recipe_from(task, recipe, changes, root, progress), name, root, progress, callback)
 
 
 def train_recipe(
-    recipe: Recipe, name: str | None = None, root: Path | str = "runs", progress: Progress | None = None
+    recipe: Recipe,
+    name: str | None = None,
+    root: Path | str = "runs",
+    progress: bool | Progress = False,
+    callback: Callback | None = None,
 ) -> Outcome:
     """Train with a complete recipe; otherwise as `train`."""
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback = {callback!r}: give a function of step and metrics")
     with _new_folder(recipe, name, root) as folder:
-        return loop.train(recipe, folder, progress)
+        return loop.train(recipe, folder, _shown(progress), callback)
 
 
 def resume(
-    run: str | Path, root: Path | str = "runs", progress: Progress | None = None, steps: int | None = None
+    run: str | Path | Outcome,
+    root: Path | str = "runs",
+    progress: bool | Progress = True,
+    steps: int | None = None,
+    callback: Callback | None = None,
 ) -> Outcome:
     """Continue a run from its newest checkpoint, up to `steps` environment steps in total if given.
 
     Raises:
         SurefootError: there is no such run, or the training failed.
     """
-    return loop.resume(RunFolder.open(str(run), root), progress, steps)
+    return loop.resume(RunFolder.open(_place(run), root), _shown(progress), steps, callback)
 
 
-def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **options: Any) -> dict[str, Any]:
-    """Evaluate the policy of a run, or a policy file, on held-out episodes.
+def evaluate(
+    run: str | Path | Outcome | Policy, episodes: int = 100, root: Path | str = "runs", **options: Any
+) -> dict[str, Any]:
+    """Evaluate the policy of a run, or a policy or its file, on held-out episodes.
 
     Args:
-        run: run folder, TASK/NAME, or policy file.
+        run: run folder, TASK/NAME, or policy file; or what `train` or `load` returned.
         episodes: number of episodes.
         root: folder of all runs.
         **options: as in `evaluation.evaluate.evaluate_policy` and `evaluate_run`.
@@ -90,13 +108,66 @@ def evaluate(run: str | Path, episodes: int = 100, root: Path | str = "runs", **
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.
     """
-    if os.path.isfile(run):
-        return evaluate_policy(load_policy(run), episodes=episodes, run=Path(run).name, **options)
-    return evaluate_run(RunFolder.open(str(run), root), episodes=episodes, **options)
+    if isinstance(run, Policy):
+        return evaluate_policy(run, episodes=episodes, **options)
+    place = _place(run)
+    if os.path.isfile(place):
+        return evaluate_policy(load_policy(place), episodes=episodes, run=Path(place).name, **options)
+    return evaluate_run(RunFolder.open(place, root), episodes=episodes, **options)
+
+
+def record(
+    run: str | Path | Outcome | Policy,
+    output: Path | str | None = None,
+    episodes: int = 1,
+    seed: int = 0,
+    root: Path | str = "runs",
+    task: str | None = None,
+    task_options: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Record a video of a policy on held-out episodes.
+
+    Args:
+        run: as in `evaluate`; of a run, the best policy, or the last one if there is no best yet.
+        output: the video: .mp4, or .webp or .gif for a short animation; None: in the run folder, or policy.mp4.
+        episodes: number of episodes.
+        seed: offset of the seeds.
+        root: folder of all runs.
+        task: another task with the same spaces.
+        task_options: task options that differ from the policy's own.
+
+    Returns:
+        The "path"; of an .mp4 also the mean "return" and "length" of the episodes.
+
+    Raises:
+        SurefootError: there is no such run or policy, an option is wrong, or the video cannot be made.
+    """
+    from surefoot.reports import video  # imports MuJoCo's renderer
+
+    default = Path("policy.mp4")
+    if isinstance(run, Policy):
+        policy = run
+    elif os.path.isfile(place := _place(run)):
+        policy = load_policy(place)
+    else:
+        folder = RunFolder.open(place, root)
+        best, last = folder.policy_file, folder.policy / "last.safetensors"
+        is_best = best.exists() or not last.exists()
+        policy = load_policy(best if is_best else last)
+        default = folder.videos / ("best.mp4" if is_best else "last.mp4")
+    if (task and task != policy.task) or task_options:  # keep the video of the run's own task
+        default = default.with_stem(f"{default.stem}-changed")
+    path = default if output is None else Path(output)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
+    first = EVALUATION_SEEDS + seed
+    if path.suffix.lower() in (".webp", ".gif"):
+        video.write_animation(policy, info, path, seed=first)
+        return {"path": path}
+    return {"path": path} | video.record(policy, info, path, episodes=episodes, seed=first)
 
 
 def report(
-    run: str | Path,
+    run: str | Path | Outcome,
     episodes: int = 50,
     which: str = "policy",
     output: Path | str | None = None,
@@ -122,18 +193,19 @@ def report(
     from surefoot.reports.report import report_policy, report_run  # imports matplotlib
 
     options |= {"output": None if output is None else Path(output), "episodes": episodes}
-    if os.path.isfile(run):
-        return report_policy(run, **options)
-    return report_run(RunFolder.open(str(run), root), which, **options)
+    place = _place(run)
+    if os.path.isfile(place):
+        return report_policy(place, **options)
+    return report_run(RunFolder.open(place, root), which, **options)
 
 
-def load(path: str | Path) -> Policy:
-    """Load a policy file, or the best policy of a run folder.
+def load(run: str | Path | Outcome) -> Policy:
+    """Load a policy file, or the best policy of a run folder or of what `train` returned.
 
     Raises:
         PolicyFileError: there is no policy, or the file is not a valid one.
     """
-    path = Path(path)
+    path = Path(_place(run))
     return load_policy(RunFolder(path).policy_file if path.is_dir() else path)
 
 
@@ -176,6 +248,22 @@ def make_recipe_from(
     return complete
 
 
+def _place(run: Any) -> str:
+    """Return the path of a run or of a policy file, or the name of a run."""
+    if isinstance(run, Outcome):
+        return str(run.folder.path)
+    if isinstance(run, str | os.PathLike):
+        return os.fspath(run)
+    raise InputError(
+        f"{type(run).__name__} is neither a run nor a policy; give a run folder, TASK/NAME, a policy file, or what "
+        "surefoot.train or surefoot.load returned"
+    )
+
+
+def _shown(progress: bool | Progress | None) -> Progress:
+    return progress if isinstance(progress, Progress) else Progress(quiet=not progress)
+
+
 @contextlib.contextmanager
 def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[RunFolder]:
     """Create the folder of a new run with its recipe; remove it after a failure before the first checkpoint."""
@@ -188,8 +276,10 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
         except OSError as error:
             raise RunError(f"cannot write '{folder.recipe}': {error.strerror}") from error
         yield folder
+    except FolderLostError:  # what is there now is not ours
+        raise
     except BaseException:
-        if not folder.checkpoints.exists():
+        if not any(folder.checkpoints.glob("*")):
             shutil.rmtree(folder.path, ignore_errors=True)
             for path in folder.path.parents:
                 if path == existed:
@@ -206,6 +296,7 @@ __all__ = [
     "make",
     "make_recipe",
     "make_recipe_from",
+    "record",
     "report",
     "resume",
     "train",

@@ -29,6 +29,10 @@ class RunError(InputError):
     """A run folder is missing, damaged, in use, or of other settings."""
 
 
+class FolderLostError(SurefootError):
+    """The folder of a run was deleted or moved while it trained."""
+
+
 class PolicyFileError(InputError):
     """A policy file is damaged, of another version, or does not fit the task."""
 

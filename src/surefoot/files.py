@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -63,6 +64,17 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def why_not_written(error: OSError, path: Path, size: int) -> str:
+    """Return the reason why a file of `size` bytes could not be written; on a full disk, with the missing space."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = "unknown"
+        with contextlib.suppress(OSError):
+            free = f"{shutil.disk_usage(path.parent.parent).free / 1e6:,.1f} MB"
+        reason += f" ('{path}' needs {size / 1e6:,.1f} MB; free: {free})"
+    return reason
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -50,17 +50,6 @@ def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str)
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(template), leaves)
 
 
-def with_stored_count(state: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
-    """Return a state as a template for `unflatten_tree`, its observation count in the stored shape.
-
-    Statistics have one count for all values, or one per value if some were new at a warm start.
-    """
-    count = arrays.get(f"{prefix}/normaliser/count")
-    if count is None or count.shape != state.normaliser.mean.shape:
-        return state
-    return state._replace(normaliser=state.normaliser._replace(count=jnp.zeros(count.shape)))
-
-
 def random_words(random: np.random.Generator) -> np.ndarray:
     """Return a PCG64 generator's state as (6,) uint64."""
     state = random.bit_generator.state

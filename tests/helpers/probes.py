@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
+from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.policies.normaliser import prepare
 from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
@@ -17,7 +18,7 @@ from surefoot.settings import validate
 from surefoot.simulation.engine import Engine, pack_step
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.learner import Learner
-from surefoot.training.registry import make_learner
+from surefoot.training.loop import LEARNERS
 
 NUM_ENVS = 16
 LOW, HIGH = -1.0, 3.0  # not centred on 0, so that a missing shift or scale shows in the action
@@ -136,7 +137,7 @@ def train_probe(recipe: Recipe, probe: Probe, iterations: int) -> tuple[Learner,
         reward_threshold=None,
         fall="none",
     )
-    learner = make_learner(recipe, info, [probe], lambda: False)
+    learner = LEARNERS[ALGORITHMS[recipe.algorithm].learner](recipe, info, [probe])
     learner.start(0)
     metrics = []
     for iteration in range(iterations):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 
@@ -28,17 +29,21 @@ def steps(path):
 def test_rows_and_events_are_read_in_order(path):
     with MetricsLog(path) as log:
         log.append(10, **{"train/return": 1.5, "loss/policy": np.float32(0.25), "episodes": np.int64(3)})
-        log.mark("evaluated", 10, best=True, note="so far")
-        log.append(
-            int(np.int64(20)),
-            **{"train/return": jnp.float32(2), "per_leg": np.arange(2), "nested": {"a": (1, 2.5)}},
-        )
+        log.mark("evaluated", 10, note="so far", per_leg=np.arange(2), nested={"a": (1, 2.5)})
+        log.append(int(np.int64(20)), **{"train/return": jnp.float32(2), "loss": math.nan})
     rows = read_metrics(path)
     assert all(row.pop("time") > 1e9 for row in rows)
     assert rows == [
         {"step": 10, "train/return": 1.5, "loss/policy": 0.25, "episodes": 3},
-        {"event": "evaluated", "step": 10, "best": True, "note": "so far"},
-        {"step": 20, "train/return": 2.0, "per_leg": [0, 1], "nested": {"a": [1, 2.5]}},
+        {
+            "event": "evaluated",
+            "step": 10,
+            "best": True,
+            "note": "so far",
+            "per_leg": [0, 1],
+            "nested": {"a": [1, 2.5]},
+        },
+        {"step": 20, "train/return": 2.0, "loss": None},
     ]
 
 
@@ -53,6 +58,31 @@ def test_a_non_finite_value_is_written_as_null_in_strict_json(path, value):
     row = json.loads(path.read_text(), parse_constant=refuse)
     assert row["loss"] is None
     assert row["several"] == [None, 1.0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 3, "time": 1, "evaluation/return": "12"}',
+        '{"step": 3, "time": 1, "evaluation/return": [1]}',
+        '{"step": 3, "time": 1, "evaluation/return": {}}',
+        '{"step": 3, "time": 1, "evaluation/return": true}',
+        '{"step": 3, "time": 1, "evaluation/return": NaN}',
+        '{"step": 3, "time": 1, "evaluation/return": 1' + "0" * 400 + "}",
+        '{"step": 3, "time": 1, "seconds": null}',
+        '{"step": true, "time": 1}',
+        '{"step": 3.5, "time": 1}',
+        '{"step": 1' + "0" * 400 + ', "time": 1}',
+        '{"event": ["resume"], "step": 3, "time": 1}',
+        '{"event": "resume", "step": 3, "time": 1, "evaluated_at": "2"}',
+        '{"event": "finished", "step": 3, "time": 1, "seconds": "long"}',
+    ],
+)
+def test_a_line_with_a_value_of_the_wrong_type_is_refused_by_its_number(path, line):
+    path.write_text('{"step": 1, "time": 1, "evaluation/return": null}\n' + line + "\n")
+    with pytest.raises(RunError, match=r"line 2 of .* is damaged; remove that line") as caught:
+        read_metrics(path)
+    one_line(caught.value)
 
 
 def test_a_row_can_be_read_before_the_log_is_closed(path):
@@ -73,7 +103,7 @@ def test_reserved_names_are_refused(path):
 
 def test_a_torn_last_line_is_skipped_and_then_removed(path):
     with MetricsLog(path) as log:
-        log.append(1, text="ü" * 50)
+        log.mark("note", 1, text="ü" * 50)
         log.append(2)
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1

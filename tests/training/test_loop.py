@@ -1,10 +1,11 @@
-"""The training loop: bad numbers, evaluations, early stopping and a full disk."""
+"""The training loop: bad numbers, evaluations, early stopping, a full disk, a lost folder, callbacks."""
 
 import errno
 import functools
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.algorithms import ppo
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
-from surefoot.errors import EngineError, NonFiniteError, RunError
+from surefoot.errors import EngineError, NonFiniteError, RunError, SurefootError
 from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import read_recipe
+from surefoot.runs import checkpoints
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.batch import BatchEngine
-from surefoot.training import artifacts, loop
+from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -156,7 +158,7 @@ def test_non_finite_numbers_on_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(artifacts, "save_arrays", full)
+    monkeypatch.setattr(loop, "save_arrays", full)
     spoil_advance(monkeypatch, answer_nan)
     with pytest.raises(NonFiniteError, match="could not be saved: No space left"):
         train(tmp_path)
@@ -317,8 +319,21 @@ def test_the_seed_determines_the_training(tmp_path):
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("full_until", [4, 10**9])
-def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, monkeypatch):
+class Patient(Watcher):
+    """Call `wait` whenever the end of the training waits in memory."""
+
+    def __init__(self, after, wait) -> None:
+        super().__init__(after)
+        self._wait = wait
+
+    def warn(self, message: str) -> None:
+        super().warn(message)
+        if "waits in memory" in message and "end of the training" in message:
+            self._wait()
+
+
+@pytest.mark.parametrize("full_until", ["iteration 4", "the end", "the user gives up"])
+def test_a_full_disk_loses_nothing(full_until, folder, tmp_path, monkeypatch):
     fsync, full = os.fsync, [False]
 
     def failing(descriptor):
@@ -327,22 +342,89 @@ def test_a_full_disk_does_not_stop_the_training(full_until, folder, tmp_path, mo
         fsync(descriptor)
 
     def after(iteration):
-        full[0] = 2 <= iteration < full_until
+        full[0] = iteration >= 2 and not (full_until == "iteration 4" and iteration >= 4)
         if iteration == 3:
             assert Checkpoints(folder.checkpoints).steps()[-1] == ITERATION, "the last good one is kept"
 
+    def wait():
+        if full_until == "the user gives up":
+            signal.raise_signal(signal.SIGINT)
+        full[0] = full_until != "the end"
+
     monkeypatch.setattr(os, "fsync", failing)
-    watcher = Watcher(after)
+    monkeypatch.setattr(loop, "_RETRY_S", 0)
+    watcher = Patient(after, wait)
     outcome = train(tmp_path, watcher)
-    assert outcome.reason == "finished" and outcome.counters.steps == 6 * ITERATION
+    given_up = full_until == "the user gives up"
+    assert outcome.reason == ("interrupted" if given_up else "finished")
+    assert outcome.counters.steps == 6 * ITERATION
     for warning in watcher.warnings:
-        one_line(warning, "No space left")
-    assert any("no checkpoint at step 128" in warning for warning in watcher.warnings)
+        one_line(warning, "waits in memory" if "end of the training" in warning else "No space left")
+    assert any("no checkpoint at step 128" in warning and "MB; free: " in warning for warning in watcher.warnings)
     latest, _, _ = Checkpoints(folder.checkpoints).latest()
-    assert latest == (ITERATION if full_until > 6 else 6 * ITERATION)
+    assert latest == (ITERATION if given_up else 6 * ITERATION)
+    assert (folder.policy / "last.safetensors").exists() == (not given_up)
     assert not list(folder.path.rglob("*.tmp"))
     steps = [row["step"] for row in read_metrics(folder.metrics) if "loss/policy" in row]
     assert steps == [ITERATION * (1 + index) for index in range(6)]
+
+
+def test_a_disk_that_is_full_from_the_start_stops_the_run_before_it_begins(tmp_path, monkeypatch):
+    def full(path, arrays, header):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "save_arrays", full)
+    watcher = Watcher()
+    with pytest.raises(RunError, match="did not start, because its first checkpoint could not be saved"):
+        train(tmp_path / "runs", watcher)
+    (warning,) = watcher.warnings
+    one_line(warning, "step-000000000000.safetensors' needs 0.", "MB; free: ")
+    assert watcher.iterations == 0 and not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+# --- a run folder that disappears -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
+def test_a_run_whose_folder_disappears_stops_and_is_saved_beside_it(fate, folder, tmp_path, monkeypatch):
+    def after(iteration):
+        if iteration == 3:
+            if fate == "moved":
+                folder.path.rename(tmp_path / "elsewhere")
+            else:
+                shutil.rmtree(folder.path)
+            if fate == "replaced":
+                folder.path.mkdir()
+
+    whole = train(tmp_path / "whole", **EVERY)
+    with pytest.raises(SurefootError, match="was deleted or moved while it trained") as caught:
+        train(tmp_path, Watcher(after), **EVERY)
+    rescued = RunFolder(folder.path.with_name("run-rescued"))
+    one_line(caught.value, f"surefoot resume {rescued.path}", f"step {3 * ITERATION}")
+    assert folder.path.exists() == (fate == "replaced") and (fate != "replaced" or not list(folder.path.iterdir()))
+    assert load_policy(rescued.policy_file).origin["steps"] <= 3 * ITERATION
+    outcome = loop.resume(rescued, Watcher())
+    assert outcome.reason == "finished"
+    one, other = (Checkpoints(run.checkpoints).latest()[1] for run in (whole.folder, rescued))
+    assert all(array.tobytes() == other[name].tobytes() for name, array in one.items())
+    rows = [[row["step"] for row in read_metrics(run.metrics) if "event" not in row] for run in (whole.folder, rescued)]
+    assert rows[0] == rows[1]
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_sees_every_iteration_and_evaluation_and_can_stop(folder, tmp_path):
+    seen: list[tuple[int, bool]] = []
+
+    def callback(step: int, metrics: dict[str, float]) -> bool:
+        seen.append((step, "evaluation/return" in metrics))
+        return step == 3 * ITERATION
+
+    recipe = make_recipe(**EVERY | {"training__evaluate_every": 2 * ITERATION})
+    outcome = train_recipe(recipe, "run", tmp_path, Watcher(), callback)
+    assert outcome.reason == "interrupted" and outcome.counters.steps == 3 * ITERATION
+    assert seen == [(ITERATION, False), (2 * ITERATION, False), (2 * ITERATION, True), (3 * ITERATION, False)]
 
 
 def test_a_run_can_start_from_another_runs_networks(tmp_path):

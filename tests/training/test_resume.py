@@ -1,8 +1,14 @@
 """A stopped or killed run that is resumed ends bit for bit like an uninterrupted one."""
 
+import contextlib
 import json
+import os
+import pty
 import random
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +16,7 @@ import numpy as np
 import pytest
 
 from helpers import recipes
-from helpers.messages import only_error
+from helpers.messages import one_line, only_error
 from helpers.progress import Watcher, interrupting
 from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.api import train_recipe
@@ -18,7 +24,7 @@ from surefoot.cli.main import main
 from surefoot.evaluation.episodes import EpisodeRunner
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
-from surefoot.recipes.files import dump_recipe
+from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
@@ -167,7 +173,7 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     assert not list(folder.path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_after_a_checkpoint(number, start, wait_for_rows, tmp_path):
     words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
     words += ["--training.steps", "1e12", "--training.evaluate_every", "1e12", "--training.checkpoint_every_s", "1e6"]
@@ -185,6 +191,42 @@ def test_a_signal_stops_the_run_after_a_checkpoint(number, start, wait_for_rows,
     load_policy(folder.policy / "last.safetensors")
 
 
+def test_a_run_whose_terminal_is_closed_saves_a_checkpoint(wait_for_rows, tmp_path):
+    words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
+    words += ["--training.steps", "1e12", "--training.evaluate_every", "1e12", "--training.checkpoint_every_s", "1e6"]
+    ours, theirs = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "surefoot.cli.main",
+        "train",
+        "Hopper-v5",
+        "--name",
+        "run",
+        "--root",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        [*command, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, text=True
+    )
+    os.close(theirs)
+    folder = RunFolder(tmp_path / "Hopper-v5" / "run")
+    reader = threading.Thread(target=drain, args=(ours,), daemon=True)
+    reader.start()
+    wait_for_rows(process, folder.metrics, 3)
+    process.send_signal(signal.SIGHUP)
+    os.close(ours)
+    process.wait()
+    *_, last, mark = read_metrics(folder.metrics)
+    assert mark["event"] == "interrupted" and newest(folder)[0] == last["step"] == mark["step"] > 0
+
+
+def drain(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 65536):
+            pass
+
+
 def test_a_damaged_checkpoint_is_skipped(uninterrupted, tmp_path):
     outcome = train(tmp_path, make_recipe(), interrupting(4))
     *_, earlier, latest = sorted(outcome.folder.checkpoints.iterdir())
@@ -195,6 +237,103 @@ def test_a_damaged_checkpoint_is_skipped(uninterrupted, tmp_path):
     assert watcher.iterations == 12 - 3
     assert_equal_runs(uninterrupted(make_recipe()), outcome.folder)
     assert earlier != latest
+
+
+def set_counter(name: str, value: Any) -> Any:
+    return lambda arrays, header: header["counters"].update({name: value})
+
+
+def set_array(name: str, value: Any) -> Any:
+    def change(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+        array = arrays[f"learner/{name}"]
+        array.reshape(-1)[0] = value
+
+    return change
+
+
+def replace_array(name: str, array: np.ndarray) -> Any:
+    return lambda arrays, header: arrays.update({f"learner/{name}": array})
+
+
+WRONG = [
+    (set_counter("steps", -64), "counters.steps = -64"),
+    (set_counter("steps", 128), "its counters do not fit step 256"),
+    (set_counter("steps", "256"), "counters.steps = '256'"),
+    (set_counter("steps", 256.5), "counters.steps = 256.5"),
+    (set_counter("steps", True), "counters.steps = True"),
+    (set_counter("iterations", -1), "counters.iterations = -1"),
+    (set_counter("seconds", "long"), "counters.seconds = 'long'"),
+    (set_counter("seconds", -1.0), "counters.seconds = -1.0"),
+    (set_counter("evaluations", 10**30), "its counters do not fit step 256"),
+    (set_counter("evaluated_at", 10**9), "its counters do not fit step 256"),
+    (set_counter("evaluating_at", 64), "'evaluation/"),
+    (set_counter("best_score", []), "counters.best_score = []"),
+    (set_counter("solved", "no"), "counters.solved = 'no'"),
+    (set_counter("luck", 1), "'counters.luck'"),
+    (lambda arrays, header: header.update(counters=[1]), "counters"),
+    (lambda arrays, header: header.pop("counters"), "'counters' is missing"),
+    (lambda arrays, header: header.update(versions=["jax"]), "versions"),
+    (set_array("algorithm/network/actor/0/weight", np.nan), "not finite"),
+    (set_array("algorithm/normaliser/variance", -1), "negative"),
+    (set_array("engine/physics", np.inf), "not finite"),
+    (set_array("engine/elapsed", -3), "negative"),
+    (replace_array("engine/random", np.full((4, 6), 2**64 - 1, np.uint64)), "its arrays are damaged"),
+    (replace_array("engine/physics", np.zeros((4, 1))), "it was saved with other settings"),
+    (replace_array("engine/finished", np.zeros(4)), "it was saved with other settings"),
+    (replace_array("more", np.zeros(4)), "is not expected"),
+]
+
+
+def test_a_checkpoint_with_a_wrong_value_is_refused_in_one_line_and_the_one_before_is_used(tmp_path):
+    folder = train(tmp_path, make_recipe(), interrupting(4)).folder
+    newest_file = Checkpoints(folder.checkpoints).path(256)
+    saved = newest_file.read_bytes()
+    watcher = Watcher()
+    with contextlib.ExitStack() as stack:
+        session = loop._Session(read_recipe(folder.recipe), folder, watcher, None, stack)
+        for change, fragment in WRONG:
+            arrays, header = load_arrays(newest_file)
+            del header["checksums"]
+            change(arrays, header)
+            assert Checkpoints(folder.checkpoints).save(256, arrays, header)
+            watcher.warnings.clear()
+            session.restore()
+            assert session.counters.steps == 192, fragment
+            (warning,) = watcher.warnings
+            one_line(warning, "checkpoint of step 256 is skipped: ", fragment)
+            newest_file.write_bytes(saved)
+        watcher.warnings.clear()
+        session.restore()
+        assert session.counters.steps == 256 and watcher.warnings == []
+
+
+def test_a_checkpoint_with_any_byte_changed_is_refused(tmp_path):
+    folder = train(tmp_path, make_recipe(), interrupting(4)).folder
+    newest_file = Checkpoints(folder.checkpoints).path(256)
+    saved = newest_file.read_bytes()
+    chance = random.Random(3)
+    header_size = int.from_bytes(saved[:8], "little")
+    places = [chance.randrange(8 + header_size) for _ in range(60)] + [chance.randrange(len(saved)) for _ in range(60)]
+    for place in places:
+        changed = bytearray(saved)
+        changed[place] ^= 1 << chance.randrange(8)
+        newest_file.write_bytes(changed)
+        warnings: list[str] = []
+        step, arrays, header = Checkpoints(folder.checkpoints, warn=warnings.append).latest()
+        if step == 256:  # white space, or the same number written differently
+            same, same_header = load_arrays_of(saved, tmp_path)
+            assert header == same_header and all(
+                array.tobytes() == same[name].tobytes() for name, array in arrays.items()
+            )
+        else:
+            one_line(warnings[0], "checkpoint of step 256 is skipped: ")
+
+
+def load_arrays_of(content: bytes, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    (folder / "saved.safetensors").write_bytes(content)
+    arrays, header = load_arrays(folder / "saved.safetensors")
+    del header["checksums"]
+    return arrays, header
 
 
 @pytest.mark.parametrize(

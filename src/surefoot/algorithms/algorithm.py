@@ -75,7 +75,7 @@ class Algorithm:
     Attributes:
         description: one line for listings, with the paper.
         settings: class of its settings, which are in the recipe's table of its name.
-        learner: name of the training loop that runs it, a key of `training.registry.LEARNERS`.
+        learner: name of the training loop that runs it, a key of `training.loop.LEARNERS`.
         warm_start: called as `warm_start(state, tools)` with the algorithm's initial state; returns the state after
             taking over an earlier run.
         check: called as `check(name, settings, policy_settings, num_envs)` with the algorithm's name; raises ValueError

@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from surefoot.cli.arguments import make_parser, split_settings
@@ -99,14 +98,11 @@ def _train(args: argparse.Namespace) -> int:
 
         print_settings(recipe, changes)
         return 0
-    try:
-        outcome = train_recipe(recipe, args.name, args.root, progress)
-    finally:
-        progress.stop()
+    outcome = train_recipe(recipe, args.name, args.root, progress)
     status = _print_outcome(outcome)
     if args.video and status == 0:
         try:
-            _record_video(outcome.folder.path, None, 1, 0, args.root)
+            _record_video(outcome)
         except SurefootError as error:
             raise SurefootError(f"the training has finished, but no video was recorded: {error}") from error
     return status
@@ -119,11 +115,7 @@ def _resume(args: argparse.Namespace) -> int:
 
     if args.steps is not None and args.steps < 1:
         raise InputError(f"--steps {args.steps}: choose 1 or more")
-    progress = Progress(args.quiet)
-    try:
-        outcome = loop.resume(RunFolder.open(args.run, args.root), progress, args.steps)
-    finally:
-        progress.stop()
+    outcome = loop.resume(RunFolder.open(args.run, args.root), Progress(args.quiet), args.steps)
     return _print_outcome(outcome)
 
 
@@ -172,8 +164,7 @@ def _record(args: argparse.Namespace) -> int:
     if args.output is not None and args.output.suffix.lower() not in (".mp4", ".webp", ".gif"):
         raise InputError(f"--output '{args.output}' should end in .mp4, .webp or .gif")
     return _record_video(
-        *(args.run, args.output, args.episodes, args.seed, args.root),
-        **{"task": args.task, "options": _changed_options(args)},
+        *(args.run, args.output, args.episodes, args.seed, args.root, args.task, _changed_options(args))
     )
 
 
@@ -199,40 +190,13 @@ def _record_snapshots(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record_video(
-    run: str | Path,
-    output: Path | None,
-    episodes: int,
-    seed: int,
-    root: str,
-    task: str | None = None,
-    options: dict[str, Any] | None = None,
-) -> int:
-    from surefoot.evaluation.episodes import EVALUATION_SEEDS
-    from surefoot.policies.files import load_policy
-    from surefoot.reports import video
-    from surefoot.runs.folder import RunFolder
-    from surefoot.tasks.catalogue import find_policy_task
+def _record_video(*arguments: Any) -> int:
+    """Record a video with the arguments of `api.record`."""
+    from surefoot.api import record
 
-    if os.path.isfile(run):
-        policy, default = load_policy(run), Path("policy.mp4")
-    else:
-        folder = RunFolder.open(str(run), root)
-        best, last = folder.policy_file, folder.policy / "last.safetensors"
-        if best.exists() or not last.exists():
-            policy, default = load_policy(best), folder.videos / "best.mp4"
-        else:
-            policy, default = load_policy(last), folder.videos / "last.mp4"
-    if (task and task != policy.task) or options:  # keep the video of the run's own task
-        default = default.with_stem(f"{default.stem}-changed")
-    path = output or default
-    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=options)
-    if path.suffix.lower() in (".webp", ".gif"):
-        video.write_animation(policy, info, path, seed=EVALUATION_SEEDS + seed)
-        print(f"{path}: animation")
-        return 0
-    result = video.record(policy, info, path, episodes=episodes, seed=EVALUATION_SEEDS + seed)
-    print(f"{path}: return {result['return']:.1f} in {result['length']:g} steps")
+    result = record(*arguments)
+    what = f"return {result['return']:.1f} in {result['length']:g} steps" if "return" in result else "animation"
+    print(f"{result['path']}: {what}")
     return 0
 
 

@@ -15,7 +15,8 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
 
 _TUNED = resources.files("surefoot.recipes") / "tuned"
-_LARGEST_FILE = 65_536  # a complete recipe takes 3 kB; Python reads deeply dotted names in quadratic time
+_LARGEST_FILE = 65_536  # a complete recipe takes 3 kB
+_MOST_DOTS = 500  # in a line; Python reads deeply dotted names in quadratic time
 
 
 def recipe_names() -> list[str]:
@@ -83,6 +84,8 @@ def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:
     try:
+        if any(line.count(b".") > _MOST_DOTS for line in content.splitlines()):
+            raise RecursionError
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise InputError(f"{source}: not a text file in UTF-8") from None

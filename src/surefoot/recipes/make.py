@@ -46,7 +46,7 @@ def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
         InputError: the setting needs a mirror, but the task has none; or networks tied in pairs would see observations
             whose mirror has an offset, without normalisation.
     """
-    symmetry = getattr(recipe.settings, "symmetry", "none")
+    symmetry = recipe.symmetry
     if symmetry == "none":
         return None
     setting = f"{recipe.algorithm}.symmetry = '{symmetry}'"

@@ -104,6 +104,11 @@ class Recipe(_AlgorithmTables):
         return getattr(self, self.algorithm)
 
     @property
+    def symmetry(self) -> Any:
+        """The algorithm's `symmetry`, "none" if it has no such setting."""
+        return getattr(self.settings, "symmetry", "none")
+
+    @property
     def full_task_options(self) -> dict[str, Any]:
         """The task's options, including those of the wrappers that change observations or actions."""
         return self.task_options | self.wrappers.task_options

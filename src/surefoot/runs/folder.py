@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from surefoot.errors import RunError, nearest
@@ -107,14 +107,17 @@ class RunFolder:
         raise RunError(f"no run {text!r}; {hint}{named}{'?' if close else ''}")
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[Callable[[], bool]]:
         """Keep other processes from training into this folder; the lock ends with its process.
+
+        The block receives a function that returns whether the folder is still in its place, with its recipe.
 
         Raises:
             RunError: another process holds the lock, or the folder cannot be written.
         """
         named = repr(str(self.path))
         try:
+            folder = os.open(self.path, os.O_RDONLY)
             descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise RunError(f"cannot write to {named}: {error.strerror}") from error
@@ -134,13 +137,14 @@ class RunFolder:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             try:
-                yield
+                yield lambda: self.recipe.exists() and os.path.samestat(os.fstat(folder), self.path.stat())
             finally:
                 with contextlib.suppress(OSError):
                     # Explicit, because a forked worker that outlives the block holds this descriptor, too.
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
+            os.close(folder)
 
 
 def list_runs(root: Path | str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from surefoot.errors import RunError
 
 _RESERVED = ("event", "step", "time")
+_LARGEST = 1e300
 
 
 class MetricsLog:
@@ -36,7 +37,7 @@ class MetricsLog:
         self._failed = False
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._size = _end_of_last_line(self._descriptor)
+            self._size = path.read_bytes().rfind(b"\n") + 1
             os.ftruncate(self._descriptor, self._size)
         except OSError as error:
             raise RunError(f"cannot write {str(path)!r}: {error.strerror}") from error
@@ -56,6 +57,14 @@ class MetricsLog:
             ValueError: a value is called `time`.
         """
         self._write({"event": event, "step": int(step), "time": time.time()}, values)
+
+    def copy(self, path: Path) -> None:
+        """Write everything so far to another file, even if this one was deleted.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path.write_bytes(os.pread(self._descriptor, self._size, 0) + self._waiting)
 
     def close(self) -> None:
         """Write waiting lines and close the file."""
@@ -116,10 +125,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         record = None
         with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        if not _is_record(record):
             raise RunError(f"line {number} of {named} is damaged; remove that line and try again")
         records.append(record)
     return _without_superseded(records)
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a line holds a step and numbers, or an event whose `seconds` and `evaluated_at`, if any, are numbers."""
+    if not isinstance(record, dict) or not (_is_number(record.get("step")) and isinstance(record["step"], int)):
+        return False
+    if "event" in record:
+        return isinstance(record["event"], str) and all(
+            _is_number(record[name]) for name in ("seconds", "evaluated_at") if name in record
+        )
+    return all(value is None or _is_number(value) for value in record.values()) and record.get("seconds", 0) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _without_superseded(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -147,15 +171,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _end_of_last_line(descriptor: int, block: int = 65536) -> int:
-    """Return the position after the last newline, or 0."""
-    end = os.fstat(descriptor).st_size
-    while end > 0:
-        start = max(0, end - block)
-        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0

@@ -42,7 +42,6 @@ class TensorBoard:
         self._writer: Any = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one event."""
         if self._writer is None:
             self._writer = self._start(step)
         event = self._events.Event(step=step)
@@ -52,7 +51,6 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -80,11 +78,9 @@ class Trackio:
         self._run = module.init(project="surefoot", name=name, resume="allow", embed=False, config=dict(config))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Store the values of a step."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Wait until everything is stored."""
         self._run.finish()
 
 

@@ -6,9 +6,10 @@ import functools
 import importlib
 import json
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
 import gymnasium
@@ -130,6 +131,43 @@ def canonical_name(name: str) -> str:
         InputError: no such task.
     """
     return _resolve(name)[0]
+
+
+def name_of(task: Any) -> str:
+    """Return the name of the task of an environment, or of a class or function that makes one; register it if needed.
+
+    Other processes know the task only if its class or function can be imported from a module.
+
+    Raises:
+        InputError: it is none of these, or an environment that cannot be made again.
+    """
+    if isinstance(task, gymnasium.Env):
+        if task.spec is None:
+            raise InputError(
+                f"{type(task).__name__}: an environment that gymnasium.make did not make cannot be made again; give "
+                "its class, or a function that makes it"
+            )
+        spec = task.spec
+        if not spec.additional_wrappers and spec.kwargs == gymnasium.spec(spec.id).kwargs:
+            return canonical_name(spec.id)
+        return _register_factory(spec.name, lambda **kwargs: gymnasium.make(spec, **kwargs))
+    if not callable(task):
+        raise InputError(f"task {task!r}: give a name, an environment, or a class or function that makes one")
+    if (entry := next((entry for entry in ENTRIES.values() if entry.source is task), None)) is not None:
+        return entry.name
+    module, name = getattr(task, "__module__", ""), getattr(task, "__qualname__", type(task).__name__)
+    if module != "__main__" and getattr(sys.modules.get(module), name, None) is task:
+        return canonical_name(f"{module}:{name}")
+    return _register_factory(name, task)
+
+
+def _register_factory(name: str, make: Callable[..., gymnasium.Env]) -> str:
+    """Register a class or function that makes environments with Gymnasium; return its id."""
+    id = f"local/{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-') or 'Task'}-v0"
+    gymnasium.registry.pop(id, None)
+    gymnasium.register(id, entry_point=make)
+    _find.cache_clear()
+    return id
 
 
 def task_options(name: str) -> type | None:
@@ -343,6 +381,8 @@ def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
         return entry.name, entry.gymnasium_id
     if rest in gymnasium.registry:
         return name, name
+    if callable(stated):
+        return name, f"{module}:{_register_factory(rest, stated)}"
     own = {entry.target.partition(":")[2] for entry in ENTRIES.values() if entry.target.startswith(f"{module}:")}
     raise InputError(f"unknown task '{name}'" + suggestion(rest, own or gymnasium.registry))
 

@@ -1,9 +1,10 @@
-"""Evaluation of the policy during training, in the training thread or concurrently in another thread."""
+"""Evaluation of the policy during training."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class EvaluationResult:
         policy: the evaluated policy.
         step: environment steps it was trained for.
         mean: mean return.
-        confirmed: mean return of the confirming episodes; None if there were none.
+        confirmed: mean return of the confirming episodes, if any.
         solved: whether they confirmed `stop_at_return` and `stop_at_falls`.
         values: metrics to log.
     """
@@ -44,13 +45,16 @@ class EvaluationResult:
 
 
 class Evaluator:
-    """Evaluates policies on separate environments.
+    """Evaluates policies on separate environments; in asynchronous mode, in a thread.
 
     Args:
         engine: name of the engine.
         info: the task.
         recipe: the run's recipe.
         stop: polled during an evaluation; once it returns True, the evaluation is cancelled.
+
+    Attributes:
+        policy: the policy whose evaluation was started and whose result was not yet returned, or None.
     """
 
     def __init__(self, engine: str, info: TaskInfo, recipe: Recipe, stop: Callable[[], bool]) -> None:
@@ -62,15 +66,38 @@ class Evaluator:
         # By number of episodes. All episodes run in parallel: larger batches cost less per environment.
         self._runners: dict[int, EpisodeRunner] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: Future[EvaluationResult | None] | None = None
+        if recipe.training.mode == "asynchronous":
+            self._pool = ThreadPoolExecutor(1, "surefoot-evaluator")
+        self.policy: Policy | None = None
+        self._result: Callable[[], EvaluationResult | None] = lambda: None
 
-    def evaluate(self, policy: Policy, step: int, number: int) -> EvaluationResult | None:
-        """Evaluate a policy on the episodes of the `number`th evaluation; None if cancelled.
+    def start(self, policy: Policy, step: int, number: int) -> None:
+        """Start the `number`th evaluation, of a policy trained for `step` steps."""
+        evaluation = functools.partial(self._evaluate, policy, step, number)
+        self.policy = policy
+        self._result = self._pool.submit(evaluation).result if self._pool else evaluation
+
+    def result(self) -> EvaluationResult | None:
+        """Wait for the result of the evaluation that was started; None if it was cancelled.
 
         Raises:
             NonFiniteError: a return is not finite.
             EngineError: a simulator failed.
         """
+        result = self._result()
+        if result is not None:
+            self.policy = None
+        return result
+
+    def close(self) -> None:
+        """Cancel an evaluation and release the environments."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        for runner in self._runners.values():
+            runner.close()
+
+    def _evaluate(self, policy: Policy, step: int, number: int) -> EvaluationResult | None:
         settings = self._recipe.training
         count = settings.evaluation_episodes
         episodes = self._run(policy, count, count, SELECTION_SEEDS + number * count % _SEEDS_PER_RANGE)
@@ -92,37 +119,6 @@ class Evaluator:
             solved = confirmed >= goal and self._few_falls(more)
         return EvaluationResult(policy, step, mean, confirmed, solved, values)
 
-    def submit(self, policy: Policy, step: int, number: int) -> None:
-        """Start an evaluation in another thread; `result` returns its result."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "surefoot-evaluator")
-        self._pending = self._pool.submit(self.evaluate, policy, step, number)
-
-    @property
-    def busy(self) -> bool:
-        """Whether the result of a submitted evaluation is still to be returned."""
-        return self._pending is not None
-
-    def result(self, wait: bool) -> EvaluationResult | None:
-        """Return the result of the submitted evaluation, once; None if it is unfinished or was cancelled.
-
-        Raises:
-            SurefootError: as `evaluate`.
-        """
-        pending = self._pending
-        if pending is None or not (wait or pending.done()):
-            return None
-        self._pending = None
-        return pending.result()
-
-    def close(self) -> None:
-        """Cancel a submitted evaluation and release the environments."""
-        self._closed = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        for runner in self._runners.values():
-            runner.close()
-
     def _confirm(self, policy: Policy, number: int, goal: float) -> Episodes | None:
         """Run the confirming episodes in quarters, until the goal is out of reach; None if cancelled."""
         settings = self._recipe.training
@@ -141,9 +137,6 @@ class Evaluator:
                 break
         return so_far
 
-    def _cancelled(self) -> bool:
-        return self._closed or self._stop()
-
     def _few_falls(self, episodes: Episodes) -> bool:
         """Whether the fraction of falls is at most `stop_at_falls`."""
         return episodes.falls is None or float(np.mean(episodes.falls)) <= self._recipe.training.stop_at_falls
@@ -152,7 +145,7 @@ class Evaluator:
         """Run `episodes` episodes on environments made for up to `most` of them; None if cancelled."""
         if most not in self._runners:
             self._runners[most] = EpisodeRunner(self._engine, self._info, most, self._recipe.engine.threads)
-        return self._runners[most].run(policy.controller, episodes, seed, self._cancelled)
+        return self._runners[most].run(policy.controller, episodes, seed, lambda: self._closed or self._stop())
 
 
 def _may_reach(episodes: Episodes, goal: float) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop."""
 
 import signal
 import threading
@@ -6,20 +6,32 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """A context in which the first SIGINT or SIGTERM only requests a stop; a second SIGINT interrupts at once."""
+    """A context in which the first SIGINT, SIGTERM or SIGHUP only requests a stop; a second SIGINT interrupts at once.
+
+    A SIGHUP that is ignored, as under `nohup`, stays ignored.
+    """
 
     def __init__(self) -> None:
-        self._requested = False
+        self._event = threading.Event()
         self._previous: dict[int, object] = {}
 
     def requested(self) -> bool:
         """Whether a stop was requested."""
-        return self._requested
+        return self._event.is_set()
+
+    def request(self) -> None:
+        """Request a stop."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a request; return whether there is one."""
+        return self._event.wait(seconds)
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -29,6 +41,6 @@ class Interruption:
             signal.signal(number, handler)  # pyrefly: ignore
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._requested and number == signal.SIGINT:
+        if self.requested() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._requested = True
+        self.request()

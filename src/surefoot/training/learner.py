@@ -1,19 +1,27 @@
-"""The interface between a learner and the training loop."""
+"""The interface between a learner and the training loop, and the parts that all learners share."""
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from surefoot.policies.policy import Policy
+from surefoot.algorithms.registry import ALGORITHMS
+from surefoot.algorithms.symmetry import Symmetry
+from surefoot.policies.normaliser import symmetrise
+from surefoot.policies.policy import Controller, Policy
+from surefoot.pytrees import unflatten_tree
+from surefoot.recipes.make import training_mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.warm_start.transfer import Transfer
 
 
-class Learner(Protocol):
-    """An algorithm together with the environments it collects experience from; the base of all learners.
+class Learner(abc.ABC):
+    """An algorithm together with the environments it collects experience from.
 
     The loop calls `take_over` if the recipe asks for a warm start, then `start`, then `iterate` until the end, and then
     `close`. To resume, it calls `start`, then `restore`, before iterating.
@@ -21,16 +29,36 @@ class Learner(Protocol):
     Args:
         recipe: all settings.
         info: the task that the policy is evaluated on.
-        engines: one for each sampler; the caller closes them.
+        engines: one for each sampler, with equal numbers of environments; the caller closes them.
         stop: polled during long iterations; once it returns True, `iterate` may return None.
 
     Attributes:
+        info: the task.
+        engines: the environments.
         steps_per_iteration: environment steps of one `iterate`; if iterations differ, of the last one, 0 at first.
+
+    Raises:
+        InputError: the recipe uses the task's symmetry, but none is known.
     """
 
-    steps_per_iteration: int
+    steps_per_iteration = 0
+    _state: Any  # of the algorithm, with the fields `average` and `normaliser`
 
-    def __init__(self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool]) -> None: ...
+    def __init__(
+        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.info = info
+        self.engines = engines
+        self._recipe = recipe
+        self._settings: Any = recipe.settings
+        self._stop = stop
+        self._symmetry = Symmetry(recipe.symmetry, training_mirror(recipe, info))
+
+    @property
+    def engine(self) -> Engine:
+        """The environments of a learner with a single sampler."""
+        (engine,) = self.engines
+        return engine
 
     def take_over(self, transfer: Transfer) -> None:
         """Initialise from an earlier run; before `start`.
@@ -38,12 +66,17 @@ class Learner(Protocol):
         Raises:
             RunError: the earlier run's arrays are damaged.
         """
-        ...
+        state = transfer.into(self._state)
+        transfer.check_ties(state.average, self._symmetry)
+        if self._symmetry.tied:
+            state = state._replace(normaliser=symmetrise(state.normaliser, self._symmetry.tied))
+        self._state = state
 
+    @abc.abstractmethod
     def start(self, seed: int) -> None:
         """Begin an episode in every environment."""
-        ...
 
+    @abc.abstractmethod
     def iterate(self, progress: float) -> dict[str, float] | None:
         """Collect experience, update the policy, and return the metrics; None if interrupted by `stop`.
 
@@ -51,22 +84,23 @@ class Learner(Protocol):
             progress: fraction of the training done after this iteration, in [0, 1].
 
         Raises:
-            NonFiniteError: an observation, a reward or a loss is not finite.
+            NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold it.
             EngineError: a simulator failed.
         """
-        ...
 
     def policy(self) -> Policy:
         """Return a copy of the current policy."""
-        ...
+        normaliser = ALGORITHMS[self._recipe.algorithm].acting_statistics(self._state.normaliser, self._settings)
+        return snapshot(self.info, Controller(self._state.average, normaliser, self._symmetry.averaged))
 
+    @abc.abstractmethod
     def state(self) -> dict[str, Any]:
         """Return everything that determines how training continues, as a tree of arrays.
 
         The algorithm's own state is in it under the key "algorithm", for warm starts.
         """
-        ...
 
+    @abc.abstractmethod
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
         """Continue from `state`, flattened under `prefix` by `pytrees.flatten_tree`.
 
@@ -75,12 +109,26 @@ class Learner(Protocol):
         Raises:
             RunError: the arrays were saved with other settings.
         """
-        ...
+
+    def _unflatten(self, template: dict[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Any]:
+        """Return a tree like `template`, a changed `state`, with the stored arrays."""
+        state = template["algorithm"]
+        count = arrays.get(f"{prefix}/algorithm/normaliser/count")
+        if count is not None and count.shape == state.normaliser.mean.shape:
+            # One count per value instead of one for all, because some were new at a warm start.
+            normaliser = state.normaliser._replace(count=jnp.zeros(count.shape))
+            template = template | {"algorithm": state._replace(normaliser=normaliser)}
+        return unflatten_tree(template, arrays, prefix)
 
     @property
     def restores_episodes(self) -> bool:
         """Whether `restore` continues the episodes that were in progress, bit for bit."""
-        ...
+        return all(engine.get_state() is not None for engine in self.engines)
 
-    def close(self) -> None:
-        """Release threads and other resources, but not the engines; by default there are none."""
+    def close(self) -> None:  # noqa: B027 (only some learners hold resources)
+        """Release threads and other resources, but not the engines."""
+
+
+def snapshot(info: TaskInfo, controller: Controller) -> Policy:
+    """Return a policy with a copy of the arrays, which later updates do not change."""
+    return Policy(info.name, info.action_low, info.action_high, jax.tree.map(np.array, controller), info.options)

@@ -4,64 +4,87 @@ import contextlib
 import dataclasses
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from surefoot.errors import NonFiniteError, RunError, SurefootError
-from surefoot.pytrees import flatten_tree
-from surefoot.recipes.files import read_recipe
+import numpy as np
+from pydantic import Field
+
+from surefoot.algorithms.registry import ALGORITHMS
+from surefoot.errors import FolderLostError, NonFiniteError, RunError, SurefootError
+from surefoot.files import atomic_write, save_arrays
+from surefoot.policies.files import save_policy
+from surefoot.policies.policy import Policy
+from surefoot.pytrees import flatten_tree, unflatten_tree
+from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.runs.trackers import make_trackers
 from surefoot.runs.versions import revision, versions
+from surefoot.settings import Settings, validate
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.factory import choose_engine, hint_faster, make_engine
-from surefoot.training.artifacts import ArtifactWriter
 from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import Interruption
 from surefoot.training.learner import Learner
+from surefoot.training.off_policy import OffPolicyLearner
+from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
-from surefoot.training.registry import make_learner
+from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
+# By `Algorithm.learner`.
+LEARNERS: dict[str, type[Learner]] = {
+    "on_policy": OnPolicyLearner,
+    "off_policy": OffPolicyLearner,
+    "random_search": RandomSearchLearner,
+}
 # Trainings with neighbouring seeds must not share environment seeds, neither with each other nor with evaluations.
 _SEED_STRIDE = 9973
 _LARGEST_SEED = 999_000_000
 # The time between two checkpoints is at least this many times that of saving one; replays are large.
 _LEAST_INTERVAL = 20
+# Seconds until the end of a training is saved again after a failure, as on a full disk; doubled each time.
+_RETRY_S = 5.0
+
+Callback = Callable[[int, dict[str, float]], bool | None]
+"""Called as `callback(step, metrics)` after every iteration and evaluation; True stops the training."""
 
 
-@dataclasses.dataclass
-class Counters:
-    """Progress of a training; part of every checkpoint.
+class Counters(Settings, frozen=False, strict=True):
+    """Progress of a training; part of every checkpoint."""
 
-    Attributes:
-        steps: environment steps, summed over all environments.
-        iterations: iterations of the learner.
-        seconds: wall-clock time over all sessions, compilation and evaluations included.
-        evaluations: number of evaluations.
-        evaluated_at: step of the last evaluation.
-        next_evaluation: step at which the next one is due.
-        next_snapshot: step at which the next snapshot is due, if any are.
-        best_return: best mean return of an evaluation.
-        best_score: `EvaluationResult.score` of the saved policy.
-        last_return: mean return of the last evaluation.
-        solved: whether `stop_at_return` was reached and confirmed.
-    """
-
-    steps: int = 0
-    iterations: int = 0
-    seconds: float = 0.0
-    evaluations: int = 0
-    evaluated_at: int = 0
-    next_evaluation: int = 0
-    next_snapshot: int = 0
+    steps: int = Field(0, ge=0)
+    """Environment steps, summed over all environments."""
+    iterations: int = Field(0, ge=0)
+    """Iterations of the learner."""
+    seconds: float = Field(0.0, ge=0)
+    """Wall-clock time over all sessions, compilation and evaluations included."""
+    evaluations: int = Field(0, ge=0)
+    """Number of evaluations."""
+    evaluated_at: int = Field(0, ge=0)
+    """Step of the last evaluation."""
+    evaluating_at: int | None = Field(None, ge=0)
+    """Step of the evaluation in progress, if any."""
     best_return: float | None = None
+    """Best mean return of an evaluation."""
     best_score: float | None = None
+    """`EvaluationResult.score` of the saved policy."""
     last_return: float | None = None
+    """Mean return of the last evaluation."""
     solved: bool = False
+    """Whether `stop_at_return` was reached and confirmed."""
+
+
+class _Header(Settings):
+    """The header of a checkpoint."""
+
+    counters: Counters
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,25 +102,30 @@ class Outcome:
     reason: str
 
 
-def train(recipe: Recipe, folder: RunFolder, progress: Progress | None = None) -> Outcome:
+def train(
+    recipe: Recipe, folder: RunFolder, progress: Progress | None = None, callback: Callback | None = None
+) -> Outcome:
     """Train by `recipe` into the new run folder `folder`.
 
     Raises:
         SurefootError: a wrong setting, a failed simulator, or numbers that are not finite.
     """
     with contextlib.ExitStack() as stack:
-        session = _Session(recipe, folder, progress or Progress(quiet=True), stack)
+        session = _Session(recipe, folder, progress, callback, stack)
         session.start()
         return session.run()
 
 
-def resume(folder: RunFolder, progress: Progress | None = None, steps: int | None = None) -> Outcome:
-    """Continue a run from its newest checkpoint.
+def resume(
+    folder: RunFolder, progress: Progress | None = None, steps: int | None = None, callback: Callback | None = None
+) -> Outcome:
+    """Continue a run from its newest checkpoint that can be used.
 
     Args:
         folder: the run's folder.
         progress: display of the progress.
         steps: replaces the recipe's `training.steps`; a run that had solved its task continues, too.
+        callback: as in `surefoot.train`.
 
     Raises:
         SurefootError: the run cannot be continued, or as `train`.
@@ -106,46 +134,12 @@ def resume(folder: RunFolder, progress: Progress | None = None, steps: int | Non
     if steps is not None:
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
     with contextlib.ExitStack() as stack:
-        session = _Session(recipe, folder, progress or Progress(quiet=True), stack)
+        session = _Session(recipe, folder, progress, callback, stack)
         session.restore()
         if steps is not None:
             session.counters.solved &= session.counters.steps >= steps
-            session.artifacts.save_recipe()
+            session.save_recipe()
         return session.run()
-
-
-class _Log:
-    """The metrics file and the trackers of a run, with the wall-clock time over all sessions.
-
-    Attributes:
-        seconds_before: wall-clock time of earlier sessions.
-    """
-
-    def __init__(
-        self, recipe: Recipe, folder: RunFolder, progress: Progress, stack: contextlib.ExitStack, began: float
-    ) -> None:
-        self._began = began
-        self.seconds_before = 0.0
-        shown = recipe.model_dump(mode="json")
-        self._trackers = make_trackers(list(recipe.training.trackers), folder.path, shown, progress.warn)
-        for tracker in self._trackers:
-            stack.callback(tracker.close)
-        self._metrics = stack.enter_context(MetricsLog(folder.metrics, progress.warn))
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time over all sessions."""
-        return self.seconds_before + time.perf_counter() - self._began
-
-    def values(self, values: dict[str, Any], step: int) -> None:
-        """Log metrics."""
-        self._metrics.append(step, seconds=round(self.seconds, 3), **values)
-        for tracker in self._trackers:
-            tracker.log(step, values)
-
-    def event(self, event: str, step: int, **details: Any) -> None:
-        """Log an event."""
-        self._metrics.mark(event, step, **details)
 
 
 class _Session:
@@ -153,77 +147,114 @@ class _Session:
 
     Attributes:
         counters: progress of the run.
-        artifacts: writes policies and failures.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, progress: Progress, stack: contextlib.ExitStack) -> None:
-        began = time.perf_counter()
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        progress: Progress | None,
+        callback: Callback | None,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._began = self._saved_at = time.perf_counter()
+        self._saving_s, self._seconds_before = 0.0, 0.0
         self.counters = Counters()
-        self.artifacts = ArtifactWriter(recipe, folder, progress)
         self._recipe = recipe
         self._folder = folder
-        self._progress = progress
+        self._progress = progress or Progress(quiet=True)
+        self._callback = callback
         self._interruption = Interruption()
+        self._best: Policy | None = None  # unless it was saved by an earlier session
         self._info = recipe.evaluation_task()
         self._engine_name = choose_engine(recipe.engine.name, self._info)
-        self._checkpoints = Checkpoints(folder.checkpoints, recipe.training.keep_checkpoints, progress.warn)
-        self._saved_at, self._saving_s = began, 0.0
+        self._checkpoints = Checkpoints(folder.checkpoints, recipe.training.keep_checkpoints, self._progress.warn)
         # Contexts close in reverse order.
+        stack.callback(self._progress.stop)
         stop = self._interruption.requested
-        self._learner: Learner = make_learner(recipe, self._info, self._make_engines(stack), stop)
+        learner = LEARNERS[ALGORITHMS[recipe.algorithm].learner]
+        self._learner = learner(recipe, self._info, self._make_engines(stack), stop)
         stack.callback(self._learner.close)
         self._evaluator = Evaluator(self._engine_name, self._info, recipe, stop)
         stack.callback(self._evaluator.close)
-        stack.enter_context(folder.lock())
-        self._log = _Log(recipe, folder, progress, stack, began)
+        self._folder_is_there = stack.enter_context(folder.lock())
+        shown = recipe.model_dump(mode="json")
+        self._trackers = make_trackers(list(recipe.training.trackers), folder.path, shown, self._progress.warn)
+        for tracker in self._trackers:
+            stack.callback(tracker.close)
+        self._metrics = stack.enter_context(MetricsLog(folder.metrics, self._progress.warn))
         stack.enter_context(self._interruption)
         stack.enter_context(warnings.catch_warnings())
-        warnings.showwarning = lambda message, *_, **__: progress.warn(str(message))
+        warnings.showwarning = lambda message, *_, **__: self._progress.warn(str(message))
 
     def start(self) -> None:
         """Start a new run."""
-        self.counters.next_evaluation = self._recipe.training.evaluate_every
         if self._recipe.training.start_from:
             self._warm_start()
         self._learner.start(self._first_seed)
-        self._log_start()
-        self._log.event("start", 0, versions=versions(), revision=revision(), engine=self._engine_name)
-        self._save_checkpoint()
+        self._say_start()
+        self._log_event("start", versions=versions(), revision=revision(), engine=self._engine_name)
+        if not self._save_checkpoint():
+            raise RunError("the training did not start, because its first checkpoint could not be saved")
 
     def restore(self) -> None:
-        """Continue from the newest checkpoint."""
-        step, arrays, header = self._checkpoints.latest()
-        # Simulators whose state cannot be saved also restart from a defined seed.
-        self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _LARGEST_SEED)
-        self._warn_of_other_versions(header.get("versions", {}))
-        known = {field.name for field in dataclasses.fields(Counters)}
-        if not isinstance(header.get("counters"), dict) or not set(header["counters"]) <= known:
-            raise RunError(
-                f"checkpoint of step {step} in '{self._folder.path}' was saved by another version of Surefoot"
-            )
-        self.counters = Counters(**header["counters"])
-        self._learner.restore(arrays, "learner")
-        self._log.seconds_before = self.counters.seconds
-        self._log_start()
+        """Continue from the newest checkpoint that can be used."""
+        self._checkpoints.latest(use=self._use_checkpoint)
+        self._seconds_before = self.counters.seconds
+        self._say_start()
         if not self._learner.restores_episodes:
             self._progress.warn(f"engine '{self._engine_name}' cannot restore its state; new episodes begin")
         origin = {"versions": versions(), "revision": revision(), "engine": self._engine_name}
-        self._log.event("resume", self.counters.steps, evaluated_at=self.counters.evaluated_at, **origin)
+        self._log_event("resume", evaluated_at=self.counters.evaluated_at, **origin)
+
+    def _use_checkpoint(self, step: int, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+        """Restore counters, learner and an evaluation in progress.
+
+        Raises:
+            InputError: a counter or an array is wrong or of other settings.
+        """
+        checked = validate(_Header, header, "header")
+        counters = checked.counters
+        evaluations = counters.evaluations, counters.evaluated_at, counters.evaluating_at or 0
+        if counters.steps != step or max(counters.iterations, *evaluations) > step:
+            raise RunError(f"its counters do not fit step {step}")
+        # Simulators whose state cannot be saved also restart from a defined seed.
+        self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _LARGEST_SEED)
+        try:
+            self._learner.restore(arrays, "learner")
+            if counters.evaluating_at is not None:
+                policy = self._learner.policy()
+                policy.controller = unflatten_tree(policy.controller, arrays, "evaluation")
+                self._evaluator.start(policy, counters.evaluating_at, counters.evaluations)
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
+            raise RunError(f"its arrays are damaged ({error})") from error
+        now = versions()
+        changed = [f"{name} {old} -> {now.get(name)}" for name, old in checked.versions.items() if old != now.get(name)]
+        if changed:
+            self._progress.warn("versions have changed; results may differ in the last bits: " + ", ".join(changed))
+        self.counters = counters
 
     def run(self) -> Outcome:
         """Train until done, solved or interrupted, and leave the run folder complete."""
         try:
             reason = self._loop()
+            if not self._folder_is_there():
+                raise self._move_beside()
         except NonFiniteError as error:
             self._record_failure(error)
             raise
         except SurefootError:
-            self._save_policy("last")
+            self._save_policy("last", self._learner.policy(), self.counters.steps)
             raise
-        self._save_checkpoint()
-        self._save_policy("last")
-        self._log.event(reason, self.counters.steps, seconds=self._log.seconds)
+        if not self._save_end():
+            reason = "interrupted"
+        self._log_event(reason, seconds=self._seconds)
         return Outcome(self._folder, self.counters, reason)
+
+    def save_recipe(self) -> None:
+        """Replace the recipe file, after a setting was changed on resume."""
+        with self._warn_if_not_saved(self._folder.recipe):
+            atomic_write(self._folder.recipe, dump_recipe(self._recipe).encode())
 
     def _make_engines(self, stack: contextlib.ExitStack) -> list[Engine]:
         """Make an engine for each sampler."""
@@ -246,12 +277,10 @@ class _Session:
         self._learner.take_over(transfer)
         for line in transfer.lines():
             self._progress.say(line)
-        try:
+        with self._warn_if_not_saved(self._folder.transfer):
             transfer.save(self._folder.transfer)
-        except OSError as error:
-            self._progress.warn(f"the record of the warm start could not be saved: {error.strerror or error}")
 
-    def _log_start(self) -> None:
+    def _say_start(self) -> None:
         recipe, steps = self._recipe, self.counters.steps
         start = f", from step {steps:,}" if steps else ""
         self._progress.say(
@@ -263,32 +292,28 @@ class _Session:
 
     def _loop(self) -> str:
         counters, settings = self.counters, self._recipe.training
-        asynchronous = settings.mode == "asynchronous"
         self._progress.start(settings.steps, counters.steps)
-        while not self._interruption.requested():
+        while not self._interruption.requested() and self._folder_is_there():
             done = counters.steps >= settings.steps
-            self._record_evaluation(self._evaluator.result(wait=done))
-            last = done and counters.evaluated_at < counters.steps
-            due = counters.steps >= counters.next_evaluation
-            if (due or last) and not self._evaluator.busy:
-                arguments = self._learner.policy(), counters.steps, counters.evaluations
-                if asynchronous:
-                    self._evaluator.submit(*arguments)
-                else:
-                    self._record_evaluation(self._evaluator.evaluate(*arguments))
-                if done or not asynchronous:
-                    continue  # the result may end the training, or the evaluation was cancelled
-            if counters.solved:
+            evaluated = max(counters.evaluated_at, counters.evaluating_at or 0)
+            due = counters.steps // settings.evaluate_every > evaluated // settings.evaluate_every
+            if counters.evaluating_at is not None and (due or done or settings.mode == "synchronous"):
+                # An asynchronous result counts from the next evaluation on, so that it does not depend on speed.
+                self._record_evaluation(self._evaluator.result())
+            elif counters.solved:
                 return "solved"
-            if done:
+            elif due or (done and evaluated < counters.steps):
+                self._evaluator.start(self._learner.policy(), counters.steps, counters.evaluations)
+                counters.evaluating_at = counters.steps
+            elif done:
                 return "finished"
-            self._iterate()
-            # 0: after every iteration, even if saving takes long.
-            interval = settings.checkpoint_every_s and max(
-                settings.checkpoint_every_s, _LEAST_INTERVAL * self._saving_s
-            )
-            if time.perf_counter() - self._saved_at >= interval:
-                self._save_checkpoint()
+            else:
+                self._iterate()
+                every = settings.checkpoint_every_s
+                # 0: after every iteration, even if saving takes long.
+                interval = every and max(every, _LEAST_INTERVAL * self._saving_s)
+                if time.perf_counter() - self._saved_at >= interval and self._folder_is_there():
+                    self._save_checkpoint()
         return "interrupted"
 
     def _iterate(self) -> None:
@@ -297,55 +322,121 @@ class _Session:
         values = learner.iterate(min(1.0, (counters.steps + learner.steps_per_iteration) / settings.steps))
         if values is None:  # interrupted
             return
+        before = counters.steps
         counters.steps += learner.steps_per_iteration
         counters.iterations += 1
         values["steps_per_second"] = learner.steps_per_iteration / (time.perf_counter() - began)
-        self._log.values(values, counters.steps)
-        if settings.snapshot_every and counters.steps >= counters.next_snapshot:
-            self._save_policy(f"step-{counters.steps:012d}")
-            counters.next_snapshot = (counters.steps // settings.snapshot_every + 1) * settings.snapshot_every
+        self._log(values, counters.steps)
+        every = settings.snapshot_every
+        if every and (counters.iterations == 1 or counters.steps // every > before // every):
+            self._save_policy(f"step-{counters.steps:012d}", learner.policy(), counters.steps)
         self._progress.update(counters.steps, values, counters.last_return)
 
     def _record_evaluation(self, result: EvaluationResult | None) -> None:
-        """Log an evaluation and save its policy if it is the best so far; None: unfinished or cancelled."""
+        """Log an evaluation and save its policy if it is the best so far; None: cancelled."""
         if result is None:
             return
-        counters, every = self.counters, self._recipe.training.evaluate_every
+        counters = self.counters
         counters.solved = result.solved
         counters.evaluations += 1
-        counters.evaluated_at = result.step
-        counters.next_evaluation = (result.step // every + 1) * every
+        counters.evaluated_at, counters.evaluating_at = result.step, None
         counters.last_return = result.mean
         best = counters.best_return
         counters.best_return = result.mean if best is None else max(best, result.mean)
         if result.solved or counters.best_score is None or result.score > counters.best_score:
-            counters.best_score = result.score
-            self.artifacts.save_policy("policy", result.policy, result.step)
-        self._log.values(result.values, result.step)
+            counters.best_score, self._best = result.score, result.policy
+            self._save_policy("policy", result.policy, result.step)
+        self._log(result.values, result.step)
         self._progress.evaluated(result.step, result.mean, result.confirmed)
 
-    def _save_checkpoint(self) -> None:
+    @property
+    def _seconds(self) -> float:
+        """Wall-clock time over all sessions."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def _log(self, values: dict[str, Any], step: int) -> None:
+        self._metrics.append(step, seconds=round(self._seconds, 3), **values)
+        for tracker in self._trackers:
+            tracker.log(step, values)
+        if self._callback is not None and self._callback(step, dict(values)) is True:
+            self._interruption.request()
+
+    def _log_event(self, event: str, **details: Any) -> None:
+        self._metrics.mark(event, self.counters.steps, **details)
+
+    @contextlib.contextmanager
+    def _warn_if_not_saved(self, path: Path) -> Iterator[None]:
+        """Turn a failed write, as on a full disk, into a warning."""
+        try:
+            yield
+        except OSError as error:
+            self._progress.warn(f"'{path}' could not be saved: {error.strerror or error}")
+
+    def _save_checkpoint(self) -> bool:
+        """Save a checkpoint; return whether that succeeded."""
         began = time.perf_counter()
-        self.counters.seconds = self._log.seconds
-        header = {"counters": dataclasses.asdict(self.counters), "versions": versions()}
-        self._checkpoints.save(self.counters.steps, flatten_tree(self._learner.state(), "learner"), header)
+        self.counters.seconds = self._seconds
+        arrays = flatten_tree(self._learner.state(), "learner")
+        if self._evaluator.policy is not None:
+            arrays |= flatten_tree(self._evaluator.policy.controller, "evaluation")
+        header = {"counters": self.counters.model_dump(), "versions": versions()}
+        saved = self._checkpoints.save(self.counters.steps, arrays, header)
         self._saved_at = time.perf_counter()
         self._saving_s = self._saved_at - began
+        return saved
 
-    def _save_policy(self, name: str) -> None:
-        self.artifacts.save_policy(name, self._learner.policy(), self.counters.steps)
+    def _save_policy(self, name: str, policy: Policy, steps: int) -> bool:
+        """Save a policy, trained for `steps` environment steps, as `policy/NAME.safetensors`; return the success."""
+        recipe, path = self._recipe, self._folder.policy / f"{name}.safetensors"
+        policy.origin = {"algorithm": recipe.algorithm, "recipe": recipe.name, "seed": recipe.seed, "steps": steps}
+        policy.origin["versions"] = versions()
+        with self._warn_if_not_saved(path):
+            self._folder.policy.mkdir(exist_ok=True)
+            save_policy(policy, path)
+            return True
+        return False
+
+    def _save_end(self) -> bool:
+        """Save checkpoint and last policy; if the disk is full, wait for space. False: interrupted before that."""
+        pause = _RETRY_S
+        while not (self._save_checkpoint() and self._save_policy("last", self._learner.policy(), self.counters.steps)):
+            if self._interruption.requested():
+                return False
+            self._progress.warn(f"the end of the training waits in memory; next try in {pause:.0f} s, Ctrl-C gives up")
+            self._interruption.wait(pause)
+            pause = min(2 * pause, 60 * _RETRY_S)
+        return True
+
+    def _move_beside(self) -> FolderLostError:
+        """Save all that is in memory in a new folder beside the run's; return the error that ends the run."""
+        lost = self._folder.path
+        self._folder = folder = RunFolder.create(lost.parent.parent, lost.parent.name, None, f"{lost.name}-rescued")
+        self._checkpoints = Checkpoints(folder.checkpoints, self._checkpoints.keep, self._progress.warn)
+        self.save_recipe()
+        with self._warn_if_not_saved(folder.metrics):
+            self._metrics.copy(folder.metrics)
+        if self._best is None:
+            self.counters.best_score = None  # so that the next evaluation saves its policy
+        else:
+            self._save_policy("policy", self._best, self._best.origin["steps"])
+        self._save_checkpoint()
+        return FolderLostError(
+            f"'{lost}' was deleted or moved while it trained; the training stopped at step {self.counters.steps:,} and "
+            f"all that was in memory is in '{folder.path}'; continue with: surefoot resume {folder.path}"
+        )
 
     def _record_failure(self, error: NonFiniteError) -> None:
         """Save the arrays that are not finite, and name their file in the error."""
-        where = self.artifacts.save_failure(error, self.counters.steps)
-        self._log.event("failure", self.counters.steps, error=str(error))
-        error.args = (f"{error}; the run stopped at step {self.counters.steps}, its last checkpoint is kept{where}",)
-
-    def _warn_of_other_versions(self, then: dict[str, str]) -> None:
-        now = versions()
-        changed = [f"{name} {then[name]} -> {now.get(name)}" for name in then if then[name] != now.get(name)]
-        if changed:
-            self._progress.warn("versions have changed; results may differ in the last bits: " + ", ".join(changed))
+        steps = self.counters.steps
+        path = self._folder.failure / f"step-{steps:012d}.safetensors"
+        where = f", and its arrays are in {path}"
+        try:
+            self._folder.failure.mkdir(exist_ok=True)
+            save_arrays(path, error.arrays, {"error": str(error), "step": steps})
+        except OSError as problem:
+            where = f"; its arrays could not be saved: {problem.strerror}"
+        self._log_event("failure", error=str(error))
+        error.args = (f"{error}; the run stopped at step {steps}, its last checkpoint is kept{where}",)
 
     @property
     def _first_seed(self) -> int:

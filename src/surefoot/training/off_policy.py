@@ -1,8 +1,9 @@
 """The training loop of off-policy algorithms: act, store transitions in the replay, update."""
 
 import functools
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -11,22 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import off_policy
-from surefoot.algorithms.off_policy import OffPolicySettings
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.replay import Replay
 from surefoot.algorithms.rollout import rollout_layout
-from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import NonFiniteError, RunError
-from surefoot.policies.normaliser import symmetrise, update_normaliser
-from surefoot.policies.policy import Controller, Policy
-from surefoot.pytrees import random_from_words, random_words, unflatten_tree, with_stored_count
-from surefoot.recipes.make import training_mirror
-from surefoot.recipes.recipe import Recipe
-from surefoot.simulation.engine import Engine
-from surefoot.tasks.catalogue import TaskInfo
-from surefoot.training.artifacts import snapshot
+from surefoot.policies.normaliser import update_normaliser
+from surefoot.policies.policy import Controller
+from surefoot.pytrees import random_from_words, random_words
 from surefoot.training.learner import Learner
-from surefoot.training.sampler import CollectRequest, Sampler, Transitions
+from surefoot.training.sampler import Sampler, Transitions
 from surefoot.training.warm_start.transfer import Transfer
 
 # An iteration is logged as one line; it consists of many rounds of acting and learning.
@@ -42,44 +36,23 @@ class OffPolicyLearner(Learner):
     sampler acts, then the learner updates. In asynchronous mode, the samplers act with the weights of the last round
     while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. So
     the update-to-data ratio is the same, no sampler is more than one round behind, and results depend on the seed only.
-
-    Args:
-        recipe: the recipe.
-        info: the task.
-        engines: one for each sampler, with equal numbers of environments.
-        stop: not used; iterations are short.
-
-    Attributes:
-        info: the task.
-        steps_per_iteration: environment steps of one `iterate`.
     """
 
-    def __init__(
-        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        del stop
-        self.info = info
-        self._recipe = recipe
-        self._settings: OffPolicySettings = recipe.settings
-        settings, rule = self._settings, ALGORITHMS[recipe.algorithm].rule
-        self._num_envs = sum(engine.num_envs for engine in engines)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        recipe, info, settings = self._recipe, self.info, self._settings
+        sizes = info.observation_size, info.action_size
+        self._num_envs = sum(engine.num_envs for engine in self.engines)
         steps_per_round = self._num_envs * settings.train_freq
         self._rounds = max(1, _STEPS_PER_ITERATION // steps_per_round)
         self._updates_per_round = round(steps_per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * steps_per_round
-        self._symmetry = Symmetry(settings.symmetry, training_mirror(recipe, info))
+        rule = ALGORITHMS[recipe.algorithm].rule
         self._compiled_update = off_policy.compiled_update(rule)
-        self._state = off_policy.init(
-            rule,
-            jax.random.PRNGKey(recipe.seed),
-            info.observation_size,
-            info.action_size,
-            recipe.policy,
-            settings,
-            self._symmetry,
-        )
-        self._layout = rollout_layout(info.observation_size, info.action_size)
-        self._replay = Replay(settings.buffer_size, self._num_envs, info.observation_size, info.action_size)
+        key = jax.random.PRNGKey(recipe.seed)
+        self._state = off_policy.init(rule, key, *sizes, recipe.policy, settings, self._symmetry)
+        self._layout = rollout_layout(*sizes)
+        self._replay = Replay(settings.buffer_size, self._num_envs, *sizes)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         # The replay holds actions in units of half the task's range, relative to its centre.
         low, high = np.float32(info.action_low), np.float32(info.action_high)
@@ -87,10 +60,10 @@ class OffPolicyLearner(Learner):
         half_range = np.where(bounded, (high - low) / 2, 1)
         self._action_cost_scale = recipe.wrappers.reward_scale * half_range
         self._idle_action = -np.where(bounded, (low + high) / 2, 0) / half_range
-        self._samplers = [Sampler(recipe, info, engine, index) for index, engine in enumerate(engines)]
+        self._samplers = [Sampler(recipe, info, engine, index) for index, engine in enumerate(self.engines)]
         self._pool = None
         if recipe.training.mode == "asynchronous":
-            self._pool = ThreadPoolExecutor(len(engines), "surefoot-sampler")
+            self._pool = ThreadPoolExecutor(len(self.engines), "surefoot-sampler")
         self._steps = 0
 
     def start(self, seed: int) -> None:
@@ -98,24 +71,12 @@ class OffPolicyLearner(Learner):
             sampler.start(seed, self._state.actor)
 
     def take_over(self, transfer: Transfer) -> None:
-        self._state = transfer.into(self._state)
-        transfer.check_ties(self._state.actor, self._symmetry)
-        if self._symmetry.tied:
-            self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
+        super().take_over(transfer)
         sigma = off_policy.earlier_parameter_sigma(transfer)
         for sampler in self._samplers:
             sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
 
     def iterate(self, progress: float) -> dict[str, float]:
-        """Act and learn for `steps_per_iteration` environment steps, and return the metrics.
-
-        Args:
-            progress: fraction of the training done after this iteration, in [0, 1].
-
-        Raises:
-            NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold it.
-            EngineError: a simulator failed.
-        """
         clock = time.perf_counter
         rounds: list[off_policy.Metrics] = []
         update_s, simulation_s = 0.0, 0.0
@@ -138,9 +99,10 @@ class OffPolicyLearner(Learner):
         if not np.isfinite([*metrics.values()]).all():
             raise NonFiniteError("the loss is not finite", {"metrics": np.array([*metrics.values()])})
         updates = len(rounds) * self._updates_per_round
+        mean_return, mean_length = np.mean(episodes, 0).tolist() if episodes else (math.nan, math.nan)
         return metrics | {
-            "train/return": float(np.mean([episode[0] for episode in episodes])) if episodes else float("nan"),
-            "train/length": float(np.mean([episode[1] for episode in episodes])) if episodes else float("nan"),
+            "train/return": mean_return,
+            "train/length": mean_length,
             "train/episodes": float(len(episodes)),
             "updates": float(updates),
             "utd_ratio": updates / self.steps_per_iteration,
@@ -150,13 +112,6 @@ class OffPolicyLearner(Learner):
             "time/policy": max(0.0, clock() - iteration_start - simulation_s - update_s),
             **self._sampler_metrics(),
         }
-
-    def policy(self) -> Policy:
-        return snapshot(self.info, Controller(self._state.average, self._state.normaliser))
-
-    @property
-    def restores_episodes(self) -> bool:
-        return all(sampler.engine.get_state() is not None for sampler in self._samplers)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -168,12 +123,10 @@ class OffPolicyLearner(Learner):
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        rows = f"{prefix}/replay/rows"
-        template = self.state()
-        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
+        template, rows = self.state(), f"{prefix}/replay/rows"
         if rows in arrays:  # the only array whose shape depends on the step
-            template["replay"] = {"rows": arrays[rows]}
-        tree = unflatten_tree(template, arrays, prefix)
+            template["replay"] = {"rows": np.empty(arrays[rows].shape, np.float32)}
+        tree = self._unflatten(template, arrays, prefix)
         self._state = tree["algorithm"]
         try:
             self._replay.restore(tree["replay"])
@@ -186,7 +139,6 @@ class OffPolicyLearner(Learner):
             self._replay.truncate()
 
     def close(self) -> None:
-        """Stop the samplers' threads; the caller closes the engines."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -198,12 +150,11 @@ class OffPolicyLearner(Learner):
         controller = Controller(self._state.actor, self._state.normaliser)
         if self._pool is not None:
             controller = _copy(controller)  # updates reuse the memory of the learner's weights
-        request = CollectRequest(
-            self._settings.train_freq, self._steps, self._num_envs, progress, controller, observations
-        )
+        steps = self._steps + self._num_envs * np.arange(self._settings.train_freq)
+        request = steps, progress, controller, observations
         if self._pool is None:
-            return lambda: [sampler.collect(request) for sampler in self._samplers]
-        futures = [self._pool.submit(sampler.collect, request) for sampler in self._samplers]
+            return lambda: [sampler.collect(*request) for sampler in self._samplers]
+        futures = [self._pool.submit(sampler.collect, *request) for sampler in self._samplers]
         return functools.partial(_results, futures)
 
     def _store(self, collected: list[Transitions], episodes: list[tuple[float, int]]) -> float:
@@ -211,8 +162,7 @@ class OffPolicyLearner(Learner):
         rows = np.concatenate([transitions.rows for transitions in collected], axis=1)
         for row in rows:
             self._replay.add(row)
-        for transitions in collected:
-            episodes.extend(transitions.episodes)
+        episodes += [episode for transitions in collected for episode in transitions.episodes]
         if self._recipe.policy.normalise_observations:
             observation = self._layout.read(rows, "observation")
             normaliser = _update_normaliser(self._state.normaliser, observation, self._symmetry.tied)
@@ -223,14 +173,10 @@ class OffPolicyLearner(Learner):
     def _update(self, progress: float) -> off_policy.Metrics:
         """Make one round of updates and return the metrics."""
         settings = self._settings
+        cost = self._recipe.wrappers.action_cost_at(self._steps) * self._action_cost_scale
+        random, count, idle = self._random, self._updates_per_round, self._idle_action
         batches = self._replay.sample(
-            self._random,
-            self._updates_per_round,
-            settings.batch_size,
-            settings.n_step,
-            settings.discount,
-            self._recipe.wrappers.action_cost_at(self._steps) * self._action_cost_scale,
-            self._idle_action,
+            random, count, settings.batch_size, settings.n_step, settings.discount, cost, idle
         )
         self._state, metrics = self._compiled_update(
             self._state, batches, np.float32(progress), settings=settings, symmetry=self._symmetry

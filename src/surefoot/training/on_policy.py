@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,17 +15,10 @@ from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import NonFiniteError
 from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic
-from surefoot.policies.normaliser import Normaliser, symmetrise
-from surefoot.policies.policy import Controller, Policy
-from surefoot.pytrees import unflatten_tree, with_stored_count
-from surefoot.recipes.make import training_mirror
-from surefoot.recipes.recipe import Recipe
-from surefoot.simulation.engine import Engine
+from surefoot.policies.normaliser import Normaliser
+from surefoot.policies.policy import Controller
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.tasks.catalogue import TaskInfo
-from surefoot.training.artifacts import snapshot
 from surefoot.training.learner import Learner
-from surefoot.training.warm_start.transfer import Transfer
 
 
 class EpisodeStats(NamedTuple):
@@ -57,33 +50,19 @@ class Collection(NamedTuple):
 
 
 class OnPolicyLearner(Learner):
-    """PPO with its environments; see `training.learner.Learner`.
+    """PPO with its environments."""
 
-    Raises:
-        InputError: the recipe uses the task's symmetry, but none is known.
-
-    Attributes:
-        info: the task.
-        engine: the environments it learns from.
-        steps_per_iteration: environment steps of one `iterate`.
-    """
-
-    def __init__(
-        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        del stop  # an iteration is short
-        (self.engine,) = engines
-        self.info = info
-        self._settings: ppo.PPOSettings = recipe.settings
-        self._symmetry = Symmetry(self._settings.symmetry, training_mirror(recipe, info))
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        info, engine = self.info, self.engine
+        num_envs, settings = engine.num_envs, self._settings
         self._layout = rollout_layout(info.observation_size, info.action_size)
-        num_envs = self.engine.num_envs
-        self.steps_per_iteration = num_envs * self._settings.horizon
-        key, sizes = jax.random.PRNGKey(recipe.seed), (info.observation_size, info.action_size)
-        self._state = ppo.init(key, *sizes, num_envs, recipe.policy, self._settings, self._symmetry)
+        self.steps_per_iteration = num_envs * settings.horizon
+        key, sizes = jax.random.PRNGKey(self._recipe.seed), (info.observation_size, info.action_size)
+        self._state = ppo.init(key, *sizes, num_envs, self._recipe.policy, settings, self._symmetry)
         self._episodes = EpisodeStats(jnp.zeros(num_envs), jnp.zeros(num_envs))
-        decide = functools.partial(_decide, self._layout, self.engine.term_names, self._symmetry)
-        self._step = PolicyStep(self.engine, info, decide, recipe.wrappers)
+        decide = functools.partial(_decide, self._layout, engine.term_names, self._symmetry)
+        self._step = PolicyStep(engine, info, decide, self._recipe.wrappers)
         self._sim_output = np.zeros(0, np.float32)
         self._command = self._step.first_command()
 
@@ -93,21 +72,7 @@ class OnPolicyLearner(Learner):
         if stagger:
             stagger(np.random.default_rng(seed))
 
-    def take_over(self, transfer: Transfer) -> None:
-        self._state = transfer.into(self._state)
-        transfer.check_ties(self._state.network, self._symmetry)
-        if self._symmetry.tied:
-            self._state = self._state._replace(normaliser=symmetrise(self._state.normaliser, self._symmetry.tied))
-
     def iterate(self, progress: float) -> dict[str, float]:
-        """Collect one rollout, update the policy, and return the metrics.
-
-        Args:
-            progress: fraction of the training done after this iteration, in [0, 1].
-
-        Raises:
-            NonFiniteError: an observation, a reward or a loss is not finite; its `arrays` hold the rollout.
-        """
         started = time.perf_counter()
         collection, simulation_s = self._collect()
         rollout = collection.rollout
@@ -131,13 +96,6 @@ class OnPolicyLearner(Learner):
             values |= {f"reward/{name}": mean for name, mean in zip(self.engine.term_names, means, strict=True)}
         return values
 
-    def policy(self) -> Policy:
-        return snapshot(self.info, Controller(self._state.average, self._state.normaliser, self._symmetry.averaged))
-
-    @property
-    def restores_episodes(self) -> bool:
-        return self.engine.get_state() is not None
-
     def state(self) -> dict[str, Any]:
         engine = self.engine.get_state()
         tree = {"algorithm": self._state, "episodes": self._episodes}
@@ -146,15 +104,12 @@ class OnPolicyLearner(Learner):
         return tree
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        template = self.state()
-        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
-        tree = unflatten_tree(template, arrays, prefix)
-        self._state = jax.tree.map(jnp.array, tree["algorithm"])
+        tree = self._unflatten(self.state(), arrays, prefix)
+        self._state = tree["algorithm"]
         if "engine" in tree:
-            self._episodes = jax.tree.map(jnp.array, tree["episodes"])
+            self._episodes = tree["episodes"]
             self.engine.set_state(tree["engine"])
-            self._sim_output = np.array(tree["sim_output"])
-            self._command = jnp.array(tree["command"])
+            self._sim_output, self._command = tree["sim_output"], tree["command"]
 
     def _collect(self) -> tuple[Collection, float]:
         """Step all environments `horizon` times; return the rollout and the seconds spent in the simulator."""

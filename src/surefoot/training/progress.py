@@ -1,5 +1,6 @@
 """Display of a training's progress: a live bar in a terminal, plain lines otherwise."""
 
+import contextlib
 import sys
 import time
 
@@ -65,11 +66,7 @@ class Progress:
         if now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
             left = self._seconds_left(steps, now)
-            print(
-                f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left")
 
     def evaluated(self, steps: int, mean: float, confirmed: float | None) -> None:
         """Show the result of an evaluation."""
@@ -88,15 +85,17 @@ class Progress:
 
     def stop(self) -> None:
         """Remove the bar."""
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar:
+            with contextlib.suppress(OSError):
+                bar.stop()
 
     def _print(self, message: str) -> None:
-        if self._bar:
-            self._console.print(message, markup=False)
-        else:
-            print(message, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a training goes on, or ends well, after its terminal was closed
+            if self._bar:
+                self._console.print(message, markup=False)
+            else:
+                print(message, file=sys.stderr, flush=True)
 
     def _seconds_left(self, steps: int, now: float) -> float:
         began, done = self._began_at

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,31 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import ars
-from surefoot.algorithms.ars import ARSSettings
 from surefoot.errors import NonFiniteError
 from surefoot.evaluation.episodes import MAX_STEPS
 from surefoot.policies.networks import ActorCritic, Layer
 from surefoot.policies.normaliser import Normaliser, merge
-from surefoot.policies.policy import Controller, Policy
+from surefoot.policies.policy import Controller
 from surefoot.policies.symmetry import Mirror
-from surefoot.pytrees import unflatten_tree, with_stored_count
-from surefoot.recipes.make import training_mirror
 from surefoot.recipes.recipe import Recipe
-from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.tasks.catalogue import TaskInfo
-from surefoot.training.artifacts import snapshot
 from surefoot.training.learner import Learner
-from surefoot.training.warm_start.transfer import Transfer
 
 
 class EnvStatus(NamedTuple):
-    """Status of N environments in a search.
+    """Status of N environments in a search, (N,) bool each.
 
     Attributes:
-        running: (N,) bool, in an episode; its reset is over.
-        resting: (N,) bool, without a candidate, because all have been started.
-        expiring: (N,) bool, at the last step of the rollout length.
+        running: in an episode; its reset is over.
+        resting: without a candidate, because all have been started.
+        expiring: at the last step of the rollout length.
     """
 
     running: Any
@@ -43,12 +36,11 @@ class EnvStatus(NamedTuple):
 
 
 class CandidateResults(NamedTuple):
-    """Results of one episode of each of 2 N candidates.
+    """Results of one episode of each of 2 N candidates: (2 N,) returns and lengths in steps.
 
     Attributes:
-        returns: (2 N,), of unshaped rewards.
-        shaped_returns: (2 N,), of shaped rewards.
-        lengths: (2 N,), in steps.
+        returns: of unshaped rewards.
+        shaped_returns: of shaped rewards.
         normaliser: statistics of the observations after them.
         simulation_s: seconds spent in the simulator.
     """
@@ -64,61 +56,33 @@ class RandomSearchLearner(Learner):
     """Augmented random search on an engine.
 
     Each environment runs an episode of one candidate and takes the next one when it ends. When no candidate is left, it
-    rests, at no cost.
-
-    Args:
-        recipe: the recipe.
-        info: the task.
-        engines: a single one.
-        stop: polled at every step; if it returns True, the iteration is interrupted and the search stays where it was.
-
-    Attributes:
-        info: the task.
-        engine: the environments.
-        steps_per_iteration: environment steps of the last `iterate`; 0 before the first.
+    rests, at no cost. `stop` is polled at every step; an interrupted search stays where it was.
     """
 
-    def __init__(
-        self, recipe: Recipe, info: TaskInfo, engines: Sequence[Engine], stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        (engine,) = engines
-        self.info = info
-        self.engine = engine
-        self._recipe = recipe
-        self._settings: ARSSettings = recipe.settings
-        self._stop = stop
-        self.steps_per_iteration = 0
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        info, recipe = self.info, self._recipe
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
-        self._mirror = training_mirror(recipe, info)
-        self._step = PolicyStep(engine, info, functools.partial(_decide, recipe, self._mirror), recipe.wrappers)
+        decide = functools.partial(_decide, recipe, self._symmetry.averaged)
+        self._step = PolicyStep(self.engine, info, decide, recipe.wrappers)
         self._initial_output: np.ndarray | None = None  # simulator output of episodes that have just started
-        self._saved: dict[str, Any] = {}
 
     def start(self, seed: int) -> None:
         self._initial_output = self.engine.begin(seed)
-        self._save_environments()
-
-    def take_over(self, transfer: Transfer) -> None:
-        self._state = transfer.into(self._state)
 
     def iterate(self, progress: float) -> dict[str, float] | None:
-        """Evaluate all candidates, update, and return the metrics; None if interrupted.
-
-        Args:
-            progress: estimated fraction of the training done after this iteration, in [0, 1].
-
-        Raises:
-            NonFiniteError: an observation or a reward is not finite; its `arrays` hold it.
-            EngineError: a simulator failed.
-        """
         settings = self._settings
         iteration_start = time.perf_counter()
         done = jnp.float32(progress)
         noise, step_size = (jnp.float32(x.value(done)) for x in (settings.noise, settings.step_size))
         state, directions = ars.sample_directions(self._state, settings)
+        before, initial_output = self.engine.get_state(), self._initial_output
         results = self._run_candidates(state, directions, noise, self._rollout_length(progress))
         if results is None:
+            if before is not None:
+                self.engine.set_state(before)
+            self._initial_output = initial_output
             return None
         update_start = time.perf_counter()
         state, updated = ars.update(state, directions, jnp.float32(results.shaped_returns), step_size, settings)
@@ -126,7 +90,6 @@ class RandomSearchLearner(Learner):
         metrics = {name: float(value) for name, value in jax.device_get(updated).items()}
         if not np.isfinite([*metrics.values()]).all():
             raise NonFiniteError("the weights are not finite", {"returns": results.returns})
-        self._save_environments()
         self.steps_per_iteration = int(results.lengths.sum())
         return metrics | {
             "train/return": float(results.returns.mean()),
@@ -137,44 +100,24 @@ class RandomSearchLearner(Learner):
             "time/update": time.perf_counter() - update_start,
         }
 
-    def policy(self) -> Policy:
-        normaliser = ars.with_variance_floor(self._state.normaliser, self._settings)
-        return snapshot(self.info, Controller(self._state.average, normaliser, self._mirror))
-
-    @property
-    def restores_episodes(self) -> bool:
-        return self.engine.get_state() is not None
-
     def state(self) -> dict[str, Any]:
-        return {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)} | self._saved
+        tree = {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)}
+        if (engine := self.engine.get_state()) is not None:
+            tree["engine"] = engine
+            if self._initial_output is not None:
+                tree["initial_output"] = self._initial_output
+        return tree
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-        name = "initial_output"
-        initial = f"{prefix}/{name}" in arrays
-        template = {key: part for key, part in self.state().items() if key != name or initial}
-        template["algorithm"] = with_stored_count(template["algorithm"], arrays, f"{prefix}/algorithm")
-        tree = unflatten_tree(template, arrays, prefix)
-        self._state = jax.tree.map(jnp.array, tree["algorithm"])
+        template = self.state()
+        if f"{prefix}/initial_output" not in arrays:
+            template.pop("initial_output", None)
+        tree = self._unflatten(template, arrays, prefix)
+        self._state = tree["algorithm"]
         self.steps_per_iteration = int(tree["steps"])
         if "engine" in tree:
             self.engine.set_state(tree["engine"])
-            self._initial_output = np.array(tree[name]) if initial else None
-            self._save_environments()
-
-    def _save_environments(self) -> None:
-        """Save the environments before an iteration, because an interrupted one is repeated from its start."""
-        engine = self.engine.get_state()
-        if engine is not None:
-            initial = {} if self._initial_output is None else {"initial_output": self._initial_output}
-            self._saved = {"engine": engine} | initial
-
-    def _start_episodes(self) -> np.ndarray:
-        """Start an episode in every environment and return the simulator output."""
-        if self._initial_output is not None:
-            sim_output, self._initial_output = self._initial_output, None
-            return sim_output
-        num_envs = self.engine.num_envs
-        return self.engine.advance(np.zeros((num_envs, self.info.action_size), np.float32), np.ones(num_envs, bool))
+            self._initial_output = tree.get("initial_output")
 
     def _rollout_length(self, progress: float) -> int:
         """Return the number of steps after which an episode is truncated."""
@@ -182,10 +125,6 @@ class RandomSearchLearner(Learner):
         schedule = self._settings.rollout_length
         ends = {"start": schedule.start or own, "end": schedule.end or own}
         return round(schedule.model_copy(update=ends).value(progress))
-
-    def _clip(self, reward: np.ndarray) -> np.ndarray:
-        limit = self._settings.reward_clip
-        return np.clip(reward, -limit, limit) if limit else reward
 
     def _run_candidates(
         self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, max_steps: int
@@ -202,7 +141,10 @@ class RandomSearchLearner(Learner):
         age = np.zeros(num_envs, np.int64)
         packed = self._step.first_command()
         simulation_s = 0.0
-        sim_output = self._start_episodes()
+        limit = self._settings.reward_clip or np.inf
+        sim_output, self._initial_output = self._initial_output, None
+        if sim_output is None:
+            sim_output = self.engine.advance(np.zeros((num_envs, self.info.action_size), np.float32), ~running)
         while not self._stop():
             age[running] += 1
             status = EnvStatus(running, resting, age >= max_steps)
@@ -213,7 +155,7 @@ class RandomSearchLearner(Learner):
             command = self._step.unpack(packed)
             active = candidate[running]
             returns[active] += command.reward[running]
-            shaped_returns[active] += self._clip(command.shaped_reward[running])
+            shaped_returns[active] += np.clip(command.shaped_reward[running], -limit, limit)
             lengths[active] += 1
             finished = resting | ((command.finished | status.expiring) & running)
             age[finished] = 0

@@ -1,7 +1,4 @@
-"""The actor side of off-policy training: collect transitions with a given policy.
-
-A sampler does not know the learner, so that it can run in its own thread.
-"""
+"""The actor side of off-policy training, which can run in its own thread: collect transitions with a given policy."""
 
 import dataclasses
 import functools
@@ -24,29 +21,12 @@ from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
 
-
-class CollectRequest(NamedTuple):
-    """Arguments of `Sampler.collect`.
-
-    Attributes:
-        num_steps: T, steps of each environment.
-        total_steps: environment steps so far, of all samplers.
-        total_envs: number of environments of all samplers.
-        progress: fraction of the training that is done.
-        controller: the policy to act with.
-        observations: (M, D) observations in which perturbed actors are compared; None before there are any.
-    """
-
-    num_steps: int
-    total_steps: int
-    total_envs: int
-    progress: float
-    controller: Controller
-    observations: np.ndarray | None
+# Attributes of a sampler that describe its episodes in progress.
+_EPISODE_FIELDS = ("sim_output", "command", "finished", "returns", "lengths")
 
 
 class Transitions(NamedTuple):
-    """Collected transitions.
+    """T steps of N environments.
 
     Attributes:
         rows: (T, N, K) float32, packed by `rollout_layout`.
@@ -79,9 +59,6 @@ class Sampler:
     """N environments and their exploration.
 
     Args:
-        recipe: the recipe.
-        info: the task.
-        engine: the environments.
         index: index of this sampler; each has its own random numbers.
 
     Attributes:
@@ -110,22 +87,25 @@ class Sampler:
         self._lengths = np.zeros(num_envs, np.int64)
 
     def start(self, seed: int, actor: ActorCritic) -> None:
-        """Start all episodes; perturbed actors start as copies of `actor`."""
+        """Start all episodes, once; perturbed actors start as copies of `actor`."""
         num_envs = self.engine.num_envs
         self._sim_output = self.engine.begin(seed + self._index * num_envs)
-        self._pending = False
-        self._finished[:] = True
-        self._command = np.asarray(self._step.first_command())
-        self._returns[:] = 0
-        self._lengths[:] = 0
         if self._recipe.settings.exploration.parameter_noise:
             self._perturbed = jax.tree.map(lambda x: jnp.stack([x] * num_envs), actor)
 
-    def collect(self, request: CollectRequest) -> Transitions:
-        """Step each environment `num_steps` times.
+    def collect(
+        self, steps: np.ndarray, progress: float, controller: Controller, observations: np.ndarray | None
+    ) -> Transitions:
+        """Step each environment T times.
 
-        The simulator runs the last command only when the next request comes, so that the new policy chooses the action
+        The simulator runs the last command only when the next call comes, so that the new policy chooses the action
         after it.
+
+        Args:
+            steps: (T,) environment steps of all samplers before each.
+            progress: fraction of the training that is done.
+            controller: the policy to act with.
+            observations: (M, D) observations in which perturbed actors are compared; None before there are any.
 
         Raises:
             NonFiniteError: an observation or a reward is not finite; its `arrays` hold row and simulator output.
@@ -134,11 +114,11 @@ class Sampler:
         rows = []
         self._simulation_s = 0.0
         episodes: list[tuple[float, int]] = []
-        for step in range(request.num_steps):
+        for step in steps:
             self._run_pending_step()
-            self._start_episodes(request)
-            noise = self._sample_noise(request.total_steps + step * request.total_envs, request.progress)
-            row, command = self._step(None, self._sim_output, self._command, request.controller, self._perturbed, noise)
+            self._start_episodes(progress, controller, observations)
+            noise = self._sample_noise(step, progress)
+            row, command = self._step(None, self._sim_output, self._command, controller, self._perturbed, noise)
             row, self._command = np.asarray(row), np.asarray(command)
             if not np.isfinite(row).all():
                 raise NonFiniteError(
@@ -155,10 +135,9 @@ class Sampler:
         tree: dict[str, Any] = {"exploration": self.exploration.state(), "random": random_words(self._random)}
         if self._perturbed is not None:
             tree["perturbed"] = self._perturbed
-        engine = self.engine.get_state()
-        if engine is not None:
-            tree |= {"engine": engine, "sim_output": self._sim_output, "command": self._command}
-            tree |= {"finished": self._finished, "returns": self._returns, "lengths": self._lengths}
+        if (engine := self.engine.get_state()) is not None:
+            tree["engine"] = engine
+            tree |= {name: getattr(self, f"_{name}") for name in _EPISODE_FIELDS}
         return tree
 
     def restore(self, tree: dict[str, Any]) -> bool:
@@ -170,18 +149,16 @@ class Sampler:
             return False
         self.engine.set_state(tree["engine"])
         self._pending = False
-        self._sim_output, self._command, self._finished = (tree[name] for name in ("sim_output", "command", "finished"))
-        self._returns, self._lengths = tree["returns"], tree["lengths"]
+        for name in _EPISODE_FIELDS:
+            setattr(self, f"_{name}", tree[name])
         return True
 
     def _run_pending_step(self) -> None:
-        """Run the simulator step of the last command, if it has not been run."""
-        if not self._pending:
-            return
-        before = time.perf_counter()
-        self._sim_output = self.engine.advance(self._step.unpack(self._command).action, self._finished)
-        self._simulation_s += time.perf_counter() - before
-        self._pending = False
+        if self._pending:
+            before = time.perf_counter()
+            self._sim_output = self.engine.advance(self._step.unpack(self._command).action, self._finished)
+            self._simulation_s += time.perf_counter() - before
+            self._pending = False
 
     def _sample_noise(self, steps: int, progress: float) -> Noise:
         """Sample the random numbers of one step, after `steps` environment steps."""
@@ -205,7 +182,7 @@ class Sampler:
             episodes.append((float(self._returns[env]), int(self._lengths[env])))
             self._returns[env] = self._lengths[env] = 0
 
-    def _start_episodes(self, request: CollectRequest) -> None:
+    def _start_episodes(self, progress: float, controller: Controller, observations: np.ndarray | None) -> None:
         """At episode starts, sample the kind of noise, and new perturbed actors."""
         if not self._finished.any():
             return
@@ -213,14 +190,13 @@ class Sampler:
         exploration.start_episodes(self._finished)
         if self._perturbed is None:
             return
-        actor = request.controller.network
         for env in np.flatnonzero(self._finished & exploration.uses_parameter_noise):
-            if request.observations is not None:
+            if observations is not None:
                 sigma = exploration.parameter_sigma
-                distance = _distance(request.controller, request.observations, self._sample_key(), sigma)
-                exploration.adapt(float(distance), request.progress)
-            key = self._sample_key()
-            self._perturbed = _replace_actor(self._perturbed, actor, int(env), key, exploration.parameter_sigma)
+                distance = _distance(controller, observations, self._sample_key(), sigma)
+                exploration.adapt(float(distance), progress)
+            network, key, sigma = controller.network, self._sample_key(), exploration.parameter_sigma
+            self._perturbed = _replace_actor(self._perturbed, network, int(env), key, sigma)
 
     def _sample_key(self) -> jax.Array:
         return jax.random.PRNGKey(int(self._random.integers(2**31)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge
-from surefoot.training.warm_start.observation_mapping import ObservationMapping
+from surefoot.training.warm_start.compatibility import ObservationMapping
 
 EARLIER, PRESENT = ("a", "b", "c"), ("c", "new", "a", "newer")
 
@@ -16,14 +16,14 @@ def test_rows_follow_their_names_and_new_rows_are_zero():
     np.testing.assert_array_equal(mapping.first_weight(weight), [[5, 6], [0, 0], [1, 2], [0, 0], [7, 8], [9, 10]])
     np.testing.assert_array_equal(mapping.first_weight(np.stack([weight, -weight]))[1], -mapping.first_weight(weight))
     assert mapping.first_weight(weight).dtype == np.float32
-    assert list(mapping.new) == [False, True, False, True] and list(mapping.dropped) == [1]
+    assert mapping.new == ["new", "newer"] and mapping.dropped == ["b"]
 
 
 def test_equal_names_change_nothing():
     weight = np.random.default_rng(0).normal(size=(3, 4))
     for mapping in (ObservationMapping.by_position(3), ObservationMapping.by_name(EARLIER, EARLIER)):
         np.testing.assert_array_equal(mapping.first_weight(weight), weight)
-        assert not mapping.new.any() and not mapping.dropped.size
+        assert not mapping.new and not mapping.dropped
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4)])

@@ -19,7 +19,7 @@ from surefoot.algorithms.symmetry import Symmetry
 from surefoot.api import make_recipe_from
 from surefoot.cli.main import main
 from surefoot.errors import InputError, RunError
-from surefoot.files import load_arrays, save_arrays
+from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy, save_policy
 from surefoot.policies.normaliser import prepare
 from surefoot.policies.policy import Controller, Policy, to_bounds
@@ -30,7 +30,7 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
 from surefoot.tasks.catalogue import find_task
-from surefoot.training.artifacts import snapshot
+from surefoot.training.learner import snapshot
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
 from surefoot.training.progress import Progress
@@ -314,7 +314,7 @@ def test_another_number_of_critics_is_incompatible():
     assert transfer.parts["critic"].detail == "td3.critics is 2 there, 3 here"
 
 
-@pytest.mark.parametrize("sigma, taken", [(0.3, True), (np.nan, False), (-1.0, False), (np.ones(2), False)])
+@pytest.mark.parametrize("sigma, taken", [(0.3, True), (-1.0, False), (np.ones(2), False)])
 def test_the_scale_of_parameter_noise_continues(sigma, taken):
     folder, _, _ = make_run("Before-v0", "ddpg")
     rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
@@ -517,9 +517,9 @@ def test_all_parts_are_reported_and_saved():
 def rewrite(folder: RunFolder, change: Any) -> None:
     """Change the arrays of a run's checkpoint."""
     (path,) = folder.checkpoints.iterdir()
-    arrays, header = load_arrays(path)
+    arrays, _ = load_arrays(path)
     change(arrays)
-    save_arrays(path, arrays, header)
+    Checkpoints(folder.checkpoints).save(7000, arrays, {})
 
 
 def set_nan(arrays: dict[str, np.ndarray]) -> None:

@@ -1,5 +1,7 @@
 """The plan of a warm start: settings that the new run inherits, because the earlier networks need them."""
 
+import functools
+import operator
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +12,7 @@ from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_wrappers
 from surefoot.training.warm_start.compatibility import check_fit
-from surefoot.training.warm_start.source import WarmStartSource, symmetry_of
+from surefoot.training.warm_start.source import WarmStartSource
 
 # Policy settings that another algorithm does not inherit: they describe the earlier critic and exploration.
 _NOT_FOR_OTHERS = ("critic", "initial_std", "std_schedule", "minimum_std")
@@ -20,13 +22,13 @@ def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Map
     """Complete a recipe with the settings that it inherits from the source of its warm start.
 
     The architecture of the networks and the observation wrappers are inherited. So is the algorithm, if neither a base
-    recipe nor an algorithm was chosen. `changes` take precedence.
+    recipe nor an algorithm was chosen. The user's `changes`, by dotted names, take precedence.
 
     Args:
         source: the earlier run.
         recipe: the recipe without inherited settings.
         base: name or path of the recipe that the user chose, or None.
-        changes: settings that the user chose, by dotted names.
+        changes: settings that the user chose.
 
     Returns:
         The complete recipe, and the inherited settings that differ from `recipe`'s as text, "" if none does.
@@ -43,8 +45,12 @@ def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Map
         raise source.error(error) from None
     check_fit(source, complete, complete.evaluation_task())
     before = own.model_dump(mode="json") | {"algorithm": recipe.algorithm}
-    different = {name: value for name, value in inherited.items() if value != _value(before, name)}
-    return complete, ", ".join(f"{name} = {value!r}" for name, value in different.items())
+    different = [
+        f"{name} = {value!r}"
+        for name, value in inherited.items()
+        if value != functools.reduce(operator.getitem, name.split("."), before)
+    ]
+    return complete, ", ".join(different)
 
 
 def _inherited_algorithm(source: WarmStartSource, changes: Mapping[str, Any]) -> dict[str, str]:
@@ -83,15 +89,9 @@ def _inherited_symmetry(source: WarmStartSource, own: Recipe) -> str:
     """Return the value of `symmetry` that the earlier networks need, "" if the recipe's value works."""
     field = type(own.settings).model_fields.get("symmetry")
     allowed = () if field is None else typing.get_args(field.annotation)
-    if "tied" in allowed and source.tied:
+    if "tied" in allowed and source.recipe is not None and source.recipe.symmetry == "tied":
         return "tied"
-    if "averaged" in allowed and source.averaged != (symmetry_of(own) == "averaged"):
+    if "averaged" in allowed and source.averaged != (own.symmetry == "averaged"):
         return "averaged" if source.averaged else "none"
     # Untied weights cannot be tied later. The weights of a policy file may be tied.
-    return "none" if symmetry_of(own) == "tied" and source.recipe is not None else ""
-
-
-def _value(data: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        data = data[name]
-    return data
+    return "none" if own.symmetry == "tied" and source.recipe is not None else ""

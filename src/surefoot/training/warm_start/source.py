@@ -20,11 +20,8 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
-# Nested keys of a checkpoint: the learner's state, the algorithm's state (`Learner.state`), the acting networks.
-_LEARNER = "learner/"
-_ALGORITHM = "algorithm/"
-_ACTING = "average"
-_NEVER_NEGATIVE = ("variance", "count")
+# Prefixes in a checkpoint, of the learner's state and of the algorithm's (`Learner.state`).
+_LEARNER, _ALGORITHM = "learner/", "algorithm/"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +31,8 @@ class WarmStartSource:
     Attributes:
         name: its path, for messages.
         step: environment steps it was trained for, None if unknown.
-        algorithm: name of its algorithm, "" if unknown.
-        recipe: all its settings; None for a policy file.
+        algorithm: "" if unknown.
+        recipe: None for a policy file.
         task: name of its task.
         options: options of the task, including those of `tasks.wrappers`.
         policy: settings of its networks.
@@ -72,11 +69,6 @@ class WarmStartSource:
         """Final action std (A,), unless it is state-dependent."""
         return np.maximum(np.exp(self.array(f"{self.acting}/log_std")), self.policy.minimum_std)
 
-    @property
-    def tied(self) -> bool:
-        """Whether its networks are known to be tied in pairs (`symmetry = "tied"`)."""
-        return self.recipe is not None and symmetry_of(self.recipe) == "tied"
-
     def array(self, name: str) -> np.ndarray:
         """Return one array.
 
@@ -99,11 +91,6 @@ class WarmStartSource:
             return None
 
 
-def symmetry_of(recipe: Recipe) -> str:
-    """Return the algorithm's `symmetry` setting, "none" if it has none."""
-    return getattr(recipe.settings, "symmetry", "none")
-
-
 def load_source(text: str, root: Path | str = "runs", warn: Callable[[str], object] = warnings.warn) -> WarmStartSource:
     """Read the source of a warm start.
 
@@ -117,15 +104,9 @@ def load_source(text: str, root: Path | str = "runs", warn: Callable[[str], obje
     """
     is_file = os.path.isfile(text) or text.endswith(".safetensors")
     source = _from_policy(text) if is_file else _from_run(RunFolder.open(text, root), warn)
-    for name, array in source.arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise source.error(f"array '{name[:100]}' holds numbers that are not finite")
-        if (name.endswith(_NEVER_NEGATIVE) or "/nu/" in name) and (array < 0).any():
-            raise source.error(f"array '{name[:100]}' holds negative numbers")
-    size = source.array("normaliser/mean").shape
-    shapes = {"normaliser/mean": [(*size[:1],)], "normaliser/variance": [size], "normaliser/count": [(), size]}
-    shapes[f"{source.acting}/log_std"] = [(source.array(f"{source.acting}/log_std").size,)]
-    for name, allowed in shapes.items():
+    mean, log_std = source.array("normaliser/mean").shape, source.array(f"{source.acting}/log_std").shape
+    shapes = {"normaliser/mean": [mean[:1]], "normaliser/variance": [mean], "normaliser/count": [(), mean]}
+    for name, allowed in (shapes | {f"{source.acting}/log_std": [log_std[:1]]}).items():
         array = source.array(name)
         if array.shape not in allowed or array.dtype != np.float32 or not array.size:
             raise source.error(f"array '{name}' has another shape or type")
@@ -134,6 +115,7 @@ def load_source(text: str, root: Path | str = "runs", warn: Callable[[str], obje
 
 def _from_policy(path: str) -> WarmStartSource:
     policy = load_policy(path)
+    network, normaliser, mirror = policy.controller
     step, algorithm = policy.origin.get("steps"), policy.origin.get("algorithm")
     return WarmStartSource(
         name=path,
@@ -143,10 +125,9 @@ def _from_policy(path: str) -> WarmStartSource:
         task=policy.task,
         options=policy.task_options,
         policy=policy.settings,
-        arrays=flatten_tree(policy.controller.network, "parameters")
-        | flatten_tree(policy.controller.normaliser, "normaliser"),
+        arrays=flatten_tree(network, "parameters") | flatten_tree(normaliser, "normaliser"),
         acting="parameters",
-        averaged=policy.controller.mirror is not None,
+        averaged=mirror is not None,
     )
 
 
@@ -158,14 +139,10 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSour
         name = name.removeprefix(_LEARNER)
         return name.startswith(_ALGORITHM) or name in extras
 
-    skipped: list[str] = []
     try:
-        step, stored, _ = Checkpoints(folder.checkpoints, warn=skipped.append).latest(wanted)
-    except RunError:
-        reason = skipped[0] if skipped else "no checkpoint was saved"
-        raise RunError(f"cannot start from '{folder.path}': {reason}") from None
-    for message in skipped:
-        warn(message)
+        step, stored, _ = Checkpoints(folder.checkpoints, warn=warn).latest(wanted)
+    except RunError as error:
+        raise RunError(f"cannot start from '{folder.path}': {error}") from None
     arrays = {name.removeprefix(_LEARNER): array for name, array in stored.items()}
     return WarmStartSource(
         name=str(folder.path),
@@ -176,7 +153,7 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSour
         options=recipe.full_task_options,
         policy=recipe.policy,
         arrays={name.removeprefix(_ALGORITHM): arrays[name] for name in arrays if name.startswith(_ALGORITHM)},
-        acting=_ACTING,
-        averaged=symmetry_of(recipe) == "averaged",
+        acting="average",
+        averaged=recipe.symmetry == "averaged",
         extras={name: arrays[name] for name in extras if name in arrays},
     )

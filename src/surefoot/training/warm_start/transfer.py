@@ -4,6 +4,7 @@ Observation values are matched by name if both tasks name them (`tasks.observati
 influence, so that the policy acts exactly as before. Schedules and the replay start from the beginning.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ class Transfer:
         self.acting = source.acting
         self.parts: dict[str, TransferredPart] = {}
         self._recipe = recipe
-        self._fit = check_fit(source, recipe, info)
+        self._mapping, self._notes = check_fit(source, recipe, info)
 
     def into(self, state: Any) -> Any:
         """Return the algorithm's initial state after taking over the earlier run.
@@ -72,12 +73,14 @@ class Transfer:
         Raises:
             RunError: an array is missing, or of another shape.
         """
-        fit = self._fit
-        count = int((~fit.mapping.new).sum())
-        new = f"; {len(fit.new)} new: {listed(fit.new)}" if fit.new else ""
-        dropped = f"; {len(fit.dropped)} dropped: {listed(fit.dropped)}" if fit.dropped else ""
-        self.report("policy", True, f"observes {count} values as before (by {fit.matched_by}){new}{dropped}")
-        return ALGORITHMS[self._recipe.algorithm].warm_start(state, self)
+        mapping = self._mapping
+        detail = f"observes {(mapping.index >= 0).sum()} values as before (by {mapping.matched_by})"
+        for names, what in ((mapping.new, "new"), (mapping.dropped, "dropped")):
+            detail += f"; {len(names)} {what}: {listed(names)}" if names else ""
+        self.report("policy", True, detail)
+        state = ALGORITHMS[self._recipe.algorithm].warm_start(state, self)
+        self.parts = {name: self.parts[name] for name in _ORDER if name in self.parts}
+        return state
 
     def tree(self, template: Any, name: str, fresh: Callable[[str], bool] = lambda path: False) -> Any:
         arrays = {}
@@ -85,7 +88,7 @@ class Transfer:
             arrays[path] = initial if fresh(path) else self.source.array(path)
             if not fresh(path) and self._is_first_weight(path):
                 try:
-                    arrays[path] = self._fit.mapping.first_weight(arrays[path])
+                    arrays[path] = self._mapping.first_weight(arrays[path])
                 except ValueError as error:
                     raise self.source.error(error) from None
         try:
@@ -101,9 +104,9 @@ class Transfer:
         earlier = Normaliser(*(jnp.asarray(source.array(f"normaliser/{name}")) for name in Normaliser._fields))
         if source.recipe is not None and not self.same_algorithm:
             earlier = ALGORITHMS[source.algorithm].acting_statistics(earlier, source.recipe.settings)
-        new = "; none of new values" if self._fit.new else ""
+        new = "; none of new values" if self._mapping.new else ""
         self.report("normaliser", True, f"of {float(earlier.count.max()):,.0f} observations{new}")
-        return self._fit.mapping.statistics(earlier)
+        return self._mapping.statistics(earlier)
 
     def takes_critic(self, *names: str) -> bool:
         earlier, algorithm, reason = self.source.recipe, self._recipe.algorithm, ""
@@ -115,7 +118,7 @@ class Transfer:
             reason = f"it is of {self.source.algorithm}"
         else:
             for name in ("policy.critic", "wrappers.reward_scale", *(f"{algorithm}.{name}" for name in names)):
-                there, here = _setting(earlier, name), _setting(self._recipe, name)
+                there, here = (functools.reduce(getattr, name.split("."), r) for r in (earlier, self._recipe))
                 if there != here:
                     reason = f"{name} is {shown(there)} there, {shown(here)} here"
         targets = "with its target networks" if ALGORITHMS[algorithm].off_policy else ""
@@ -162,9 +165,9 @@ class Transfer:
         step = "" if source.step is None else f", step {source.step:,}"
         yield f"warm start from {source.name}{step} ({source.algorithm or 'unknown algorithm'} on {source.task})"
         width = max(map(len, _ORDER))
-        for name, (taken, detail) in self._ordered().items():
+        for name, (taken, detail) in self.parts.items():
             yield f"  {name:{width}}  {'taken over' if taken else 'not taken over'}" + (f": {detail}" if detail else "")
-        yield from (f"  {note}" for note in self._fit.notes)
+        yield from (f"  {note}" for note in self._notes)
 
     def save(self, path: Path) -> None:
         """Write the same as JSON.
@@ -172,21 +175,18 @@ class Transfer:
         Raises:
             OSError: it cannot be written.
         """
-        source, fit = self.source, self._fit
+        source, mapping = self.source, self._mapping
         record = {
             "source": source.name,
             "step": source.step,
             "algorithm": source.algorithm,
             "task": source.task,
             "task_options": source.options,
-            "observations": {"matched_by": fit.matched_by, "new": fit.new, "dropped": fit.dropped},
-            "parts": {name: part._asdict() for name, part in self._ordered().items()},
-            "notes": fit.notes,
+            "observations": {name: getattr(mapping, name) for name in ("matched_by", "new", "dropped")},
+            "parts": {name: part._asdict() for name, part in self.parts.items()},
+            "notes": self._notes,
         }
         atomic_write(path, json.dumps(record, indent=1).encode() + b"\n")
-
-    def _ordered(self) -> dict[str, TransferredPart]:
-        return {name: self.parts[name] for name in _ORDER if name in self.parts}
 
     def _is_first_weight(self, path: str) -> bool:
         """Whether an array has a row for each observation value, as first weights and their moments have."""
@@ -205,10 +205,3 @@ class Transfer:
         if not taken:
             return TransferredPart(False, f"{text}, from the recipe")
         return TransferredPart(True, f"{text}; --training.from_std sets another")
-
-
-def _setting(recipe: Recipe, dotted: str) -> Any:
-    value: Any = recipe
-    for name in dotted.split("."):
-        value = getattr(value, name)
-    return value
