@@ -1,5 +1,6 @@
 """The public functions, from training to evaluation, with one tiny run."""
 
+import contextlib
 import json
 
 import gymnasium
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 
 import surefoot
+from helpers.messages import one_line
 from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.reports import video
+from surefoot.tasks.catalogue import find_task, make_env, name_of
 
 TINY = {
     "engine__num_envs": 4,
@@ -49,14 +53,107 @@ def test_evaluate_takes_a_run_or_a_policy_file(run):
     assert of_file["returns"] == result["returns"]
 
 
+def test_evaluate_takes_an_outcome_or_a_policy(run):
+    outcome, _ = run
+    results = [surefoot.evaluate(one, episodes=3)["returns"] for one in (outcome, surefoot.load(outcome))]
+    assert results[0] == results[1]
+
+
 def test_load_takes_a_run_or_a_policy_file(run):
     outcome, _ = run
     observation = np.array([1.0, 0.0, 0.5], np.float32)
     actions = [
-        surefoot.load(path).predict(observation)[0] for path in (outcome.folder.path, outcome.folder.policy_file)
+        surefoot.load(place).predict(observation)[0]
+        for place in (outcome.folder.path, outcome.folder.policy_file, outcome)
     ]
-    np.testing.assert_array_equal(*actions)
+    np.testing.assert_array_equal(actions[0], actions[1])
+    np.testing.assert_array_equal(actions[0], actions[2])
     assert actions[0].shape == (1,)
+
+
+class Reach(gymnasium.Env):
+    """A point on a line; 0 is best."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, size: float = 1.0) -> None:
+        self._size = size
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._place = self.np_random.uniform(-self._size, self._size)
+        self._step = 0
+        return np.array([self._place], np.float32), {}
+
+    def step(self, action):
+        self._place = float(np.clip(self._place + 0.1 * action[0], -1, 1))
+        self._step += 1
+        return np.array([self._place], np.float32), -abs(self._place), False, self._step == 10, {}
+
+
+def test_train_takes_an_environment_a_class_or_a_function(tmp_path):
+    def local() -> gymnasium.Env:
+        return Reach(0.1)
+
+    changed = gymnasium.make("Pendulum-v1", g=5.0)
+    expected = {
+        changed: "local/Pendulum-v0",
+        Reach: f"{__name__}:Reach",
+        local: "local/test-train-takes-an-environment-a-class-or-a-function-locals-local-v0",
+    }
+    assert name_of(gymnasium.make("Pendulum-v1")) == "Pendulum-v1"
+    for number, (task, name) in enumerate(expected.items()):
+        outcome = surefoot.train(task, name=f"run{number}", root=tmp_path, progress=False, **TINY)
+        policy = surefoot.load(outcome)
+        assert (outcome.reason, policy.task) == ("finished", name)
+        assert len(surefoot.evaluate(policy, episodes=2)["returns"]) == 2
+    assert surefoot.resume(outcome, progress=False, steps=384).counters.steps == 384
+    with contextlib.closing(make_env(find_task("local/Pendulum-v0"))) as env:
+        assert env.unwrapped.g == 5.0
+
+
+def test_training_shows_its_progress_unless_told_not_to(tmp_path, capsys):
+    surefoot.train("Pendulum-v1", name="loud", root=tmp_path, **TINY)
+    loud = capsys.readouterr().err
+    surefoot.train("Pendulum-v1", name="quiet", root=tmp_path, progress=False, **TINY)
+    assert "evaluated return" in loud and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda root: surefoot.train(3, root=root), "task 3: give a name, an environment, or a class or function"),
+        (lambda root: surefoot.train(None, root=root), "task None: give a name"),
+        (lambda root: surefoot.train(Reach(), root=root), "gymnasium.make did not make cannot be made again"),
+        (lambda root: surefoot.train("Pendulum-v1", root=root, callback=3), "callback = 3: give a function"),
+        (lambda root: surefoot.evaluate(3), "int is neither a run nor a policy"),
+        (lambda root: surefoot.load(None), "NoneType is neither a run nor a policy"),
+        (lambda root: surefoot.record([]), "list is neither a run nor a policy"),
+        (lambda root: surefoot.resume({}), "dict is neither a run nor a policy"),
+        (lambda root: surefoot.report(3), "int is neither a run nor a policy"),
+    ],
+)
+def test_a_wrong_argument_is_a_one_line_error(call, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        call(tmp_path)
+    one_line(caught.value, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_record_takes_what_train_returned(run, tmp_path, monkeypatch):
+    outcome, _ = run
+    recorded = []
+
+    def record(policy, info, path, **options):
+        recorded.append((policy.task, info.name, path, options["episodes"]))
+        return {"return": 1.0, "length": 2.0}
+
+    monkeypatch.setattr(video, "record", record)
+    assert surefoot.record(outcome)["path"] == outcome.folder.videos / "best.mp4"
+    result = surefoot.record(surefoot.load(outcome), tmp_path / "film.mp4", episodes=2)
+    assert result == {"path": tmp_path / "film.mp4", "return": 1.0, "length": 2.0}
+    assert recorded[1] == ("Pendulum-v1", "Pendulum-v1", tmp_path / "film.mp4", 2)
 
 
 def test_make_returns_a_vector_environment():
