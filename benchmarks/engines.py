@@ -55,6 +55,9 @@ def main() -> None:
     """Run the rounds, print a table per task and write the JSON file."""
     parser = arguments_parser(__doc__, "engines.json")
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of a measurement (default: 3)")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="tasks to simulate (default: both)"
+    )
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(_time_here(**json.loads(arguments.child))))
@@ -62,7 +65,7 @@ def main() -> None:
         sys.stdout.flush()
         os._exit(0)
     load = background_load()
-    tasks = {task: _measure(task, arguments.rounds, arguments.seconds) for task in CONTENDERS}
+    tasks = {task: _measure(task, arguments.rounds, arguments.seconds) for task in arguments.tasks}
     write_results(arguments.output, load, {"workers": WORKERS, "seconds": arguments.seconds, "tasks": tasks})
 
 

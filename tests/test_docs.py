@@ -21,6 +21,7 @@ from surefoot.cli.arguments import split_settings
 from surefoot.cli.main import main
 from surefoot.recipes.files import load_recipe
 from surefoot.recipes.overrides import parse_settings
+from surefoot.reports import video
 from surefoot.reports.opengl import gl_available
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "ablation": ["--seeds", "1", "--steps", "64", "--evaluate-every", "64", "--training.evaluation_episodes", "1"],
     "ars_throughput": None,
     "curves": [],
-    "engines": ["--rounds", "1", "--seconds", "0.05", "--output", "engines.json"],
+    "engines": ["--rounds", "1", "--seconds", "0.05", "--tasks", "HalfCheetah-v5", "--output", "engines.json"],
     "off_policy_throughput": None,
     "physics_share": ["--rounds", "1", "--steps", "5", "--output", "share.json"],
     "ppo_shares": ["--steps", "9000", "--output", "shares.json"],
@@ -88,13 +89,20 @@ def algorithm_of(words: list[str]) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that looks like the repository, to run commands in."""
+    """A folder that looks like the repository, to run commands in; videos are short and small."""
     for path in (ROOT / "docs" / "howto" / "examples").glob("*.py"):
         shutil.copy(path, tmp_path)
     for name in ("benchmarks", "docs", "Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
+    full_record = video.record
+
+    def short_record(*arguments: Any, seconds: float | None = None, **options: Any) -> dict[str, Any]:
+        return full_record(*arguments, seconds=min(seconds or 1.0, 1.0), **options | {"size": (160, 120)})
+
+    monkeypatch.setattr(video, "record", short_record)
+    monkeypatch.setattr(video, "write_animation", functools.partial(video.write_animation, seconds=1, width=120))
     return tmp_path
 
 
