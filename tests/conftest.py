@@ -39,20 +39,23 @@ def _few_compiled_functions() -> Iterator[None]:
         gc.collect()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _no_tasks_of_users() -> Iterator[None]:
-    """Unregister the tasks that a test file registered; forget their modules, named `my_...`, and their folders."""
+    """Unregister the tasks that a test registered; forget their modules, named `my_...`, and their folders."""
     from surefoot.tasks import catalogue, registry
 
     catalogue.register_built_in()
     entries, folders = dict(registry.ENTRIES), list(sys.path)
     yield
     sys.path[:] = folders
+    modules = [name for name in sys.modules if name.startswith("my_")]
+    if not modules and entries == registry.ENTRIES:
+        return
     for id in registry.ENTRIES.keys() - entries.keys():
         catalogue.gymnasium.registry.pop(id, None)
     registry.ENTRIES.clear()
     registry.ENTRIES.update(entries)
-    for module in [name for name in sys.modules if name.startswith("my_")]:
+    for module in modules:
         del sys.modules[module]
     catalogue._find.cache_clear()
 

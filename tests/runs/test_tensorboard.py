@@ -12,18 +12,6 @@ from surefoot.runs.trackers import make_trackers
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 
 
-@pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
-def run_path(tmp_path):
-    path = tmp_path / "runs" / "ant" / "first"
-    path.mkdir(parents=True)
-    return path
-
-
 def events(folder):
     """Decode the records of all event files: length, its checksum, an Event, its checksum."""
     for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.stat().st_mtime_ns):

@@ -16,18 +16,6 @@ from surefoot.runs import trackers as trackers_module
 from surefoot.runs.trackers import make_trackers
 
 
-@pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
-def run_path(tmp_path):
-    path = tmp_path / "runs" / "ant" / "first"
-    path.mkdir(parents=True)
-    return path
-
-
 class FakeRun:
     def __init__(self, fails=""):
         self.calls = []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
@@ -85,17 +86,7 @@ def test_batch_equals_single_environments(id: str, options: dict, assert_matches
 
 
 def test_the_engines_state_is_saved_and_restored() -> None:
-    info = find_task("anymal", {"motor": "limited"})
-    one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
-    one.reset(seed=0)
-    random = np.random.default_rng(0)
-    actions = random.uniform(-1, 1, (40, 4, 12)).astype(np.float32)
-    for action in actions[:20]:
-        one.step(action)
-    other.set_state(one.get_state())
-    for action in actions[20:]:
-        for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
-            np.testing.assert_array_equal(a, b)
+    assert_state_is_restored(find_task("anymal", {"motor": "limited"}), steps=20)
 
 
 @pytest.mark.parametrize("id", TASKS)

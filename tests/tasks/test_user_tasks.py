@@ -1,13 +1,10 @@
 """A task in a user's own file is trained, evaluated and reported like Surefoot's."""
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -17,9 +14,10 @@ from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.evaluation.evaluate import evaluate_policy
 from surefoot.simulation.factory import choose_engine, make_engine
-from surefoot.tasks import catalogue, registry
+from surefoot.tasks import catalogue
 from surefoot.tasks.catalogue import find_task, make_env
 
+ROOT = Path(__file__).parents[2]
 TINY = {
     "training__steps": 256,
     "training__evaluation_episodes": 2,
@@ -29,24 +27,26 @@ TINY = {
     "policy__actor": [8],
     "policy__critic": [8],
 }
+# The documentation's example with a short name, shorter episodes, a list as an option, and a mirror image.
+CHANGES = {
+    "max_episode_steps=500": 'short_name="hop", max_episode_steps=100',
+    "    speed_m_s: float": "    gait: tuple[float, ...] = (1.0, 2.0)\n    speed_m_s: float",
+    "import mujoco\n": "import mujoco\nfrom surefoot.tasks.symmetry import task_mirror\n",
+    "    def reset(": "    def mirror(self):\n        return task_mirror(self, self.model.qpos0)\n\n    def reset(",
+}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, with the user's file in it; afterwards the process forgets its tasks."""
-    entries, ids = dict(registry.ENTRIES), set(gymnasium.registry)
-    shutil.copy(Path(__file__).with_name("my_tasks.py"), tmp_path / "my_tasks.py")
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the user's file in it."""
+    text = (ROOT / "docs" / "howto" / "examples" / "my_tasks.py").read_text()
+    for old, new in CHANGES.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "my_tasks.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    catalogue._find.cache_clear()
-    yield tmp_path
-    registry.ENTRIES.clear()
-    registry.ENTRIES.update(entries)
-    for id in set(gymnasium.registry) - ids:
-        del gymnasium.registry[id]
-    for module in [name for name in sys.modules if name.startswith("my_")]:
-        del sys.modules[module]
-    catalogue._find.cache_clear()
+    return tmp_path
 
 
 def message_of(name: str, options: dict | None = None) -> str:

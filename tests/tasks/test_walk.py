@@ -10,6 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from helpers import walkers
+from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
@@ -150,17 +151,7 @@ def test_batch_equals_single_environments(body: str, folder: Path, assert_matche
 
 
 def test_the_engines_state_is_saved_and_restored() -> None:
-    info = find_task("walk")
-    one, other = BatchEngine(info, 4), BatchEngine(info, 4, threads=1)
-    one.reset(seed=0)
-    random = np.random.default_rng(0)
-    actions = random.uniform(-1, 1, (30, 4, 12)).astype(np.float32)
-    for action in actions[:15]:
-        one.step(action)
-    other.set_state(one.get_state())
-    for action in actions[15:]:
-        for a, b in zip(one.step(action)[:4], other.step(action)[:4], strict=True):
-            np.testing.assert_array_equal(a, b)
+    assert_state_is_restored(find_task("walk"), steps=15)
 
 
 def test_make_vec_makes_the_batch_engine(folder: Path) -> None:
