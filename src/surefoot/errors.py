@@ -26,7 +26,7 @@ class InputError(SurefootError):
 
 
 class RunError(InputError):
-    """A run folder is missing, damaged, in use, or of other settings."""
+    """A run folder is missing, damaged or in use, or has other settings."""
 
 
 class FolderLostError(SurefootError):
@@ -68,7 +68,7 @@ def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid names, or else all of them, or where they are listed."""
+    """Return the end of an error message: the nearest valid names, else all names or the command that lists them."""
     options = sorted(options)
     close = nearest(name, options)
     if close:

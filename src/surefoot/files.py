@@ -128,7 +128,7 @@ def load_arrays(
 
     Args:
         path: the file.
-        wanted: whether to read the array of a name; None: read all.
+        wanted: called with the name of each array; whether to read it. None: read all.
 
     Raises:
         RunError: the file cannot be read, is damaged, or was not written by `save_arrays`.

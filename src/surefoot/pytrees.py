@@ -13,7 +13,7 @@ from surefoot.errors import RunError
 def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
     """Return the leaves of a pytree as NumPy arrays, named by their path: `prefix/field/0/weight`.
 
-    Leaves are arrays, NumPy or Python numbers, or JAX random keys; a lone leaf is called `prefix`.
+    Leaves are arrays, NumPy or Python numbers, or JAX random keys; a tree of one leaf is named `prefix`.
 
     Raises:
         ValueError: two leaves would get the same name.

@@ -22,7 +22,7 @@ class Schedule(Settings):
     """
 
     kind: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    """Form of the change: none; even; along half a cosine; by the same factor in equal times."""
+    """Form of the change: none, linear, half a cosine, or exponential."""
     start: float
     """Value at the start of the training."""
     end: float = Field(0.0, ge=0)
@@ -78,8 +78,8 @@ def schedule(default: Schedule | float, **bounds: float) -> Any:
     """Return a field of settings that holds a schedule.
 
     Args:
-        default: what holds if nothing is given.
-        **bounds: as of pydantic's `Field`; `gt` is for the start, `ge` and `le` are for both ends.
+        default: value of the setting if it is not given.
+        **bounds: as in pydantic's `Field`; `gt` is for the start, `ge` and `le` are for both ends.
     """
     field: Any = Field
     return field(default, **bounds)

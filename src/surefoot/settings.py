@@ -24,7 +24,7 @@ class Settings(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _complete_tables(cls, data: Any) -> Any:
-        """Fill a table that is given in part from the field's own default."""
+        """Complete a partial table with the field's default."""
         if not isinstance(data, dict):
             return data
         tables = {
@@ -36,7 +36,7 @@ class Settings(pydantic.BaseModel):
 
 
 def merged(defaults: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Return `data` with what it leaves out taken from `defaults`, tables within tables likewise."""
+    """Return `data`, completed with values of `defaults`, also inside tables."""
     both = defaults | data
     for name, value in data.items():
         default = defaults.get(name)

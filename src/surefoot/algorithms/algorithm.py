@@ -18,8 +18,8 @@ class WarmStart(Protocol):
     Attributes:
         settings: settings of the new run's algorithm.
         policy: its policy settings.
-        same_algorithm: whether the earlier run's whole state is there, of the same algorithm; if not, only the networks
-            that act and the normaliser.
+        same_algorithm: whether the earlier run has the same algorithm and its whole state is available; otherwise only
+            the acting networks and the normaliser are.
         acting: name of the networks that act, among the earlier arrays.
     """
 
@@ -60,7 +60,7 @@ class WarmStart(Protocol):
         ...
 
     def report(self, part: str, taken: bool, detail: str) -> None:
-        """Record for the user whether a part was taken over, and how much of it or why not."""
+        """Record for the user whether a part was transferred, and its extent or the reason why not."""
         ...
 
 

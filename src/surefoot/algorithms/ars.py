@@ -53,7 +53,7 @@ class ARSSettings(Settings):
     reward_clip: float = Field(0.0, ge=0)
     """Rewards of the search are clipped to plus and minus this value; 0: no clipping."""
     statistics: Literal["iteration", "step"] = "iteration"
-    """When observations are merged into the normaliser: after each iteration or each step (recipe `turing2020`)."""
+    """Time of merging observations into the normaliser: after each iteration or each step (recipe `turing2020`)."""
     symmetry: Literal["none", "averaged"] = "none"
     """Use of the task's left-right symmetry. averaged: the policy is averaged over mirror images, so that it is
     symmetric for any weights."""

@@ -29,8 +29,8 @@ class Critics:
     """C critics: a pytree of arrays, stacked along a new first axis, with static settings.
 
     Attributes:
-        layers: layers of the observation, the last one linear.
-        branch: for the action layer "branch" a linear layer of the action, else none.
+        layers: layers that process the observation, the last one linear.
+        branch: a linear layer that processes the action if the action layer is "branch", else none.
         settings: the architecture.
         action_layer: layer that receives the action.
     """

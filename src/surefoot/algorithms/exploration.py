@@ -1,6 +1,6 @@
 """Exploration noise for deterministic policies: on actions or on parameters.
 
-At its start, each episode is assigned one of the two at random, as in Pavlov et al. 2017 (arXiv 1711.06922).
+Each episode has one of the two, chosen at random at its start, as in Pavlov et al. 2017 (arXiv 1711.06922).
 """
 
 import math

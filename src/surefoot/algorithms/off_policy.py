@@ -34,7 +34,7 @@ from surefoot.policies.policy import Controller
 from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
-# At these sizes XLA's intra-op parallelism does not pay; independent matrix products run concurrently instead.
+# At these sizes XLA's intra-op parallelism saves no time; independent matrix products run concurrently instead.
 _COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 # Array of a checkpoint with the scale of parameter noise.
 PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
@@ -153,8 +153,8 @@ class Rule(NamedTuple):
     """The functions by which off-policy algorithms differ.
 
     Attributes:
-        next_action: `(state, batch, key, settings) -> (action, bonus)`, the actions (B, A) that targets assume in next
-            states, and the bonus (B,) or () added to their value.
+        next_action: `(state, batch, key, settings) -> (action, bonus)`, the actions (B, A) in next states used by the
+            targets, and the bonus (B,) or () added to their value.
         actor_loss: `(actor, state, batch, key, settings) -> (loss, (metrics, statistics))`, with the batch
             normalisation statistics of the actor's layers.
         after_actor_step: `(state, metrics, settings) -> state`.
@@ -385,7 +385,7 @@ def _scan(step: Any, state: OffPolicyState, batches: Batch) -> tuple[OffPolicySt
 
 
 def earlier_parameter_sigma(tools: WarmStart) -> float | None:
-    """Return the earlier run's scale of parameter noise, or None if there is none to continue from."""
+    """Return the earlier run's scale of parameter noise, or None if it has none."""
     sigma = tools.extra(PARAMETER_SIGMA)
     if not tools.settings.exploration.parameter_noise or sigma is None or sigma.shape != ():
         return None

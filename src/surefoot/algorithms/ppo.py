@@ -54,7 +54,7 @@ class PPOSettings(Settings):
     entropy_coef: float = Field(0.0, ge=0)
     """c2, weight of the entropy bonus."""
     normalise_advantages: Literal["minibatch", "batch", "none"] = "minibatch"
-    """Set over which advantages are scaled to mean 0 and standard deviation 1."""
+    """Scaling of advantages to mean 0 and standard deviation 1: over each batch, over each minibatch, or none."""
     normalise_returns: bool = True
     """Divide rewards by the running standard deviation of the discounted return (Engstrom et al. 2020, section 3)."""
     learning_rate: Schedule = schedule(3e-4, gt=0)

@@ -1,7 +1,7 @@
 """Replay: the most recent transitions, kept on the host and sampled uniformly.
 
 Packed rows are stored in the order of time, as in `rollout`: row t of an environment holds the observation at step t,
-the action chosen there, and the outcome of the action before. A transition consists of two neighbouring rows, so no
+the action chosen there, and the outcome of the previous action. A transition consists of two neighbouring rows, so no
 observation is stored twice.
 """
 

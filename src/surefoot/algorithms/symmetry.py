@@ -188,7 +188,7 @@ def _tie_layers(
         inputs: effect of the mirror on the input of the first layer.
         outputs: its effect on the output of the last layer; None: that is a hidden layer.
         scale: factor on weights.
-        beside: effect on further inputs of the first layers.
+        beside: effect of the mirror on further inputs of the first layers.
     """
     tied_layers = []
     for index, layer in enumerate(layers):

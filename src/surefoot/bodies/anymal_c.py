@@ -34,7 +34,7 @@ BODY = Body(
     speed_limit=7.5,
 )  # fmt: skip
 
-# Supply voltage of the motors. Any value gives the same motion: torque and speed limits are stated separately.
+# Supply voltage of the motors. Its value does not affect the motion, since torque and speed limits are separate.
 _VOLTAGE = 48.0
 # Geom groups that viewers show and hide by default.
 _SHOWN, _HIDDEN = 2, 3
@@ -43,8 +43,8 @@ _UPRIGHT_TO = {"x": [0.5**0.5, 0, 0.5**0.5, 0], "y": [0.5**0.5, 0.5**0.5, 0, 0],
 # Velocity task: 5 ms is stable with these servos. The solver's iterations are not capped: with 4 of them random actions
 # made it diverge, and the cap saved no time (64 environments).
 _VELOCITY_TIMESTEP_S = 0.005
-# With the pose itself as target, as in legged_gym, servos of 80 N m / rad yield until the robot kneels. The targets are
-# therefore those that hold the pose (see tasks/velocity).
+# With the pose itself as target, as in legged_gym, servos of 80 N m / rad yield until the robot kneels. The targets
+# that hold the pose are used instead (see tasks/velocity).
 _VELOCITY_STIFFNESS, _VELOCITY_DAMPING = 80.0, 2.0
 # Rotor inertia is not published. A shank has 0.02 kg m^2 about its knee; some armature keeps it from ringing.
 _ARMATURE = 0.01
@@ -88,7 +88,8 @@ def add_anymal_c(
             which is slower.
         motor: "servo" gives up to 80 N m at any speed; "limited" is a direct-current motor with the same limit and at
             most 120 (1 - v / 7.5) N m at speed v (rad/s), in both directions.
-        visuals: whether to add parts that do not collide; without them the motion is the same and an eighth faster.
+        visuals: whether to add parts that do not collide; without them the motion is the same, and simulation is 12 %
+            faster.
     """
     known = figures()
     root = spec.worldbody.add_body(name="base", pos=[0, 0, known["zero_pose_height"]])

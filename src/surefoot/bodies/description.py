@@ -1,4 +1,4 @@
-"""TOML description of a body: names and gains that are then not detected."""
+"""TOML description of a body: names and gains that replace detected ones."""
 
 import tomllib
 from pathlib import Path
@@ -64,7 +64,7 @@ def read_description(path: Path) -> BodyDescription:
 def model_beside(path: Path, model: str) -> Path:
     """Return the path of a description's model, which must lie in the description's folder or below.
 
-    A description may come from an untrusted source; it must not open other files and show their text in an error.
+    A description may come from an untrusted source. It must not reveal the text of other files through an error.
 
     Raises:
         InputError: the model lies elsewhere.

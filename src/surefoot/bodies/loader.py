@@ -217,7 +217,7 @@ def _home(model: mujoco.MjModel) -> int:
 
 
 def _find_angles(model: mujoco.MjModel, description: BodyDescription) -> dict[str, float]:
-    """Return the position of each hinge and slide in the standing pose: as described, else of a keyframe, else zero."""
+    """Return the position of each hinge and slide in the standing pose: from the description, a keyframe, or zero."""
     numbers = [j for j in range(model.njnt) if model.jnt_type[j] in parts.HINGES]
     if description.pose is not None:
         _check_names("pose", description.pose, [model.joint(j).name for j in numbers])

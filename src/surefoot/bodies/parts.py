@@ -190,7 +190,7 @@ def _label(names: list[str]) -> str | None:
 
 
 def _sole(model: mujoco.MjModel, clearance: np.ndarray, link: int) -> tuple[str, ...]:
-    """Return the geoms of a leg's last link that have a foot in their name or their body's; without any, the lowest."""
+    """Return the geoms of a leg's last link with a foot in their own or their body's name; without any, the lowest."""
     geoms = [int(g) for g in _geoms_of(model, link) if np.isfinite(clearance[g])]
     named = [g for g in geoms if _any_word([model.geom(g).name, model.body(model.geom_bodyid[g]).name], _FOOT)]
     geoms = named or [g for g in geoms if clearance[g] <= clearance[geoms].min() + _LEVEL_M]

@@ -20,11 +20,11 @@ from surefoot.errors import InputError
 # ANYmal C as it stands. Lengths and torques of other robots are scaled by height and by weight times height.
 REFERENCE_HEIGHT_M, REFERENCE_MASS_KG = 0.549, 52.13
 _KNEE_RADIUS_M, _GAIT_HZ, _LOAD_FRACTION = 0.065, 1.75, 0.1
-# A knee is the lowest joint of a leg above this fraction of the standing height; joints below it are ankles.
+# A knee is the lowest joint of a leg above this fraction of the standing height; lower joints are ankles.
 _LOWEST_KNEE = 0.25
 _SOLVER_ITERATIONS, _LINE_SEARCH_ITERATIONS = 100, 50  # MuJoCo's defaults
 _IN_PLANE = 0.5  # cosine between a joint's axis and the y axis
-# A biped that goes down on its knees has fallen: the trunk's clearance must stay above this fraction.
+# A biped on its knees has fallen: the trunk's clearance must stay above this fraction of the one in the pose.
 _BIPED_CLEARANCE = 0.5
 
 
@@ -60,7 +60,7 @@ class Robot:
         stance_m: distance of the feet from the trunk's centre, forward and sideways.
         trunk: hull of the trunk.
         knees: MuJoCo bodies whose origins are the knees.
-        knee_radius_m: height of a knee below which the leg lies on the ground.
+        knee_radius_m: height of a knee's centre below which the knee touches the ground.
         lateral_joints: indices of joints that move legs sideways or turn them.
         look_height_m: height of the trunk from which the observed ground heights are counted.
         floor_m: height of the floor in the world frame.
@@ -69,7 +69,7 @@ class Robot:
         load_kg: default range of the load added to the trunk.
         length_scale: its size relative to ANYmal C.
         torque_scale: weight times height relative to ANYmal C.
-        collides_with: (contype, conaffinity) of ground that it can stand on.
+        collides_with: (contype, conaffinity) of a ground that it collides with.
     """
 
     spec: mujoco.MjSpec

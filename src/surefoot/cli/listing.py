@@ -111,7 +111,7 @@ def _describe(info: TaskInfo) -> list[str]:
 
 
 def _shipped_policies(name: str) -> Iterable[tuple[str, str, str]]:
-    """Yield path, algorithm and steps of the policies in the source tree's results folder; an installation has none."""
+    """Yield path, algorithm and steps of the policies in results/, which only the source tree has."""
     folder = Path(__file__).resolve().parents[3] / "results"
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -158,5 +158,5 @@ def _engine_and_threshold(name: str) -> tuple[str, str]:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first sentence of a text on one line; "et al." ends no sentence."""
+    """Return the first sentence of a text on one line; "et al." does not end a sentence."""
     return re.split(r"(?<! al\.)(?<=\.) (?=[A-Z])", " ".join(text.split()))[0]

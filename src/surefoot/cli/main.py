@@ -16,7 +16,7 @@ _MAX_SEED = 100_000_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 success, 1 failure, 2 wrong input, 130 interrupted."""
-    # JAX warns about every fork; the forked processes of this program execute another one at once, such as ffmpeg.
+    # JAX warns about every fork. This program forks only to execute another one, such as ffmpeg.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments))

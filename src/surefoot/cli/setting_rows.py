@@ -150,7 +150,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _union(kind: Any) -> tuple[Any, ...]:
-    """Return the types of which a union consists, or the type itself."""
+    """Return the members of a union type, or the type itself."""
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 

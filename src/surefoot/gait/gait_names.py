@@ -45,7 +45,7 @@ def _of_two_legs(apart: float, duty: float) -> str:
 
 
 def _of_fore_and_hind(apart: float) -> str:
-    """A planar body has one fore and one hind foot, each representing a left and a right one that move together."""
+    """A planar body has one fore and one hind foot; each stands for a left and a right foot that move together."""
     if apart <= _TOGETHER:
         return "pronk"
     return "bound" if apart >= 2 * _TOGETHER else UNCLEAR

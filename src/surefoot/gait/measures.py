@@ -15,9 +15,10 @@ from surefoot.gait.probes import BodyModel, Motion
 from surefoot.gait.recording import Episode, Recording
 
 SETTLING_S = 1.0  # left out at the start of each episode, and before a fall
-MIN_FORCE = 0.05  # of the body's weight; a lighter contact does not count
+MIN_FORCE = 0.05  # fraction of the body's weight; a lighter contact does not count
 _MIN_STRIDES = 3
-# A phase lag is reported only if this fraction of strides has one, and their mean unit vector is at least this long.
+# A phase lag is reported only if at least this fraction of strides has one, and their mean unit vector has at least
+# this length.
 MIN_AGREEMENT = 0.7
 _MAX_CYCLES = 2000
 

@@ -133,7 +133,8 @@ class MujocoProbe:
             base.simulate = self._step
         else:
             _call_after(base, "step", self._sample_now)
-        # RK4 leaves forces of intermediate states; the other integrators leave the forces of the state before the step.
+        # After a step, RK4's forces are those of an intermediate state, and other integrators' those of the state
+        # before.
         self._euler = model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4
         self.model = BodyModel(
             step_s=float(model.opt.timestep if inside else getattr(base, "dt", model.opt.timestep)),

@@ -43,8 +43,8 @@ def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
     """Return the task's mirror if the algorithm's `symmetry` setting uses it, else None.
 
     Raises:
-        InputError: the setting needs a mirror, but the task has none; or networks tied in pairs would see observations
-            whose mirror has an offset, without normalisation.
+        InputError: the setting needs a mirror, but the task has none; or tied networks need normalised observations,
+            because the mirror has an offset.
     """
     symmetry = recipe.symmetry
     if symmetry == "none":

@@ -45,9 +45,9 @@ def plot_curves(
 ) -> Path:
     """Plot the returns of runs over environment steps and over training time, as a PNG file.
 
-    A single run of a label shows its training return (pale) and its evaluation (marked). Runs of equal labels are seeds
-    of one experiment: a thin line each, a thick line for their mean up to the end of the shortest seed, and a band from
-    the lowest to the highest seed.
+    A label with a single run shows its training return (pale) and its evaluations (marked). Runs of equal labels are
+    seeds of one experiment: a thin line each, a thick line for their mean up to the end of the shortest seed, and a
+    band from the lowest to the highest seed.
 
     Args:
         runs: run folders; those whose recipes differ only in the seed are seeds of one experiment, labelled by the
@@ -168,7 +168,7 @@ def _draw_run(axes: Axes, metrics: list[dict], clock: str, colour: str, label: s
     """Plot one run; without a label, the legend names its two lines."""
     x, y = _series(metrics, TRAINING, clock)
     finite = np.isfinite(y)
-    if 2 * finite.sum() < len(y):  # most rows contain no finished episode, so null is not a gap
+    if 2 * finite.sum() < len(y):  # a null is not a gap here: most rows contain no finished episode
         x, y = x[finite], y[finite]
     x, y = _thin(x, y)
     has_evaluation = _series(metrics, EVALUATION, clock)[1].size > 0

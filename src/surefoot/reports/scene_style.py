@@ -94,7 +94,7 @@ def _recolour(pixels: np.ndarray, light: tuple[int, int, int], dark: tuple[int, 
 
 
 def _spread_floor(model: mujoco.MjModel) -> None:
-    """Render textured floors without limit; planes already collide without limit."""
+    """Render textured floors as infinite, as they are for collisions."""
     for geom in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
         half_size, material = model.geom_size[geom, :2], model.geom_matid[geom]
         if material >= 0 and (half_size > 0).all():

@@ -15,7 +15,7 @@ from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 DEFAULT_SIZE = (640, 480)
-_MAX_FPS = 60.0  # faster simulations are drawn every second or third step, still in real time
+_MAX_FPS = 60.0  # of faster simulations only every second or third step is drawn; the video remains in real time
 
 
 def record(

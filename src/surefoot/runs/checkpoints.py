@@ -47,12 +47,12 @@ class Checkpoints:
         return sorted(int(match[1]) for match in matches if match)
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bool:
-        """Save one checkpoint; once it can be opened again, remove those it replaces.
+        """Save one checkpoint and, once it can be opened, remove those it replaces.
 
-        Those are the ones beyond the newest `keep`, and those of later steps, from before a resume.
+        It replaces all but the newest `keep`, and those of later steps, which are from before a resume.
 
         Returns:
-            Whether it was saved. If not, for example because the disk is full, the others are intact.
+            Whether it was saved. If not, for example because the disk is full, the earlier ones are intact.
 
         Raises:
             ValueError, TypeError: an array or the header is of a type that cannot be saved.
@@ -81,7 +81,7 @@ class Checkpoints:
         """Return step, arrays and header of the newest checkpoint that is in order; warn of newer ones.
 
         Args:
-            wanted: whether to read the array of a name; None: read all.
+            wanted: called with the name of each array; whether to read it. None: read all.
             use: called with the same; raises `InputError` to refuse them, and the checkpoint before is tried.
 
         Raises:

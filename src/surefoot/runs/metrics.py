@@ -17,7 +17,7 @@ _LARGEST = 1e300
 
 
 class MetricsLog:
-    """Appends lines to a metrics file; each is with the operating system before the call returns.
+    """Appends lines to a metrics file; each has been passed to the operating system when the call returns.
 
     An incomplete line, left by a crash, is removed when the file is opened. While the disk is full, lines wait in
     memory and training continues; they are written, in order, as soon as there is space.
@@ -51,7 +51,7 @@ class MetricsLog:
         self._write({"step": int(step), "time": time.time()}, values)
 
     def mark(self, event: str, step: int, **values: Any) -> None:
-        """Append an event at a step; a "resume" supersedes every earlier record of a later step.
+        """Append an event at a step; "resume" supersedes all earlier records of later steps.
 
         Raises:
             ValueError: a value is called `time`.
@@ -150,7 +150,7 @@ def _without_superseded(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     valid = []
     resumed = evaluated = math.inf
     for record in reversed(records):
-        # Steps after the checkpoint were repeated; so were evaluations that are not in it.
+        # Steps after the checkpoint are repeated, and so are evaluations that it does not contain.
         if record["step"] > (evaluated if "evaluation/return" in record else resumed):
             continue
         if record.get("event") == "resume":

@@ -94,7 +94,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
     def begin(self, seed: int | None) -> np.ndarray:
         """Start a new episode in every environment and return the simulator output, (N, K) float32, a new array.
 
-        Environment i has its own random numbers, seeded with `seed + i`; None takes a seed from the operating system.
+        Environment i has its own random generator, seeded with `seed + i`; None: seeds from the operating system.
         """
 
     @abc.abstractmethod

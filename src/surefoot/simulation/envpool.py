@@ -1,7 +1,7 @@
 """Engine `envpool`: Gymnasium ids that EnvPool includes, on its C++ threads; several times faster than a Python loop.
 
-EnvPool reimplements the tasks. Random numbers differ from Gymnasium's, and so does one case: an episode that terminates
-on the last step of its time limit is reported as truncated only.
+EnvPool reimplements the tasks. Random numbers differ from Gymnasium's. An episode that terminates at the last step of
+its time limit is reported as truncated only.
 """
 
 import importlib.util

@@ -152,7 +152,7 @@ class ProcessesEngine(Engine):
         """Have all workers execute one command; return the environments that were restarted in a new worker."""
         try:
             return self._replace(self._command(command, self._handles))
-        except BaseException:  # also an interrupt, after which pending answers are unknown
+        except BaseException:  # includes interrupts, after which the pending answers are unknown
             self.close()
             raise
 

@@ -204,7 +204,7 @@ def serve(line: socket.socket, memory: int) -> None:
     except (EOFError, ConnectionError) as error:
         if not _hung_up(line):  # the environment's own, not the engine's
             _report(line, environments, error)
-    except BaseException as error:  # an environment that calls sys.exit() has failed too
+    except BaseException as error:  # sys.exit() in an environment is a failure, too
         _report(line, environments, error)
 
 

@@ -100,7 +100,7 @@ class WorkerHandle:
             return {"env": None, "summary": f"it {self.fate()} while it reported an error", "details": ""}
 
     def fate(self) -> str:
-        """Return the cause of death in words; kill the process if only its socket is closed."""
+        """Describe the cause of death; kill the process if only its socket is closed."""
         self.stop(CLOSE_S)
         status = self.process.returncode
         if status is None:

@@ -1,8 +1,8 @@
 """ANYmal C walks, and climbs a step: the tasks of an experiment of 2023 (github.com/danimatasd/MUJOCO-AIDL).
 
 Twelve position servos receive target angles at 100 Hz. The reward is the velocity along x plus the base's height above
-0.5 m, summed over the five physics steps of an action: the experiment's best return, 6,036, is about 1.5 m/s for 8 s.
-A fall costs 100 and ends the episode.
+0.5 m, summed over the five physics steps of an action. The experiment's best return, 6,036, corresponds to about 1.5
+m/s for 8 s. A fall costs 100 and ends the episode.
 
 Differences from the experiment, each undone by an option: the robot faces its direction of travel (`facing`), the base
 has the mass its maker states (`base`), friction cones are pyramidal (`contact`), and initial states are randomised
@@ -46,7 +46,7 @@ class AnymalCOptions(TaskOptions):
     base: anymal_c.Base = "urdf"
     """Mass and inertia of the base: "urdf" (26.4 kg) or "menagerie" (19.2 kg)."""
     facing: Literal["forward", "backward"] = "forward"
-    """Direction in which the robot starts; "backward" as in the experiment, whose robot walks back first."""
+    """Direction in which the robot faces at the start; "backward" as in the experiment."""
     contact: Contact = "pyramidal"
     """Friction cone: "pyramidal", or "elliptic" as in the experiment."""
     motor: anymal_c.Motor = "servo"
@@ -93,7 +93,7 @@ class AnymalC(Task):
 
     def mirror(self) -> "Mirror | None":
         if self.options.facing == "backward":
-            return None  # w is 0 when facing backward, and mirroring would flip the sign of the quaternion
+            return None  # facing backward, w is 0, and mirroring would flip the sign of the quaternion
         return task_mirror(self, self._start)
 
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
@@ -143,7 +143,7 @@ class AnymalCStepOptions(AnymalCOptions):
     one before. An episode starts 1 cm below the highest step climbed in the previous episode, or 2 cm below that
     episode's first step if none was climbed. Once `step_height` was climbed, episodes start at a random height."""
     observe_ground: bool = False
-    """Whether heights of the ground at eight points along x are observed; the experiment's robot has none."""
+    """Whether heights of the ground at eight points along x are observed; the experiment observes none."""
 
     @model_validator(mode="after")
     def _heights_fit(self) -> Self:
@@ -155,7 +155,7 @@ class AnymalCStepOptions(AnymalCOptions):
 
 
 class AnymalCStep(AnymalC):
-    """ANYmal C climbs one or several steps as wide as the world, and leaves them again."""
+    """ANYmal C climbs up and down one or several steps of unlimited width."""
 
     Options = AnymalCStepOptions
     options: AnymalCStepOptions

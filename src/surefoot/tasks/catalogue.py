@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 register_built_in()
 
-_FALL_BELOW = -50.0  # not -100: with repeated actions the reward of the steps just before the fall is added
+_FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just before the fall are added
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -269,7 +269,7 @@ def find_policy_task(
     Args:
         name: the task in the file.
         options: its options there.
-        instead: another task, named by the user; or the file's own "module:Class", whose import this permits.
+        instead: another task, given by the user; or the file's own "module:Class", which permits its import.
         changes: options that differ from those.
 
     Raises:
@@ -333,7 +333,7 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
 
 @contextlib.contextmanager
 def quiet_mujoco() -> Iterator[None]:
-    """Keep MuJoCo from printing, and writing to MUJOCO_LOG.TXT, warnings about the age of a model's file."""
+    """Suppress MuJoCo's warnings about the age of a model's file, on the terminal and in MUJOCO_LOG.TXT."""
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:

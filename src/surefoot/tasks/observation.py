@@ -1,6 +1,6 @@
 """Parts of an observation: the name of each value, and how it changes when left and right are exchanged.
 
-A task lists the parts of its observation once; names and mirror image (`tasks.symmetry`) follow from them. The mirror
+A task lists the parts of its observation; names and mirror image (`tasks.symmetry`) follow from them. The mirror
 is the plane of x (forward) and z (up). A polar vector, such as a velocity, changes the sign of y; an axial one, such as
 an angular velocity, those of x and z.
 """
@@ -20,8 +20,8 @@ class Part(NamedTuple):
     Attributes:
         names: of the values.
         signs: 1, or -1 for a value whose sign the mirror changes (besides its joint's own sign).
-        owners: the joint, foot or body of each value, which changes places with its partner; empty without any.
-        images: index within the part of each value's mirror image, if it follows from no owner; empty for itself.
+        owners: the joint, foot or body of each value; the mirror exchanges it with its partner. Empty: none.
+        images: index, within the part, of each value's mirror image, if there are no owners. Empty: each its own image.
     """
 
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 def scalars(*names: str) -> Part:
-    """Values that the mirror leaves alone, such as a height."""
+    """Values that the mirror does not change, such as a height."""
     return Part(names, (1,) * len(names))
 
 

@@ -89,7 +89,7 @@ def register(
 
     Raises:
         TypeError: the class is not a `Task`, or does not set its fall rule.
-        ValueError: the id or the short name is another task's.
+        ValueError: the id or the short name belongs to another task.
     """
 
     from surefoot.tasks.gymnasium import GYMNASIUM_TASKS

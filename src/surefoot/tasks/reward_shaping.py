@@ -1,7 +1,7 @@
 """Changes to a task's reward during training, and wrappers of its environment.
 
-Shaped rewards are for training only: evaluations use the task's own. Action repeat and frame stacking become options of
-the task, because the policy needs them wherever it runs.
+Shaped rewards are for training only; evaluations use the task's own. Action repeat and frame stacking become options of
+the task, because the policy always needs them.
 """
 
 import jax

@@ -32,7 +32,7 @@ FallRule = Literal["terminated", "reward", "none"]
 
 
 class TaskOptions(Settings):
-    """Base of a task's options: no value is converted to another type, except a list to a tuple."""
+    """Base of a task's options: values are not converted to other types, except lists to tuples."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -69,7 +69,7 @@ class Task(abc.ABC):
         fall: how falls are detected. Every task must set it, so that no fall goes uncounted.
         Options: settings class of the task's options; its instance is the constructor's argument.
         headless_options: options that leave out visual geometry and change no physics.
-        module_options: options that name Python modules to import; a policy file alone cannot have them imported.
+        module_options: options that name Python modules to import; a policy file alone does not import them.
         model: MuJoCo model.
         body: names of the body's parts, or None.
         frame_skip: physics steps per action (decimation).
@@ -145,7 +145,7 @@ class Task(abc.ABC):
         return {}
 
     def reset_curriculum(self, state: State) -> None:
-        """Clear the state of the curriculum, which outlasts episodes; called before the first reset after seeding."""
+        """Clear the curriculum, which persists between episodes; called before the first reset after seeding."""
         del state
 
     @abc.abstractmethod

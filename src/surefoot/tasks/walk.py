@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ANYMAL = "anymal-c"
 _ACTION_S = 0.02
 _LEAST_UPRIGHT = 0.5  # cosine of the largest tilt, 60 degrees
-# Initial clearance as a fraction of the body's height, because randomised joints may reach below the floor.
+# Initial clearance as a fraction of the body's height: parts at randomised joint angles may reach below the floor.
 _LIFT = 0.03
 # Weights per step; walking at the desired speed earns 1 more than standing.
 _WEIGHTS = {
@@ -55,7 +55,7 @@ class WalkOptions(TaskOptions):
     speed_m_s: float = Field(1.0, ge=0.05, le=20)
     """Desired forward speed, m/s."""
     action_scale: float = Field(0.5, ge=0.01, le=3)
-    """Change of a joint's target from the pose by an action of 1, rad (m for slides)."""
+    """Offset of a joint's target from the pose for an action of 1, rad (m for slides)."""
     fall_height: float = Field(0.65, ge=0, le=0.95)
     """Height of the trunk below which the body has fallen, as a fraction of its standing height."""
     reset_noise: float = Field(0.05, ge=0, le=0.5)
@@ -216,7 +216,7 @@ def _along_heading(quat: Any, velocity: Any, xp: Any) -> tuple[Any, Any]:
 
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
     """Return a body's model with a contact sensor for each geom of a foot, its names and its standing pose."""
-    # Menagerie's and our own bodies are fixed; a file may change between two calls.
+    # Robots of Menagerie and Surefoot do not change; a file may change between two calls.
     kept = source == ANYMAL or source.startswith(MENAGERIE)
     model, body, pose = _compiled_once(source) if kept else _compiled(source)
     return copy.copy(model), body, pose

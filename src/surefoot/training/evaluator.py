@@ -63,7 +63,7 @@ class Evaluator:
         self._recipe = recipe
         self._stop = stop
         self._closed = False
-        # By number of episodes. All episodes run in parallel: larger batches cost less per environment.
+        # By number of episodes. All episodes run in parallel, because larger batches take less time per environment.
         self._runners: dict[int, EpisodeRunner] = {}
         self._pool: ThreadPoolExecutor | None = None
         if recipe.training.mode == "asynchronous":

@@ -426,7 +426,7 @@ class _Session:
         )
 
     def _record_failure(self, error: NonFiniteError) -> None:
-        """Save the arrays that are not finite, and name their file in the error."""
+        """Save the arrays that are not finite, and add their file to the error."""
         steps = self.counters.steps
         path = self._folder.failure / f"step-{steps:012d}.safetensors"
         where = f", and its arrays are in {path}"

@@ -34,8 +34,8 @@ class OffPolicyLearner(Learner):
 
     A round is `train_freq` steps of every environment and the updates that belong to them. In synchronous mode, one
     sampler acts, then the learner updates. In asynchronous mode, the samplers act with the weights of the last round
-    while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. So
-    the update-to-data ratio is the same, no sampler is more than one round behind, and results depend on the seed only.
+    while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. The
+    update-to-data ratio is therefore the same, weights are at most one round old, and results depend on the seed only.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -198,7 +198,7 @@ class OffPolicyLearner(Learner):
 
 
 def _results(futures: list[Future]) -> list[Transitions]:
-    wait(futures)  # so that no sampler still acts when an error of another ends the run
+    wait(futures)  # so that no sampler is running when the error of another ends the run
     return [future.result() for future in futures]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class BipedalWalker(GymnasiumTask):
     """A walker with four joints (gymnasium/envs/box2d/bipedal_walker.py).
 
-    Seen from the side it has no left and right, only a first and a second leg, and is the same when they change places.
+    It is planar: instead of left and right it has a first and a second leg, and exchanging them gives its mirror image.
     """
 
     id = "BipedalWalker-v3"
@@ -47,7 +47,7 @@ class BipedalWalker(GymnasiumTask):
     def mirror(self) -> "Mirror | None":
         assert self.body is not None
         mirror = derive_mirror(self.observation, self.body.joints, partners_by_name(self.body))
-        # Each hip counts its angle from the pose in which its leg is made, 0.05 rad behind or in front. The hips'
+        # Each hip's angle is relative to the initial pose of its leg, 0.05 rad to the back or the front. The hips'
         # joint limits differ by the same offset, which no mirror can correct.
         names = self.observation_names
         mirror.observation_offset[names.index("hip 1 angle")] = 0.1

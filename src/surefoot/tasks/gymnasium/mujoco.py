@@ -170,7 +170,7 @@ class Ant(MujocoTask):
     needs_contact_forces = True
 
     def mirror(self) -> "Mirror | None":
-        # A contact force range may be asymmetric; with positions in the observation, no mirror is known.
+        # A contact force range may be asymmetric; with positions in the observation, no mirror is defined.
         shown = not self.options.get("exclude_current_positions_from_observation", True)
         if self.body is None or not self.observation or shown or "contact_force_range" in self.options:
             return None

@@ -59,7 +59,7 @@ def _without_first(parts: list[Part], count: int) -> list[Part]:
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """Return the parts with neighbouring joints in one, so that joints find their partners."""
+    """Merge the parts of neighbouring joints, so that the partner of each joint is in the same part."""
     joined: list[Part] = []
     for part in parts:
         if joined and joined[-1].owners and part.owners:

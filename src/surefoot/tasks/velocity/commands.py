@@ -30,8 +30,8 @@ class CommandOptions(TaskOptions):
     standing: float = Field(0.1, ge=0, le=1)
     """Fraction of commands to stand still."""
     heading: float = Field(0.0, ge=0, le=1)
-    """Fraction of commands with a target direction, as in legged_gym: the turning rate, at first the one drawn, is half
-    the remaining angle per second. The robot stops turning at the target and corrects deviations from it."""
+    """Fraction of commands with a target direction, as in legged_gym: the turning rate, in rad/s, is half the remaining
+    angle, so the robot stops turning at the target and corrects deviations from it."""
     command: tuple[float, ...] | None = None
     """A fixed command (forward, left, turn) instead of random ones; or a sequence of commands, three numbers each."""
 

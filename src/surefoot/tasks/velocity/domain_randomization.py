@@ -1,4 +1,4 @@
-"""Domain randomization: differences between robots and between days that a policy should tolerate.
+"""Domain randomization: variations of the robot and its surroundings that a policy should tolerate.
 
 Drawn for each episode: friction of the feet, load on the trunk, strength of each motor, latency of actions. During an
 episode: pushes and sensor noise.
@@ -18,12 +18,12 @@ _STREAM, _PUSH_STREAM = 2, 3
 
 
 class RandomizationOptions(TaskOptions):
-    """Ranges of the randomization, all uniform; legged_gym's unless noted."""
+    """Ranges of uniform distributions; those of legged_gym unless noted."""
 
     friction: tuple[float, float] = (0.5, 1.25)
     """Lowest and highest friction coefficient of the feet, the same for all feet of a robot; from 0 to 5."""
     base_mass: float | None = Field(None, ge=0, le=100)
-    """Largest load added to or removed from the trunk, kg; by default 5 for ANYmal C, a tenth of other robots' mass."""
+    """Largest load added to or removed from the trunk, kg; default: 5 for ANYmal C, a tenth of the mass for others."""
     motor_strength: float = Field(0.1, ge=0, le=0.9)
     """Largest relative deviation of each motor's gains."""
     latency: float = Field(1.0, ge=0, le=1)
@@ -89,9 +89,9 @@ class DomainRandomizer:
         state["delay"][env_indices, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)
 
     def push(self, state: State) -> None:
-        """Push the robots that are due, by their random keys and numbers of steps, "key" (N,) and "step" (N,)."""
+        """Push the robots whose push is due, according to their random keys "key" (N,) and step counts "step" (N,)."""
         step = state["step"].astype(np.uint32)
-        # The key decides when in the first period the first push comes.
+        # The key determines the time of the first push within the first period.
         due = np.flatnonzero((step + state["key"]) % np.uint32(self._push_every) == 0)
         if len(due) and self._options.push_speed:
             push = uniform(state["key"][due], _PUSH_STREAM, step[due], 2, np)

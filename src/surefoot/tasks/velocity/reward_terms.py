@@ -3,7 +3,7 @@
 A term takes the `RobotState` of N environments and the array module, `numpy` or `jax.numpy`, and returns (N,). Weights
 are per second. Terms and weights are those of legged_gym (Rudin et al. 2021, arXiv 2109.11978, with the changes for
 ANYmal C on flat ground) or MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844) where possible; the others were
-tuned here. Lengths, torques and power are relative to the robot's size, with ANYmal C as 1.
+tuned here. Lengths, torques and power are scaled to the robot's size relative to ANYmal C.
 
 A new term is one decorated function, in this module or in a user's own:
 
@@ -60,7 +60,7 @@ class RobotState(NamedTuple):
         contact: (N, F) 1 for feet on the ground, else 0.
         air_time: (N, F) for feet that just landed, the time since they left the ground, else 0, s.
         knee_height: (N, K) of the knees' centres above the ground, m.
-        stance: (N, F) 1 if the gait clock wants the foot on the ground, else 0; None without a clock.
+        stance: (N, F) 1 if the foot should be on the ground according to the gait clock, else 0; None without a clock.
     """
 
     robot: Robot
@@ -136,7 +136,7 @@ def tracking_ang_vel(state: RobotState, xp: Any) -> Any:
 
 @reward_term(weight=2.0)
 def gait(state: RobotState, xp: Any) -> Any:
-    """Fraction of feet whose contact agrees with the gait clock; under a zero command all should be down."""
+    """Fraction of feet whose contact agrees with the gait clock; under a zero command, feet in contact."""
     if state.stance is None:
         return xp.zeros_like(state.velocity[:, 0])
     target = xp.where(state.standing[:, None], 1.0, state.stance)

@@ -151,9 +151,9 @@ class RobotModel:
         return (low - self.pose).astype(np.float32), (high - self.pose).astype(np.float32)
 
     def trot(self) -> np.ndarray:
-        """Return the feet that a trot has on the ground in the first half of a stride, (F,) bool.
+        """Return the feet on the ground in the first half of a stride of a trot, (F,) bool.
 
-        These are diagonal pairs, counted from the front; of a biped, the left foot.
+        These are alternating diagonal pairs from the front; for a biped, the left foot.
 
         Raises:
             InputError: a foot belongs to no left-right pair.

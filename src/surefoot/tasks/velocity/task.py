@@ -1,15 +1,15 @@
 """A legged robot follows commanded velocities: forward, sideways, turning.
 
-50 times a second the servos get target angles: those that hold the robot in its standing pose, plus half the action, in
-rad. (legged_gym uses the angles of the pose itself. With servos of 80 N m / rad ANYmal C then kneels, and learns
-nothing on a small computer.) Motors of ANYmal C give up to 80 N m, less from 2.5 rad/s on, nothing at 7.5 rad/s.
-Observation, noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv
+50 times a second the servos receive target angles, in rad: those that hold the robot in its standing pose, plus half
+the action. (legged_gym uses the angles of the pose itself. With servos of 80 N m / rad ANYmal C then kneels,
+and did not learn to walk in our trainings.) Motors of ANYmal C give up to 80 N m, less above 2.5 rad/s, and none at 7.5
+rad/s. Observation, noise, commands, pushes and most reward terms are those of legged_gym (Rudin et al. 2021, arXiv
 2109.11978); see `reward_terms`, `commands` and `domain_randomization`.
 
-By default a gait clock is observed, and feet are rewarded for keeping its beat: a trot, or alternate steps for a biped.
-Training then takes far fewer steps.
+By default the observation has a gait clock, and feet are rewarded for following it: a trot, or alternating steps for a
+biped. Training then takes far fewer steps.
 
-Feet and knees may touch the ground. Episodes end when the trunk does, or when it tilts by 70 degrees.
+Feet and knees may touch the ground. Episodes end when the trunk touches it or tilts by 70 degrees.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class ControlOptions(TaskOptions):
     action_scale: float = Field(0.5, ge=0.01, le=2)
     """Joint offset of an action of 1, rad."""
     gait: Literal["trot", "free"] = "trot"
-    """"trot" observes a gait clock and rewards feet that keep its beat; "free" has no clock."""
+    """"trot" observes a gait clock and rewards feet that follow it; "free" has no clock."""
     gait_hz: float | None = Field(None, ge=0.5, le=5)
     """Strides per second of the clock; by default 1.75 for ANYmal C, more for smaller robots."""
     reset_noise: float = Field(1.0, ge=0, le=1)
@@ -66,7 +66,7 @@ class ControlOptions(TaskOptions):
     reward_terms: tuple[str, ...] = ()
     """Python modules with further reward terms: my_terms for all of a module, my_terms:name for one; or a list."""
     clip_reward_at_zero: bool = True
-    """Whether the sum of all terms is at least 0, so that falling early earns nothing."""
+    """Whether the sum of all terms is clipped at 0 from below, so that falling early has no advantage."""
     visuals: bool = True
     """Whether ANYmal C has parts that do not collide."""
 
@@ -166,7 +166,7 @@ class Velocity(Task):
             (per_foot("{} foot contact", feet), 0.0),
         ]
         if self._clock:
-            noisy.append((sideways("clock sine", "clock cosine"), 0.0))  # mirrored feet are half a stride apart
+            noisy.append((sideways("clock sine", "clock cosine"), 0.0))  # the mirror shifts the phase by half a stride
         if options.observe_heights:
             noisy.append((at_points("ground at {:.1f}, {:.2f}", _SCAN), options.height_noise))
         self.observation = tuple(part for part, _ in noisy)
@@ -210,7 +210,7 @@ class Velocity(Task):
             state["phase"][env_indices, 0] = np.pi * half
 
     def _place(self, state: State, env_indices: np.ndarray, height: np.ndarray) -> None:
-        """Place the trunks level, `height` (K,) m above the ground below the feet, where the curriculum starts."""
+        """Place level trunks at the curriculum's start positions, `height` (K,) m above the ground below the feet."""
         position, facing = np.zeros((len(env_indices), 3)), np.zeros(len(env_indices))
         position[:, 2] = height
         if self._curriculum is not None and self._terrain is not None:
@@ -380,7 +380,7 @@ class Velocity(Task):
         )
 
     def _stance(self, phase: Any, xp: Any) -> Any:
-        """Return the feet that the gait clock wants on the ground, (N, F)."""
+        """Return the feet that should be on the ground according to the gait clock, (N, F)."""
         first = xp.where(xp.sin(phase) >= 0, 1.0, 0.0)
         return xp.where(self._trot, first, 1 - first)
 
@@ -390,7 +390,7 @@ class Velocity(Task):
         joints = [robot_state.joint_angle, robot_state.joint_velocity, robot_state.action]
         parts = [*trunk, *joints, robot_state.contact]
         if self._clock:
-            # The clock is shown only while the robot should move.
+            # The clock is observed only while the robot should move.
             moving = xp.where(xp.any(measured["command"] != 0, axis=1), 1.0, 0.0)[:, None]
             parts += [moving * xp.sin(measured["phase"]), moving * xp.cos(measured["phase"])]
         if self.options.observe_heights:

@@ -1,8 +1,8 @@
 """Uneven ground: hills of stairs and slopes, and rough fields, in ten levels of difficulty, with a curriculum.
 
 One world serves all environments: tiles of 8 by 8 m, levels along x, kinds of terrain along y, on a floor at height 0.
-A hill is square, with a valley around it. Stairs are boxes, which collide fast; slopes and rough ground are height
-fields with cells of 25 cm, which take 1.5 times as long. Heights follow from a formula, without ray casting.
+A hill is square, with a valley around it. Stairs are boxes; slopes and rough ground are height fields
+with cells of 25 cm, whose collisions take 1.5 times as long. Heights follow from a formula, without ray casting.
 """
 
 from typing import ClassVar, Literal, get_args
@@ -28,7 +28,7 @@ _FRACTIONS = {"rough": 0.2, "slope": 0.2, "stairs_up": 0.35, "stairs_down": 0.25
 _HIGHEST_START = 5  # highest level of an environment's first episode
 _STREAM, _GROUND_STREAM = 5, 6
 # Progress is the speed along the command relative to the commanded speed, averaged with this time constant. A robot
-# below `STUCK` is stuck; one that stands still becomes stuck after 3.2 s.
+# below `STUCK` is stuck: one that stands still, after 3.2 s.
 _PROGRESS_S = 2.0
 STUCK = 0.2
 _COLOUR = [0.80, 0.74, 0.64, 1]
@@ -153,18 +153,18 @@ class TerrainOptions(TaskOptions):
     observe_heights: bool = False
     """Whether the heights of the ground around the robot are observed."""
     height_noise: float = Field(0.1, ge=0, le=1)
-    """Largest error of an observed height at noise 1, m. The default is legged_gym's and hides low stairs."""
+    """Largest error of an observed height at noise 1, m. The default, legged_gym's, makes low stairs invisible."""
     terminate_when_stuck: bool = False
     """Whether an episode terminates, as after a fall, when the robot has not followed its command for about 3 s. For
-    training only: it keeps a policy from waiting safely in front of stairs for a small reward."""
+    training only: it prevents a policy that waits in front of stairs for a small, safe reward."""
 
 
 class Curriculum:
     """Level of difficulty of each environment.
 
-    As in legged_gym, the level rises after an episode that gets further than half a tile, and drops after one that
-    covers less than half of the commanded distance. Past the last level, a random one is drawn. The kind of terrain
-    stays. Distances are measured from start to end, because commands may lead in circles.
+    As in legged_gym, the level rises after an episode that covers more than half a tile, and drops after one that
+    covers less than half of the commanded distance. After the last level, a random one is drawn. The kind of terrain
+    does not change. Distances are measured from start to end, because commands may lead in circles.
 
     Args:
         terrain: the world.

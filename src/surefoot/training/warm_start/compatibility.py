@@ -62,7 +62,7 @@ class ObservationMapping:
     def statistics(self, normaliser: Normaliser) -> Normaliser:
         """Map statistics. New values start with mean 0, variance 1 and count 0.
 
-        With the other values' count, they would hardly change during the first millions of steps.
+        With the count of the other values, their statistics would hardly change during the first millions of steps.
         """
         counts = jnp.broadcast_to(normaliser.count, normaliser.mean.shape)
         mean, variance, count = (
@@ -117,7 +117,7 @@ def _check_networks(source: WarmStartSource, recipe: Recipe) -> None:
         for name in type(here).model_fields
         if name not in _MAY_DIFFER and getattr(there, name) != getattr(here, name)
     ]
-    # Without exploration, "tanh" and "tanh_gaussian" act alike, and so do all kinds of std but one.
+    # Without exploration, "tanh" and "tanh_gaussian" give the same actions, and so do all kinds of std but one.
     if (there.squash == "clip") != (here.squash == "clip"):
         different.append("squash")
     if (there.std == "state_dependent") != (here.std == "state_dependent"):

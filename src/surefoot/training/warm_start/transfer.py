@@ -35,7 +35,7 @@ class TransferredPart(NamedTuple):
 
     Attributes:
         taken: whether it was taken over.
-        detail: how much of it, or why not.
+        detail: its extent, or the reason why not.
     """
 
     taken: bool
@@ -170,7 +170,7 @@ class Transfer:
         yield from (f"  {note}" for note in self._notes)
 
     def save(self, path: Path) -> None:
-        """Write the same as JSON.
+        """Write the source and the outcome of each part as JSON.
 
         Raises:
             OSError: it cannot be written.
