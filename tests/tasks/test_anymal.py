@@ -8,6 +8,8 @@ from gymnasium.utils.env_checker import check_env
 
 from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
+from surefoot.bodies import anymal_c
+from surefoot.bodies.scene import new_scene
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
@@ -116,13 +118,35 @@ def test_torque_limit_of_limited_motors_falls_with_speed() -> None:
         for env in (limited, free):
             env.step(action)
             mujoco.mj_forward(env.model, env.data)  # ty: ignore
-            speed, force = env.data.qvel[6:], env.data.actuator_force  # ty: ignore
+            speed, force = env.data.qvel[6:], env.data.qfrc_actuator[6:]  # ty: ignore
             wanted = np.clip(100 * (env.data.ctrl - env.data.qpos[7:]), -80, 80)  # ty: ignore
             if env is limited:
                 wanted, asked = np.clip(wanted, -120 - 16 * speed, 120 - 16 * speed).clip(-80, 80), wanted
                 held += (wanted != asked).sum()
             np.testing.assert_allclose(force, wanted, atol=1e-9)
     assert held > 60
+
+
+def test_halving_the_physics_step_keeps_the_peak_speed_of_limited_motors() -> None:
+    """Feet in the air; the knees swing as fast as the motors allow. An explicit limit gives 14 and 8 rad/s."""
+
+    def peak_and_reversals(step_s: float) -> tuple[float, float]:
+        spec = new_scene(step_s)
+        spec.option.gravity = [0, 0, 0]
+        anymal_c.add_anymal_c(spec, motor="limited", armature=anymal_c.ARMATURE)
+        model = spec.compile()
+        data, speed = mujoco.MjData(model), []
+        data.qpos[2] = 2
+        for _ in range(round(1 / step_s)):
+            data.ctrl[2::3] = 1.5 * np.sign(np.sin(20 * data.time))
+            mujoco.mj_step(model, data)
+            speed.append(data.qvel[8::3].copy())
+        sign = np.sign(np.diff(speed, axis=0))
+        return float(np.abs(speed).max()), float((sign[1:] != sign[:-1]).mean())
+
+    (peak, reversals), (fine, _) = peak_and_reversals(0.002), peak_and_reversals(0.001)
+    assert 7 < peak < 8.5 and peak == pytest.approx(fine, rel=0.05)
+    assert reversals < 0.1
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,6 @@ BODY = Body(
     speed_limit=7.5,
 )  # fmt: skip
 
-# Supply voltage of the motors. Its value does not affect the motion, since torque and speed limits are separate.
-_VOLTAGE = 48.0
 # Geom groups that viewers show and hide by default.
 _SHOWN, _HIDDEN = 2, 3
 # Quaternions that rotate the z axis onto another axis.
@@ -46,8 +44,9 @@ _VELOCITY_TIMESTEP_S = 0.005
 # With the pose itself as target, as in legged_gym, servos of 80 N m / rad yield until the robot kneels. The targets
 # that hold the pose are used instead (see tasks/velocity).
 _VELOCITY_STIFFNESS, _VELOCITY_DAMPING = 80.0, 2.0
-# Rotor inertia is not published. A shank has 0.02 kg m^2 about its knee; some armature keeps it from ringing.
-_ARMATURE = 0.01
+# Rotor inertia at the joint, kg m^2; not published. A shank has 0.016 about its knee: without armature, 80 N m take
+# it beyond the motor's no-load speed within one physics step.
+ARMATURE = 0.04
 FOOT_RADIUS_M = 0.03
 STANDING_POSE = (*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2)
 _RED, _DARK, _GREY, _RUBBER = (0.74, 0.12, 0.11, 1), (0.13, 0.14, 0.16, 1), (0.46, 0.48, 0.51, 1), (0.06, 0.06, 0.07, 1)
@@ -87,7 +86,7 @@ def add_anymal_c(
         foot_contact: dimensions of the feet's contacts: 3 for sliding friction; 6 adds torsional and rolling friction,
             which is slower.
         motor: "servo" gives up to 80 N m at any speed; "limited" is a direct-current motor with the same limit and at
-            most 120 (1 - v / 7.5) N m at speed v (rad/s), in both directions.
+            most 120 (1 - v / 7.5) N m at speed v (rad/s), in both directions; it sets an implicit integrator.
         visuals: whether to add parts that do not collide; without them the motion is the same, and simulation is 12 %
             faster.
     """
@@ -118,8 +117,13 @@ def add_anymal_c(
         _add_decoration(root)
     if touching == "feet and knees":
         _add_knees(bodies)
-    for joint in JOINTS:
-        _add_servo(spec, joint, stiffness, servo_damping, motor)
+    if motor == "limited":
+        _add_motors(spec, stiffness, servo_damping)
+    else:
+        for joint in JOINTS:
+            servo = _add_actuator(spec, joint, joint)
+            servo.set_to_position(kp=stiffness, kv=servo_damping)
+            _limit_force(servo, known["torque_limit"])
 
 
 def make_robot(base: Base = "urdf", motor: Motor = "limited", visuals: bool = True) -> Robot:
@@ -140,7 +144,7 @@ def make_robot(base: Base = "urdf", motor: Motor = "limited", visuals: bool = Tr
         servo_damping=_VELOCITY_DAMPING,
         joint_damping=0.0,
         joint_friction=0.0,
-        armature=_ARMATURE,
+        armature=ARMATURE,
         touching="feet and knees",
         foot_contact=3,
         visuals=visuals,
@@ -162,6 +166,7 @@ def make_robot(base: Base = "urdf", motor: Motor = "limited", visuals: bool = Tr
         knee_radius_m=0.065,
         lateral_joints=tuple(range(0, count, 3)),
         look_height_m=0.5,
+        back_emf=_back_emf() if motor == "limited" else 0.0,
     )
 
 
@@ -177,22 +182,42 @@ def _standing_height(angles: np.ndarray) -> np.ndarray:
     return (down * np.cos(haa) - aside * np.sin(haa) + FOOT_RADIUS_M).max(1)
 
 
-def _add_servo(spec: mujoco.MjSpec, joint: str, stiffness: float, damping: float, motor: Motor) -> None:
+def _add_motors(spec: mujoco.MjSpec, stiffness: float, damping: float) -> None:
+    """Add a direct-current motor with a position controller to each joint, as two actuators whose torques add up.
+
+    The back-EMF brakes in proportion to the speed. The driver compensates it up to its largest voltage, which gives
+    the torque at a standstill. Both torques are linear in the speed or constant, so that an implicit integrator has
+    the right slope on both sides of the limit. An explicit integrator overshoots the no-load speed and rings.
+    """
     known = figures()
-    servo = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-    if motor == "limited":
-        servo.set_to_dcmotor(
-            motorconst=[0, 0],
-            resistance=0,
-            nominal=[_VOLTAGE, known["stall_torque"], known["speed_limit"]],
-            saturation=[known["torque_limit"], 0, 0],
-            controller=[stiffness, 0, damping, 0, 0, _VOLTAGE],
-            ctrlspec=mujoco.mjtCtrlInput.mjINPUT_POS.value,
-        )
-    else:
-        servo.set_to_position(kp=stiffness, kv=damping)
-        servo.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
-        servo.forcerange = [-known["torque_limit"], known["torque_limit"]]
+    back_emf = _back_emf()
+    for joint in JOINTS:
+        driver = _add_actuator(spec, joint, joint)
+        # With a gain equal to the stiffness, MuJoCo would read the speed's coefficient as a damping ratio.
+        driver.gainprm[0] = np.nextafter(stiffness, np.inf)
+        driver.biastype = mujoco.mjtBias.mjBIAS_AFFINE
+        driver.biasprm[:3] = 0, -stiffness, back_emf - damping
+        _limit_force(driver, known["stall_torque"])
+    for joint in JOINTS:  # after all drivers, so that the first actuators are those with controls
+        brake = _add_actuator(spec, f"{joint} back-EMF", joint)
+        brake.set_to_dcmotor([1, back_emf], resistance=1, ctrlspec=mujoco.mjtCtrlInput.mjINPUT_NONE.value)
+        spec.joint(joint).actfrclimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        spec.joint(joint).actfrcrange = [-known["torque_limit"], known["torque_limit"]]
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+
+
+def _back_emf() -> float:
+    """Return the motors' braking torque per speed, N m s / rad."""
+    return figures()["stall_torque"] / figures()["speed_limit"]
+
+
+def _add_actuator(spec: mujoco.MjSpec, name: str, joint: str) -> mujoco.MjsActuator:
+    return spec.add_actuator(name=name, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+
+
+def _limit_force(actuator: mujoco.MjsActuator, limit: float) -> None:
+    actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+    actuator.forcerange = [-limit, limit]
 
 
 def _add_knees(bodies: dict[str, mujoco.MjsBody]) -> None:

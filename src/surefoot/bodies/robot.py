@@ -63,6 +63,7 @@ class Robot:
         knee_radius_m: height of a knee's centre below which the knee touches the ground.
         lateral_joints: indices of joints that move legs sideways or turn them.
         look_height_m: height of the trunk from which the observed ground heights are counted.
+        back_emf: braking torque of the motors per speed, which their drivers compensate, N m s / rad.
         floor_m: height of the floor in the world frame.
         fall_clearance_m: least clearance of the trunk above the ground; below it the robot has fallen.
         gait_hz: default number of strides per second.
@@ -86,6 +87,7 @@ class Robot:
     knee_radius_m: float
     lateral_joints: tuple[int, ...]
     look_height_m: float
+    back_emf: float = 0.0
     floor_m: float = 0.0
     fall_clearance_m: float = 0.0
     gait_hz: float = _GAIT_HZ

@@ -80,7 +80,8 @@ class AnymalC(Task):
     def __init__(self, options: AnymalCOptions) -> None:
         self.options = options
         spec = new_scene(_PHYSICS_STEP_S, options.contact)
-        anymal_c.add_anymal_c(spec, options.base, motor=options.motor, visuals=options.visuals)
+        armature = anymal_c.ARMATURE if options.motor == "limited" else 0.0
+        anymal_c.add_anymal_c(spec, options.base, motor=options.motor, armature=armature, visuals=options.visuals)
         self.add_obstacles(spec)
         self.model = spec.compile()
         self._start = self.model.qpos0.copy()
@@ -108,8 +109,9 @@ class AnymalC(Task):
         state["ctrl"][:] = action * _ACTION_SCALE + _ACTION_OFFSET
 
     def gather(self, state: State) -> Mapping[str, np.ndarray]:
-        advance = state["qvel_trace"][:, :, 0].sum(1)
-        height = (state["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1)
+        weight = _FRAME_SKIP / self.frame_skip  # the reward is the same at a finer physics step
+        advance = weight * state["qvel_trace"][:, :, 0].sum(1)
+        height = weight * (state["qpos_trace"][:, :, 2] - _HEIGHT_OFFSET_M).sum(1)
         return {"qpos": state["qpos"][:, 2:], "qvel": state["qvel"], "advance": advance, "height": height}
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:

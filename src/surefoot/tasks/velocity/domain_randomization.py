@@ -4,7 +4,6 @@ Drawn for each episode: friction of the feet, load on the trunk, strength of eac
 episode: pushes and sensor noise.
 """
 
-import mujoco
 import numpy as np
 import pydantic
 from pydantic import Field
@@ -65,11 +64,10 @@ class DomainRandomizer:
         if self._load_kg >= self._mass:
             raise InputError(f"base_mass = {self._load_kg:g}: must be less than the trunk's mass, {self._mass:.3g} kg")
         self._inertia = model.body_inertia[self._trunk].copy()
-        # Position servos have their gain in column 0, direct-current motors those of their controller in 4 to 6.
-        limited = model.actuator_gaintype[0] == int(mujoco.mjtGain.mjGAIN_DCMOTOR)
-        self._gains = slice(4, 7) if limited else slice(0, 1)
-        self._gain = model.actuator_gainprm[:, self._gains].copy()
-        self._bias = model.actuator_biasprm[:, :3].copy()
+        self._gain = model.actuator_gainprm[: model.nu, 0].copy()
+        self._bias = model.actuator_biasprm[: model.nu, :3].copy()
+        self._compensation = np.zeros_like(self._bias)  # of the back-EMF, not a gain of the controller
+        self._compensation[robot.servos, 2] = robot.record.back_emf
 
     def reset(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
         """Draw `randomised_fields` and "delay" for episodes that start in environments (K,) with random keys (K,)."""
@@ -83,8 +81,10 @@ class DomainRandomizer:
         state["body_mass"][env_indices, self._trunk] = self._mass * factor
         state["body_inertia"][env_indices, self._trunk] = self._inertia * factor[:, None]
         strength = 1 + options.motor_strength * drawn[:, 3:]
-        state["actuator_gainprm"][env_indices, :, self._gains] = self._gain * strength[:, :, None]
-        state["actuator_biasprm"][env_indices, :, :3] = self._bias * strength[:, :, None]
+        servos, fixed = np.arange(len(self._gain)), self._compensation
+        bias = fixed + (self._bias - fixed) * strength[:, :, None]
+        state["actuator_gainprm"][env_indices[:, None], servos, 0] = self._gain * strength
+        state["actuator_biasprm"][env_indices[:, None], servos, :3] = bias
         choices = int(options.latency * self._frame_skip) + 1
         state["delay"][env_indices, 0] = np.floor((drawn[:, 2] + 1) / 2 * choices)
 

@@ -28,7 +28,7 @@ class RobotModel:
         joint_range: (2, A) lower and upper limits, infinite for joints without limits.
         joint_qpos: columns of the joints in qpos.
         joint_qvel: columns of the joints in qvel.
-        servos: columns of the joints' servos in ctrl and actuator_force.
+        servos: columns of the joints' servos in ctrl.
         trunk_qvel: columns of the trunk's linear and angular velocity in qvel.
     """
 

@@ -108,7 +108,7 @@ class Velocity(Task):
     module_options = ("reward_terms",)
     per_substep_control = True
     changes_model_constants = True
-    fields = ("qpos", "qvel", "ctrl", "sensordata", "actuator_force")
+    fields = ("qpos", "qvel", "ctrl", "sensordata", "qfrc_actuator")
 
     def __init__(self, options: Any) -> None:
         """Build the task.
@@ -283,7 +283,7 @@ class Velocity(Task):
             "velocity": robot.velocity(state),
             "angular_velocity": robot.angular_velocity(state),
             "joint_velocity": state["qvel"][:, robot.joint_qvel],
-            "torque": state["actuator_force"][:, robot.servos],
+            "torque": state["qfrc_actuator"][:, robot.joint_qvel],
             "height": position[:, 2],
             "foot_height": foot_height,
             "knee_height": knee_height,

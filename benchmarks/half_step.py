@@ -1,0 +1,133 @@
+"""Shipped policies at the physics step of their task and at half of it.
+
+    python benchmarks/half_step.py
+
+For every policy in results/ on a MuJoCo task: return, distance and falls over held-out episodes; the largest torque and
+the mean over episodes of the largest joint speed, measured at every physics step. Latency is off, because it is drawn
+in physics steps.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import surefoot
+from measuring import RESULTS, background_load, print_table, write_results
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
+from surefoot.policies.policy import Policy
+from surefoot.simulation import batch
+from surefoot.tasks.catalogue import TaskInfo, find_task, has_batch_physics
+from surefoot.tasks.task import Task
+
+LIMIT = 0.05  # of return, distance, peak torque and peak speed
+COMPARED = ("return", "distance_m", "torque_peak_nm", "speed_peak_rad_s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policies", type=Path, nargs="*", help="default: all in results/")
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--output", type=Path, default=RESULTS / "half_step.json")
+    arguments = parser.parse_args()
+    load, results = background_load(), {}
+    for path in arguments.policies or sorted(RESULTS.glob("*.safetensors")):
+        policy = surefoot.load(path)
+        info = task_of(policy)
+        if has_batch_physics(info):
+            full, half = (measure(policy, info, divisor, arguments.episodes) for divisor in (1, 2))
+            results[path.stem] = {"full": full, "half": half, "change": changes(full, half)}
+            print(path.stem, json.dumps(results[path.stem]["change"]), flush=True)
+    write_results(arguments.output, load, {"episodes": arguments.episodes, "limit": LIMIT, "policies": results})
+    rows = []
+    for name, result in results.items():
+        for run in (result["full"], result["half"]):
+            values = [f"{run[key]:,.1f}" for key in COMPARED]
+            rows.append((name, f"{run['step_ms']:g}", *values, str(run["falls"]), f"{run['reversals']:.2f}"))
+    columns = ("policy", "step, ms", *COMPARED, "falls", "reversals")
+    print_table("Physics step of the task, and half of it", columns, rows)
+
+
+def task_of(policy: Policy) -> TaskInfo:
+    """Return the task that a policy was trained on, without latency."""
+    options = dict(policy.task_options or {})
+    if policy.task == "anymal-velocity":
+        options["latency"] = 0.0
+    return find_task(policy.task, options)
+
+
+def measure(policy: Policy, info: TaskInfo, divisor: int, episodes: int) -> dict[str, Any]:
+    """Return the measures of held-out episodes, one per environment, at the physics step divided by `divisor`.
+
+    Speeds and torques are those of the joints that have motors. "reversals" is the fraction of physics steps at which
+    the acceleration of the most restless joint changes its sign.
+    """
+    engine = finer_engine(info, divisor, episodes)
+    task = engine.task
+    dofs = motor_dofs(task)
+    speed, torque, reversals = (np.zeros((episodes, len(dofs))) for _ in range(3))
+    start, place = np.zeros((episodes, 2)), np.zeros((episodes, 2))
+    steps = np.zeros(episodes)
+
+    def on_step(step: EpisodeStep) -> None:
+        position = engine.state["qpos"][:, :2]
+        if step.number == 0:
+            start[:] = position
+        active = step.active
+        v = engine.state["qvel_trace"][active][:, :, dofs]
+        force = engine.state["qfrc_actuator_trace"][active][:, :, dofs]
+        speed[active] = np.maximum(speed[active], np.abs(v).max(1))
+        torque[active] = np.maximum(torque[active], np.abs(force).max(1))
+        rise = np.sign(np.diff(v, axis=1))
+        reversals[active] += (rise[:, 1:] != rise[:, :-1]).mean(1)
+        steps[active] += 1
+        place[active] = position[active]
+
+    outcome = run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
+    engine.close()
+    assert outcome is not None and outcome.falls is not None
+    return {
+        "step_ms": 1000 * float(task.model.opt.timestep),
+        "return": float(outcome.returns.mean()),
+        "distance_m": float(np.linalg.norm(place - start, axis=1).mean()),
+        "falls": int(outcome.falls.sum()),
+        "torque_peak_nm": float(torque.max()),
+        "speed_peak_rad_s": float(speed.max(1).mean()),
+        "reversals": float((reversals / steps[:, None]).mean(0).max()),
+    }
+
+
+def finer_engine(info: TaskInfo, divisor: int, num_envs: int) -> batch.BatchEngine:
+    """Return environments of a task at its physics step divided by `divisor`, with the motion at every physics step."""
+
+    def make_finer(info: TaskInfo) -> Task:
+        task = make_task(info)
+        task.model.opt.timestep /= divisor
+        task.frame_skip *= divisor
+        task.recorded_fields = tuple(dict.fromkeys((*task.recorded_fields, "qvel", "qfrc_actuator")))
+        if "qpos" not in task.fields:
+            task.fields = (*task.fields, "qpos")
+        return task
+
+    make_task, batch.make_physics_task = batch.make_physics_task, make_finer
+    try:
+        return batch.BatchEngine(info, num_envs)
+    finally:
+        batch.make_physics_task = make_task
+
+
+def motor_dofs(task: Task) -> np.ndarray:
+    """Return the degrees of freedom of the joints that have motors."""
+    model = task.model
+    return model.jnt_dofadr[np.unique(model.actuator_trnid[:, 0])]
+
+
+def changes(full: dict[str, Any], half: dict[str, Any]) -> dict[str, float]:
+    """Return the relative change of each measure by halving the physics step."""
+    return {key: half[key] / full[key] - 1 for key in COMPARED}
+
+
+if __name__ == "__main__":
+    main()
