@@ -279,8 +279,10 @@ def test_asynchronous_training_keeps_the_ratio_and_resumes_exactly(tmp_path):
     assert logged(whole.folder, "updates") == [48, 100, 100, 100]
     assert logged(whole.folder, "utd_ratio") == pytest.approx([0.048, 0.1, 0.1, 0.1])
     assert [len(logged(whole.folder, "evaluation/return"))] == [2]
-    outcome = train(tmp_path / "parts", recipe, interrupting(2))
+    outcome = train(tmp_path / "parts", recipe, interrupting(3))
     assert outcome.reason == "interrupted" and threads_of_ours() == []
+    assert outcome.counters.evaluating_at == 2 * ITERATION, "its result counts from the next evaluation on"
+    assert "evaluation/normaliser/mean" in newest(outcome.folder)
     outcome = loop.resume(outcome.folder)
     assert outcome.reason == "finished" and threads_of_ours() == []
     one, other = newest(whole.folder), newest(outcome.folder)
@@ -288,6 +290,12 @@ def test_asynchronous_training_keeps_the_ratio_and_resumes_exactly(tmp_path):
     for name, array in one.items():
         assert array.tobytes() == other[name].tobytes(), name
     assert read_metrics(outcome.folder.metrics)[-1]["event"] == "finished"
+    policies = [
+        [(run.folder.policy / f"{name}.safetensors").read_bytes() for name in ("policy", "last")]
+        for run in (whole, outcome)
+    ]
+    assert policies[0] == policies[1], "the best policy and the last one"
+    assert logged(whole.folder, "evaluation/return") == logged(outcome.folder, "evaluation/return")
     judged = {row["step"] for row in read_metrics(outcome.folder.metrics) if "evaluation/return" in row}
     assert judged == {2 * ITERATION, 4 * ITERATION}
 
