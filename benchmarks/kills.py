@@ -25,11 +25,11 @@ _SMALL = {"policy.actor": [32], "policy.critic": [32], "engine.threads": 1, "tra
 _REPLAY = {"engine.num_envs": 4, "policy.actor": [32], "policy.critic": [32]}
 # Per algorithm: settings, and environment steps in one part of a training.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
-    "ppo": ({"engine.num_envs": 16, "ppo.horizon": 64}, 40_960),
-    "ddpg": (_REPLAY | {"ddpg.learning_starts": 500}, 4_000),
-    "td3": (_REPLAY | {"td3.learning_starts": 500}, 4_000),
-    "sac": (_REPLAY | {"sac.learning_starts": 500}, 4_000),
-    "ars": ({"engine.num_envs": 16, "policy.actor": [], "policy.critic": []}, 40_000),
+    "ppo": ({"engine.num_envs": 16, "ppo.horizon": 64}, 4_096),
+    "ddpg": (_REPLAY | {"ddpg.learning_starts": 500}, 1_000),
+    "td3": (_REPLAY | {"td3.learning_starts": 500}, 1_000),
+    "sac": (_REPLAY | {"sac.learning_starts": 500}, 1_000),
+    "ars": ({"engine.num_envs": 16, "policy.actor": [], "policy.critic": []}, 4_000),
 }
 COMPARED = ("loss/policy", "loss/value", "train/return", "train/length", "evaluation/return")
 

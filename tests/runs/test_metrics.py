@@ -38,7 +38,6 @@ def test_rows_and_events_are_read_in_order(path):
         {
             "event": "evaluated",
             "step": 10,
-            "best": True,
             "note": "so far",
             "per_leg": [0, 1],
             "nested": {"a": [1, 2.5]},

@@ -16,36 +16,21 @@ _NAME = re.compile(r"\w[\w.+=-]{0,99}")
 
 
 class RunFolder:
-    """A run's folder, `runs/TASK/NAME`; its properties are the paths of its files, which may not exist yet.
-
-    Attributes:
-        path: the folder itself.
-        recipe: the complete recipe, TOML.
-        metrics: one JSON object per line (`runs.metrics`).
-        checkpoints: the folder of checkpoints.
-        policy: the folder of the best policy so far and its exports.
-        policy_file: the best policy so far.
-        videos: the folder of recordings.
-        evaluation: the last evaluation, JSON.
-        report: an HTML page.
-        gait: the numbers of the report, JSON.
-        transfer: record of the warm start, JSON.
-        failure: the folder of arrays saved at a failure.
-    """
+    """A run's folder, `runs/TASK/NAME`; its properties are the paths of its files, which may not exist yet."""
 
     def __init__(self, path: Path | str):
-        self.path = path = Path(path)
-        self.recipe = path / "recipe.toml"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.policy = path / "policy"
-        self.policy_file = self.policy / "policy.safetensors"
-        self.videos = path / "videos"
-        self.evaluation = path / "evaluation.json"
-        self.report = path / "report.html"
-        self.gait = path / "gait.json"
-        self.transfer = path / "transfer.json"
-        self.failure = path / "failure"
+        self.path = path = Path(path)  # the folder itself
+        self.recipe = path / "recipe.toml"  # the complete recipe, TOML
+        self.metrics = path / "metrics.jsonl"  # one JSON object per line (`runs.metrics`)
+        self.checkpoints = path / "checkpoints"  # the folder of checkpoints
+        self.policy = path / "policy"  # the folder of the best policy so far and its exports
+        self.policy_file = self.policy / "policy.safetensors"  # the best policy so far
+        self.videos = path / "videos"  # the folder of recordings
+        self.evaluation = path / "evaluation.json"  # the last evaluation, JSON
+        self.report = path / "report.html"  # an HTML page
+        self.gait = path / "gait.json"  # the numbers of the report, JSON
+        self.transfer = path / "transfer.json"  # record of the warm start, JSON
+        self.failure = path / "failure"  # the folder of arrays saved at a failure
 
     @classmethod
     def create(cls, root: Path | str, task: str, name: str | None, default: str = "run") -> "RunFolder":

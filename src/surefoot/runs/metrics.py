@@ -16,7 +16,7 @@ _RESERVED = ("event", "step", "time")
 _LARGEST = 1e300
 
 
-class MetricsLog:
+class MetricsLog(contextlib.AbstractContextManager):
     """Appends lines to a metrics file; each has been passed to the operating system when the call returns.
 
     An incomplete line, left by a crash, is removed when the file is opened. While the disk is full, lines wait in
@@ -43,19 +43,11 @@ class MetricsLog:
             raise RunError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
     def append(self, step: int, **values: Any) -> None:
-        """Append the values of a step, such as `**{"train/return": 12.5}`; NaN and infinite become null.
-
-        Raises:
-            ValueError: a value is called `time` or `event`.
-        """
+        """Append the values of a step, such as `**{"train/return": 12.5}`; NaN and infinite become null."""
         self._write({"step": int(step), "time": time.time()}, values)
 
     def mark(self, event: str, step: int, **values: Any) -> None:
-        """Append an event at a step; "resume" supersedes all earlier records of later steps.
-
-        Raises:
-            ValueError: a value is called `time`.
-        """
+        """Append an event at a step; "resume" supersedes all earlier records of later steps."""
         self._write({"event": event, "step": int(step), "time": time.time()}, values)
 
     def copy(self, path: Path) -> None:
@@ -72,9 +64,6 @@ class MetricsLog:
             self._flush()
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def __enter__(self) -> "MetricsLog":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -20,23 +20,14 @@ _SEEDS_PER_RANGE = 200_000_000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationResult:
-    """Result of one evaluation.
+    """Result of one evaluation."""
 
-    Attributes:
-        policy: the evaluated policy.
-        step: environment steps it was trained for.
-        mean: mean return.
-        confirmed: mean return of the confirming episodes, if any.
-        solved: whether they confirmed `stop_at_return` and `stop_at_falls`.
-        values: metrics to log.
-    """
-
-    policy: Policy
-    step: int
-    mean: float
-    confirmed: float | None
-    solved: bool
-    values: dict[str, float]
+    policy: Policy  # the evaluated policy
+    step: int  # environment steps it was trained for
+    mean: float  # mean return
+    confirmed: float | None  # mean return of the confirming episodes, if any
+    solved: bool  # whether they confirmed `stop_at_return` and `stop_at_falls`
+    values: dict[str, float]  # metrics to log
 
     @property
     def score(self) -> float:

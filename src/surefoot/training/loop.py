@@ -89,17 +89,11 @@ class _Header(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Result of a training.
+    """Result of a training."""
 
-    Attributes:
-        folder: the run's folder.
-        counters: its progress.
-        reason: "finished", "solved" or "interrupted".
-    """
-
-    folder: RunFolder
-    counters: Counters
-    reason: str
+    folder: RunFolder  # the run's folder
+    counters: Counters  # its progress
+    reason: str  # "finished", "solved" or "interrupted"
 
 
 def train(
@@ -143,11 +137,7 @@ def resume(
 
 
 class _Session:
-    """One process's part of a run.
-
-    Attributes:
-        counters: progress of the run.
-    """
+    """One process's part of a run."""
 
     def __init__(
         self,
@@ -192,8 +182,7 @@ class _Session:
         if self._recipe.training.start_from:
             self._warm_start()
         self._learner.start(self._first_seed)
-        self._say_start()
-        self._log_event("start", versions=versions(), revision=revision(), engine=self._engine_name)
+        self._say_start("start")
         if not self._save_checkpoint():
             raise RunError("the training did not start, because its first checkpoint could not be saved")
 
@@ -201,11 +190,9 @@ class _Session:
         """Continue from the newest checkpoint that can be used."""
         self._checkpoints.latest(use=self._use_checkpoint)
         self._seconds_before = self.counters.seconds
-        self._say_start()
+        self._say_start("resume", evaluated_at=self.counters.evaluated_at)
         if not self._learner.restores_episodes:
             self._progress.warn(f"engine '{self._engine_name}' cannot restore its state; new episodes begin")
-        origin = {"versions": versions(), "revision": revision(), "engine": self._engine_name}
-        self._log_event("resume", evaluated_at=self.counters.evaluated_at, **origin)
 
     def _use_checkpoint(self, step: int, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> None:
         """Restore counters, learner and an evaluation in progress.
@@ -280,15 +267,16 @@ class _Session:
         with self._warn_if_not_saved(self._folder.transfer):
             transfer.save(self._folder.transfer)
 
-    def _say_start(self) -> None:
+    def _say_start(self, event: str, **details: Any) -> None:
+        """Show and log the start of a session."""
         recipe, steps = self._recipe, self.counters.steps
         start = f", from step {steps:,}" if steps else ""
         self._progress.say(
             f"'{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) in {self._folder.path}{start}"
         )
-        hint = hint_faster(self._engine_name, self._info) if recipe.engine.name == "auto" else ""
-        if hint:
+        if recipe.engine.name == "auto" and (hint := hint_faster(self._engine_name, self._info)):
             self._progress.say(hint)
+        self._log_event(event, **details, versions=versions(), revision=revision(), engine=self._engine_name)
 
     def _loop(self) -> str:
         counters, settings = self.counters, self._recipe.training
@@ -347,7 +335,8 @@ class _Session:
             counters.best_score, self._best = result.score, result.policy
             self._save_policy("policy", result.policy, result.step)
         self._log(result.values, result.step)
-        self._progress.evaluated(result.step, result.mean, result.confirmed)
+        confirmed = "" if result.confirmed is None else f", confirmed {result.confirmed:.1f}"
+        self._progress.say(f"step {result.step:,}: evaluated return {result.mean:.1f}{confirmed}")
 
     @property
     def _seconds(self) -> float:

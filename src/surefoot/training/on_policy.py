@@ -22,31 +22,19 @@ from surefoot.training.learner import Learner
 
 
 class EpisodeStats(NamedTuple):
-    """Episodes in progress.
+    """Episodes in progress."""
 
-    Attributes:
-        returns: (N,) float32, sums of shaped rewards so far.
-        lengths: (N,) float32, steps so far.
-    """
-
-    returns: jax.Array
-    lengths: jax.Array
+    returns: jax.Array  # (N,) float32, sums of shaped rewards so far
+    lengths: jax.Array  # (N,) float32, steps so far
 
 
 class Collection(NamedTuple):
-    """A rollout being collected.
+    """A rollout being collected."""
 
-    Attributes:
-        rollout: (T+1, N, K), packed by `rollout_layout`.
-        index: () int32, steps collected.
-        term_sums: (len(term_names),), sums of the reward's terms.
-        transitions: (), number of transitions in these sums.
-    """
-
-    rollout: jax.Array
-    index: jax.Array
-    term_sums: jax.Array
-    transitions: jax.Array
+    rollout: jax.Array  # (T+1, N, K), packed by `rollout_layout`
+    index: jax.Array  # () int32, steps collected
+    term_sums: jax.Array  # (len(term_names),), sums of the reward's terms
+    transitions: jax.Array  # (), number of transitions in these sums
 
 
 class OnPolicyLearner(Learner):

@@ -68,12 +68,6 @@ class Progress:
             left = self._seconds_left(steps, now)
             self._print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left")
 
-    def evaluated(self, steps: int, mean: float, confirmed: float | None) -> None:
-        """Show the result of an evaluation."""
-        if not self._quiet:
-            more = f", confirmed {confirmed:.1f}" if confirmed is not None else ""
-            self.say(f"step {steps:,}: evaluated return {mean:.1f}{more}")
-
     def say(self, message: str) -> None:
         """Show one line."""
         if not self._quiet:

@@ -22,34 +22,21 @@ from surefoot.training.learner import Learner
 
 
 class EnvStatus(NamedTuple):
-    """Status of N environments in a search, (N,) bool each.
+    """Status of N environments in a search, (N,) bool each."""
 
-    Attributes:
-        running: in an episode; its reset is over.
-        resting: without a candidate, because all have been started.
-        expiring: at the last step of the rollout length.
-    """
-
-    running: Any
-    resting: Any
-    expiring: Any
+    running: Any  # in an episode; its reset is over
+    resting: Any  # without a candidate, because all have been started
+    expiring: Any  # at the last step of the rollout length
 
 
 class CandidateResults(NamedTuple):
-    """Results of one episode of each of 2 N candidates: (2 N,) returns and lengths in steps.
+    """Results of one episode of each of 2 N candidates: (2 N,) returns and lengths in steps."""
 
-    Attributes:
-        returns: of unshaped rewards.
-        shaped_returns: of shaped rewards.
-        normaliser: statistics of the observations after them.
-        simulation_s: seconds spent in the simulator.
-    """
-
-    returns: np.ndarray
-    shaped_returns: np.ndarray
+    returns: np.ndarray  # of unshaped rewards
+    shaped_returns: np.ndarray  # of shaped rewards
     lengths: np.ndarray
-    normaliser: Normaliser
-    simulation_s: float
+    normaliser: Normaliser  # statistics of the observations after them
+    simulation_s: float  # seconds spent in the simulator
 
 
 class RandomSearchLearner(Learner):

@@ -26,33 +26,20 @@ _EPISODE_FIELDS = ("sim_output", "command", "finished", "returns", "lengths")
 
 
 class Transitions(NamedTuple):
-    """T steps of N environments.
+    """T steps of N environments."""
 
-    Attributes:
-        rows: (T, N, K) float32, packed by `rollout_layout`.
-        episodes: return and length of every episode that ended, of unshaped rewards.
-        simulation_s: seconds spent in the simulator.
-    """
-
-    rows: np.ndarray
-    episodes: list[tuple[float, int]]
-    simulation_s: float
+    rows: np.ndarray  # (T, N, K) float32, packed by `rollout_layout`
+    episodes: list[tuple[float, int]]  # return and length of every episode that ended, of unshaped rewards
+    simulation_s: float  # seconds spent in the simulator
 
 
 class Noise(NamedTuple):
-    """Random numbers of one step.
+    """Random numbers of one step."""
 
-    Attributes:
-        exploration: (N, A), added to actions.
-        policy: (N, A) standard normal, for a stochastic actor; None for others.
-        random_action: (N, A) actions to take instead of the actor's, before learning starts; None after that.
-        perturbed: (N,) bool, environments that act with their perturbed actor.
-    """
-
-    exploration: Any
-    policy: Any
-    random_action: Any
-    perturbed: Any
+    exploration: Any  # (N, A), added to actions
+    policy: Any  # (N, A) standard normal, for a stochastic actor; None for others
+    random_action: Any  # (N, A) actions to take instead of the actor's, before learning starts; None after that
+    perturbed: Any  # (N,) bool, environments that act with their perturbed actor
 
 
 class Sampler:

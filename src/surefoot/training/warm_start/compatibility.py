@@ -19,21 +19,13 @@ _MOST_LISTED = 4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationMapping:
-    """Place of each of D new observation values among D' earlier ones.
+    """Place of each of D new observation values among D' earlier ones."""
 
-    Attributes:
-        index: (D,) int; -1: the value is new, and has no influence at first.
-        earlier_size: D'.
-        matched_by: "name" or "position".
-        new: names of the new values.
-        dropped: names of the earlier values that are not used any more.
-    """
-
-    index: np.ndarray
-    earlier_size: int
-    matched_by: str
-    new: Sequence[str] = ()
-    dropped: Sequence[str] = ()
+    index: np.ndarray  # (D,) int; -1: the value is new, and has no influence at first
+    earlier_size: int  # D'
+    matched_by: str  # "name" or "position"
+    new: Sequence[str] = ()  # names of the new values
+    dropped: Sequence[str] = ()  # names of the earlier values that are not used any more
 
     @classmethod
     def by_name(cls, earlier: Sequence[str], present: Sequence[str]) -> "ObservationMapping":
@@ -82,11 +74,12 @@ def check_fit(source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> tuple[
         RunError: its networks have another architecture, or the task has other actions or observations.
     """
     _check_networks(source, recipe)
-    if source.action_size != info.action_size:
-        raise source.error(f"it has {source.action_size} actions, '{info.name}' has {info.action_size}")
+    observations, actions = source.sizes
+    if actions != info.action_size:
+        raise source.error(f"it has {actions} actions, '{info.name}' has {info.action_size}")
     earlier_names, names, notes = (), info.observation_names, []
     task = source.find_task()
-    if task and (task.observation_size, task.action_size) == (source.observation_size, source.action_size):
+    if task and (task.observation_size, task.action_size) == source.sizes:
         earlier_names = task.observation_names
         if task.action_names and info.action_names and task.action_names != info.action_names:
             changed = f"{listed(task.action_names)} are now {listed(info.action_names)}"
@@ -96,9 +89,9 @@ def check_fit(source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> tuple[
         if len(mapping.new) == len(names):
             raise source.error(f"its task and '{info.name}' have no observation value in common")
         return mapping, notes
-    if source.observation_size != info.observation_size:
+    if observations != info.observation_size:
         raise source.error(
-            f"it observes {source.observation_size} values, '{info.name}' has {info.observation_size}, and "
+            f"it observes {observations} values, '{info.name}' has {info.observation_size}, and "
             f"'{source.task if names else info.name}' does not name its own"
         )
     return ObservationMapping.by_position(info.observation_size), notes

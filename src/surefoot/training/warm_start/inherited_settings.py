@@ -21,14 +21,8 @@ _NOT_FOR_OTHERS = ("critic", "initial_std", "std_schedule", "minimum_std")
 def plan(source: WarmStartSource, recipe: Recipe, base: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, str]:
     """Complete a recipe with the settings that it inherits from the source of its warm start.
 
-    The architecture of the networks and the observation wrappers are inherited. So is the algorithm, if neither a base
-    recipe nor an algorithm was chosen. The user's `changes`, by dotted names, take precedence.
-
-    Args:
-        source: the earlier run.
-        recipe: the recipe without inherited settings.
-        base: name or path of the recipe that the user chose, or None.
-        changes: settings that the user chose.
+    Those are the architecture of the networks, the observation wrappers and, if the user chose neither a base recipe
+    nor an algorithm, the algorithm. The user's `changes`, by dotted names, take precedence.
 
     Returns:
         The complete recipe, and the inherited settings that differ from `recipe`'s as text, "" if none does.

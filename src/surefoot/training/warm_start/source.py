@@ -26,43 +26,25 @@ _LEARNER, _ALGORITHM = "learner/", "algorithm/"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WarmStartSource:
-    """An earlier run, or a policy from a file.
+    """An earlier run, or a policy from a file."""
 
-    Attributes:
-        name: its path, for messages.
-        step: environment steps it was trained for, None if unknown.
-        algorithm: "" if unknown.
-        recipe: None for a policy file.
-        task: name of its task.
-        options: options of the task, including those of `tasks.wrappers`.
-        policy: settings of its networks.
-        arrays: the algorithm's state, flattened; of a policy file, `parameters` and `normaliser`.
-        acting: name of the networks that act, among the arrays.
-        averaged: whether the policy is averaged with its mirror image (`symmetry = "averaged"`).
-        extras: further arrays of the learner (`Algorithm.warm_start_extras`).
-    """
-
-    name: str
-    step: int | None
-    algorithm: str
-    recipe: Recipe | None
-    task: str
-    options: dict[str, Any]
-    policy: PolicySettings
-    arrays: Mapping[str, np.ndarray]
-    acting: str
-    averaged: bool
+    name: str  # its path, for messages
+    step: int | None  # environment steps it was trained for, None if unknown
+    algorithm: str  # "" if unknown
+    recipe: Recipe | None  # None for a policy file
+    task: str  # name of its task
+    options: dict[str, Any]  # options of the task, including those of `tasks.wrappers`
+    policy: PolicySettings  # settings of its networks
+    arrays: Mapping[str, np.ndarray]  # the algorithm's state; of a policy file, `parameters` and `normaliser`
+    acting: str  # name of the networks that act, among the arrays
+    averaged: bool  # whether the policy is averaged with its mirror image (`symmetry = "averaged"`)
+    # Further arrays of the learner (`Algorithm.warm_start_extras`).
     extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
-    def observation_size(self) -> int:
-        """Width of its observations."""
-        return len(self.array("normaliser/mean"))
-
-    @property
-    def action_size(self) -> int:
-        """Width of its actions."""
-        return len(self.array(f"{self.acting}/log_std"))
+    def sizes(self) -> tuple[int, int]:
+        """Number of observation values and of actions."""
+        return len(self.array("normaliser/mean")), len(self.array(f"{self.acting}/log_std"))
 
     @property
     def std(self) -> np.ndarray:
@@ -95,9 +77,9 @@ def load_source(text: str, root: Path | str = "runs", warn: Callable[[str], obje
     """Read the source of a warm start.
 
     Args:
-        text: a policy file, a run folder, or TASK/NAME under `root`; of a run, the newest readable checkpoint is used.
+        text: a policy file, a run folder, or TASK/NAME under `root`; of a run, the newest checkpoint in order is used.
         root: the folder of all runs.
-        warn: called with one line for each newer checkpoint that cannot be read.
+        warn: called with one line for each newer checkpoint.
 
     Raises:
         InputError: nothing is there, or it is damaged.

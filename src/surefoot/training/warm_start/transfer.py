@@ -1,7 +1,6 @@
 """Transfer of an earlier run's state into a new learner: its policy, and everything else that fits the new task.
 
-Observation values are matched by name if both tasks name them (`tasks.observation_names`). A new value starts without
-influence, so that the policy acts exactly as before. Schedules and the replay start from the beginning.
+Schedules and the replay start from the beginning.
 """
 
 import functools
@@ -31,15 +30,10 @@ _ORDER = ("policy", "normaliser", "optimiser", "critic", "noise scale", "replay"
 
 
 class TransferredPart(NamedTuple):
-    """Outcome of transferring one part.
+    """Outcome of transferring one part."""
 
-    Attributes:
-        taken: whether it was taken over.
-        detail: its extent, or the reason why not.
-    """
-
-    taken: bool
-    detail: str
+    taken: bool  # whether it was taken over
+    detail: str  # its extent, or the reason why not
 
 
 class Transfer:
@@ -136,9 +130,7 @@ class Transfer:
         if from_std is not None:
             initial = jnp.full_like(log_std, math.log(from_std))
         earlier = self.source.array(f"{name}/log_std")
-        self.parts["noise scale"] = self._describe_std(
-            np.asarray(earlier if initial is None else initial), initial is None
-        )
+        self._report_std(np.asarray(earlier if initial is None else initial), initial is None)
         return initial
 
     def extra(self, name: str) -> np.ndarray | None:
@@ -193,15 +185,15 @@ class Transfer:
         heads = ("trunk",) if self.policy.trunk else ("actor", "critic", "layers")
         return any(f"/{path}".endswith(f"/{head}/0/weight") for head in heads)
 
-    def _describe_std(self, log_std: np.ndarray, taken: bool) -> TransferredPart:
-        if self.policy.std == "state_dependent":
-            return TransferredPart(taken, "from the network")
+    def _report_std(self, log_std: np.ndarray, taken: bool) -> None:
         std = np.maximum(np.exp(log_std), self.policy.minimum_std)
         text = f"std {std.min():.3g}" + (f" to {std.max():.3g}" if std.max() > 1.005 * std.min() else "")
-        if self.policy.std == "scheduled":
+        if self.policy.std == "state_dependent":
+            text = "from the network"
+        elif self.policy.std == "scheduled":
             same = self.source.algorithm == self._recipe.algorithm
-            taken = same and np.allclose(std, self.source.std.mean(), rtol=1e-3)
-            return TransferredPart(taken, f"{text}, the start of its schedule (--policy.std_schedule.start)")
-        if not taken:
-            return TransferredPart(False, f"{text}, from the recipe")
-        return TransferredPart(True, f"{text}; --training.from_std sets another")
+            taken = bool(same and np.allclose(std, self.source.std.mean(), rtol=1e-3))
+            text += ", the start of its schedule (--policy.std_schedule.start)"
+        else:
+            text += "; --training.from_std sets another" if taken else ", from the recipe"
+        self.report("noise scale", taken, text)
