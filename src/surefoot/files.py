@@ -113,8 +113,8 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[st
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER_BYTES:
         raise ValueError(f"the header takes {len(text)} bytes, more than {MAX_HEADER_BYTES}")
-    # Not written by the safetensors package, which makes a second copy of every array (replay buffers are large), or
-    # writes files that only their owner may read.
+    # Written without the safetensors package, which copies every array (replay buffers are large) or creates files
+    # that only their owner may read.
     with atomic_file(path) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:

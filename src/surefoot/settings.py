@@ -8,7 +8,7 @@ import pydantic
 from surefoot.errors import InputError, nearest, suggestion
 
 Model = TypeVar("Model", bound="Settings")
-# A value in a table with free names; whole numbers within the range of all file formats.
+# A value in a table with arbitrary names; integers are limited to what all file formats can hold.
 Scalar = bool | Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | float | str
 # The value of a task option.
 Option = Scalar | list[Scalar] | dict[Annotated[str, pydantic.Field(max_length=1000)], Scalar]
@@ -62,7 +62,7 @@ def validate(model: type[Model], data: Any, source: str, noun: str = "setting") 
 def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) -> str:
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
-    if first["type"].startswith("bool") and path[-1] == "bool":  # the first type of `Scalar`
+    if first["type"].startswith("bool") and path[-1] == "bool":  # `Scalar` is tried as a boolean first
         path.pop()
         first["msg"] = "should be true or false, a number, a text, or a list or table of these"
     field = _short(".".join(path))

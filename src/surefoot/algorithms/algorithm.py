@@ -47,7 +47,7 @@ class WarmStart(Protocol):
         ...
 
     def initial_log_std(self, log_std: jax.Array, name: str) -> jax.Array | None:
-        """Return the initial log std if it differs from the earlier run's, else None.
+        """Return the log std to start with, or None to continue with the earlier run's.
 
         Args:
             log_std: the recipe's.

@@ -37,7 +37,7 @@ class ARSSettings(Settings):
     """
 
     directions: int = Field(32, ge=1, le=100_000)
-    """N, random directions per iteration; each is evaluated forwards and backwards."""
+    """N, random directions per iteration; each is evaluated with both signs."""
     top_directions: int | None = Field(None, ge=1, le=100_000)
     """b, number of directions used for the step, those with the best returns; none: all."""
     rollout_length: Schedule = schedule(0, ge=0, le=10**9)

@@ -89,9 +89,9 @@ class OffPolicySettings(Settings):
     """Layer of the critic that receives the action. first: with the observation; second: at the second layer (Lillicrap
     et al. 2016); branch: through a separate linear layer, added before the last activation."""
     preset: Literal["none", "crossq"] = "none"
-    """crossq: no target networks, as critics with batch normalisation evaluate current and next states in one batch;
-    implies policy.batch_norm (Bhatt et al. 2024, arXiv 1902.05605). Statistics have momentum 0.01, Adam's beta 1 is
-    0.5, and weights into normalised units are kept at unit norm (Palenicek et al. 2025, arXiv 2502.07523)."""
+    """crossq: no target networks; batch-normalised critics evaluate current and next states in one batch (Bhatt et al.
+    2024, arXiv 1902.05605). Implies policy.batch_norm with momentum 0.01, and 0.5 as Adam's beta 1. Weights into
+    normalised units have unit norm (Palenicek et al. 2025, arXiv 2502.07523)."""
     symmetry: Literal["none", "augment", "tied"] = "none"
     """Use of the task's left-right symmetry. augment: batches also hold their mirror images (Pavlov et al. 2017, arXiv
     1711.06922); tied: weights are tied in pairs so that the networks are symmetric; the gradient of a batch is then

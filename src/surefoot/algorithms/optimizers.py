@@ -16,7 +16,9 @@ def adam(
     weight_decay: float = 0.0,
     decoupled_decay: bool = False,
 ) -> Any:
-    """Return Adam as an Optax optimizer without a learning rate, whose state has the same structure for all arguments.
+    """Return Adam as an Optax optimizer, whose state has the same structure for all arguments.
+
+    `descend` applies the learning rate.
 
     Args:
         b1: beta 1.

@@ -60,17 +60,17 @@ class PPOSettings(Settings):
     learning_rate: Schedule = schedule(3e-4, gt=0)
     """Learning rate of Adam."""
     learning_rate_rule: Literal["schedule", "adaptive"] = "schedule"
-    """schedule: follow `learning_rate`; adaptive: begin at its first value, then raise or lower it to keep the KL
-    divergence of each gradient step near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
+    """schedule: follow `learning_rate`; adaptive: begin with its first value, then raise or lower it to keep the KL
+    divergence near `desired_kl` (as in RSL-RL, after Heess et al. 2017)."""
     desired_kl: float = Field(0.01, gt=0)
     """Target KL divergence of an adaptive learning rate."""
     max_grad_norm: float = Field(0.5, ge=0)
     """Limit on the global norm of the gradient; 0: none."""
     symmetry: Literal["none", "augment", "loss", "averaged", "tied"] = "none"
     """Use of the task's left-right symmetry, if it has one. augment: add mirror images to each minibatch (Mittal et al.
-    2024, arXiv 2403.04359); loss: penalise differences between mirrored means and means of mirrored observations (Yu,
-    Turk, Liu 2018, arXiv 1801.08093); averaged: average actor and critic over mirror images; tied: tie the weights in
-    pairs, symmetric at half the cost (van der Pol et al. 2020, arXiv 2006.16908)."""
+    2024, arXiv 2403.04359); loss: penalise the asymmetry of the mean (Yu, Turk, Liu 2018, arXiv 1801.08093); averaged:
+    average actor and critic over mirror images; tied: tie the weights in pairs, symmetric at half the cost (van der Pol
+    et al. 2020, arXiv 2006.16908)."""
     symmetry_weight: float = Field(1.0, ge=0)
     """Weight of the mirror loss, a mean square over action dimensions in units of half their range."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
@@ -342,7 +342,7 @@ def warm_start(state: PPOState, tools: WarmStart) -> PPOState:
     if not tools.same_algorithm:
         return state
     state = state._replace(opt_state=tools.tree(state.opt_state, "opt_state", fresh))
-    if critic and tools.settings.normalise_returns:  # values are in units of these
+    if critic and tools.settings.normalise_returns:  # the unit of values follows from these statistics
         statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
         count = jnp.minimum(statistics.count, _RETURNS_COUNT)
         state = state._replace(return_statistics=statistics._replace(count=count))

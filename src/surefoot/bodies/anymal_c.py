@@ -175,7 +175,7 @@ def _standing_height(angles: np.ndarray) -> np.ndarray:
     haa, hfe, kfe = (angles[:, joint::3] for joint in range(3))
     forward = np.array([1, 1, -1, -1])
     out = np.array([1, -1, 1, -1])
-    # Within the leg's plane, down from the hip; then HAA rotates that plane about x.
+    # First the height below the hip within the leg's plane, then the rotation of that plane about x by HAA.
     whole = hfe + kfe
     down = 0.285 * np.cos(hfe) + 0.31547 * np.cos(whole) + 0.08795 * forward * np.sin(whole)
     aside = out * (0.08381 + 0.1003 + 0.01305)

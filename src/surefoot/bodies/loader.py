@@ -133,7 +133,7 @@ def _menagerie_file(source: str) -> Path:
 
 def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     """Add floor, free joint and servos to a model, and detect its parts."""
-    spec.compiler.fusestatic = False  # keeps the names of feet that are fixed to shins
+    spec.compiler.fusestatic = False  # otherwise feet that are fixed to shins lose their names
     _name_parts(spec)
     original = spec.compile()
     if original.opt.timestep < _LEAST_STEP_S:
@@ -250,7 +250,7 @@ def _servo(model: mujoco.MjModel, joint: str, description: BodyDescription) -> S
         if value is not None:
             changes[name] = value
     if "kp" in changes and "kd" not in changes:
-        changes["kd"] = None  # the model's damping belongs to the model's stiffness
+        changes["kd"] = None  # the model's damping suits only the model's stiffness
     return dataclasses.replace(servo, **changes)
 
 

@@ -50,7 +50,7 @@ def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> 
     spec.visual.headlight.specular = [0.1, 0.1, 0.1]
     spec.visual.rgba.haze = [0.80, 0.85, 0.90, 1]
     spec.visual.quality.shadowsize = 2048
-    # Beyond the shadow map the floor is speckled; a large map keeps that out of sight.
+    # Outside the shadow map the floor is speckled; with a large map that part is not visible.
     spec.visual.map.shadowclip = 8
     if all(texture.type != mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
         _add_sky(spec)

@@ -48,7 +48,7 @@ def find_servo(model: mujoco.MjModel, joint: str) -> Servo:
             limit = min(limit, abs(float(model.actuator_ctrlrange[actuator, 1] * gain)) * gear)
         if model.actuator_forcelimited[actuator]:
             limit = min(limit, float(model.actuator_forcerange[actuator, 1]) * gear)
-    # A limit of zero means that there is none.
+    # A limit of zero means no limit.
     return Servo(kp, kd, limit if limit > 0 else np.inf)
 
 

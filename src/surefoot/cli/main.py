@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     try:
         status = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()  # here, so that a closed pipe is handled below
+        sys.stdout.flush()  # now, so that an error of a closed pipe is handled below
         return status
     except InputError as error:
         print(f"surefoot: {error}", file=sys.stderr)
@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
         parser.print_help()
         return 0
     if arguments[0].startswith("-"):
-        parser.parse_args(arguments[:1])  # exits, unless the flag is unknown
+        parser.parse_args(arguments[:1])  # prints and exits, unless the flag is unknown
         raise InputError(f"unexpected argument '{arguments[0]}' (see 'surefoot --help')")
     if arguments[0] not in commands:
         raise InputError(f"unknown command '{arguments[0]}'" + suggestion(arguments[0], commands))

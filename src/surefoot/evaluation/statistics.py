@@ -17,8 +17,8 @@ _CHUNK_VALUES = 2_000_000  # values resampled at once; bounds the memory for man
 def interquartile_mean(values: ArrayLike) -> float:
     """Return the mean of the middle half of `values` (E,).
 
-    Cuts a quarter of the values, rounded down, at each end, like `scipy.stats.trim_mean(values, 0.25)` and the
-    reference implementation of Agarwal et al. 2021 (arXiv 2108.13264). Nothing is cut from up to three values.
+    A quarter of the values, rounded down, is cut at each end, as in `scipy.stats.trim_mean(values, 0.25)` and the
+    reference implementation of Agarwal et al. 2021 (arXiv 2108.13264).
     """
     ordered = np.sort(_checked(values))
     cut = len(ordered) // 4
@@ -73,9 +73,9 @@ def summarise(values: ArrayLike) -> dict[str, Any]:
 def summarise_seeds(returns: Sequence[ArrayLike]) -> dict[str, Any]:
     """Summarise an algorithm over S independent training seeds.
 
-    The seed is the unit, because episodes of one policy do not show the variation between training runs: the
-    statistics are those of `summarise` over the mean returns of the seeds, and the interval resamples whole seeds
-    (Agarwal et al. 2021, with one task as the only stratum).
+    Episodes of one policy do not show the variation between trainings. Therefore the statistics are those of
+    `summarise` over the mean return of each seed, and the interval resamples whole seeds (Agarwal et al. 2021, with one
+    task as the only stratum).
 
     Args:
         returns: one array (E,) per seed; the lengths may differ.

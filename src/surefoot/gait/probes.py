@@ -133,7 +133,7 @@ class MujocoProbe:
             base.simulate = self._step
         else:
             _call_after(base, "step", self._sample_now)
-        # After a step, RK4's forces are those of an intermediate state, and other integrators' those of the state
+        # After a step with RK4, the forces belong to an intermediate state; with other integrators, to the state
         # before.
         self._euler = model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4
         self.model = BodyModel(

@@ -99,7 +99,7 @@ def record_episodes(
 def untrained(policy: Policy, seed: int = 0) -> Policy:
     """Return an untrained policy of the same shape: new random weights and no normalisation statistics.
 
-    An equivariant policy stays equivariant, and a linear policy is zero if its algorithm starts so.
+    A symmetric policy stays symmetric, and a linear one is zero if its algorithm starts with zero weights.
     """
     initial = new_policy(
         jax.random.key(seed),

@@ -84,8 +84,8 @@ def prepare(
 ) -> jax.Array:
     """Return network inputs for raw observations (..., D): normalised ones if the settings say so.
 
-    With a mirror they are pairs (..., 2, D), the observation and its mirror image. The raw observation is mirrored, so
-    that an averaged network is symmetric for any statistics.
+    With a mirror they are pairs (..., 2, D), the observation and its mirror image. The raw observation is mirrored,
+    before normalisation, so that an averaged network is symmetric for any statistics.
     """
     if mirror is not None:
         observation = mirror.pairs(observation)

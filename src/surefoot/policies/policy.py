@@ -15,7 +15,7 @@ from surefoot.policies.symmetry import Mirror, MirrorAveraged
 
 
 class Controller(NamedTuple):
-    """The computing part of a policy, a pytree: raw observations in, actions in units of half their range out.
+    """The computing part of a policy, a pytree: from raw observations to actions in units of half their range.
 
     Attributes:
         network: the actor, and perhaps the critic.

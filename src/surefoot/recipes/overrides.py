@@ -22,7 +22,7 @@ def setting_fields(
     for name, field in model.model_fields.items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
-        if table and table is not Schedule:  # a schedule has one value, even if that may be a table
+        if table and table is not Schedule:  # a schedule is a single setting
             default = getattr(defaults, name, field.default)
             yield from setting_fields(table, f"{parent}{name}.", default if isinstance(default, Settings) else None)
         else:

@@ -12,7 +12,7 @@ from surefoot.settings import Option, Settings
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.tasks.reward_shaping import WrapperSettings
 
-if TYPE_CHECKING:  # fields that come from the registry cannot be known before it is read
+if TYPE_CHECKING:  # for type checkers; at run time these fields come from the registry
     AlgorithmName = str
     _AlgorithmTables = Settings
 else:
@@ -184,7 +184,7 @@ def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
         table = data
         for name in parents:
             nested = table.setdefault(name, {})
-            if isinstance(nested, (int, float)):  # a number that is given parts is the start of a schedule
+            if isinstance(nested, (int, float)):  # if a part of a schedule is set, a number becomes its start
                 nested = {"start": nested}
             table[name] = table = nested if isinstance(nested, dict) else {}
         table[last] = value

@@ -41,7 +41,7 @@ def open_gl() -> str | None:
 
 @functools.lru_cache
 def gl_problem(backend: str) -> str | None:
-    """Return why no OpenGL context can be opened with this value of MUJOCO_GL, or None.
+    """Return the reason why no OpenGL context can be opened with this value of MUJOCO_GL, or None.
 
     Checked first, because Gymnasium's renderer prints a second traceback if its construction fails.
     """

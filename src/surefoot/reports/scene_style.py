@@ -106,7 +106,7 @@ def _spread_floor(model: mujoco.MjModel) -> None:
 
 
 def _track_light(model: mujoco.MjModel) -> None:
-    """Move the lights with the robot; shadows far from a light break into stripes."""
+    """Move the lights with the robot, because shadows far from a light become striped."""
     model.light_mode[:] = int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
     model.light_bodyid[:] = _WALKER
     model.light_dir0[:] = _LIGHT_DIRECTION

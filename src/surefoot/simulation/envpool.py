@@ -25,10 +25,10 @@ _HELD = (
     "LunarLanderContinuous-v3",
     "MountainCarContinuous-v0",
 )
-# At the speed limit, EnvPool 1.2.5's pendulum moves by the unlimited speed, as in Pendulum-v0.
+# At the speed limit, EnvPool 1.2.5 moves the pendulum with its unclipped speed, as in Pendulum-v0.
 _DIFFERENT_PHYSICS = ("Pendulum-v1",)
 _NO_TIME_LIMIT = 2**31 - 1
-_SEEDS = 2**31  # EnvPool takes 31 bits
+_SEEDS = 2**31  # EnvPool's seeds have 31 bits
 _POOL_SETTINGS = {
     *("num_envs", "batch_size", "num_threads", "max_num_players", "thread_affinity_offset", "base_path"),
     *("seed", "env_seed", "gym_reset_return_info", "max_episode_steps", "reward_threshold"),
@@ -196,7 +196,7 @@ class EnvPoolEngine(Engine):
 
 
 def _obstacle(info: TaskInfo) -> str:
-    """Return why EnvPool cannot run the task, "" if it can."""
+    """Return the reason why EnvPool cannot run the task, "" if it can."""
     if not installed():
         return f"EnvPool is not installed; {INSTALL}"
     try:
@@ -220,7 +220,7 @@ def _obstacle(info: TaskInfo) -> str:
     try:
         spec = envpool.make_spec(info.id, **options)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as above
+            warnings.simplefilter("ignore")  # about the precision of the bounds
             observation, action = spec.observation_space, spec.action_space
     except (TypeError, ValueError, AssertionError) as error:
         return f"EnvPool refuses its options: {str(error).splitlines()[0]}"

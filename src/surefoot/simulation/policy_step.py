@@ -41,7 +41,7 @@ class Command(NamedTuple):
 
     Attributes:
         action: (N, A) float32, the next actions in the task's units.
-        reward: (N,) float32, the task's own reward of the step before.
+        reward: (N,) float32, the task's own reward of the previous step.
         shaped_reward: (N,) float32, the reward to learn from.
         terminated: (N,) bool.
         truncated: (N,) bool.

@@ -32,7 +32,7 @@ _PROGRESS_STEPS = 100
 class ProcessesEngine(Engine):
     """Environments of one Gymnasium task in worker processes, stepped in parallel.
 
-    A worker that dies (out of memory, a segmentation fault) is replaced with a warning: its episodes are truncated,
+    A worker that dies (out of memory, a segmentation fault) is replaced with a warning. Its episodes are truncated,
     with reward 0 and the last known observation, and new ones begin. After an `EngineError` or an interrupt the engine
     is closed.
     """

@@ -49,8 +49,8 @@ class TaskInfo:
         reward_threshold: the mean return at which the task counts as solved, or None.
         fall: how falls are detected (`tasks.task.FallRule`).
         body: names of the body's parts, or None if unknown.
-        observation_names: D names, or None if unknown; of stacked observations the older ones carry their age,
-            "hull angle (1 before)".
+        observation_names: D names, or None if unknown; with frame stacking, names of older values end in their age,
+            such as "hull angle (1 before)".
         action_names: A names, or None.
         mirror: the mirror image of observations and actions, or None.
     """

@@ -1,4 +1,4 @@
-"""Parts of an observation: the name of each value, and how it changes when left and right are exchanged.
+"""Parts of an observation: the name of each value and its change when left and right are exchanged.
 
 A task lists the parts of its observation; names and mirror image (`tasks.symmetry`) follow from them. The mirror
 is the plane of x (forward) and z (up). A polar vector, such as a velocity, changes the sign of y; an axial one, such as

@@ -1,6 +1,6 @@
 """Surefoot's own tasks and those of users, by Gymnasium id.
 
-Classes named by a text are imported when first used, so that `import surefoot` stays fast.
+Surefoot's own classes are imported when first used, so that `import surefoot` is fast.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surefoot.tasks.catalogue import TaskInfo
     from surefoot.tasks.task import Task
 
-# The partner of each joint, foot or link, and the sign with which a joint's angle becomes its partner's.
+# The partner of each joint, foot or link, and the factor, 1 or -1, from a joint's angle to its partner's.
 Partners = Mapping[str, tuple[str, float]]
 
 

@@ -286,7 +286,8 @@ class _Session:
             evaluated = max(counters.evaluated_at, counters.evaluating_at or 0)
             due = counters.steps // settings.evaluate_every > evaluated // settings.evaluate_every
             if counters.evaluating_at is not None and (due or done or settings.mode == "synchronous"):
-                # An asynchronous result counts from the next evaluation on, so that it does not depend on speed.
+                # An asynchronous result is used at the next evaluation step, so that the training does not depend on
+                # speed.
                 self._record_evaluation(self._evaluator.result())
             elif counters.solved:
                 return "solved"

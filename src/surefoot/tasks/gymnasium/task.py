@@ -1,4 +1,4 @@
-"""Base of Gymnasium's tasks: their properties, by the same names as in `tasks.task.Task`."""
+"""Base of Gymnasium's tasks: their properties, named as in `tasks.task.Task`."""
 
 import functools
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Counter-based random numbers: a hash of key, stream and count.
 
 Each episode draws one key from its environment's generator. All its random numbers follow from the key, a stream (one
-per purpose) and a count such as the step. They need no order of drawing, cost a few array operations for all
-environments, and are the same bits in NumPy and in compiled JAX functions. The key is the only state.
+per purpose) and a count such as the step. They do not depend on the order of drawing, take a few array operations for
+all environments, and are the same bits in NumPy and in compiled JAX functions. The key is the only state.
 
 The hash is PCG's output function on a linear congruential step (Jarzynski and Olano 2020, "Hash Functions for GPU
 Rendering", Journal of Computer Graphics Techniques 9(3)).

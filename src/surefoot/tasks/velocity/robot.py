@@ -1,6 +1,6 @@
 """The simulated robot of the velocity task: model with ground and sensors, and access to its parts by name.
 
-Positions are counted from the floor; the trunk's axes are x forward, y left, z up, as the robot stands.
+Heights are relative to the floor; the trunk's axes are x forward, y left, z up, as the robot stands.
 """
 
 import mujoco

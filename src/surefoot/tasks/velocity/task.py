@@ -133,7 +133,7 @@ class Velocity(Task):
         self._command_steps = max(1, round(options.command_every_s / self.timestep_s))
         self._phase_step = 2 * np.pi * (options.gait_hz or robot.record.gait_hz) * self.timestep_s
         hull = robot.record.trunk
-        # The lowest point of the trunk is below one of these points on the axes of its cylinders.
+        # Points on the axes of the trunk's cylinders; the trunk's lowest point is below one of them.
         self._under = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [hull.half_length_m, hull.half_width_m]
         self._under += hull.centre[:2]
         actions, feet = len(self.body.joints), len(self.body.feet)
@@ -309,7 +309,7 @@ class Velocity(Task):
         return self._terrain.height(feet[..., 0] + ways * vx / speed, feet[..., 1] + ways * vy / speed).max(0)
 
     def _ground_at(self, position: np.ndarray, x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Return heights at points (P, 2) ahead and to the left; rows of x and y (N, 2) map a point to the world."""
+        """Return heights (N, P) at points (P, 2) ahead and to the left; `x`, `y` (N, 2) rotate them into the world."""
         assert self._terrain is not None
         return self._terrain.height(position[:, :1] + x @ points.T, position[:, 1:2] + y @ points.T)
 

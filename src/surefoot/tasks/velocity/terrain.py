@@ -219,7 +219,7 @@ class Curriculum:
     def update(
         self, state: State, position: np.ndarray, facing: np.ndarray, velocity: np.ndarray, timestep_s: float
     ) -> None:
-        """Measure the distance covered, and move the pose (m, m, rad) of a robot that follows its commands exactly.
+        """Update the distance covered, the progress, and the pose (m, m, rad) after exact tracking of all commands.
 
         Args:
             state: of all environments.
@@ -239,7 +239,7 @@ class Curriculum:
 
 
 def _following(facing: np.ndarray, velocity: np.ndarray, command: np.ndarray) -> np.ndarray:
-    """Return the speed along the command relative to the commanded speed, clipped to -1 and 1, (N,); 1 at rest."""
+    """Return the speed along the command relative to the commanded speed, clipped to -1 and 1, (N,); 1 if that is 0."""
     cos, sin = np.cos(facing), np.sin(facing)
     own = np.stack([cos * velocity[:, 0] + sin * velocity[:, 1], cos * velocity[:, 1] - sin * velocity[:, 0]], axis=1)
     commanded = command[:, :2]

@@ -1,4 +1,4 @@
-"""Transfer of an earlier run's state into a new learner: its policy, and everything else that fits the new task.
+"""Transfer of an earlier run's state into a new learner: the policy, and all other parts that fit the new task.
 
 Schedules and the replay start from the beginning.
 """
