@@ -13,6 +13,7 @@ from helpers import walkers
 from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
 from surefoot.errors import InputError
+from surefoot.recipes.make import make_recipe
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.walk import Walk
@@ -80,6 +81,8 @@ def test_names_of_the_observation_match_the_values(body: str, folder: Path) -> N
             assert seen[f"gravity {axis}"] == pytest.approx(-axes[2, i], abs=1e-5)
             assert seen[f"trunk velocity {axis}"] == pytest.approx(velocity[i], abs=1e-4)
             assert seen[f"trunk turning rate {axis}"] == pytest.approx(data.joint(root.id).qvel[3 + i], abs=1e-4)
+        front = axes[:2, 0] / np.hypot(*axes[:2, 0])
+        assert (seen["heading cosine"], seen["heading sine"]) == pytest.approx(tuple(front), abs=1e-5)
         for joint, moved in zip(env.task.body.joints, action, strict=True):
             rest = env.task.pose.qpos[env.model.joint(joint).qposadr[0]]
             assert seen[f"{joint} angle"] == pytest.approx(data.joint(joint).qpos[0] - rest, abs=1e-5)
@@ -92,20 +95,20 @@ def test_names_of_the_observation_match_the_values(body: str, folder: Path) -> N
 
 
 def test_reward_terms_equal_independent_formulas() -> None:
-    """The body is in the air, with a given velocity and turning rate."""
+    """The body is in the air, turned by 0.4 rad, with a given velocity and turning rate."""
     env = gymnasium.make("surefoot/Walk-v0", speed_m_s=2.0, reset_noise=0.0).unwrapped
     env.reset(seed=0)
     env.data.qpos[2] = 5  # ty: ignore
+    env.data.qpos[3:7] = [np.cos(0.2), 0, 0, np.sin(0.2)]  # ty: ignore
     env.data.qvel[:6] = [1.5, 0.4, 0, 0, 0, 0.3]  # ty: ignore
     env.step(np.zeros(12))
     action = np.tile([0.5, -0.5, 0.0], 4)
     _, reward, terminated, truncated, info = env.step(action)
     terms, data = info["reward_terms"], env.data  # ty: ignore
     yaw = 2 * np.arctan2(data.qpos[6], data.qpos[3])
-    ahead = np.array([np.cos(yaw), np.sin(yaw)]) @ data.qvel[:2]
-    aside = np.array([-np.sin(yaw), np.cos(yaw)]) @ data.qvel[:2]
-    assert terms["forward"] == pytest.approx(1 - abs(ahead - 2) / 2, abs=1e-3)
-    assert terms["drift"] == pytest.approx(-0.5 * abs(aside) / 2, abs=1e-3)
+    assert terms["forward"] == pytest.approx(1 - abs(data.qvel[0] - 2) / 2, abs=1e-3)
+    assert terms["drift"] == pytest.approx(-0.5 * abs(data.qvel[1]) / 2, abs=1e-3)
+    assert terms["heading"] == pytest.approx(np.cos(yaw) - 1, abs=1e-3)
     assert terms["turning"] == pytest.approx(-0.1 * data.qvel[5] ** 2, abs=1e-3)
     assert terms["upright"] == pytest.approx(0.2, abs=1e-2)
     assert terms["alive"] == 0.3
@@ -158,7 +161,7 @@ def test_make_vec_makes_the_batch_engine(folder: Path) -> None:
     options = options_of("biped.xml", folder)
     envs = gymnasium.make_vec("surefoot/Walk-v0", num_envs=3, vectorization_mode="vector_entry_point", **options)
     assert isinstance(envs, BatchEngine)
-    assert envs.reset(seed=0)[0].shape == (3, 10 + 3 * 7 + 2)
+    assert envs.reset(seed=0)[0].shape == (3, 12 + 3 * 7 + 2)
 
 
 @pytest.mark.parametrize("body", [*BODIES, "sideways.xml", "turned.xml"])
@@ -199,8 +202,29 @@ def test_mirror_image_of_a_step_is_the_simulators(body: str, folder: Path) -> No
             assert reward == pytest.approx(image_reward, abs=0.01)
 
 
-def test_an_asymmetric_body_has_no_mirror_image(folder: Path) -> None:
+def test_walking_in_a_circle_earns_less_than_standing() -> None:
+    """Both bodies move at the desired speed along their own heading."""
+    env = gymnasium.make("surefoot/Walk-v0", reset_noise=0.0).unwrapped
+    rewards: dict[str, float] = {}
+    env.reset(seed=0)
+    for name, speed, turn_rad in (("ahead", 1.0, 0.0), ("stands", 0.0, 0.0), ("circle", 1.0, np.pi)):
+        rewards[name] = 0.0
+        for angle in np.linspace(-turn_rad, turn_rad, 101):
+            env.data.qpos[3:7] = [np.cos(angle / 2), 0, 0, np.sin(angle / 2)]  # ty: ignore
+            env.data.qvel[:] = 0  # ty: ignore
+            env.data.qvel[:2] = speed * np.cos(angle), speed * np.sin(angle)  # ty: ignore
+            rewards[name] += sum(env._output(np.zeros((1, 12))).reward_terms.values())[0]  # ty: ignore
+    assert rewards["circle"] < rewards["stands"] < rewards["ahead"]
+
+
+def test_an_asymmetric_body_has_no_mirror_image_and_trains_without_symmetry(folder: Path) -> None:
+    uneven = {"task_options.body": str(folder / "uneven.xml")}
     assert find_task("walk", options_of("uneven.xml", folder)).mirror is None
+    assert make_recipe("walk", None, uneven).symmetry == "none"
+    assert make_recipe("walk", "walk", uneven).symmetry == "none"
+    assert make_recipe("walk", None, {"task_options.body": str(folder / "biped.xml")}).symmetry == "tied"
+    with pytest.raises(InputError, match="no mirror image of task 'walk' is known"):
+        make_recipe("walk", None, uneven | {"ppo.symmetry": "tied"})
 
 
 def test_description_names_the_body(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from surefoot.algorithms.registry import DEFAULT_ALGORITHM
 from surefoot.errors import InputError
 from surefoot.policies.symmetry import Mirror
-from surefoot.recipes.files import default_recipe, load_recipe
+from surefoot.recipes.files import default_recipe, load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
 from surefoot.simulation.factory import choose_engine
@@ -17,6 +17,8 @@ from surefoot.tasks.symmetry import known_mirror
 
 def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Recipe:
     """Return the complete, checked recipe of a training.
+
+    The symmetry of a shipped recipe is left out if the task has no mirror image with its options.
 
     Args:
         task: a short name or a Gymnasium id.
@@ -32,6 +34,10 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, dict(changes)), "settings")
     info = complete.evaluation_task()
+    setting = f"{complete.algorithm}.symmetry"
+    chosen = setting in changes or not (recipe is None or recipe in recipe_names())
+    if complete.symmetry != "none" and info.mirror is None and not chosen:
+        complete = validate(Recipe, replaced(complete, {setting: "none"}), "settings")
     choose_engine(complete.engine.name, info)
     check_wrappers(complete.wrappers, info)
     complete.training_task()

@@ -1,4 +1,4 @@
-"""Any legged body walks: a quadruped or biped goes forward at a desired speed, by position servos at 50 Hz.
+"""Any legged body walks straight ahead at a desired speed, by position servos at 50 Hz.
 
 The reward is a sum of named terms (`_WEIGHTS`). Distances and forces are scaled by the body's own height, weight and
 servo strength, so that one set of weights serves bodies of any size.
@@ -20,7 +20,7 @@ from surefoot.bodies.loader import MENAGERIE, LoadedBody, Pose, load_body
 from surefoot.bodies.scene import new_scene
 from surefoot.bodies.symmetry import standing
 from surefoot.tasks import rotations
-from surefoot.tasks.observation import axial, per_foot, per_joint, polar, scalars
+from surefoot.tasks.observation import axial, per_foot, per_joint, polar, scalars, sideways
 from surefoot.tasks.symmetry import task_mirror
 from surefoot.tasks.task import State, Task, TaskOptions, TaskOutput
 
@@ -38,6 +38,7 @@ _WEIGHTS = {
     "upright": 0.2,
     "alive": 0.3,
     "drift": -0.5,
+    "heading": -1.0,
     "turning": -0.1,
     "work": -0.1,
     "torque": -0.1,
@@ -86,6 +87,8 @@ class Walk(Task):
         self.observation = (
             scalars("trunk height"),
             polar("gravity {}"),
+            scalars("heading cosine"),
+            sideways("heading sine"),
             polar("trunk velocity {}"),
             axial("trunk turning rate {}"),
             per_joint("{} angle", joints),
@@ -175,25 +178,27 @@ class Walk(Task):
         gravity = rotations.to_body_frame(quat, down, xp)
         velocity = rotations.to_body_frame(quat, measured["velocity"], xp)
         angular_velocity = measured["angular_velocity"] @ self._to_standing.T.astype(np.float32)
-        parts = [height, gravity, velocity, angular_velocity, measured["angle"], measured["joint_velocity"]]
+        heading = _heading(quat, xp)
+        parts = [height, gravity, heading, velocity, angular_velocity, measured["angle"], measured["joint_velocity"]]
         observation = xp.concatenate([*parts, measured["last"], measured["contact"]], axis=1)
         upright = -gravity[:, 2]
-        terms = self._reward_terms(measured, quat, upright, angular_velocity[:, 2], xp)
+        terms = self._reward_terms(measured, heading, upright, angular_velocity[:, 2], xp)
         fallen = (height[:, 0] < self.options.fall_height * self.pose.height_m) | (upright < _LEAST_UPRIGHT)
         return TaskOutput(observation, {name: _WEIGHTS[name] * value for name, value in terms.items()}, fallen)
 
     def _reward_terms(
-        self, measured: Mapping[str, Any], quat: Any, upright: Any, yaw_rate: Any, xp: Any
+        self, measured: Mapping[str, Any], heading: Any, upright: Any, yaw_rate: Any, xp: Any
     ) -> dict[str, Any]:
         """Return the terms of the reward before weighting, (N,) each."""
         speed = self.options.speed_m_s
-        ahead, aside = _along_heading(quat, measured["velocity"], xp)
+        ahead, aside = measured["velocity"][:, 0], measured["velocity"][:, 1]  # as the body faced at its start
         power = xp.abs(measured["torque"] * measured["joint_velocity"]).sum(1)
         return {
             "forward": xp.maximum(1 - xp.abs(ahead - speed) / speed, -1),
             "upright": upright,
             "alive": xp.ones_like(upright),
             "drift": xp.minimum(xp.abs(aside) / speed, 2),
+            "heading": 1 - heading[:, 0],
             "turning": xp.minimum(yaw_rate**2, 10),
             "work": xp.minimum(power / (self._weight * speed), 5),
             "torque": ((measured["torque"] / self._strength.astype(np.float32)) ** 2).mean(1),
@@ -202,16 +207,11 @@ class Walk(Task):
         }
 
 
-def _along_heading(quat: Any, velocity: Any, xp: Any) -> tuple[Any, Any]:
-    """Return the velocity over the ground along the body's heading and to its left, (N,) each."""
+def _heading(quat: Any, xp: Any) -> Any:
+    """Return cosine and sine of the angle from the world's x to where bodies face, (N, 2)."""
     w, x, y, z = (quat[:, i] for i in range(4))
-    front_x, front_y = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z)
-    length = xp.maximum(xp.sqrt(front_x**2 + front_y**2), 1e-6)
-    front_x, front_y = front_x / length, front_y / length
-    return (
-        velocity[:, 0] * front_x + velocity[:, 1] * front_y,
-        velocity[:, 1] * front_x - velocity[:, 0] * front_y,
-    )
+    front = xp.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z)], axis=1)
+    return front / xp.maximum(xp.sqrt((front**2).sum(1, keepdims=True)), 1e-6)
 
 
 def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
