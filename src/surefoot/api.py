@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from surefoot.errors import FolderLostError, InputError, PolicyFileError, RunError
+from surefoot.errors import FolderLostError, InputError, RunError
 from surefoot.evaluation.episodes import EVALUATION_SEEDS
 from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
@@ -100,10 +100,7 @@ def evaluate(
         run: run folder, TASK/NAME, or policy file; or what `train` or `load` returned.
         episodes: number of episodes.
         root: folder of all runs.
-        **options: as in `evaluation.evaluate.evaluate_policy` and `evaluate_run`.
-
-    Returns:
-        Statistics of returns and lengths, falls, seeds and all returns, as plain data.
+        **options: as in `evaluation.evaluate.evaluate_policy`, which says what is returned, and `evaluate_run`.
 
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.
@@ -174,7 +171,7 @@ def report(
     root: Path | str = "runs",
     **options: Any,
 ) -> list[Path]:
-    """Make the gait report of a run or of a policy file.
+    """Make the gait report of a run or of a policy file; return the paths of the HTML page and of the JSON file.
 
     Args:
         run: run folder, TASK/NAME, or policy file.
@@ -183,9 +180,6 @@ def report(
         output: the page, `.html`; None: in the run folder.
         root: folder of all runs.
         **options: `seed`, `video`, `progress` and `task_options` of `reports.report.report_run`.
-
-    Returns:
-        Paths of the HTML page and of the JSON file.
 
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.
@@ -287,18 +281,3 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
                 with contextlib.suppress(OSError):  # it contains other runs
                     path.rmdir()
         raise
-
-
-__all__ = [
-    "PolicyFileError",
-    "evaluate",
-    "load",
-    "make",
-    "make_recipe",
-    "make_recipe_from",
-    "record",
-    "report",
-    "resume",
-    "train",
-    "train_recipe",
-]

@@ -25,28 +25,16 @@ MAX_HEADER_BYTES = 8 * 2**20  # a checkpoint of a thousand arrays needs about 10
 
 _METADATA = "__metadata__"
 _OURS = "surefoot"
-_CODES = {
-    "bool": "BOOL",
-    "int8": "I8",
-    "int16": "I16",
-    "int32": "I32",
-    "int64": "I64",
-    "uint8": "U8",
-    "uint16": "U16",
-    "uint32": "U32",
-    "uint64": "U64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-}
+_TYPES = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+# Safetensors' codes by NumPy's names: I8, U16, F64.
+_CODES = {"bool": "BOOL"} | {name: name[0].upper() + name.lstrip("floatuin") for name in _TYPES.split()}
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` only once it is complete and on the disk.
 
-    If the block fails, `path` stays as it was and no temporary file remains. Of several writers of the same `path`, the
-    last one wins.
+    If the block fails, `path` stays as it was and no temporary file remains.
 
     Raises:
         OSError: the disk is full, or the folder is missing or cannot be written.
@@ -90,10 +78,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Write named arrays and a JSON header to one safetensors file, atomically.
 
-    Args:
-        path: the file; an existing one is replaced.
-        arrays: any shapes; bool, integers of 8 to 64 bits, floats of 16 to 64 bits.
-        header: JSON types only, without infinite numbers and NaN.
+    Arrays are of bool, integers of 8 to 64 bits, or floats of 16 to 64 bits. The header has JSON types only, without
+    infinite numbers and NaN.
 
     Raises:
         OSError: as `atomic_file`.
@@ -126,18 +112,17 @@ def load_arrays(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read a file of `save_arrays`: named arrays, writable and owned by the caller, and the header.
 
-    Args:
-        path: the file.
-        wanted: called with the name of each array; whether to read it. None: read all.
+    `wanted` selects the arrays to read by name; None: all.
 
     Raises:
         RunError: the file cannot be read, is damaged, or was not written by `save_arrays`.
     """
     with _opened(path) as (file, header):
         arrays = {}
-        for name, (code, _) in _described(file).items():
+        for name in file.keys():  # noqa: SIM118 (not a dict)
             if wanted is not None and not wanted(name):
                 continue
+            code = file.get_slice(name).get_dtype()
             if code not in _CODES.values():
                 raise ValueError(f"array {name!r} is of type {code}")
             array = np.array(file.get_tensor(name))
@@ -154,21 +139,12 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]
         RunError: the file cannot be read, is damaged, or was not written by `save_arrays`.
     """
     with _opened(path) as (file, header):
-        return header, {name: shape for name, (_, shape) in _described(file).items()}
-
-
-def _described(file: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+        return header, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open a file of arrays and decode Surefoot's header.
-
-    Raises:
-        RunError: any failure, in one line.
-    """
+    """Open a file of arrays and decode Surefoot's header; any failure is a RunError of one line."""
     named = repr(str(path))
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -50,14 +50,12 @@ class Layout:
 
     def pack(self, fields: Mapping[str, Any], xp: Any) -> Any:
         """Concatenate all fields into a new (..., size) array of `xp`, which is `numpy` or `jax.numpy`."""
-        parts = (self._as_columns(xp.asarray(fields[name], xp.float32), name) for name in self._widths)
-        return xp.concatenate([*parts], axis=-1)
+        parts = ((xp.asarray(fields[name], xp.float32), width) for name, width in self._widths.items())
+        columns = [part if isinstance(width, int) else part[..., None] for part, width in parts]
+        return xp.concatenate(columns, axis=-1)
 
     def write(self, packed: np.ndarray, fields: Mapping[str, Any]) -> None:
         """Write some fields into a NumPy array (..., size) in place."""
         for name, value in fields.items():
             columns = self._columns[name]
             packed[..., columns if isinstance(self._widths[name], int) else columns.start] = value
-
-    def _as_columns(self, value: Any, name: str) -> Any:
-        return value if isinstance(self._widths[name], int) else value[..., None]

@@ -29,12 +29,8 @@ def flatten_tree(tree: Any, prefix: str) -> dict[str, np.ndarray]:
 def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
     """Return a pytree like `template` whose leaves are the arrays that `flatten_tree` named.
 
-    Each leaf has the type of its template: NumPy array or number, Python number, random key or JAX array.
-
-    Args:
-        template: the expected structure, shapes and types; leaves may be `jax.ShapeDtypeStruct`.
-        arrays: arrays from `flatten_tree`; names that do not start with `prefix` are ignored.
-        prefix: as in `flatten_tree`.
+    Each leaf has the type of its template: NumPy array or number, Python number, random key or JAX array. The template
+    may hold `jax.ShapeDtypeStruct`. Arrays whose names do not start with `prefix` are ignored.
 
     Raises:
         RunError: an array is missing or not expected, or has another shape or type than its template.
@@ -53,9 +49,7 @@ def unflatten_tree(template: Any, arrays: Mapping[str, np.ndarray], prefix: str)
 def random_words(random: np.random.Generator) -> np.ndarray:
     """Return a PCG64 generator's state as (6,) uint64."""
     state = random.bit_generator.state
-    words = []
-    for number in (state["state"]["state"], state["state"]["inc"]):
-        words += [number >> 64, number & (2**64 - 1)]
+    words = [*divmod(state["state"]["state"], 2**64), *divmod(state["state"]["inc"], 2**64)]
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
 
 

@@ -74,15 +74,8 @@ class Schedule(Settings):
         return (self.start,) if self.kind == "constant" else (self.start, self.end)
 
 
-def schedule(default: Schedule | float, **bounds: float) -> Any:
-    """Return a field of settings that holds a schedule.
-
-    Args:
-        default: value of the setting if it is not given.
-        **bounds: as in pydantic's `Field`; `gt` is for the start, `ge` and `le` are for both ends.
-    """
-    field: Any = Field
-    return field(default, **bounds)
+schedule: Any = Field
+"""A field of settings that holds a schedule; the bound `gt` is for the start, `ge` and `le` are for both ends."""
 
 
 def adapted_to_kl(learning_rate: jax.Array, kl: jax.Array, desired: float) -> jax.Array:

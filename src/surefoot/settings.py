@@ -27,12 +27,8 @@ class Settings(pydantic.BaseModel):
         """Complete a partial table with the field's default."""
         if not isinstance(data, dict):
             return data
-        tables = {
-            name: merged(dict(field.default), data[name])
-            for name, field in cls.model_fields.items()
-            if isinstance(field.default, Settings) and isinstance(data.get(name), dict)
-        }
-        return data | tables
+        complete = merged({name: field.default for name, field in cls.model_fields.items()}, data)
+        return {name: complete[name] for name in data}
 
 
 def merged(defaults: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

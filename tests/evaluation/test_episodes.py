@@ -146,7 +146,7 @@ def test_a_round_can_be_cancelled() -> None:
     policy = untrained(info)
     runner = EpisodeRunner("batch", info, 2)
     answers = iter([False] * 10 + [True])
-    assert runner.run(policy.controller, 2, SEED, lambda: next(answers)) is None
+    assert runner.run(policy.controller, 2, SEED, lambda _: next(answers)) is None
     assert next(answers, None) is None, "it must stop when cancelled, and not before"
     # A cancelled round does not change the next one.
     after = runner.run(policy.controller, 2, SEED)

@@ -8,14 +8,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.policies.normaliser import prepare
 from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
-from surefoot.simulation.engine import Engine, pack_step
+from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.learner import Learner
 from surefoot.training.loop import LEARNERS
@@ -34,7 +33,23 @@ class Probe(Engine):
     max_episode_steps = 1
 
     def __init__(self) -> None:
-        super().__init__(NUM_ENVS, Box(-np.inf, np.inf, (1,), np.float32), Box(LOW, HIGH, (1,), np.float32))
+        self.info = TaskInfo(
+            name="probe",
+            id="probe",
+            options={},
+            observation_size=1,
+            action_low=np.float32([LOW]),
+            action_high=np.float32([HIGH]),
+            max_episode_steps=self.max_episode_steps,
+            reward_threshold=None,
+            fall="none",
+        )
+        super().__init__(self.info, NUM_ENVS)
+
+    def pack(self, *step: np.ndarray) -> np.ndarray:
+        """Return the simulator output of an observation, a reward, terminated and truncated, (N,) each."""
+        observation, *rest = step
+        return self.layout.pack(dict(zip(self.layout.names, (observation[:, None], *rest), strict=True)), np)
 
     def first(self) -> np.ndarray:
         """Return the observations of new episodes, (N,)."""
@@ -47,7 +62,7 @@ class Probe(Engine):
     def begin(self, seed: int | None) -> np.ndarray:
         self.random = np.random.default_rng(seed)
         self.observation = self.first()
-        return pack_step(self.observation[:, None], NOTHING, NOTHING, NOTHING)
+        return self.pack(self.observation, NOTHING, NOTHING, NOTHING)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         assert (action >= LOW).all() and (action <= HIGH).all()
@@ -55,7 +70,7 @@ class Probe(Engine):
         after_reset = (self.first(), NOTHING, NOTHING, NOTHING)
         observation, *rest = (np.where(finished, new, old) for new, old in zip(after_reset, step, strict=True))
         self.observation = observation
-        return pack_step(observation[:, None], *rest)
+        return self.pack(observation, *rest)
 
 
 class ConstantReward(Probe):
@@ -126,18 +141,7 @@ class DelayedResponse(RewardedResponse):
 
 def train_probe(recipe: Recipe, probe: Probe, iterations: int) -> tuple[Learner, list[dict[str, float]]]:
     """Train on a probe; return the learner and the metrics of each iteration."""
-    info = TaskInfo(
-        name="probe",
-        id="probe",
-        options={},
-        observation_size=1,
-        action_low=np.float32([LOW]),
-        action_high=np.float32([HIGH]),
-        max_episode_steps=probe.max_episode_steps,
-        reward_threshold=None,
-        fall="none",
-    )
-    learner = LEARNERS[ALGORITHMS[recipe.algorithm].learner](recipe, info, [probe])
+    learner = LEARNERS[ALGORITHMS[recipe.algorithm].learner](recipe, probe.info, [probe])
     learner.start(0)
     metrics = []
     for iteration in range(iterations):

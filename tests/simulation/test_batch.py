@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from surefoot.errors import InputError, NonFiniteError
-from surefoot.simulation.batch import BatchEngine, supports
+from surefoot.simulation.batch import BatchEngine, obstacle
 from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_task, make_env
 
@@ -220,7 +220,7 @@ def test_diverged_physics_is_an_error_that_contains_the_state(
     engine.reset(seed=SEED)
     actions = actions_of(engine, 5)
     record(engine, actions)
-    engine._state["qpos"][1, 2] = bad
+    engine.state["qpos"][1, 2] = bad
     before = engine.get_state()
     with pytest.raises(NonFiniteError, match="environment 1 ") as caught:
         engine.step(actions[0])
@@ -305,10 +305,10 @@ def test_without_a_time_limit_no_episode_is_truncated() -> None:
 
 
 def test_other_tasks_are_refused() -> None:
-    assert supports(find_task("ant")) and supports(find_task("Walker2d-v5"))
-    assert not supports(find_task("Pendulum-v1"))
+    assert not obstacle(find_task("ant")) and not obstacle(find_task("Walker2d-v5"))
+    assert obstacle(find_task("Pendulum-v1"))
     assert choose_engine("auto", find_task("half-cheetah")) == "batch"
-    with pytest.raises(InputError, match=r"cannot simulate task 'Pendulum-v1', only .*HalfCheetah-v5"):
+    with pytest.raises(InputError, match=r"cannot simulate task 'Pendulum-v1': only .*HalfCheetah-v5"):
         choose_engine("batch", find_task("Pendulum-v1"))
     with pytest.raises(InputError, match="unknown engine 'bach'; did you mean 'batch'"):
         choose_engine("bach", find_task("ant"))

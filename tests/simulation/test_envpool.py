@@ -14,7 +14,7 @@ from helpers import engines
 from helpers.engines import ends
 from surefoot.errors import EngineError, InputError
 from surefoot.simulation import envpool as envpool_engine
-from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, available, would_help
+from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, hint, obstacle
 from surefoot.tasks.catalogue import find_task
 
 CAR = "MountainCarContinuous-v0"
@@ -29,9 +29,9 @@ engine_of = functools.partial(engines.engine_of, EnvPoolEngine)
 def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envpool_engine, "installed", lambda: False)
     walker, ant = find_task("bipedal-walker"), find_task("Ant-v5")
-    assert not available(walker)
-    assert would_help(walker) and not would_help(ant)
-    assert not would_help(find_task("BipedalWalker-v3", {"hardcore": True}))
+    assert obstacle(walker)
+    assert hint(walker) and not hint(ant)
+    assert not hint(find_task("BipedalWalker-v3", {"hardcore": True}))
     with pytest.raises(InputError, match=r'pip install "surefoot\[envpool\]"'):
         EnvPoolEngine(walker, 1)
 
@@ -39,8 +39,8 @@ def test_without_envpool_it_is_unavailable_and_says_how_to_get_it(monkeypatch: p
 @needs_envpool
 def test_every_listed_task_is_available() -> None:
     for id in envpool_engine._HELD:
-        assert available(find_task(id)), id
-        assert not would_help(find_task(id))
+        assert not obstacle(find_task(id)), id
+        assert not hint(find_task(id))
 
 
 @needs_envpool
@@ -57,7 +57,7 @@ def test_every_listed_task_is_available() -> None:
     ],
 )
 def test_availability_depends_on_the_options(task: str, options: dict, expected: bool) -> None:
-    assert available(find_task(task, options)) == expected
+    assert (not obstacle(find_task(task, options))) == expected
 
 
 @needs_envpool
@@ -67,7 +67,7 @@ def test_a_gymnasium_id_registered_again_is_not_available(
     info = find_task(CAR)
     spec = gymnasium.envs.registration.EnvSpec(CAR, entry_point="my_lab.cars:Car")
     monkeypatch.setitem(gymnasium.registry, CAR, spec)
-    assert not available(info)
+    assert obstacle(info)
     with pytest.raises(InputError, match="not Gymnasium's own"):
         EnvPoolEngine(info, 1)
 
@@ -76,13 +76,13 @@ def test_a_gymnasium_id_registered_again_is_not_available(
 @pytest.mark.parametrize("changed", [{"observation_size": 4}, {"action_low": np.array([-3.0], np.float32)}])
 def test_a_task_of_other_sizes_or_bounds_is_not_available(changed: dict) -> None:
     info = dataclasses.replace(find_task(CAR), **changed)
-    assert not available(info)
+    assert obstacle(info)
 
 
 @needs_envpool
 def test_the_pendulum_with_other_dynamics_is_not_available() -> None:
     info = find_task("Pendulum-v1")
-    assert not available(info) and not would_help(info)
+    assert obstacle(info) and not hint(info)
     with pytest.raises(InputError, match="moves differently"):
         EnvPoolEngine(info, 1)
 
@@ -199,16 +199,16 @@ def test_a_custom_time_limit_is_used(limit: int) -> None:
 
 @needs_envpool
 def test_each_environment_has_its_seed_at_any_number_of_threads() -> None:
-    def run(seed: int, num_envs: int, threads: int, given: int = 0) -> np.ndarray:
+    def run(seed: int, num_envs: int, threads: int) -> np.ndarray:
         info = find_task(CAR, {"max_episode_steps": 100})
-        with engine_of(info, num_envs, threads, given) as engine:
+        with engine_of(info, num_envs, threads) as engine:
             sim_outputs = [engine.begin(seed)]
             for _ in range(210):
                 sim_outputs.append(engine.advance(np.zeros((num_envs, 1), np.float32), ends(sim_outputs[-1])))
             return np.array(sim_outputs)
 
     four = run(7, 4, 2)
-    np.testing.assert_array_equal(four, run(7, 4, 1, given=7))
+    np.testing.assert_array_equal(four, run(7, 4, 1))
     np.testing.assert_array_equal(four[:, 2:], run(9, 2, 1))
     assert len(np.unique(four[0, :, 0])) == 4
     assert len(np.unique(four[-1, :, 0])) == 4
@@ -217,7 +217,7 @@ def test_each_environment_has_its_seed_at_any_number_of_threads() -> None:
 
 @needs_envpool
 def test_the_same_seed_repeats_the_first_episode() -> None:
-    with engine_of(CAR, 2, 1, seed=3) as engine:
+    with engine_of(CAR, 2, 1) as engine:
         first = engine.begin(3)
         engine.advance(np.zeros((2, 1), np.float32), np.zeros(2, bool))
         np.testing.assert_array_equal(engine.begin(3), first)

@@ -22,6 +22,7 @@ from helpers.engines import ends
 from helpers.messages import one_line
 from surefoot.errors import EngineError
 from surefoot.simulation.processes import ProcessesEngine
+from surefoot.simulation.worker import STEP
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
 SHORT = "SurefootTestShort-v0"
@@ -362,7 +363,7 @@ def test_workers_ignore_interrupt_and_termination_signals() -> None:
 
 
 def test_an_interrupt_closes_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(_) -> None:
         raise KeyboardInterrupt
 
     with engine_of(SHORT, 2, 2) as engine:
@@ -403,14 +404,14 @@ def test_a_garbage_collected_engine_stops_its_workers() -> None:
 
 
 def test_close_does_not_wait_for_a_hanging_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surefoot.simulation.worker_handle.CLOSE_S", 0.5)
+    monkeypatch.setattr("surefoot.simulation.processes.CLOSE_S", 0.5)
     engine = ProcessesEngine(find_task(SHORT), 2, 2)
     engine.begin(0)
     action = no_action(engine)
     action[0, 1] = 4.0
     engine._shared.command[:, :2] = action
     for handle in engine._handles:
-        handle.send(b"s")
+        handle.send(STEP)
     engine.close()
     for pid in engine.pids:
         assert not Path(f"/proc/{pid}").exists()
@@ -483,7 +484,7 @@ def test_workers_of_a_plain_script_end_with_it(tmp_path: Path, entry: str, actio
 def test_ctrl_c_at_the_terminal_prints_no_traceback_of_a_worker(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     hang = "engine.advance(np.full((2, 1), 0.5, np.float32), np.zeros(2, bool))"
-    body = f"import surefoot.simulation.worker_handle as h\nh.CLOSE_S = 0.2\n{hang}"
+    body = f"import surefoot.simulation.processes as h\nh.CLOSE_S = 0.2\n{hang}"
     script.write_text(textwrap.dedent(SCRIPT).replace("ENTRY", "Own").replace("ACTION", body))
     process = subprocess.Popen(
         [sys.executable, str(script)],

@@ -44,7 +44,7 @@ def test_resting_changes_no_episode(name, task):
         pytest.skip("EnvPool is not installed")
     found = []
     for pauses in ({}, {0: 7, 2: 1}):
-        engine = make_engine(name, find_task(task), COPIES, 2, seed=3)
+        engine = make_engine(name, find_task(task), COPIES, 2)
         found.append(run(engine, pauses))
         engine.close()
     (plain, _), (rested, rests) = found

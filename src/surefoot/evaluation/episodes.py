@@ -68,19 +68,16 @@ class Episodes:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EpisodeStep:
-    """One step of N environments, as passed to `on_step`.
+    """One step of N environments, as passed to `on_step`; arrays are (N,).
 
     Attributes:
         number: steps since the start; each reset counts as one, and the first reset is number 0.
-        episode: (N,) index of each environment's current episode.
-        length: (N,) steps of that episode; 0 after a reset.
-        total: (N,) float64, sum of its rewards.
-        active: (N,) bool, whether the step belongs to a requested episode; False after a reset, and for environments
-            that have completed their episodes.
-        finished: (N,) bool, whether the step was the last of its episode.
-        reward: (N,).
-        terminated: (N,) bool.
-        truncated: (N,) bool.
+        episode: index of each environment's current episode.
+        length: steps of that episode; 0 after a reset.
+        total: float64, sum of its rewards.
+        active: whether the step belongs to a requested episode; False after a reset, and for environments that have
+            completed their episodes.
+        finished: whether the step was the last of its episode.
         action: (N, A) of this step; None from an engine.
         observation: (N, D) before the action; None from an engine.
         info: the `info` of a Gymnasium environment; empty from an engine.
@@ -105,31 +102,37 @@ OnStep = Callable[[EpisodeStep], bool | None]
 
 
 class EpisodeRunner:
-    """An engine and a compiled policy step kept ready for repeated rounds of episodes."""
+    """An engine and a compiled policy step, kept ready for repeated rounds of episodes."""
 
-    def __init__(self, engine: str, info: TaskInfo, episodes: int, threads: int = 0) -> None:
-        """Make environments of task `info` for rounds of at least `episodes` episodes.
-
-        Args:
-            engine: as in `make_engine`.
-            info: the task.
-            episodes: minimum number of episodes of a round.
-            threads: as in `make_engine`.
-        """
+    def __init__(self, engine: str | Engine, info: TaskInfo, episodes: int, threads: int = 0) -> None:
+        """Make environments of task `info` as `make_engine` does, for rounds of at least `episodes` episodes."""
         self.info = info
-        self.engine = make_engine(engine, info, min(episodes, _MAX_ENVS), threads)
-        self._player = _EnginePlayer(self.engine, info)
+        most = min(episodes, _MAX_ENVS)
+        self.engine = make_engine(engine, info, most, threads) if isinstance(engine, str) else engine
+        self.num_envs = self.engine.num_envs
+        self._step = PolicyStep(self.engine, info, _decide)
+        self._command = self._step.first_command()
+        self._controller: Any = None
 
     def run(
-        self,
-        controller: Controller,
-        episodes: int,
-        seed: int,
-        cancelled: Callable[[], bool] = lambda: False,
+        self, controller: Controller, episodes: int, seed: int, on_step: OnStep = lambda _: None
     ) -> Episodes | None:
-        """Run `episodes` episodes from seed `seed` on; None if `cancelled` returned True, which ends the round."""
-        self._player.controller = jax.device_put(controller)
-        return _run(self._player, self.info, episodes, seed, lambda _: cancelled())
+        """Run `episodes` episodes from seed `seed` on; None if `on_step` stopped them."""
+        self._controller = jax.device_put(controller)
+        return _run(self, self.info, episodes, seed, on_step)
+
+    def start(self, seed: int) -> dict[str, Any]:
+        """Reset all environments; return the reward and flags of the reset."""
+        return self._act(self.engine.begin(seed), self._step.first_command())
+
+    def advance(self, finished: np.ndarray) -> dict[str, Any]:
+        """Step all environments, resetting the finished ones; return the reward and flags of the step."""
+        return self._act(self.engine.advance(self._step.unpack(self._command).action, finished), self._command)
+
+    def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
+        _, self._command = self._step((), sim_output, command, self._controller)
+        fields = self._step.unpack(self._command)
+        return {"reward": fields.reward, "terminated": fields.terminated, "truncated": fields.truncated}
 
     def close(self) -> None:
         """Close the engine."""
@@ -144,59 +147,28 @@ def run_episodes(
     seed: int,
     on_step: OnStep = lambda _: None,
 ) -> Episodes | None:
-    """Run whole episodes of a policy.
+    """Run whole episodes of a policy; None if `on_step` stopped them.
 
     An engine runs the same number of episodes in each environment, so that short episodes are not counted more often
     than long ones; environment i starts from seed + i. A Gymnasium environment runs one episode after another, episode
-    i from seed + i. Episodes of a task without a known time limit are cut off after `MAX_STEPS`.
+    i from seed + i.
 
     Args:
-        policy: the policy; engines need a `Policy`.
-        env: the environments; or the name of an engine, which is then made and closed here.
-        info: the task of `env`.
+        policy: on an engine, one of Surefoot's.
+        env: the environment or engine of task `info`, or the name of an engine to make.
         episodes: number of episodes.
         seed: the first seed.
         on_step: called after every step and every reset; True stops.
-
-    Returns:
-        The results, or None if `on_step` stopped the episodes.
     """
     if isinstance(env, gymnasium.Env):
         return _run(_EnvPlayer(env, policy), info, episodes, seed, on_step)
     assert isinstance(policy, Policy)
-    engine = make_engine(env, info, min(episodes, _MAX_ENVS)) if isinstance(env, str) else env
+    runner = EpisodeRunner(env, info, episodes)
     try:
-        player = _EnginePlayer(engine, info)
-        player.controller = jax.device_put(policy.controller)
-        return _run(player, info, episodes, seed, on_step)
+        return runner.run(policy.controller, episodes, seed, on_step)
     finally:
-        if engine is not env:
-            engine.close()
-
-
-class _EnginePlayer:
-    """An engine's environments and a policy in one compiled function."""
-
-    controller: Controller
-
-    def __init__(self, engine: Engine, info: TaskInfo) -> None:
-        self.num_envs = engine.num_envs
-        self._engine = engine
-        self._step = PolicyStep(engine, info, _decide)
-        self._command = self._step.first_command()
-
-    def start(self, seed: int) -> dict[str, Any]:
-        """Reset all environments; return the reward and flags of the reset."""
-        return self._act(self._engine.begin(seed), self._step.first_command())
-
-    def advance(self, finished: np.ndarray) -> dict[str, Any]:
-        """Step all environments, resetting the finished ones; return the reward and flags of the step."""
-        return self._act(self._engine.advance(self._step.unpack(self._command).action, finished), self._command)
-
-    def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
-        _, self._command = self._step((), sim_output, command, self.controller)
-        fields = self._step.unpack(self._command)
-        return {"reward": fields.reward, "terminated": fields.terminated, "truncated": fields.truncated}
+        if isinstance(env, str):
+            runner.close()
 
 
 class _EnvPlayer:
@@ -220,18 +192,22 @@ class _EnvPlayer:
         observation = np.array(self._observation, np.float32)
         action = np.asarray(self._policy.predict(self._observation)[0])
         self._observation, reward, terminated, truncated, info = self._env.step(action)
-        outcome = {"reward": np.array([float(reward)]), "info": info}
-        outcome |= {"terminated": np.array([bool(terminated)]), "truncated": np.array([bool(truncated)])}
-        return outcome | {"action": action[None], "observation": observation[None]}
+        step = _one_step(reward, terminated, truncated, info)
+        return step | {"action": action[None], "observation": observation[None]}
 
     def _reset(self) -> dict[str, Any]:
         self._observation, info = self._env.reset(seed=self._next_seed)
         self._next_seed += 1
-        return {"reward": np.zeros(1), "terminated": np.zeros(1, bool), "truncated": np.zeros(1, bool), "info": info}
+        return _one_step(0.0, False, False, info)
+
+
+def _one_step(reward: Any, terminated: Any, truncated: Any, info: dict[str, Any]) -> dict[str, Any]:
+    step = {"reward": np.array([float(reward)]), "info": info}
+    return step | {"terminated": np.array([bool(terminated)]), "truncated": np.array([bool(truncated)])}
 
 
 def _run(
-    player: _EnginePlayer | _EnvPlayer, info: TaskInfo, episodes: int, seed: int, on_step: OnStep
+    player: EpisodeRunner | _EnvPlayer, info: TaskInfo, episodes: int, seed: int, on_step: OnStep
 ) -> Episodes | None:
     """Run `episodes` episodes, the same number in each environment; None if `on_step` returned True."""
     started = time.perf_counter()
@@ -246,14 +222,10 @@ def _run(
     while not on_step(EpisodeStep(number, episode, length, total, active, finished, **outcome)):
         episode = episode + finished
         if (episode >= quota).all():
-            falls = info.falls(terminated.ravel(), last_reward.ravel())
-            return Episodes(
-                returns.ravel()[:episodes],
-                lengths.ravel()[:episodes],
-                terminated.ravel()[:episodes],
-                None if falls is None else falls[:episodes],
-                time.perf_counter() - started,
-            )
+            results = returns, lengths, terminated, last_reward
+            returns, lengths, terminated, last_reward = (array.ravel()[:episodes] for array in results)
+            falls = info.falls(terminated, last_reward)
+            return Episodes(returns, lengths, terminated, falls, time.perf_counter() - started)
         outcome = player.advance(finished)
         number += 1
         length = np.where(finished, 0, length + 1)

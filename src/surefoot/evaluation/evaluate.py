@@ -38,7 +38,6 @@ def evaluate_policy(
     """Evaluate the deterministic policy on held-out episodes: no training ever uses their seeds.
 
     Args:
-        policy: the policy.
         episodes: number of episodes, 1 to 1,000,000.
         seed: offset of the seeds, 0 to 100,000,000.
         engine: as in `simulation.factory.make_engine`.
@@ -89,10 +88,7 @@ def evaluate_policy(
 def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
     """Evaluate a policy of a run as `evaluate_policy` does; on its own task, write the run's evaluation.json.
 
-    Args:
-        folder: the run.
-        which: "policy", the best by the evaluations during training, or "last".
-        **options: as in `evaluate_policy`.
+    `which` is "policy", the best by the evaluations during training, or "last".
     """
     recipe = read_recipe(folder.recipe)
     path = folder.policy / f"{which}.safetensors"

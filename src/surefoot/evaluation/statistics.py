@@ -8,8 +8,7 @@ from numpy.typing import ArrayLike
 
 from surefoot.errors import InputError
 
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
+_RESAMPLES = 10_000
 _SEED = 2108_13264
 _CHUNK_VALUES = 2_000_000  # values resampled at once; bounds the memory for many episodes
 
@@ -36,13 +35,12 @@ def bootstrap_interval(values: ArrayLike) -> tuple[float, float]:
         return float(values[0]), float(values[0])
     rng = np.random.default_rng(_SEED)
     chunk = max(1, _CHUNK_VALUES // len(values))
-    means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, chunk):
-        count = min(chunk, RESAMPLES - start)
+    means = np.empty(_RESAMPLES)
+    for start in range(0, _RESAMPLES, chunk):
+        count = min(chunk, _RESAMPLES - start)
         indices = rng.integers(len(values), size=(count, len(values)))
         means[start : start + count] = values[indices].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

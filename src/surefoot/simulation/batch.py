@@ -3,7 +3,6 @@
 import functools
 import traceback
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -21,41 +20,42 @@ from surefoot.tasks.task import State, Task, TaskOutput
 _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 
 
-def supports(info: TaskInfo) -> bool:
-    """Whether this engine supports the task."""
-    return has_batch_physics(info) and not info.is_wrapped
+def obstacle(info: TaskInfo) -> str:
+    """Return why this engine cannot simulate the task, "" if it can."""
+    if info.is_wrapped:
+        return "it has no action_repeat and no frame_stack"
+    if not has_batch_physics(info):
+        return "only subclasses of surefoot.tasks.Task and HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5"
+    return ""
 
 
 class BatchEngine(Engine):
     """Environments of one MuJoCo task, bit-identical at any number of threads, whose whole state can be saved.
 
     The simulator output holds what the task gathers, then "truncated" and "started" (the episode has just begun).
+
+    Attributes:
+        state: the arrays that the task reads, MuJoCo's and its own, (N, ...) each.
     """
 
     name = "batch"
-    term_names: tuple[str, ...]
 
     def __init__(self, info: TaskInfo, num_envs: int, threads: int = 0) -> None:
         """Make `num_envs` environments on `threads` threads (0: one per CPU core)."""
+        super().__init__(info, num_envs)
         self.task = task = make_physics_task(info)
-        self._limit = info.max_episode_steps
-        super().__init__(
-            num_envs,
-            gymnasium.spaces.Box(-np.inf, np.inf, task.observation_space.shape, np.float32),
-            gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32),
-        )
+        self._limit = info.max_episode_steps or np.inf
         # As in Gymnasium, contact wrenches are computed on an environment's MjData after the step. Only a persistent
         # batch keeps them.
         self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
-        self._buffers = task.init_buffers(num_envs)
+        buffers = task.init_buffers(num_envs)
         if task.needs_contact_forces:
-            self._buffers["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
-        constants = {field: self._batch.expand(field) for field in task.randomised_fields}
+            buffers["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
+        self._saved = buffers | {field: self._batch.expand(field) for field in task.randomised_fields}
         self._substeps = task.init_substep_buffers(num_envs)
-        self._state = {field: self._batch.bind(field) for field in task.fields}
-        self._state |= constants | self._buffers | self._substeps
+        self.state: State = {field: self._batch.bind(field) for field in task.fields} | self._saved | self._substeps
         self._data = mujoco.MjData(task.model)
-        widths = {name: part[0].size for name, part in task.gather(self._state).items()}
+        widths = {name: part[0].size for name, part in task.gather(self.state).items()}
         self.layout = Layout(**widths, truncated="flag", started="flag")
         self._elapsed = np.zeros(num_envs, np.int64)
         self._before_step = np.zeros_like(self._batch.state)
@@ -63,34 +63,32 @@ class BatchEngine(Engine):
         self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # view of the warning counts
         self.term_names = tuple(_checked_output(task, info, num_envs, widths).reward_terms)
 
-    @property
-    def state(self) -> State:
-        """The arrays that the task reads, MuJoCo's and its own, (N, ...) each; read only."""
-        return self._state
-
     def begin(self, seed: int | None) -> np.ndarray:
         self._rngs = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + env)))
             for env in range(self.num_envs)
         ]
-        self.task.reset_curriculum(self._state)
+        self.task.reset_curriculum(self.state)
         self._reset(np.arange(self.num_envs, dtype=np.int32))
         return self._sim_output(np.ones(self.num_envs, bool))
 
     def stagger(self, random: np.random.Generator) -> None:
         """Let the current episodes reach their time limits at different times."""
-        if self._limit:
-            self._elapsed[:] = random.integers(0, self._limit, self.num_envs)
+        if limit := self._info.max_episode_steps:
+            self._elapsed[:] = random.integers(0, limit, self.num_envs)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
-        self.task.apply_action(self._state, action)
+        self.task.apply_action(self.state, action)
         self._before_step[:] = self._batch.state
         some_finished = finished.any()
         moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
         self._step(moving)
         if self.task.needs_contact_forces:
-            self._compute_contact_forces(range(self.num_envs) if moving is None else moving)
-        self.task.post_step(self._state)
+            for env in range(self.num_envs) if moving is None else moving:
+                self._batch.get_data(env, self._data)
+                mujoco.mj_rnePostConstraint(self.task.model, self._data)
+                self.state["contact_force"][env] = self._data.cfrc_ext[1:]
+        self.task.post_step(self.state)
         self._elapsed += 1
         self._check_physics(action)
         if some_finished:
@@ -112,7 +110,7 @@ class BatchEngine(Engine):
         )
 
     def curriculum_metrics(self) -> dict[str, float]:
-        return self.task.curriculum_metrics(self._state)
+        return self.task.curriculum_metrics(self.state)
 
     def get_state(self) -> dict[str, np.ndarray]:
         state = {
@@ -121,22 +119,18 @@ class BatchEngine(Engine):
             "finished": self._finished.copy(),
             "random": np.stack([random_words(rng) for rng in self._rngs]),
         }
-        return state | {name: self._state[name].copy() for name in self._saved_fields()}
+        return state | {name: array.copy() for name, array in self._saved.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         self._batch.state[:] = state["physics"]
-        for name in self._saved_fields():
-            self._state[name][:] = state[name]
+        for name, array in self._saved.items():
+            array[:] = state[name]
         if self.task.changes_model_constants:
             self._batch.set_const()
         self._elapsed[:] = state["elapsed"]
         self._finished = np.array(state["finished"], bool)
         self._begun = True
         self._rngs = [random_from_words(words) for words in state["random"]]
-
-    def _saved_fields(self) -> tuple[str, ...]:
-        """Names of the arrays that are not part of the physics state."""
-        return *self._buffers, *self.task.randomised_fields
 
     def _step(self, moving: np.ndarray | None) -> None:
         task = self.task
@@ -147,7 +141,7 @@ class BatchEngine(Engine):
             stepped = slice(None) if moving is None else moving
             recorded = self._batch.rollout(
                 task.frame_skip,
-                self._state["ctrl_schedule"][stepped] if task.per_substep_control else None,
+                self.state["ctrl_schedule"][stepped] if task.per_substep_control else None,
                 mujoco.mjtState.mjSTATE_CTRL.value,
                 task.recorded_fields,
                 moving,
@@ -155,24 +149,18 @@ class BatchEngine(Engine):
         except mujoco.batch.SimulationError as error:
             raise EngineError(f"MuJoCo stopped: {error}") from error
         for field in task.recorded_fields:
-            self._state[f"{field}_trace"][stepped] = recorded[field]
+            self.state[f"{field}_trace"][stepped] = recorded[field]
 
     def _reset(self, env_indices: np.ndarray) -> None:
         self._batch.reset(env_indices, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        self.task.reset(self._state, env_indices, self._rngs)
+        self.task.reset(self.state, env_indices, self._rngs)
         if self.task.changes_model_constants:
             self._batch.set_const(env_indices)
         self._batch.forward(env_indices)
         self._elapsed[env_indices] = 0
         if self.task.needs_contact_forces:
-            self._state["contact_force"][env_indices] = 0
-        self.task.after_reset(self._state, env_indices)
-
-    def _compute_contact_forces(self, env_indices) -> None:
-        for env in env_indices:
-            self._batch.get_data(env, self._data)
-            mujoco.mj_rnePostConstraint(self.task.model, self._data)
-            self._state["contact_force"][env] = self._data.cfrc_ext[1:]
+            self.state["contact_force"][env_indices] = 0
+        self.task.after_reset(self.state, env_indices)
 
     def _check_physics(self, action: np.ndarray) -> None:
         if self._blow_ups.any():
@@ -185,9 +173,9 @@ class BatchEngine(Engine):
 
     def _sim_output(self, started: np.ndarray) -> np.ndarray:
         sim_output = np.empty((self.num_envs, self.layout.size), np.float32)
-        gathered = self.task.gather(self._state).items()
+        gathered = self.task.gather(self.state).items()
         fields = {name: part.reshape(self.num_envs, -1) for name, part in gathered}
-        fields |= {"truncated": self._elapsed >= self._limit if self._limit else False, "started": started}
+        fields |= {"truncated": self._elapsed >= self._limit, "started": started}
         self.layout.write(sim_output, fields)
         return sim_output
 

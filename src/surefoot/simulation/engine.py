@@ -15,10 +15,13 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from surefoot.errors import EngineError
 from surefoot.packing import Layout
+from surefoot.tasks.catalogue import TaskInfo
 
 
 class StepResult(NamedTuple):
@@ -45,22 +48,13 @@ def step_layout(observation_size: int) -> Layout:
     return Layout(observation=observation_size, reward="scalar", terminated="flag", truncated="flag")
 
 
-def pack_step(observation, reward, terminated, truncated) -> np.ndarray:
-    """Pack (N, D) observations and (N,) or scalar others into a new simulator output of `step_layout`."""
-    layout = step_layout(observation.shape[1])
-    sim_output = np.empty((len(observation), layout.size), np.float32)
-    fields = {"observation": observation, "reward": reward, "terminated": terminated, "truncated": truncated}
-    layout.write(sim_output, fields)
-    return sim_output
-
-
 def available_cores() -> int:
     """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine(gymnasium.vector.VectorEnv, abc.ABC):
-    """N environments of one task, stepped together, with next-step autoreset.
+    """N environments of the task `info`, stepped together, with next-step autoreset.
 
     An environment whose episode ended returns that episode's final observation. Its next step resets it, ignoring the
     action, and returns the first observation of a new episode with reward 0 and both flags False.
@@ -77,16 +71,15 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
     name: str = ""
     term_names: tuple[str, ...] = ()
 
-    def __init__(
-        self, num_envs: int, observation_space: gymnasium.spaces.Box, action_space: gymnasium.spaces.Box
-    ) -> None:
+    def __init__(self, info: TaskInfo, num_envs: int) -> None:
         self.num_envs = num_envs
-        self.layout = step_layout(*observation_space.shape)
-        self.single_observation_space = observation_space
-        self.single_action_space = action_space
-        self.observation_space = batch_space(observation_space, num_envs)
-        self.action_space = batch_space(action_space, num_envs)
+        self.layout = step_layout(info.observation_size)
+        self.single_observation_space = Box(-np.inf, np.inf, (info.observation_size,), np.float32)
+        self.single_action_space = Box(info.action_low, info.action_high, dtype=np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self._info = info
         self._finished = np.ones(num_envs, bool)
         self._begun = False
 
@@ -127,6 +120,10 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Continue, bit for bit, from what `get_state` returned."""
         raise NotImplementedError(f"engine '{self.name}' cannot restore its state")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise EngineError(f"the engine of task '{self._info.name}' is closed; make a new one")
 
     @functools.cached_property
     def _interpret(self):

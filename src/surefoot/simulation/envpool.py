@@ -7,24 +7,19 @@ its time limit is reported as truncated only.
 import importlib.util
 import secrets
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 from surefoot.errors import EngineError, InputError
-from surefoot.simulation.engine import Engine, pack_step
+from surefoot.simulation.engine import Engine, step_layout
 from surefoot.tasks.catalogue import TaskInfo, find_task
 
 INSTALL = 'pip install "surefoot[envpool]"'
 
 # Tasks that only EnvPool simulates fast; needed to recommend it before it is installed.
-_HELD = (
-    "BipedalWalker-v3",
-    "BipedalWalkerHardcore-v3",
-    "LunarLanderContinuous-v3",
-    "MountainCarContinuous-v0",
-)
+_HELD = "BipedalWalker-v3", "BipedalWalkerHardcore-v3", "LunarLanderContinuous-v3", "MountainCarContinuous-v0"
 # At the speed limit, EnvPool 1.2.5 moves the pendulum with its unclipped speed, as in Pendulum-v0.
 _DIFFERENT_PHYSICS = ("Pendulum-v1",)
 _NO_TIME_LIMIT = 2**31 - 1
@@ -40,23 +35,11 @@ def installed() -> bool:
     return importlib.util.find_spec("envpool") is not None
 
 
-def would_help(info: TaskInfo) -> bool:
-    """Whether this task would run on EnvPool if it were installed."""
-    return not installed() and info.id in _HELD and not info.env_options
-
-
-def available(info: TaskInfo) -> bool:
-    """Whether EnvPool is installed and includes this task with these options."""
-    return not _obstacle(info)
-
-
-class _Steps(NamedTuple):
-    """One step of every environment in EnvPool: observation (N, D), reward, terminated and truncated (N,)."""
-
-    observation: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
+def hint(info: TaskInfo) -> str:
+    """Return one line on how to get this faster engine for a task, or ""."""
+    if installed() or info.id not in _HELD or info.env_options:
+        return ""
+    return f"engine 'envpool' would step '{info.name}' several times faster: {INSTALL}"
 
 
 class EnvPoolEngine(Engine):
@@ -67,46 +50,29 @@ class EnvPoolEngine(Engine):
 
     name = "envpool"
 
-    def __init__(self, info: TaskInfo, num_envs: int, threads: int = 0, seed: int = 0) -> None:
-        """Build the pool.
-
-        Args:
-            info: the task; `available(info)` must hold.
-            num_envs: number of environments, N.
-            threads: number of threads; 0: one per CPU core.
-            seed: seed of the first `begin`; any other seed needs a new pool.
+    def __init__(self, info: TaskInfo, num_envs: int, threads: int = 0) -> None:
+        """Make `num_envs` environments on `threads` threads (0: one per CPU core).
 
         Raises:
             InputError: EnvPool is not installed or does not include the task.
         """
-        if obstacle := _obstacle(info):
-            raise InputError(f"engine 'envpool' cannot run task '{info.name}': {obstacle}")
-        super().__init__(
-            num_envs,
-            gymnasium.spaces.Box(-np.inf, np.inf, (info.observation_size,), np.float32),
-            gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32),
-        )
-        self._info = info
+        if reason := obstacle(info):
+            raise InputError(f"engine 'envpool' cannot simulate task '{info.name}': {reason}; use 'auto'")
+        super().__init__(info, num_envs)
         self._threads = min(threads, num_envs)
-        self._size = info.observation_size // info.frame_stack
-        self._stack = np.zeros((num_envs, info.frame_stack, self._size), np.float32)
+        # One step of EnvPool, before action repeat and frame stack.
+        self._step_layout = step_layout(info.observation_size // info.frame_stack)
+        self._stack = np.zeros((num_envs, info.frame_stack, info.observation_size // info.frame_stack), np.float32)
         self._ended = np.zeros(num_envs, bool)
-        self._seed = seed
-        self._pool = self._build(seed)
-        self._untouched = True
+        self._pool: Any = None
 
     def begin(self, seed: int | None) -> np.ndarray:
         self._check_open()
-        seed = secrets.randbits(31) if seed is None else seed
-        if not self._untouched or seed != self._seed:
-            self._pool = None  # EnvPool seeds at construction only; the old threads end first
-            self._pool = self._build(seed)
-            self._seed = seed
-        self._untouched = False
-        self._ended = np.zeros(self.num_envs, bool)
-        observation, _ = self._pool.reset()
+        self._pool = None  # EnvPool seeds at construction only; the old threads end first
+        self._pool = self._build(secrets.randbits(31) if seed is None else seed)
         everywhere = np.ones(self.num_envs, bool)
-        return self._pack(_Steps(observation, *np.zeros((3, self.num_envs))), everywhere, everywhere)
+        self._ended = ~everywhere
+        return self._stacked(self._reset(everywhere), everywhere, everywhere)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
@@ -120,52 +86,47 @@ class EnvPoolEngine(Engine):
         abandoned = moving & finished & ~self._ended
         steps = self._step(action, moving & ~abandoned)
         if abandoned.any():
-            self._reset_some(steps, abandoned)
-        steps.reward[finished] = 0
+            steps[abandoned] = self._reset(abandoned)[abandoned]
+        total = self._step_layout.read(steps, "reward")
+        total[finished] = 0
         for _ in range(1, self._info.action_repeat):
             going = moving & ~finished & ~self._ended
             if not going.any():
                 break
             more = self._step(action, going)
-            more.reward[:] += steps.reward
-            for total, part in zip(steps, more, strict=True):
-                total[going] = part[going]
-        return self._pack(steps, moving, finished)
+            self._step_layout.read(more, "reward")[:] += total
+            steps[going] = more[going]
+        return self._stacked(steps, moving, finished)
 
-    def _step(self, action: np.ndarray, moving: np.ndarray) -> _Steps:
+    def _step(self, action: np.ndarray, moving: np.ndarray) -> np.ndarray:
         """Step the environments in `moving`, (N,) bool; the rows of the others are 0."""
-        if moving.all():
-            *steps, _ = self._pool.step(action)
-            result = _Steps(*(np.array(part, np.float32) for part in steps))
-        else:
-            observation = np.zeros((self.num_envs, self._size), np.float32)
-            result = _Steps(observation, *np.zeros((3, self.num_envs), np.float32))
-            envs = np.flatnonzero(moving).astype(np.int32)
-            if not len(envs):
-                return result
-            *steps, info = self._pool.step(action[envs], envs)
-            for part, values in zip(result, steps, strict=True):
-                part[info["env_id"]] = values  # they come in any order
-        self._ended[moving] = (result.terminated[moving] > 0) | (result.truncated[moving] > 0)
-        return result
+        steps = np.zeros((self.num_envs, self._step_layout.size), np.float32)
+        envs = np.flatnonzero(moving).astype(np.int32)
+        if len(envs):
+            *parts, info = self._pool.step(action[envs], envs)
+            fields = dict(zip(self._step_layout.names, parts, strict=True))
+            steps[info["env_id"]] = self._step_layout.pack(fields, np)  # they come in any order
+            self._ended[info["env_id"]] = fields["terminated"] | fields["truncated"]
+        return steps
 
-    def _reset_some(self, steps: _Steps, some: np.ndarray) -> None:
-        """Reset some environments, (N,) bool, and write their first observations into `steps`."""
-        observation, info = self._pool.reset(options={"reset_mask": some})
-        steps.observation[info["env_id"]] = observation
-        for part in steps[1:]:
-            part[info["env_id"]] = 0
+    def _reset(self, envs: np.ndarray) -> np.ndarray:
+        """Reset the environments in `envs`, (N,) bool; return their first observations as steps with reward 0."""
+        steps = np.zeros((self.num_envs, self._step_layout.size), np.float32)
+        observation, info = self._pool.reset(options={"reset_mask": envs})
+        steps[info["env_id"], self._step_layout.columns("observation")] = observation
+        return steps
 
-    def _pack(self, steps: _Steps, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """Pack steps into simulator output, with the last observations stacked, oldest first."""
+    def _stacked(self, steps: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """Return steps with the last observations stacked, oldest first."""
         if self._info.frame_stack == 1:
-            return pack_step(*steps)
-        stack, newest = self._stack, steps.observation
+            return steps
+        fields = self._step_layout.unpack(steps)
+        stack, newest = self._stack, fields["observation"]
         going, begun = moving & ~begun, moving & begun
         stack[going, :-1] = stack[going, 1:]
         stack[going, -1] = newest[going]
         stack[begun] = newest[begun, None]
-        return pack_step(stack.reshape(self.num_envs, -1), *steps[1:])
+        return self.layout.pack(fields | {"observation": stack.reshape(self.num_envs, -1)}, np)
 
     def close_extras(self, **kwargs) -> None:
         """Stop the pool's threads."""
@@ -190,12 +151,8 @@ class EnvPoolEngine(Engine):
             _ = pool.observation_space  # created now, so that its first use does not warn
         return pool
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise EngineError(f"the engine of task '{self._info.name}' is closed; make a new one")
 
-
-def _obstacle(info: TaskInfo) -> str:
+def obstacle(info: TaskInfo) -> str:
     """Return the reason why EnvPool cannot run the task, "" if it can."""
     if not installed():
         return f"EnvPool is not installed; {INSTALL}"
@@ -204,11 +161,11 @@ def _obstacle(info: TaskInfo) -> str:
     except (ImportError, OSError) as error:
         return f"EnvPool cannot be imported: {' '.join(str(error).split())}"
     if info.id in _DIFFERENT_PHYSICS:
-        return "EnvPool's version moves differently from Gymnasium's; use engine 'processes'"
+        return "EnvPool's version moves differently from Gymnasium's"
     if info.id not in envpool.list_all_envs():
-        return "EnvPool does not include it; use engine 'processes'"
+        return "EnvPool does not include it"
     if not str(gymnasium.spec(info.id).entry_point).startswith("gymnasium"):
-        return f"'{info.id}' is not Gymnasium's own environment; use engine 'processes'"
+        return f"'{info.id}' is not Gymnasium's own environment"
     options = _task_options(info)
     settings = set(envpool.make_spec(info.id).config._fields) - _POOL_SETTINGS
     # Text options name files, which EnvPool looks up among its own.
@@ -216,7 +173,7 @@ def _obstacle(info: TaskInfo) -> str:
         key for key, value in options.items() if key not in settings or not isinstance(value, bool | int | float)
     ]
     if foreign:
-        return f"EnvPool has no option '{foreign[0]}' for it; use engine 'processes'"
+        return f"EnvPool has no option '{foreign[0]}' for it"
     try:
         spec = envpool.make_spec(info.id, **options)
         with warnings.catch_warnings():
@@ -230,7 +187,7 @@ def _obstacle(info: TaskInfo) -> str:
         or not np.allclose(action.low, info.action_low)
         or not np.allclose(action.high, info.action_high)
     ):
-        return "EnvPool's observation or action differs from Gymnasium's; use engine 'processes'"
+        return "EnvPool's observation or action differs from Gymnasium's"
     return ""
 
 

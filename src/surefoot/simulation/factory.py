@@ -18,6 +18,7 @@ ENGINES = {
     "processes": "any other Gymnasium environment, in worker processes",
 }
 """Purpose of each engine, by name."""
+_OBSTACLES = {"batch": batch.obstacle, "envpool": envpool.obstacle}  # fastest first; `processes` runs any task
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
@@ -28,54 +29,26 @@ def choose_engine(name: str, info: TaskInfo) -> str:
     """
     if name not in ENGINES:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
-    if name == "batch" and info.is_wrapped:
-        raise InputError("engine 'batch' has no action_repeat and no frame_stack; use 'auto'")
     if name == "auto":
-        if batch.supports(info):
-            return "batch"
-        return "envpool" if envpool.available(info) else "processes"
-    if name == "batch" and not batch.supports(info):
-        raise InputError(
-            f"engine 'batch' cannot simulate task '{info.name}', only subclasses of surefoot.tasks.Task and "
-            "HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5; use 'auto'"
-        )
-    if name == "envpool" and not envpool.available(info):
-        raise InputError(
-            f"engine 'envpool' cannot simulate task '{info.name}' here: it is not installed "
-            f"({envpool.INSTALL}), or does not include the task; use 'auto'"
-        )
+        return next((engine for engine, obstacle in _OBSTACLES.items() if not obstacle(info)), "processes")
+    if name in _OBSTACLES and (reason := _OBSTACLES[name](info)):
+        raise InputError(f"engine '{name}' cannot simulate task '{info.name}': {reason}; use 'auto'")
     return name
 
 
-def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0, seed: int = 0) -> Engine:
-    """Make an engine with `num_envs` environments.
+def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> Engine:
+    """Make an engine, one of `ENGINES`, with `num_envs` environments.
 
-    Args:
-        name: one of `ENGINES`.
-        info: the task.
-        num_envs: number of environments.
-        threads: threads or worker processes; 0: one per CPU core.
-        seed: seed of the first `Engine.begin`, for simulators that are seeded at construction.
+    `threads` is the number of threads or worker processes; 0: one per CPU core.
 
     Raises:
         InputError: as `choose_engine`.
     """
-    chosen = choose_engine(name, info)
-    if chosen == "batch":
-        return BatchEngine(info, num_envs, threads)
-    if chosen == "envpool":
-        return EnvPoolEngine(info, num_envs, threads, seed)
-    return ProcessesEngine(info, num_envs, threads)
+    engines = {"batch": BatchEngine, "envpool": EnvPoolEngine, "processes": ProcessesEngine}
+    return engines[choose_engine(name, info)](info, num_envs, threads)
 
 
 def make_vector(num_envs: int, id: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:
     """Make one of Surefoot's own tasks for `gymnasium.make_vec`; it cannot be rendered."""
     info = find_task(id, options)
     return BatchEngine(dataclasses.replace(info, max_episode_steps=max_episode_steps), num_envs)
-
-
-def hint_faster(chosen: str, info: TaskInfo) -> str:
-    """Return one line on how to get a faster engine for this task, or ""."""
-    if chosen == "processes" and envpool.would_help(info):
-        return f"engine 'envpool' would step '{info.name}' several times faster: {envpool.INSTALL}"
-    return ""

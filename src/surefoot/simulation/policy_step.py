@@ -15,25 +15,20 @@ from surefoot.tasks.reward_shaping import WrapperSettings, wrapped_reward
 
 
 class Experience(NamedTuple):
-    """One step of N environments, the input of a policy.
+    """One step of N environments, the input of a policy: the fields of `StepResult`, and two more.
 
     Attributes:
-        observation: (N, D), raw.
-        reward: (N,), the task's own.
         shaped_reward: (N,), the reward to learn from.
-        terminated: (N,) bool, the episode ended here in a terminal state.
-        truncated: (N,) bool, the episode ended here by its time limit.
         started: (N,) bool, the episode started here: no action led to this observation.
-        terms: the reward's terms by name, (N,) each; None if the engine does not know them.
     """
 
     observation: jax.Array
     reward: jax.Array
-    shaped_reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
-    started: jax.Array
     terms: dict[str, jax.Array] | None
+    shaped_reward: jax.Array
+    started: jax.Array
 
 
 class Command(NamedTuple):
@@ -41,17 +36,14 @@ class Command(NamedTuple):
 
     Attributes:
         action: (N, A) float32, the next actions in the task's units.
-        reward: (N,) float32, the task's own reward of the previous step.
-        shaped_reward: (N,) float32, the reward to learn from.
-        terminated: (N,) bool.
-        truncated: (N,) bool.
+        reward: (N,) float32, the task's own reward of the previous step; `shaped_reward` is the one to learn from.
     """
 
-    action: np.ndarray
-    reward: np.ndarray
-    shaped_reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
+    action: Any
+    reward: Any
+    shaped_reward: Any
+    terminated: Any
+    truncated: Any
 
     @property
     def finished(self) -> np.ndarray:
@@ -92,16 +84,13 @@ class PolicyStep:
     def __call__(
         self, carry: Any, sim_output: np.ndarray, command: jax.Array | np.ndarray, *arguments: Any
     ) -> tuple[Any, jax.Array]:
-        """Make one step.
+        """Return the next carry and the next command, packed.
 
         Args:
             carry: passed through `decide`; its arrays must not be used again.
             sim_output: (N, K), from the engine.
             command: (N, layout.size), packed; the command that led to `sim_output`.
-            *arguments: passed to `decide`, such as networks and noise.
-
-        Returns:
-            The next carry and the next command, packed.
+            *arguments: passed to `decide`.
         """
         return self._compiled(carry, sim_output, command, *arguments)
 
@@ -120,16 +109,7 @@ class PolicyStep:
         reward = result.reward
         if self._wrappers is not None:
             reward = wrapped_reward(self._wrappers, info, reward, result.terminated, started, previous["action"])
-        experience = Experience(
-            result.observation,
-            result.reward,
-            reward,
-            result.terminated,
-            result.truncated,
-            started,
-            result.terms,
-        )
-        carry, action = self._decide(carry, experience, *arguments)
-        fields = {"action": to_bounds(action, info.action_low, info.action_high), "shaped_reward": reward}
-        fields |= {"reward": result.reward, "terminated": result.terminated, "truncated": result.truncated}
-        return carry, self.layout.pack(fields, jnp)
+        carry, action = self._decide(carry, Experience(*result, reward, started), *arguments)
+        action = to_bounds(action, info.action_low, info.action_high)
+        fields = Command(action, result.reward, reward, result.terminated, result.truncated)
+        return carry, self.layout.pack(fields._asdict(), jnp)

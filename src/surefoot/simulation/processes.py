@@ -6,27 +6,124 @@ engine, 8,100 to 8,700 in a plain loop, 4,100 to 6,700 in `AsyncVectorEnv`. A wo
 here it is replaced, and an exception in an environment is reported with its traceback.
 """
 
+import contextlib
+import copy
+import importlib
 import os
 import secrets
 import select
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from multiprocessing.connection import Pipe
+from typing import IO
 
 import cloudpickle
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from surefoot.errors import EngineError
+from surefoot.packing import Layout
 from surefoot.simulation.engine import Engine, available_cores
-from surefoot.simulation.worker import BEGIN, DONE, FAILED, STEP, Setup, SharedMemory
-from surefoot.simulation.worker_handle import WorkerHandle, anonymous_memory, registration, stop_all
+from surefoot.simulation.worker import BEGIN, CLOSE, STEP, Setup, SharedMemory
 from surefoot.tasks.catalogue import TaskInfo
 
-_LIVENESS_CHECK_S = 1.0
 _DEATHS_TOLERATED = 3
 _PROGRESS_STEPS = 100
+CLOSE_S = 5.0
+_LIVENESS_CHECK_S = 1.0
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS")
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
+_NOT_IN_WORKERS = {signal.SIGINT, signal.SIGTERM}
+
+
+class _Worker:
+    """One worker process, the line to it, and the numbers of its environments."""
+
+    def __init__(self, index: int, envs: range, setup: int, memory: int) -> None:
+        """Start the process with descriptors of the files that it inherits; it answers once its environments are made.
+
+        Raises:
+            OSError: the system has no process or file descriptor left.
+        """
+        self.index, self.envs = index, envs
+        self.line, theirs = Pipe()
+        self._answers = select.poll()
+        self._answers.register(self.line, select.POLLIN)
+        # A plain new interpreter, not multiprocessing's spawn or forkserver: those import the user's script
+        # again, which fails without `if __name__ == "__main__"` and brings JAX into every worker.
+        files = theirs.fileno(), setup, memory
+        arguments = map(str, (*files, envs.start, envs.stop))
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        # The worker inherits blocked signals; a Ctrl-C before it ignores them would print a traceback.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_IN_WORKERS)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "surefoot.simulation.worker", *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=files,
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+            )
+        except BaseException:
+            self.line.close()
+            raise
+        finally:
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def __str__(self) -> str:
+        first, last = self.envs[0], self.envs[-1]
+        which = f"environment {first}" if first == last else f"environments {first} to {last}"
+        return f"worker {self.index} ({which})"
+
+    def send(self, command: bytes) -> None:
+        """Send a command; a dead worker is noticed by `receive`."""
+        with contextlib.suppress(OSError):
+            self.line.send_bytes(command)
+
+    def receive(self, deadline: float) -> tuple[int | None, str, str] | None:
+        """Wait for the answer to a command: None, or an environment, the summary and the traceback of an exception.
+
+        Raises:
+            EOFError: the worker is dead.
+            TimeoutError: there was no answer until `deadline`, in seconds of `time.monotonic`.
+        """
+        while not self._answers.poll(1000 * min(_LIVENESS_CHECK_S, max(0.0, deadline - time.monotonic()))):
+            if self.process.poll() is not None:  # a child of it holds its end of the line open
+                raise EOFError
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+        try:
+            return self.line.recv()
+        except OSError as error:
+            raise EOFError from error
+
+    def fate(self) -> str:
+        """Describe the cause of death; kill the process if only its line is closed."""
+        self.stop(CLOSE_S)
+        status = self.process.returncode
+        if status is None:
+            return "cannot be killed"
+        if status >= 0:
+            return f"exited with status {status}"
+        cause = " (often: out of memory)" if -status == signal.SIGKILL else ""
+        return f"was killed by {signal.Signals(-status).name}{cause}"
+
+    def stop(self, patience_s: float) -> None:
+        """Wait for the process to end by itself, then kill it; safe to call again."""
+        try:
+            self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(CLOSE_S)
+        self.line.close()
 
 
 class ProcessesEngine(Engine):
@@ -40,44 +137,38 @@ class ProcessesEngine(Engine):
     name = "processes"
 
     def __init__(self, info: TaskInfo, num_envs: int, workers: int = 0, timeout_s: float = 300.0) -> None:
-        """Start the workers.
+        """Make `num_envs` environments in up to that many `workers` (0: one per CPU core).
 
-        Args:
-            info: the task; any module or the running script may have registered it.
-            num_envs: number of environments, N.
-            workers: number of processes, at most N; 0: one per CPU core.
-            timeout_s: limit for one step of a worker's environments, in seconds.
+        Any module or the running script may have registered the task. `timeout_s` limits one step of a worker's
+        environments, in seconds.
 
         Raises:
             EngineError: the environment cannot be made in a worker; `details` holds the worker's traceback.
         """
-        super().__init__(
-            num_envs,
-            gymnasium.spaces.Box(-np.inf, np.inf, (info.observation_size,), np.float32),
-            gymnasium.spaces.Box(info.action_low, info.action_high, dtype=np.float32),
-        )
-        self._info = info
-        self._module, self._spec = registration(info.id)
+        super().__init__(info, num_envs)
         self._timeout_s = timeout_s
-        self._seed = 0
-        self._deaths = 0
-        self._deaths_in_a_row = 0
-        self._steps_since_death = 0
-        self._poll = select.poll()
-        self._pending: dict[int, WorkerHandle] = {}
+        self._seed = self._deaths = self._deaths_in_a_row = self._steps_since_death = 0
+        command = Layout(action=info.action_size, finished="flag", resting="flag")
+        wrappers = info.action_repeat, info.frame_stack
+        self._setup = Setup(*_registration(info.id), info.env_options, *wrappers, num_envs, command, self.layout)
+        try:
+            # Unlike pickle, cloudpickle can send an environment that the running script defines.
+            files = [_anonymous_file(cloudpickle.dumps(self._setup)), _anonymous_file(bytes(self._setup.shared_bytes))]
+        except Exception as error:
+            summary = " ".join(f"{type(error).__name__}: {error}".split())
+            raise EngineError(f"task '{info.name}' cannot be sent to worker processes: {summary}") from error
+        self._descriptors = [file.fileno() for file in files]
         workers = min(workers or available_cores(), num_envs)
         bounds = [num_envs * index // workers for index in range(workers + 1)]
-        self._handles: list[WorkerHandle] = []
-        sizes = num_envs, info.observation_size, info.action_size
-        self._memory = anonymous_memory(SharedMemory.size(*sizes))
+        self._handles: list[_Worker] = []
         # Runs once: when the engine is closed, collected, or at exit.
-        self._stop = weakref.finalize(self, stop_all, self._handles, self._memory, os.getpid())
+        self._stop = weakref.finalize(self, _stop_all, self._handles, files, os.getpid())
         try:
-            self._shared = SharedMemory(self._memory.fileno(), *sizes)
+            self._shared = SharedMemory(self._descriptors[1], self._setup)
             self._last = np.zeros_like(self._shared.sim_output)
             for index in range(workers):
                 self._handles.append(self._start(index, range(bounds[index], bounds[index + 1])))
-            for dead in self._collect():
+            for dead in self._collect(self._handles):
                 raise EngineError(
                     f"{dead} of task '{info.name}' {dead.fate()} as it started; what it printed may say why"
                 )
@@ -99,13 +190,13 @@ class ProcessesEngine(Engine):
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         self._check_open()
-        shared, layout = self._shared, self._shared.output_layout
-        resting = np.zeros(self.num_envs, bool) if resting is None else resting
-        shared.command_layout.write(shared.command, {"action": action, "finished": finished, "resting": resting})
+        shared = self._shared
+        fields = {"action": action, "finished": finished, "resting": False if resting is None else resting}
+        self._setup.command.write(shared.command, fields)
         for env in self._execute(STEP):
             if not finished[env]:  # its episode was cut short by the restart
                 shared.sim_output[env] = self._last[env]
-                layout.write(shared.sim_output[env], {"reward": 0, "terminated": False, "truncated": True})
+                self.layout.write(shared.sim_output[env], {"reward": 0, "terminated": False, "truncated": True})
         self._steps_since_death += 1
         return self._sim_output()
 
@@ -120,33 +211,11 @@ class ProcessesEngine(Engine):
         self._last[:] = self._shared.sim_output
         return self._last.copy()
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise EngineError(f"the engine of task '{self._info.name}' is closed; make a new one")
-
-    def _start(self, index: int, envs: range) -> WorkerHandle:
-        """Start a worker, which answers once its environments are made."""
-        setup = Setup(
-            module=self._module,
-            spec=self._spec,
-            options=self._info.env_options,
-            action_repeat=self._info.action_repeat,
-            frame_stack=self._info.frame_stack,
-            num_envs=self.num_envs,
-            observation_size=self._info.observation_size,
-            action_size=self._info.action_size,
-            start=envs.start,
-            stop=envs.stop,
-        )
+    def _start(self, index: int, envs: range) -> _Worker:
         try:
-            # Unlike pickle, cloudpickle can send an environment that the running script defines.
-            message = cloudpickle.dumps(setup)
-            handle = WorkerHandle(index, envs, message, self._memory.fileno(), self._timeout_s)
-        except Exception as error:
-            summary = " ".join(f"{type(error).__name__}: {error}".split())
-            raise EngineError(f"a worker of task '{self._info.name}' cannot be started: {summary}") from error
-        self._expect(handle)
-        return handle
+            return _Worker(index, envs, *self._descriptors)
+        except OSError as error:
+            raise EngineError(f"a worker of task '{self._info.name}' cannot be started: {error}") from error
 
     def _execute(self, command: bytes) -> list[int]:
         """Have all workers execute one command; return the environments that were restarted in a new worker."""
@@ -156,40 +225,35 @@ class ProcessesEngine(Engine):
             self.close()
             raise
 
-    def _command(self, command: bytes, handles: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+    def _command(self, command: bytes, handles: Sequence[_Worker]) -> list[_Worker]:
         """Send workers one command, wait for all, and return those that died."""
         for handle in handles:
             handle.send(command)
-            self._expect(handle)
-        return self._collect()
+        return self._collect(handles)
 
-    def _expect(self, handle: WorkerHandle) -> None:
-        self._pending[handle.line.fileno()] = handle
-        self._poll.register(handle.line, select.POLLIN)
+    def _collect(self, handles: Sequence[_Worker]) -> list[_Worker]:
+        """Wait for the answers of workers; return those that died instead.
 
-    def _collect(self) -> list[WorkerHandle]:
-        """Wait for all pending answers; return the workers that died instead."""
+        Raises:
+            EngineError: an environment raised an exception or hangs.
+        """
         dead = []
         deadline = time.monotonic() + self._timeout_s
-        while self._pending:
-            wait_s = min(_LIVENESS_CHECK_S, max(0.0, deadline - time.monotonic()))
-            ready = [number for number, _ in self._poll.poll(1000 * wait_s)]
-            if not ready:
-                # A child of a dead worker may hold its end of the socket open.
-                ready = [number for number, handle in self._pending.items() if handle.exited()]
-            if not ready and time.monotonic() >= deadline:
-                self._raise_hung()
-            for number in ready:
-                handle = self._pending.pop(number)
-                self._poll.unregister(number)
-                answer = handle.receive()
-                if answer == FAILED:
-                    self._raise_reported(handle)
-                if answer != DONE:
-                    dead.append(handle)
+        for number, handle in enumerate(handles):
+            try:
+                report = handle.receive(deadline)
+            except EOFError:
+                dead.append(handle)
+            except TimeoutError:
+                raise self._hung(handles[number:]) from None
+            else:
+                if report is not None:
+                    env, summary, details = report
+                    where = handle if env is None else f"environment {env}"
+                    raise EngineError(f"task '{self._info.name}' failed in {where}: {summary}", details)
         return dead
 
-    def _replace(self, dead: Sequence[WorkerHandle]) -> list[int]:
+    def _replace(self, dead: Sequence[_Worker]) -> list[int]:
         """Replace dead workers, begin new episodes in their environments, and return those environments."""
         warned = []
         restarted: set[int] = set()
@@ -203,13 +267,13 @@ class ProcessesEngine(Engine):
                     self._shared.seed[env] = _fresh_seed(self._seed, env, self._deaths)
                 self._handles[handle.index] = self._start(handle.index, handle.envs)
             new = [self._handles[handle.index] for handle in dead]
-            stillborn = self._collect()
+            stillborn = self._collect(new)
             dead = stillborn + self._command(BEGIN, [handle for handle in new if handle not in stillborn])
         for warning in warned:
             warnings.warn(warning, RuntimeWarning, stacklevel=4)
         return sorted(restarted)
 
-    def _count_death(self, handle: WorkerHandle, fate: str) -> None:
+    def _count_death(self, handle: _Worker, fate: str) -> None:
         if self._steps_since_death >= _PROGRESS_STEPS:
             self._deaths_in_a_row = 0
         self._steps_since_death = 0
@@ -222,19 +286,52 @@ class ProcessesEngine(Engine):
                 "Gymnasium to see why, or use fewer environments if memory ran out"
             )
 
-    def _raise_reported(self, handle: WorkerHandle) -> None:
-        report = handle.report()
-        where = handle if report["env"] is None else f"environment {report['env']}"
-        raise EngineError(f"task '{self._info.name}' failed in {where}: {report['summary']}", report["details"])
-
-    def _raise_hung(self) -> None:
-        hung = list(self._pending.values())
+    def _hung(self, handles: Sequence[_Worker]) -> EngineError:
+        """Kill those of the workers that have not answered; return the error that names them."""
+        hung = [handle for handle in handles if not handle.line.poll()]
         for handle in hung:
             handle.process.kill()
-        raise EngineError(
+        return EngineError(
             f"{' and '.join(map(str, hung))} of task '{self._info.name}' gave no answer for "
             f"{self._timeout_s:g} seconds; an environment hangs, or needs a longer timeout_s"
         )
+
+
+def _stop_all(handles: Sequence[_Worker], files: Sequence[IO[bytes]], owner: int) -> None:
+    """Stop all workers at the same time and close the files; do nothing unless called in process `owner`."""
+    if os.getpid() != owner:  # a forked child, which must not stop its parent's workers
+        return
+    for file in files:
+        file.close()
+    for handle in handles:
+        handle.send(CLOSE)
+    deadline = time.monotonic() + CLOSE_S
+    for handle in handles:
+        handle.stop(max(0.0, deadline - time.monotonic()))
+
+
+def _anonymous_file(content: bytes) -> IO[bytes]:
+    """Write an unnamed file in memory; the system frees it even after a crash."""
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = os.fdopen(os.memfd_create("surefoot"), "r+b", buffering=0)
+    else:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, open as long as the engine
+    file.write(content)
+    return file
+
+
+def _registration(id: str) -> tuple[str, EnvSpec]:
+    """Return the module to import for a Gymnasium id ("" if none), and a registration that can be sent to workers."""
+    module, _, name = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    spec = copy.deepcopy(gymnasium.spec(name))
+    spec.order_enforce = False  # the engine resets before it steps
+    spec.vector_entry_point = None
+    if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
+        # A worker has another __main__; the class itself can be pickled.
+        spec.entry_point = getattr(sys.modules["__main__"], spec.entry_point.partition(":")[2])
+    return module, spec
 
 
 def _fresh_seed(seed: int, env: int, deaths: int) -> int:

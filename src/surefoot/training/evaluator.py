@@ -136,7 +136,7 @@ class Evaluator:
         """Run `episodes` episodes on environments made for up to `most` of them; None if cancelled."""
         if most not in self._runners:
             self._runners[most] = EpisodeRunner(self._engine, self._info, most, self._recipe.engine.threads)
-        return self._runners[most].run(policy.controller, episodes, seed, lambda: self._closed or self._stop())
+        return self._runners[most].run(policy.controller, episodes, seed, lambda _: self._closed or self._stop())
 
 
 def _may_reach(episodes: Episodes, goal: float) -> bool:

@@ -25,8 +25,9 @@ from surefoot.runs.metrics import MetricsLog
 from surefoot.runs.trackers import make_trackers
 from surefoot.runs.versions import revision, versions
 from surefoot.settings import Settings, validate
+from surefoot.simulation import envpool
 from surefoot.simulation.engine import Engine, available_cores
-from surefoot.simulation.factory import choose_engine, hint_faster, make_engine
+from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import Interruption
 from surefoot.training.learner import Learner
@@ -250,9 +251,8 @@ class _Session:
         threads = settings.threads or (available_cores() if samplers > 1 else 0)
         num_envs = settings.num_envs // samplers
         engines = []
-        for number in range(samplers):
-            seed = self._first_seed + number * num_envs
-            engine = make_engine(self._engine_name, info, num_envs, -(-threads // samplers), seed)
+        for _ in range(samplers):
+            engine = make_engine(self._engine_name, info, num_envs, -(-threads // samplers))
             stack.callback(engine.close)
             engines.append(engine)
         return engines
@@ -274,7 +274,7 @@ class _Session:
         self._progress.say(
             f"'{recipe.task}' by {recipe.algorithm} (recipe {recipe.name}) in {self._folder.path}{start}"
         )
-        if recipe.engine.name == "auto" and (hint := hint_faster(self._engine_name, self._info)):
+        if recipe.engine.name == "auto" and self._engine_name == "processes" and (hint := envpool.hint(self._info)):
             self._progress.say(hint)
         self._log_event(event, **details, versions=versions(), revision=revision(), engine=self._engine_name)
 
