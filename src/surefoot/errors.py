@@ -1,6 +1,8 @@
 """The exceptions of Surefoot; each message is one line that says what to do next."""
 
-from collections.abc import Iterable
+import contextlib
+import traceback
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -59,6 +61,22 @@ class NonFiniteError(SurefootError):
     def __init__(self, message: str, arrays: "dict[str, np.ndarray] | None" = None):
         super().__init__(message)
         self.arrays = arrays or {}
+
+
+@contextlib.contextmanager
+def foreign_code(subject: str) -> Iterator[None]:
+    """Raise what a user's code raises as an EngineError: `subject`, the exception in one line, its traceback."""
+    try:
+        yield
+    except SurefootError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise EngineError(f"{subject}: {one_line(error)}", traceback.format_exc()) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of an exception."""
+    return " ".join(traceback.format_exception_only(error)[-1].split())
 
 
 def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:

@@ -125,7 +125,7 @@ def test_envpool_equals_an_unwrapped_pool_stacked_by_hand() -> None:
 def test_batch_does_not_support_wrappers() -> None:
     info = find_task("half-cheetah", {"frame_stack": 2})
     assert choose_engine("auto", info) == ("envpool" if envpool.installed() else "processes")
-    with pytest.raises(InputError, match="engine 'batch' cannot simulate .* no action_repeat and no frame_stack"):
+    with pytest.raises(InputError, match=r"engine 'batch' cannot simulate .* no action_repeat and no frame_stack"):
         choose_engine("batch", info)
     with pytest.raises(InputError, match="use 'auto'"):
         make_recipe("ant", None, {"wrappers.frame_stack": 2, "engine.name": "batch"})

@@ -1,7 +1,7 @@
 """Engine `batch`: all environments of a MuJoCo task on `mujoco.batch`, C++ threads over one array of states."""
 
+import contextlib
 import functools
-import traceback
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import mujoco
 import mujoco.batch
 import numpy as np
 
-from surefoot.errors import EngineError, InputError, NonFiniteError, SurefootError
+from surefoot.errors import EngineError, InputError, NonFiniteError, foreign_code
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
@@ -43,34 +43,36 @@ class BatchEngine(Engine):
     def __init__(self, info: TaskInfo, num_envs: int, threads: int = 0) -> None:
         """Make `num_envs` environments on `threads` threads (0: one per CPU core)."""
         super().__init__(info, num_envs)
-        self.task = task = make_physics_task(info)
-        self._limit = info.max_episode_steps or np.inf
-        # As in Gymnasium, contact wrenches are computed on an environment's MjData after the step. Only a persistent
-        # batch keeps them.
-        self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
-        buffers = task.init_buffers(num_envs)
-        if task.needs_contact_forces:
-            buffers["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
-        self._saved = buffers | {field: self._batch.expand(field) for field in task.randomised_fields}
-        self._substeps = task.init_substep_buffers(num_envs)
-        self.state: State = {field: self._batch.bind(field) for field in task.fields} | self._saved | self._substeps
-        self._data = mujoco.MjData(task.model)
-        widths = {name: part[0].size for name, part in task.gather(self.state).items()}
-        self.layout = Layout(**widths, truncated="flag", started="flag")
-        self._elapsed = np.zeros(num_envs, np.int64)
-        self._before_step = np.zeros_like(self._batch.state)
-        self._rngs: list[np.random.Generator] = []
-        self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # view of the warning counts
-        self.term_names = tuple(_checked_output(task, info, num_envs, widths).reward_terms)
+        with self._guard():
+            self.task = task = make_physics_task(info)
+            self._limit = info.max_episode_steps or np.inf
+            # As in Gymnasium, contact wrenches are computed on an environment's MjData after the step. Only a
+            # persistent batch keeps them.
+            self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
+            buffers = task.init_buffers(num_envs)
+            if task.needs_contact_forces:
+                buffers["contact_force"] = np.zeros((num_envs, task.model.nbody - 1, 6))
+            self._saved = buffers | {field: self._batch.expand(field) for field in task.randomised_fields}
+            self._substeps = task.init_substep_buffers(num_envs)
+            self.state: State = {field: self._batch.bind(field) for field in task.fields} | self._saved | self._substeps
+            self._data = mujoco.MjData(task.model)
+            widths = {name: part[0].size for name, part in task.gather(self.state).items()}
+            self.layout = Layout(**widths, truncated="flag", started="flag")
+            self._elapsed = np.zeros(num_envs, np.int64)
+            self._before_step = np.zeros_like(self._batch.state)
+            self._rngs: list[np.random.Generator] = []
+            self._blow_ups = self._batch.warning[:, _BLOW_UPS, 1]  # view of the warning counts
+            self.term_names = tuple(_checked_output(task, info, num_envs, widths).reward_terms)
 
     def begin(self, seed: int | None) -> np.ndarray:
         self._rngs = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(None if seed is None else seed + env)))
             for env in range(self.num_envs)
         ]
-        self.task.reset_curriculum(self.state)
-        self._reset(np.arange(self.num_envs, dtype=np.int32))
-        return self._sim_output(np.ones(self.num_envs, bool))
+        with self._guard():
+            self.task.reset_curriculum(self.state)
+            self._reset(np.arange(self.num_envs, dtype=np.int32))
+            return self._sim_output(np.ones(self.num_envs, bool))
 
     def stagger(self, random: np.random.Generator) -> None:
         """Let the current episodes reach their time limits at different times."""
@@ -78,23 +80,24 @@ class BatchEngine(Engine):
             self._elapsed[:] = random.integers(0, limit, self.num_envs)
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
-        self.task.apply_action(self.state, action)
-        self._before_step[:] = self._batch.state
-        some_finished = finished.any()
-        moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
-        self._step(moving)
-        if self.task.needs_contact_forces:
-            for env in range(self.num_envs) if moving is None else moving:
-                self._batch.get_data(env, self._data)
-                mujoco.mj_rnePostConstraint(self.task.model, self._data)
-                self.state["contact_force"][env] = self._data.cfrc_ext[1:]
-        self.task.post_step(self.state)
-        self._elapsed += 1
-        self._check_physics(action)
-        if some_finished:
-            begun = finished if resting is None else finished & ~resting
-            self._reset(np.flatnonzero(begun).astype(np.int32))
-        return self._sim_output(finished)
+        with self._guard():
+            self.task.apply_action(self.state, action)
+            self._before_step[:] = self._batch.state
+            some_finished = finished.any()
+            moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
+            self._step(moving)
+            if self.task.needs_contact_forces:
+                for env in range(self.num_envs) if moving is None else moving:
+                    self._batch.get_data(env, self._data)
+                    mujoco.mj_rnePostConstraint(self.task.model, self._data)
+                    self.state["contact_force"][env] = self._data.cfrc_ext[1:]
+            self.task.post_step(self.state)
+            self._elapsed += 1
+            self._check_physics(action)
+            if some_finished:
+                begun = finished if resting is None else finished & ~resting
+                self._reset(np.flatnonzero(begun).astype(np.int32))
+            return self._sim_output(finished)
 
     def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
         fields = self.layout.unpack(sim_output)
@@ -131,6 +134,10 @@ class BatchEngine(Engine):
         self._finished = np.array(state["finished"], bool)
         self._begun = True
         self._rngs = [random_from_words(words) for words in state["random"]]
+
+    def _guard(self) -> contextlib.AbstractContextManager[None]:
+        """Report what the task raises, which may be a user's, in one line."""
+        return foreign_code(f"task '{self._info.name}' failed")
 
     def _step(self, moving: np.ndarray | None) -> None:
         task = self.task
@@ -189,15 +196,8 @@ def _checked_output(task: Task, info: TaskInfo, num_envs: int, widths: dict[str,
     """
     measured = {name: jax.ShapeDtypeStruct((num_envs, width), jnp.float32) for name, width in widths.items()}
     action = jax.ShapeDtypeStruct((num_envs, info.action_size), jnp.float32)
-    try:
+    with foreign_code(f"task '{info.name}': observe_and_reward failed"):
         output = jax.eval_shape(functools.partial(task.observe_and_reward, xp=jnp), measured, action)
-    except SurefootError:
-        raise
-    except Exception as error:  # a user's task may raise anything
-        summary = traceback.format_exception_only(error)[0]
-        raise EngineError(
-            f"task '{info.name}': observe_and_reward failed: {summary}", traceback.format_exc()
-        ) from error
     if not isinstance(output, TaskOutput):
         raise InputError(f"task '{info.name}': observe_and_reward returns no TaskOutput")
     returned = {f"reward term '{name}'": value for name, value in output.reward_terms.items()}

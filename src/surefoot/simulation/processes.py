@@ -28,7 +28,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from surefoot.errors import EngineError
+from surefoot.errors import EngineError, InputError
 from surefoot.packing import Layout
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.worker import BEGIN, CLOSE, STEP, Setup, SharedMemory
@@ -149,8 +149,8 @@ class ProcessesEngine(Engine):
         self._timeout_s = timeout_s
         self._seed = self._deaths = self._deaths_in_a_row = self._steps_since_death = 0
         command = Layout(action=info.action_size, finished="flag", resting="flag")
-        wrappers = info.action_repeat, info.frame_stack
-        self._setup = Setup(*_registration(info.id), info.env_options, *wrappers, num_envs, command, self.layout)
+        made = info.name, *_registration(info.id), info.env_options, info.action_repeat, info.frame_stack
+        self._setup = Setup(*made, num_envs, command, self.layout)
         try:
             # Unlike pickle, cloudpickle can send an environment that the running script defines.
             files = [_anonymous_file(cloudpickle.dumps(self._setup)), _anonymous_file(bytes(self._setup.shared_bytes))]
@@ -249,6 +249,8 @@ class ProcessesEngine(Engine):
             else:
                 if report is not None:
                     env, summary, details = report
+                    if not details:
+                        raise InputError(summary)
                     where = handle if env is None else f"environment {env}"
                     raise EngineError(f"task '{self._info.name}' failed in {where}: {summary}", details)
         return dead

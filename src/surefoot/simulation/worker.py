@@ -3,7 +3,7 @@
 Started as `python -m surefoot.simulation.worker LINE SETUP MEMORY START STOP`: the descriptors of a connection to the
 engine, of a pickled `Setup` and of `SharedMemory`, all inherited, and the range of its environments. The engine sends
 commands; the worker answers each with None, or reports an exception: the environment that raised it (None before all
-are made), a summary and the traceback. Everything else is in shared memory.
+are made), a summary and the traceback, "" for wrong input. Everything else is in shared memory.
 
 This module must not import JAX, so that workers start fast and stay small.
 """
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from surefoot.errors import InputError, one_line
 from surefoot.packing import Layout
 from surefoot.tasks.wrappers import wrap
 
@@ -35,6 +36,9 @@ _PARENT_CHECK_S = 10.0
 
 class Setup(NamedTuple):
     """Everything that workers need to make their environments."""
+
+    name: str
+    """The task's name, for messages."""
 
     module: str
     """A module to import first (it may register environments), or ""."""
@@ -91,7 +95,7 @@ class Environments:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # shown once already, when the task was looked up
                 env = gymnasium.make(setup.spec, disable_env_checker=True, **setup.options)
-            env = wrap(env, setup.action_repeat, setup.frame_stack)
+            env = wrap(env, setup.action_repeat, setup.frame_stack, setup.name)
             self._envs.append((index, env))
         shapes = env.observation_space.shape, env.action_space.shape
         sizes = setup.sim_output.columns("observation").stop, setup.command.columns("action").stop
@@ -150,8 +154,8 @@ def serve(line: Connection, setup_file: int, memory: int, envs: range) -> None:
             line.send(None)
         environments.close()
     except BaseException as error:  # sys.exit() in an environment is a failure, too
-        summary = " ".join(traceback.format_exception_only(error)[-1].split())
         details = "".join(traceback.format_exception(error))
+        summary, details = (str(error), "") if isinstance(error, InputError) else (one_line(error), details)
         with contextlib.suppress(OSError):  # the engine's process has ended
             line.send((environments and environments.current, summary, details))
 

@@ -24,7 +24,7 @@ from surefoot.tasks.registry import ENTRIES, find_entry, make_task, register_bui
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
 from surefoot.tasks.task_env import TaskEnv
-from surefoot.tasks.wrappers import only_wrappers, read_wrappers, without_wrappers, wrap
+from surefoot.tasks.wrappers import Guarded, only_wrappers, read_wrappers, without_wrappers, wrap
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
@@ -184,7 +184,7 @@ def task_options(name: str) -> type | None:
 def _find(name: str, options: str) -> TaskInfo:
     canonical, id = _resolve(name)
     given = json.loads(options)
-    env = _make(name, id, without_wrappers(given))
+    env = Guarded(_make(name, id, without_wrappers(given)), name)
     try:
         action_repeat, frame_stack = read_wrappers(given)
     except ValueError as error:
@@ -297,7 +297,8 @@ def find_policy_task(
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     """Make one environment of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
-    return wrap(_make(info.name, info.id, info.env_options, **kwargs), info.action_repeat, info.frame_stack)
+    env = _make(info.name, info.id, info.env_options, **kwargs)
+    return Guarded(wrap(env, info.action_repeat, info.frame_stack, info.name), info.name)
 
 
 def has_batch_physics(info: TaskInfo) -> bool:

@@ -1,15 +1,114 @@
-"""Wrappers that change what a policy observes and how often it acts: action repeat and frame stacking.
+"""Wrappers of environments: checks at the boundary, action repeat and frame stacking.
 
 Worker processes import this module; it must not import JAX.
 """
 
+import warnings
 from typing import Any
 
 import gymnasium
+import numpy as np
+
+from surefoot.errors import InputError, SurefootError, foreign_code
 
 # Task options that are not the environment's own.
 ACTION_REPEAT, FRAME_STACK = "action_repeat", "frame_stack"
 _MOST = 100
+_STEP = "(observation, reward, terminated, truncated, info)"
+_NEW_API = "change it to Gymnasium's present API, or wrap it"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(type(part).__name__ for part in value)})"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}, type {value.dtype}"
+    return f"{value!r:.60} ({type(value).__name__})"
+
+
+class Checked(gymnasium.Wrapper):
+    """Checks what the first `reset` and the first `step` return: the tuple, shapes and types.
+
+    Later calls are not checked, at no cost.
+
+    Raises:
+        InputError: a value is wrong; it would be trained on silently, or fail far from here.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        super().__init__(env)
+        self._name = name
+
+    def reset(self, **kwargs: Any) -> Any:
+        try:
+            result = self.env.reset(**kwargs)
+        except TypeError as error:
+            if "unexpected keyword argument 'seed'" not in str(error):
+                raise
+            raise self._fault(f"its reset takes no seed; {_NEW_API}") from error
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+            raise self._fault(f"its reset returns {_described(result)}, not (observation, info); {_NEW_API}")
+        self._check_observation(result[0], "reset")
+        self.__dict__["reset"] = self.env.reset
+        return result
+
+    def step(self, action: Any) -> Any:
+        try:
+            result: Any = self.env.step(action)
+        except ValueError as error:  # from Gymnasium's own wrappers
+            if "values to unpack (expected 5" not in str(error):
+                raise
+            raise self._fault(f"its step does not return the five values {_STEP}; {_NEW_API}") from error
+        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
+            raise self._fault(f"its step returns {_described(result)}, not {_STEP}; {_NEW_API}")
+        observation, reward, *flags, _ = result
+        self._check_observation(observation, "step")
+        if np.size(reward) != 1 or np.asarray(reward).dtype.kind not in "biuf":
+            raise self._fault(f"its step returns {_described(reward)} as the reward, not a number")
+        for name, flag in zip(("terminated", "truncated"), flags, strict=True):
+            if np.shape(flag) != () or np.asarray(flag).dtype != bool:
+                raise self._fault(f"its step returns {_described(flag)} as {name}, not True or False")
+        self.__dict__["step"] = self.env.step
+        return result
+
+    def _check_observation(self, observation: Any, method: str) -> None:
+        shape = self.env.observation_space.shape
+        if np.shape(observation) != shape or np.asarray(observation).dtype.kind not in "biuf":
+            expected = f"its observation_space has numbers of shape {shape}"
+            raise self._fault(f"its {method} returns {_described(observation)} as the observation, but {expected}")
+
+    def _fault(self, message: str) -> InputError:
+        return InputError(f"task '{self._name}': {message}")
+
+
+class Guarded(gymnasium.Wrapper):
+    """Raises whatever an environment raises as one line that names the task; a failure of `close` is a warning."""
+
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        super().__init__(env)
+        self._name = name
+
+    def reset(self, **kwargs: Any) -> Any:
+        with self._guard("reset"):
+            return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> Any:
+        with self._guard("step"):
+            return self.env.step(action)
+
+    def render(self) -> Any:
+        with self._guard("render"):
+            return self.env.render()
+
+    def close(self) -> None:
+        try:
+            with self._guard("close"):
+                self.env.close()
+        except SurefootError as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+
+    def _guard(self, method: str) -> Any:
+        return foreign_code(f"task '{self._name}' failed in its {method}")
 
 
 class ActionRepeat(gymnasium.Wrapper):
@@ -55,11 +154,12 @@ def only_wrappers(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in (ACTION_REPEAT, FRAME_STACK)}
 
 
-def wrap(env: gymnasium.Env, action_repeat: int, frame_stack: int) -> gymnasium.Env:
-    """Wrap an environment with flat observations (D,); stacked observations are flat too, oldest first.
+def wrap(env: gymnasium.Env, action_repeat: int, frame_stack: int, name: str) -> gymnasium.Env:
+    """Check an environment with flat observations (D,) and wrap it; stacked observations are flat too, oldest first.
 
     At the start of an episode the first observation fills the stack.
     """
+    env = Checked(env, name)
     if action_repeat > 1:
         env = ActionRepeat(env, action_repeat)
     if frame_stack > 1:
