@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from surefoot.cli.variables import faults
+
 OK, MISSING, NOTE = "ok", "missing", "note"
 Finding = tuple[str, str, str]
 """Mark, subject of the check, and its result or the remedy."""
@@ -73,6 +75,9 @@ def _findings() -> Iterator[Finding]:
     yield _memory()
     yield _disk()
     yield _runs_folder()
+    for name, message in faults():
+        yield MISSING, "environment", message
+        del os.environ[name]  # so that the checks below show what else there is
     for package, module in _REQUIRED:
         yield _required(package, module)
     yield _engines()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from surefoot.cli.arguments import make_parser, split_settings
+from surefoot.cli.variables import faults
 from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
 _MAX_SEED = 100_000_000
@@ -65,6 +66,9 @@ def _run(arguments: list[str]) -> int:
         hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {arguments[0]} --help')"
         raise InputError(f"unexpected argument '{rest[0]}'{hint}")
     args.changes, args.flags = settings, flags
+    if arguments[0] != "doctor":  # which reports them all
+        for _, message in faults():
+            raise InputError(message)
     return args.command(args)
 
 

@@ -1,0 +1,55 @@
+"""Environment variables with which MuJoCo or JAX would fail, reported in one line before a command runs."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+_FALLBACK = {
+    "MUJOCO_GL": "unset it, or set it to egl or glfw",
+    "JAX_PLATFORMS": "unset it, or set it to cpu",
+    "XLA_FLAGS": "unset it, or correct its flags",
+}
+
+
+def faults() -> Iterator[tuple[str, str]]:
+    """Yield each variable that does not work here, and one line on why and what to do."""
+    tried = {"MUJOCO_GL": _mujoco_fault, "XLA_FLAGS": _xla_fault, "JAX_PLATFORMS": _jax_fault}
+    for name, find in tried.items():
+        value = os.environ.get(name, "")
+        reason = find() if value and (name, value) != ("JAX_PLATFORMS", "cpu") else ""
+        if reason:
+            yield name, f"{name}={value[:60]!r} does not work here ({reason[:150]}); {_FALLBACK[name]}"
+
+
+def _mujoco_fault() -> str:
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:  # it raises what the libraries of OpenGL raise
+        for module in [name for name in sys.modules if name.partition(".")[0] in ("mujoco", "OpenGL")]:
+            del sys.modules[module]  # half imported
+        os.environ.pop("PYOPENGL_PLATFORM", None)  # set by MuJoCo
+        return " ".join(str(error).split()) if isinstance(error, RuntimeError) else "its library is missing or broken"
+    return ""
+
+
+def _jax_fault() -> str:
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # an AssertionError without text in some versions
+        return " ".join(str(error).split()) or "JAX finds no such device"
+    return ""
+
+
+def _xla_fault() -> str:
+    # XLA aborts the process, so that only another one can try.
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode == 0:
+        return ""
+    lines = [line for line in result.stderr.splitlines() if "XLA_FLAGS" in line or "flag" in line.lower()]
+    return " ".join(lines[0].rpartition("] ")[2].split()) if lines else f"JAX ends with status {result.returncode}"
