@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # '--help' must not load NumPy
 
 
 _LONGEST_LIST = 160  # characters, so that a message fits on two lines of a terminal
+_LONGEST_MESSAGE = 1000
 _LONGEST_NAME = 200  # the time to compare names grows with the square of their length
 
 
@@ -20,6 +21,7 @@ class SurefootError(Exception):
     def __str__(self) -> str:
         # Messages quote names and files, which may contain line breaks and control characters.
         line = " ".join(super().__str__().split())
+        line = line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 3] + "..."
         return "".join(c if c.isprintable() else "?" for c in line)
 
 

@@ -82,7 +82,7 @@ class Checked(gymnasium.Wrapper):
 
 
 class Guarded(gymnasium.Wrapper):
-    """Raises whatever an environment raises as one line that names the task; a failure of `close` is a warning."""
+    """Reports an exception of an environment in one line that names the task; one of `close` is a warning."""
 
     def __init__(self, env: gymnasium.Env, name: str) -> None:
         super().__init__(env)
