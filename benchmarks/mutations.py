@@ -1,7 +1,8 @@
 """Read thousands of mutated policies, checkpoints, recipes, robots and metrics, as in `tests/test_mutations.py`.
 
-A fault is an exception other than Surefoot's own, a message of several lines, more than 5 s of computing, more than 1 GB
-of memory, or a file written outside the folder. Each is printed with its kind and number; `--save FOLDER` keeps the files.
+A fault is an exception other than Surefoot's own, a message of several lines, more than 5 s of computing, more than
+1 GB of memory, or a file written outside the folder. Each is printed with its kind and number; `--save FOLDER` keeps
+the files.
 
     python benchmarks/mutations.py --count 5000
 """

@@ -22,43 +22,9 @@ from typing import Any, NamedTuple
 
 LIMIT_CPU_S, LIMIT_WALL_S, LIMIT_BYTES = 5.0, 60.0, 2**30
 _LARGEST = 2**20  # bytes of a mutated file
-_VALUES = (
-    None,
-    True,
-    -1,
-    0,
-    2**31,
-    2**63,
-    -(2**70),
-    1e308,
-    1e-320,
-    float("nan"),
-    "",
-    "x" * 5000,
-    "../up",
-    [],
-    {},
-    [[[]]],
-)
+_VALUES = (None, True, -1, 0, 2**31, 2**63, -(2**70), 1e308, 1e-320, float("nan"), "", "x" * 5000, "../up", [], {})
 _WORDS = (
-    *(
-        "",
-        "-1",
-        "0",
-        "1e999",
-        "-1e999",
-        "nan",
-        "inf",
-        "1e-320",
-        "9" * 5000,
-        "true",
-        "null",
-        '"x"',
-        "[]",
-        "{}",
-        "\0",
-        "é",
-    ),
+    *("", "-1", "0", "1e999", "-1e999", "nan", "inf", "1e-320", "9" * 5000, "true", "null", '"x"', "[]", "{}", "\0"),
     *("../../etc/passwd", "/dev/zero", "/dev/stdin", "surefoot", "[" * 3000, "{" * 3000, "a." * 3000, "<a>" * 3000),
 )
 _SNIPPETS = (  # parts of models that take much memory or time
@@ -285,16 +251,13 @@ def _robot(_: Path) -> Kind:
     return Kind({name: text.encode() for name, text in texts.items()}, read)
 
 
-def _metrics(folder: Path) -> Kind:
-    from surefoot.reports.curves import plot_curves
+def _metrics(_: Path) -> Kind:
     from surefoot.runs.metrics import read_metrics
 
-    del plot_curves
     rows = [{"event": "start", "step": 0, "time": 1.0, "seconds": 0.0, "versions": {"jax": "1"}}]
     rows += [{"step": 100 * i, "time": 1.0 + i, "seconds": 0.1 * i, "train/return": 5.0 * i} for i in range(1, 6)]
     rows += [{"event": "resume", "step": 300, "time": 9.0, "seconds": 1.0, "evaluated_at": 200}]
     rows += [{"event": "finished", "step": 500, "time": 19.0, "seconds": 2.0}]
-    del folder
     return Kind({"metrics.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()}, read_metrics)
 
 
@@ -316,8 +279,8 @@ def run(kind: str, start: int, stop: int, seconds: float = float("inf")) -> None
         if event in programs or (event in writes and not str(arguments[0]).startswith(str(inside))):
             touched.append(f"{event} {arguments[:2]!r:.100}")
         elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
-            if not arguments[0].startswith((str(inside), "/dev/null")):
-                touched.append(f"open {arguments[0][:100]}")
+            allowed = arguments[0].startswith((str(inside), "/dev/null"))
+            touched.extend([] if allowed else [f"open {arguments[0][:100]}"])
 
     sys.addaudithook(watch)
     end = time.monotonic() + seconds
