@@ -58,7 +58,8 @@ def mutate(number: int, originals: dict[str, bytes]) -> tuple[str, bytes]:
             change = rng.choice((_bytes, _header, _header, _table, _values))
         else:
             change = rng.choice((_bytes, _words, _words, _words, _lines, _snippets if b"<" in data else _words))
-        with contextlib.suppress(ValueError, IndexError, RecursionError, LookupError, struct.error):
+        # Some changes need what an earlier one has destroyed.
+        with contextlib.suppress(ValueError, TypeError, AttributeError, LookupError, RecursionError, struct.error):
             data = change(rng, data, name)
     return name, data[:_LARGEST]
 
@@ -102,8 +103,8 @@ def _lines(rng: random.Random, data: bytes, _: str) -> bytes:
 
 
 def _snippets(rng: random.Random, data: bytes, name: str) -> bytes:
-    ends = [match.end() for match in re.finditer(rb">", data)]
-    at = rng.choice(ends)
+    places = [match.start() for match in re.finditer(rb"</mujoco>|<worldbody>|<link ", data)]
+    at = rng.choice(places)
     return data[:at] + rng.choice(_SNIPPETS).replace("{file}", name).encode() + data[at:]
 
 
@@ -194,7 +195,7 @@ def _policy(folder: Path) -> Kind:
 
     settings = PolicySettings(actor=(4,), critic=(3,))
     policy = new_policy(jax.random.PRNGKey(0), "Hopper-v5", 11, np.float32([-1] * 3), np.float32([1] * 3), settings, {})
-    save_policy(folder / "p.safetensors", policy)
+    save_policy(policy, folder / "p.safetensors")
 
     def read(path: Path) -> None:
         read = load_policy(path)
