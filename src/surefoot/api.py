@@ -24,7 +24,7 @@ from surefoot.tasks.catalogue import find_policy_task, find_task, name_of
 from surefoot.training import loop
 from surefoot.training.loop import Callback, Outcome
 from surefoot.training.progress import Progress
-from surefoot.training.warm_start.inherited_settings import plan
+from surefoot.training.warm_start.compatibility import plan
 from surefoot.training.warm_start.source import load_source
 
 

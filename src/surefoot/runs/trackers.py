@@ -10,20 +10,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from surefoot.errors import InputError, suggestion
 from surefoot.files import atomic_write
-
-
-class Tracker(Protocol):
-    """Receives the metrics of a run."""
-
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Record values, such as `{"train/return": 12.5}`, at a step."""
-
-    def close(self) -> None:
-        """Finish pending writes."""
 
 
 class TensorBoard:
@@ -99,7 +89,7 @@ class WeightsAndBiases(Trackio):
         self._run.log({**values, "step": step})
 
 
-_KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]] = {
+_KINDS: dict[str, tuple[str, type]] = {
     "tensorboard": ("tensorboardX", TensorBoard),
     "trackio": ("trackio", Trackio),
     "wandb": ("wandb", WeightsAndBiases),
@@ -109,10 +99,10 @@ _KINDS: dict[str, tuple[str, Callable[[Any, Path, Mapping[str, Any]], Tracker]]]
 class SafeTracker:
     """A tracker that never stops a run: its first failure is reported in one line and disables it."""
 
-    def __init__(self, name: str, start: Callable[[], Tracker], warn: Callable[[str], object]):
+    def __init__(self, name: str, start: Callable[[], Any], warn: Callable[[str], object]):
         self._name = name
         self._warn = warn
-        self._tracker: Tracker | None = None
+        self._tracker: Any = None
         with self._guarded():
             self._tracker = start()
 
@@ -141,7 +131,7 @@ class SafeTracker:
 
 def make_trackers(
     names: list[str], run_path: Path, config: Mapping[str, Any], warn: Callable[[str], object] = warnings.warn
-) -> list[Tracker]:
+) -> list[SafeTracker]:
     """Start the trackers called "tensorboard", "wandb" or "trackio" for a run, each once.
 
     Args:

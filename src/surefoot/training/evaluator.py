@@ -97,7 +97,16 @@ class Evaluator:
         if not np.isfinite(episodes.returns).all():
             arrays = {"returns": episodes.returns, "lengths": episodes.lengths}
             raise NonFiniteError("a return of an evaluation is not finite", arrays)
-        mean, values, confirmed, solved = float(episodes.returns.mean()), _describe(episodes), None, False
+        mean, confirmed, solved = float(episodes.returns.mean()), None, False
+        values = {
+            "evaluation/return": mean,
+            "evaluation/return_sd": float(episodes.returns.std()),
+            "evaluation/length": float(episodes.lengths.mean()),
+            "evaluation/episodes": len(episodes.returns),
+            "evaluation/seconds": episodes.seconds,
+        }
+        if episodes.falls is not None:
+            values["evaluation/falls"] = int(np.sum(episodes.falls))
         goal = settings.stop_at_return
         if goal is not None and _may_reach(episodes, goal) and self._few_falls(episodes):
             more = self._confirm(policy, number, goal)
@@ -143,16 +152,3 @@ def _may_reach(episodes: Episodes, goal: float) -> bool:
     """Whether `goal` is at most one standard error above the mean return."""
     error = episodes.returns.std() / math.sqrt(len(episodes.returns))
     return episodes.returns.mean() + error >= goal
-
-
-def _describe(episodes: Episodes) -> dict[str, float]:
-    values = {
-        "evaluation/return": float(episodes.returns.mean()),
-        "evaluation/return_sd": float(episodes.returns.std()),
-        "evaluation/length": float(episodes.lengths.mean()),
-        "evaluation/episodes": len(episodes.returns),
-        "evaluation/seconds": episodes.seconds,
-    }
-    if episodes.falls is not None:
-        values["evaluation/falls"] = int(np.sum(episodes.falls))
-    return values

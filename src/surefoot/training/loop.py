@@ -232,7 +232,7 @@ class _Session:
             self._record_failure(error)
             raise
         except SurefootError:
-            self._save_policy("last", self._learner.policy(), self.counters.steps)
+            self._save_policies()
             raise
         if not self._save_end():
             reason = "interrupted"
@@ -386,10 +386,15 @@ class _Session:
             return True
         return False
 
+    def _save_policies(self) -> bool:
+        """Save the last policy, and the best one if it was found in this session; return the success."""
+        best = self._best is None or self._save_policy("policy", self._best, self._best.origin["steps"])
+        return self._save_policy("last", self._learner.policy(), self.counters.steps) and best
+
     def _save_end(self) -> bool:
-        """Save checkpoint and last policy; if the disk is full, wait for space. False: interrupted before that."""
+        """Save everything; if the disk is full, wait for space. False: interrupted before that."""
         pause = _RETRY_S
-        while not (self._save_checkpoint() and self._save_policy("last", self._learner.policy(), self.counters.steps)):
+        while not (self._save_checkpoint() and self._save_policies()):
             if self._interruption.requested():
                 return False
             self._progress.warn(f"the end of the training waits in memory; next try in {pause:.0f} s, Ctrl-C gives up")
@@ -407,8 +412,6 @@ class _Session:
             self._metrics.copy(folder.metrics)
         if self._best is None:
             self.counters.best_score = None  # so that the next evaluation saves its policy
-        else:
-            self._save_policy("policy", self._best, self._best.origin["steps"])
         self._save_checkpoint()
         return FolderLostError(
             f"'{lost}' was deleted or moved while it trained; the training stopped at step {self.counters.steps:,} and "

@@ -65,7 +65,8 @@ class Progress:
         now = time.perf_counter()
         if now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
-            left = self._seconds_left(steps, now)
+            began, done = self._began_at
+            left = max(0, self._total - steps) * (now - began) / max(steps - done, 1)
             self._print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left")
 
     def say(self, message: str) -> None:
@@ -90,7 +91,3 @@ class Progress:
                 self._console.print(message, markup=False)
             else:
                 print(message, file=sys.stderr, flush=True)
-
-    def _seconds_left(self, steps: int, now: float) -> float:
-        began, done = self._began_at
-        return max(0, self._total - steps) * (now - began) / max(steps - done, 1)

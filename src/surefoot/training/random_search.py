@@ -170,16 +170,10 @@ def _decide(
     normaliser: Normaliser,
     status: EnvStatus,
 ) -> tuple[Normaliser, jax.Array]:
-    """Return the statistics of all observations so far, and the actions (N, A).
+    """Return the statistics of all observations so far, and the actions (N, A); see `PolicyStep`.
 
-    Args:
-        recipe: the recipe.
-        mirror: the mirror of an averaged policy, else None.
-        merged: statistics of all observations before.
-        experience: the environments' last step.
-        actors: actors of the environments' candidates, layers with a new first axis.
-        normaliser: statistics at the start of the iteration.
-        status: status of the environments.
+    `actors` are those of the environments' candidates, layers with a new first axis; `normaliser` holds the statistics
+    at the start of the iteration, `merged` those of all observations before.
     """
     settings, policy = recipe.settings, recipe.policy
     finished = (experience.terminated | experience.truncated | status.expiring) & status.running
