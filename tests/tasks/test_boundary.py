@@ -1,8 +1,10 @@
 """Environments of users are checked at their first reset and step, and what they raise ends in one line."""
 
+import sys
 import warnings
 from typing import ClassVar
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -51,8 +53,9 @@ class NoSeed(Odd):
 
 
 @pytest.fixture
-def odd_task(request):
+def odd_task():
     """Return the description of a task of an `Odd` environment with other attributes."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # worker processes cannot import the tests
 
     def make(base=Odd, **attributes):
         kind = type("Odd", (base,), attributes)
@@ -60,6 +63,7 @@ def odd_task(request):
         return find_task("SurefootOdd-v0")
 
     yield make
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     gymnasium.registry.pop("SurefootOdd-v0", None)
     find_task.__globals__["_find"].cache_clear()
 

@@ -172,6 +172,17 @@ def test_an_error_in_observe_and_reward_is_one_line_after_its_traceback(folder: 
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.parametrize("method", ["reset", "apply_action", "post_step", "gather", "after_reset", "mirror"])
+def test_an_error_in_any_method_of_a_task_ends_in_one_line(folder: Path, capsys, method: str) -> None:
+    text = (folder / "my_tasks.py").read_text()
+    failing = f'\n    def {method}(self, *_):\n        raise KeyError("no such sensor")\n'
+    (folder / "my_failing_tasks.py").write_text(text + failing)
+    assert main(["train", "my_failing_tasks:Hop", "--quiet", "--engine.num_envs", "2"]) in (1, 2)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("surefoot: task 'my_failing_tasks:Hop'") and "no such sensor" in last
+    assert not (folder / "runs").exists()
+
+
 def test_a_wrong_option_is_one_line_that_names_it(folder: Path) -> None:
     assert message_of("my_tasks:Hop", {"speed": 1}) == "task 'hop': unknown option 'speed'; did you mean 'speed_m_s'?"
     assert message_of("my_tasks:Hop", {"speed_m_s": 9}) == (

@@ -17,7 +17,7 @@ import mujoco
 import numpy as np
 
 from surefoot.bodies.body import Body
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, foreign_code, suggestion
 from surefoot.tasks.gymnasium import GYMNASIUM_TASKS, find_gymnasium_task
 from surefoot.tasks.gymnasium.mujoco import MujocoTask
 from surefoot.tasks.registry import ENTRIES, find_entry, make_task, register_built_in
@@ -203,6 +203,8 @@ def _find(name: str, options: str) -> TaskInfo:
                 f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
                 + suggestion(id, _continuous_twins(id))
             )
+        with foreign_code(f"task '{name}' cannot be described"):
+            facts = _facts(id, env, given, frame_stack)
         return TaskInfo(
             name=canonical,
             id=id,
@@ -212,7 +214,7 @@ def _find(name: str, options: str) -> TaskInfo:
             action_high=action.high.astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
-            **_facts(id, env, given, frame_stack),
+            **facts,
         )
     finally:
         env.close()
