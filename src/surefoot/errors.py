@@ -78,7 +78,8 @@ def foreign_code(subject: str) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception."""
-    return " ".join(traceback.format_exception_only(error)[-1].split())
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 _FALLBACK = {
-    "MUJOCO_GL": "unset it, or set it to egl or glfw",
+    "MUJOCO_GL": "unset it, or set it to egl, glfw or disable",
     "JAX_PLATFORMS": "unset it, or set it to cpu",
     "XLA_FLAGS": "unset it, or correct its flags",
 }
