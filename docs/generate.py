@@ -22,7 +22,8 @@ from surefoot.cli.main import COMMANDS
 from surefoot.cli.setting_rows import SettingRow, default_rows
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe
-from surefoot.tasks.catalogue import find_task, short_names, task_options
+from surefoot.tasks.catalogue import find_task, options_class
+from surefoot.tasks.registry import short_names
 from surefoot.tasks.velocity.reward_terms import TERMS
 
 DOCS = Path(__file__).resolve().parent
@@ -66,7 +67,7 @@ def differences(name: str, base: str) -> str:
 
 def options(task: str) -> str:
     """Return the table of a task's options."""
-    return _settings_table(default_rows(task_options(task), "task_options."))
+    return _settings_table(default_rows(options_class(short_names()[task]), "task_options."))
 
 
 def command_help(name: str = "") -> str:

@@ -42,22 +42,19 @@ def _few_compiled_functions() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_tasks_of_users() -> Iterator[None]:
     """Unregister the tasks that a test registered; forget their modules, named `my_...`, and their folders."""
-    from surefoot.tasks import catalogue, registry
+    import gymnasium
 
-    catalogue.register_built_in()
-    entries, folders = dict(registry.ENTRIES), list(sys.path)
+    from surefoot.tasks import registry
+
+    entries, ids, folders = dict(registry.ENTRIES), set(gymnasium.registry), list(sys.path)
     yield
     sys.path[:] = folders
-    modules = [name for name in sys.modules if name.startswith("my_")]
-    if not modules and entries == registry.ENTRIES:
-        return
-    for id in registry.ENTRIES.keys() - entries.keys():
-        catalogue.gymnasium.registry.pop(id, None)
+    for id in set(gymnasium.registry) - ids:
+        del gymnasium.registry[id]
     registry.ENTRIES.clear()
     registry.ENTRIES.update(entries)
-    for module in modules:
+    for module in [name for name in sys.modules if name.startswith("my_")]:
         del sys.modules[module]
-    catalogue._find.cache_clear()
 
 
 # Folders and files whose few tests take longest.

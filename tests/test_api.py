@@ -2,16 +2,23 @@
 
 import contextlib
 import json
+import warnings
+from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 
 import surefoot
 from helpers.messages import one_line
 from surefoot.errors import InputError, PolicyFileError, RunError
+from surefoot.policies.files import save_policy
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.policy import new_policy
 from surefoot.reports import video
-from surefoot.tasks.catalogue import find_task, make_env, name_of
+from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.registry import name_of
 
 TINY = {
     "engine__num_envs": 4,
@@ -179,3 +186,18 @@ def test_wrong_names_are_errors(tmp_path):
     with pytest.raises(AttributeError):
         _ = surefoot.watch  # type: ignore
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_that_repeats_its_actions_is_loaded_with_a_warning(tmp_path: Path) -> None:
+    """Another library would evaluate it in a plain environment, with other results."""
+    settings = PolicySettings(actor=(4,), critic=(4,))
+    for options in ({}, {"action_repeat": 3}):
+        policy = new_policy(jax.random.key(0), "Pendulum-v1", 3, -np.ones(1), np.ones(1), settings, options)
+        save_policy(policy, tmp_path / "policy.safetensors")
+        if options:
+            with pytest.warns(UserWarning, match=r"repeats each action 3 times; .*\('Pendulum-v1', action_repeat=3\)"):
+                surefoot.load(tmp_path / "policy.safetensors")
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                surefoot.load(tmp_path / "policy.safetensors")

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.api import evaluate, load, make, record, report, resume, train
+    from surefoot.api import evaluate, load, make, make_sb3, record, report, resume, train
 
-__all__ = ["evaluate", "load", "make", "record", "report", "resume", "train"]
+__all__ = ["evaluate", "load", "make", "make_sb3", "record", "report", "resume", "train"]
 
 
 def __getattr__(name: str):
@@ -47,19 +47,14 @@ class _RegisterWithGymnasium(importlib.abc.MetaPathFinder):
 
             def execute_and_register(module):
                 execute(module)
-                _register()
+                if "surefoot.tasks" not in sys.modules:  # otherwise it is being imported, and registers them itself
+                    importlib.import_module("surefoot.tasks")
 
             spec.loader.exec_module = execute_and_register
         return spec
 
 
-def _register() -> None:
-    from surefoot.tasks.registry import register_built_in
-
-    register_built_in()
-
-
 if "gymnasium" in sys.modules:
-    _register()
+    importlib.import_module("surefoot.tasks")
 else:
     sys.meta_path.insert(0, _RegisterWithGymnasium())

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
-from surefoot.recipes.files import dump_recipe
+from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
-from surefoot.tasks.catalogue import find_policy_task, find_task, name_of
+from surefoot.simulation.stable_baselines import as_vec_env
+from surefoot.tasks.catalogue import find_policy_task, find_task
+from surefoot.tasks.registry import name_of
+from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training import loop
 from surefoot.training.loop import Callback, Outcome
 from surefoot.training.progress import Progress
@@ -141,7 +145,7 @@ def record(
     """
     from surefoot.reports import video  # imports MuJoCo's renderer
 
-    default = Path("policy.mp4")
+    default, trusted = Path("policy.mp4"), False
     if isinstance(run, Policy):
         policy = run
     elif os.path.isfile(place := _place(run)):
@@ -152,10 +156,11 @@ def record(
         is_best = best.exists() or not last.exists()
         policy = load_policy(best if is_best else last)
         default = folder.videos / ("best.mp4" if is_best else "last.mp4")
+        trusted = read_recipe(folder.recipe).names(policy.task, policy.task_options)
     if (task and task != policy.task) or task_options:  # keep the video of the run's own task
         default = default.with_stem(f"{default.stem}-changed")
     path = default if output is None else Path(output)
-    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
     first = EVALUATION_SEEDS + seed
     if path.suffix.lower() in (".webp", ".gif"):
         video.write_animation(policy, info, path, seed=first)
@@ -194,13 +199,22 @@ def report(
 
 
 def load(run: str | Path | Outcome) -> Policy:
-    """Load a policy file, or the best policy of a run folder or of what `train` returned.
+    """Load a policy file, or the best policy of a run or of what `train` returned; warns if it repeats its actions.
 
     Raises:
         PolicyFileError: there is no policy, or the file is not a valid one.
     """
     path = Path(_place(run))
-    return load_policy(RunFolder(path).policy_file if path.is_dir() else path)
+    policy = load_policy(RunFolder(path).policy_file if path.is_dir() else path)
+    wrappers = wrapper_options(policy.task_options)
+    if wrappers.action_repeat > 1:
+        changed = ", ".join(f"{name}={value!r}" for name, value in policy.task_options.items())
+        warnings.warn(
+            f"{path}: this policy repeats each action {wrappers.action_repeat} times; step it in "
+            f"surefoot.make({policy.task!r}, {changed}), not in a plain environment",
+            stacklevel=2,
+        )
+    return policy
 
 
 def make(
@@ -221,6 +235,11 @@ def make(
     return make_engine(engine, find_task(task, options), num_envs, threads)
 
 
+def make_sb3(task: str, num_envs: int = 1, engine: str = "auto", threads: int = 0, **options: Any) -> Any:
+    """Make a vector environment of Stable-Baselines3, a `VecEnv`; otherwise as `make`."""
+    return as_vec_env(make_engine(engine, find_task(task, options), num_envs, threads))
+
+
 def make_recipe_from(
     task: str, recipe: str | None, changes: dict[str, Any], root: Path | str, progress: Progress
 ) -> Recipe:
@@ -232,7 +251,9 @@ def make_recipe_from(
     Raises:
         InputError: a name or a value is wrong; or the source of the warm start is missing or does not fit.
     """
-    own = make_recipe(task, recipe, changes)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: progress.warn(str(message))
+        own = make_recipe(task, recipe, changes)
     if "training.start_from" not in changes or not own.training.start_from:
         return own
     source = load_source(own.training.start_from, root, progress.warn)

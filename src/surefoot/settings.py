@@ -1,6 +1,8 @@
 """The base of all settings: typed, frozen, validated, every field documented beside its definition."""
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import pydantic
@@ -10,8 +12,30 @@ from surefoot.errors import InputError, nearest, suggestion
 Model = TypeVar("Model", bound="Settings")
 # A value in a table with arbitrary names; integers are limited to what all file formats can hold.
 Scalar = bool | Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | float | str
+_DEEPEST = 8  # lists within lists
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return the value of an option as data that every file format holds: None, inf and nan become texts.
+
+    Raises:
+        ValueError: the value is of another type, or too deep.
+    """
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value).lower()
+    if isinstance(value, bool | str | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+        return value
+    if isinstance(value, list | tuple) and depth < _DEEPEST:
+        return [plain(part, depth + 1) for part in value]
+    if isinstance(value, Mapping) and depth < _DEEPEST and all(isinstance(name, str) for name in value):
+        return {name: plain(part, depth + 1) for name, part in value.items()}
+    raise ValueError("should be true or false, a number, a text, none, or a list or table of these")
+
+
 # The value of a task option.
-Option = Scalar | list[Scalar] | dict[Annotated[str, pydantic.Field(max_length=1000)], Scalar]
+Option = Annotated[Any, pydantic.BeforeValidator(plain)]
 
 
 class Settings(pydantic.BaseModel):
@@ -61,6 +85,8 @@ def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) 
     if first["type"].startswith("bool") and path[-1] == "bool":  # `Scalar` is tried as a boolean first
         path.pop()
         first["msg"] = "should be true or false, a number, a text, or a list or table of these"
+    while len(path) > 1 and path[-1] in ("bool", "int", "float", "str"):  # a member of a union
+        path.pop()
     field = _short(".".join(path))
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])

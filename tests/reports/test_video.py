@@ -204,12 +204,12 @@ def test_bad_settings_are_errors_before_any_file_is_written(settings, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_task_without_time_limit_needs_a_length(tmp_path):
+def test_a_video_of_a_task_without_time_limit_ends(tmp_path, monkeypatch):
     gymnasium.register("surefoot-test/Endless-v0", "gymnasium.envs.classic_control:PendulumEnv")
     try:
         info = find_task("surefoot-test/Endless-v0")
-        with pytest.raises(InputError, match="how many seconds"):
-            record(Stub(1), info, tmp_path / "video.mp4")
+        monkeypatch.setattr(video, "_ENDLESS_S", 0.1)
+        assert record(Stub(1), info, tmp_path / "video.mp4", size=(64, 64))["frames"] == 3
         assert record(Stub(1), info, tmp_path / "video.mp4", seconds=0.2, size=(64, 64))["frames"] == 6
     finally:
         del gymnasium.registry["surefoot-test/Endless-v0"]

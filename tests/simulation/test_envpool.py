@@ -15,7 +15,8 @@ from helpers.engines import ends
 from surefoot.errors import EngineError, InputError
 from surefoot.simulation import envpool as envpool_engine
 from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, hint, obstacle
-from surefoot.tasks.catalogue import find_task
+from surefoot.simulation.factory import choose_engine
+from surefoot.tasks.catalogue import find_task, make_env
 
 CAR = "MountainCarContinuous-v0"
 needs_envpool = pytest.mark.skipif(
@@ -297,3 +298,36 @@ def test_close_ends_the_threads_and_can_be_called_again() -> None:
 def test_its_state_cannot_be_saved() -> None:
     with engine_of(CAR, 1, 1) as engine:
         assert engine.get_state() is None
+
+
+@needs_envpool
+@pytest.mark.parametrize(
+    "task, sizes", [("WalkerWalk-v1", (24, 6)), ("Go1JoystickFlatTerrain-v1", (48, 12)), ("CheetahRun-v1", (17, 6))]
+)
+def test_tasks_that_only_envpool_has(task: str, sizes: tuple[int, int]) -> None:
+    """Named parts of an observation are concatenated; the simulator's true state is not observed."""
+    info = find_task(task, {"max_episode_steps": 20})
+    assert (info.observation_size, info.action_size) == sizes and info.observation_names is not None
+    assert choose_engine("auto", info) == "envpool"
+    env = make_env(info)
+    with engine_of(info, 2, 1) as engine:
+        found = engine.reset(seed=3)[0]
+        np.testing.assert_array_equal(found[1], env.reset(seed=4)[0])
+        action = np.random.default_rng(0).uniform(-1, 1, (2, sizes[1])).astype(np.float32)
+        for _ in range(20):
+            found, rewards, _, truncated, _ = engine.step(action)
+            observation, reward, _, single_truncated, _ = env.step(action[1])
+            np.testing.assert_array_equal(found[1], observation)
+            assert rewards[1] == pytest.approx(reward)
+        assert truncated.all() and single_truncated
+    env.close()
+
+
+@needs_envpool
+def test_a_wrong_name_or_option_of_envpools_tasks_is_one_line() -> None:
+    with pytest.raises(InputError, match="unknown task 'WalkerWal-v1'; did you mean 'WalkerWalk-v1'"):
+        find_task("WalkerWal-v1")
+    with pytest.raises(InputError, match=r"task 'WalkerWalk-v1' cannot be made: .*'nosuch'"):
+        find_task("WalkerWalk-v1", {"nosuch": 1})
+    with pytest.raises(InputError, match="an image"):
+        find_task("Pong-v5")

@@ -80,7 +80,6 @@ def own_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     gymnasium.registry.pop(SHORT)
     gymnasium.registry.pop("SurefootTestModule-v0", None)
     sys.modules.pop("surefoot_test_envs", None)
-    find_task.__globals__["_find"].cache_clear()
 
 
 engine_of = functools.partial(engines.engine_of, ProcessesEngine)

@@ -1,5 +1,8 @@
 """ANYmal's running tasks against an independent loop over MuJoCo."""
 
+import os
+import sys
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -8,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
+from helpers.mirrors import assert_steps_are_mirrored
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import new_scene
 from surefoot.errors import InputError
@@ -107,6 +111,26 @@ def test_make_vec_makes_the_batch_engine(id: str) -> None:
     assert lengths == 800 and truncated.all() and not terminated.any()
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_make_vec_makes_single_environments_too(mode: str) -> None:
+    envs = gymnasium.make_vec(TASKS[0], num_envs=2, vectorization_mode=mode, reset_noise=0.0)
+    assert not isinstance(envs, BatchEngine)
+    assert envs.reset(seed=0)[0].shape == (2, 35)
+    assert envs.step(np.zeros((2, 12), np.float32))[0].shape == (2, 35)
+    envs.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no EGL")
+def test_a_rendered_task_needs_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.setenv(name, "")  # so that the value is restored
+        monkeypatch.delenv(name)
+    gymnasium.make(TASKS[0])
+    assert "MUJOCO_GL" not in os.environ
+    gymnasium.make(TASKS[0], render_mode="rgb_array")
+    assert os.environ["MUJOCO_GL"] == "egl"
+
+
 def test_torque_limit_of_limited_motors_falls_with_speed() -> None:
     limited, free = (gymnasium.make("surefoot/AnymalC-v0", motor=motor).unwrapped for motor in ("limited", "servo"))
     for env in (limited, free):
@@ -153,30 +177,7 @@ def test_halving_the_physics_step_keeps_the_peak_speed_of_limited_motors() -> No
     "task, options", [("anymal", {}), ("anymal-step", {"observe_ground": True, "step_start": 0.8})]
 )
 def test_mirror_image_of_a_step_is_nearly_the_simulators(task: str, options: dict) -> None:
-    """The two sides of the robot differ slightly, so up to 2 % of the difference remains."""
-    info = find_task(task, {"base": "menagerie"} | options)
-    mirror = info.mirror
-    assert mirror is not None
-    one, other = (make_env(info).unwrapped for _ in range(2))
-    random = np.random.default_rng(0)
-    for seed in range(5):
-        one.reset(seed=seed)
-        other.reset(seed=seed)
-        w, x, y, z = one.data.qpos[3:7] = np.array([0.99, 0.05, -0.08, 0.1])  # ty: ignore
-        other.data.qpos[3:7] = [w, -x, y, -z]  # ty: ignore
-        joints, signs = mirror.action_index, mirror.action_sign
-        other.data.qpos[7:] = one.data.qpos[7:][joints] * signs  # ty: ignore
-        velocity = one.data.qvel.copy()  # ty: ignore
-        other.data.qvel[:] = np.r_[  # ty: ignore
-            velocity[:3] * [1, -1, 1], velocity[3:6] * [-1, 1, -1], velocity[6:][joints] * signs
-        ]
-        for _ in range(8):
-            action = random.uniform(-1, 1, 12).astype(np.float32)
-            observation, reward, *_ = one.step(action)
-            image, image_reward, *_ = other.step(mirror.action(action))
-            unlike = np.abs(observation - image).max()
-            assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
-            assert reward == pytest.approx(image_reward, abs=0.02)
+    assert_steps_are_mirrored(find_task(task, {"base": "menagerie"} | options), 5, 8, reward_atol=0.02)
     assert find_task("anymal", {"facing": "backward"}).mirror is None
 
 

@@ -1,6 +1,8 @@
 """Descriptions of tasks, and errors for wrong names and options."""
 
+import json
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 
 from helpers.messages import one_line
 from surefoot.errors import InputError
-from surefoot.tasks.catalogue import TaskInfo, find_policy_task, find_task, make_env, short_names
+from surefoot.tasks.catalogue import TaskInfo, find_policy_task, find_task, make_env
+from surefoot.tasks.registry import short_names
 
 
 class Odd(gymnasium.Env):
@@ -31,9 +34,7 @@ def odd_task(monkeypatch: pytest.MonkeyPatch):
         gymnasium.register(id, entry_point=lambda: Odd(observation_space, action_space))
         return id
 
-    find_task.__globals__["_find"].cache_clear()
-    yield register
-    find_task.__globals__["_find"].cache_clear()
+    return register
 
 
 BOX = gymnasium.spaces.Box(-1, 1, (3,))
@@ -114,11 +115,70 @@ def test_a_missing_module_is_named() -> None:
         ({"xml_file": "/nowhere/ant.xml"}, "/nowhere/ant.xml"),
         ({"disable_env_checker": False}, "disable_env_checker"),
         ({"main_body": {1, 2}}, "only numbers, texts and lists"),
-        ({"main_body": np.float32(1)}, "only numbers, texts and lists"),
+        ({"main_body": object()}, "only numbers, texts and lists"),
+        ({"main_body": np.float32(1)}, "main_body = 1.0: input should be a valid integer"),
     ],
 )
 def test_wrong_options_are_named(options: dict, part: str) -> None:
     assert part in message_of("ant", options)
+
+
+@pytest.mark.parametrize(
+    "task, options, message",
+    [
+        ("ant", {"terminate_when_unhealthy": "no"}, "terminate_when_unhealthy = 'no': input should be a valid boolean"),
+        ("ant", {"include_cfrc_ext_in_observation": 1}, "include_cfrc_ext_in_observation = 1: input should be a valid"),
+        ("ant", {"healthy_z_range": 0.5}, "healthy_z_range = 0.5: input should be a valid tuple"),
+        ("ant", {"healthy_z_range": [0.2]}, "option 'healthy_z_range.1' is missing"),
+        ("Hopper-v5", {"frame_skip": 2.5}, "frame_skip = 2.5: input should be a valid integer"),
+        ("Walker2d-v5", {"healthy_reward": "much"}, "healthy_reward = 'much': input should be a valid number"),
+        ("half-cheetah", {"reset_noise_scale": [0.1]}, "reset_noise_scale = (0.1,): input should be a valid number"),
+        ("bipedal-walker", {"hardcore": "yes"}, "hardcore = 'yes': input should be a valid boolean"),
+        ("bipedal-walker", {"hardcor": True}, "unknown option 'hardcor'; did you mean 'hardcore'?"),
+        ("Pendulum-v1", {"g": "moon"}, "g = 'moon': input should be a valid number"),
+        ("Pendulum-v1", {"max_episode_steps": 2.5}, "max_episode_steps = 2.5: input should be a valid integer"),
+        ("anymal", {"max_episode_steps": "long"}, "max_episode_steps = 'long': input should be a valid integer"),
+        ("anymal", {"fall_height": float("inf")}, "fall_height = inf: input should be a finite number"),
+    ],
+)
+def test_options_of_the_wrong_type_are_refused(task: str, options: dict, message: str) -> None:
+    assert f"task '{find_task(task).name}': {message}" in message_of(task, options)
+
+
+@pytest.mark.parametrize(
+    "task, stated, values",
+    [
+        ("ant", {"healthy_z_range": [0.2, float("inf")]}, {"healthy_z_range": (0.2, float("inf"))}),
+        ("ant", {"healthy_z_range": [0.2, "inf"]}, {"healthy_z_range": (0.2, float("inf"))}),
+        ("ant", {"contact_force_range": np.array([-1, 1])}, {"contact_force_range": (-1, 1)}),
+        ("ant", {"frame_skip": np.int64(3)}, {"frame_skip": 3}),
+        ("ant", {"reset_noise_scale": np.float32(0.25)}, {"reset_noise_scale": 0.25}),
+        ("ant", {"xml_file": "ant.xml"}, {"xml_file": "ant.xml"}),
+        ("Pendulum-v1", {"g": np.int32(9)}, {"g": 9}),
+        ("Pendulum-v1", {"max_episode_steps": None}, {"max_episode_steps": -1}),
+        ("anymal-step", {"lowest_step": None}, {"lowest_step": "none"}),
+    ],
+)
+def test_infinity_none_lists_and_numbers_of_numpy_are_options(task: str, stated: dict, values: dict) -> None:
+    info = find_task(task, stated)
+    assert info.env_options == values
+    assert [type(value) for value in info.env_options.values()] == [type(value) for value in values.values()]
+    assert find_task(task, json.loads(json.dumps(info.options, allow_nan=False))).env_options == values
+
+
+def test_a_registered_task_that_changes_is_described_again(odd_task) -> None:
+    for size in (3, 5):
+        box = gymnasium.spaces.Box(-size, size, (size,), np.float32)
+        info = find_task(odd_task(box, box))
+        assert (info.observation_size, info.action_high.tolist()) == (size, [size] * size)
+
+
+def test_a_model_file_that_changes_is_read_again(tmp_path) -> None:
+    text = (Path(gymnasium.__file__).parent / "envs/mujoco/assets/half_cheetah.xml").read_text()
+    model = tmp_path / "model.xml"
+    for limit in (1, 2):
+        model.write_text(text.replace('ctrlrange="-1 1"', f'ctrlrange="-{limit} {limit}"'))
+        assert find_task("half-cheetah", {"xml_file": str(model)}).action_high.tolist() == [limit] * 6
 
 
 def test_discrete_actions_are_refused_with_a_continuous_alternative() -> None:

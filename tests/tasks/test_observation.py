@@ -143,7 +143,7 @@ def test_mirror_image_of_each_kind_of_part():
         observation.at_points("ground at {}, {}", [(0.0, 0.5), (0.0, 0.0), (0.0, -0.5)]),
     )
     mirror = derive_mirror(parts, ("right", "waist", "left"), partners)
-    names = observation.names_of(parts)
+    names = [name for part in parts for name in part.names]
     changed = {name: (names[i], s) for name, i, s in zip(names, *mirror[:2], strict=True) if (names[i], s) != (name, 1)}
     assert changed == {
         "command left": ("command left", -1),

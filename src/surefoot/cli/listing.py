@@ -19,7 +19,9 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
 from surefoot.settings import validate
 from surefoot.simulation.factory import ENGINES, choose_engine
-from surefoot.tasks.catalogue import TaskInfo, canonical_name, find_task, short_names, task_options
+from surefoot.tasks.catalogue import TaskInfo, find_task, options_class
+from surefoot.tasks.options import EnvOptions
+from surefoot.tasks.registry import resolve, short_names
 
 _PIPED_WIDTH = 100
 _KIND_COLUMN = 46
@@ -75,7 +77,7 @@ def print_task(name: str, file: TextIO | None = None, width: int | None = None) 
         InputError: there is no such task.
     """
     file = file or sys.stdout
-    name = canonical_name(name)
+    name = resolve(name)[0]
     recipe = validate(Recipe, {"task": name}, f"task '{name}'")
     info = recipe.evaluation_task()
     for line in _describe(info):
@@ -94,7 +96,7 @@ def print_task(name: str, file: TextIO | None = None, width: int | None = None) 
     print("\noptions", file=file)
     for line in _entries(option_rows(recipe), width or _width(file)):
         print(printable(line, file), file=file)
-    if task_options(name) is None:
+    if issubclass(options_class(info.id), EnvOptions):
         print(f"The documentation of {info.id} describes its options.", file=file)
 
 
@@ -116,7 +118,7 @@ def _shipped_policies(name: str) -> Iterable[tuple[str, str, str]]:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             policy = load_policy(path)
-            if canonical_name(policy.task) != name:
+            if resolve(policy.task)[0] != name:
                 continue
         except (PolicyFileError, InputError):
             continue

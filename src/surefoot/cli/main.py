@@ -3,9 +3,10 @@
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from surefoot.cli.arguments import make_parser, split_settings
@@ -127,6 +128,7 @@ def _print_outcome(outcome) -> int:
     counters, path = outcome.counters, outcome.folder.path
     best = "not evaluated yet" if counters.best_return is None else f"best evaluated return {counters.best_return:.1f}"
     minutes, seconds = divmod(round(counters.seconds), 60)
+    path = shlex.quote(str(path))
     print(f"{outcome.reason} at step {counters.steps:,} after {minutes} min {seconds} s; {best}")
     if outcome.reason == "interrupted":
         print(f"continue with: surefoot resume {path}")
@@ -146,17 +148,32 @@ def _evaluate(args: argparse.Namespace) -> int:
     results, changed = [], _changed_options(args)
     for run in args.runs:  # report a missing run before any evaluation
         _ = load_policy(run) if os.path.isfile(run) else RunFolder.open(run, args.root)
-    for run in args.runs:
-        options: dict[str, Any] = {"seed": args.seed, "engine": args.engine, "task": args.task}
-        options["task_options"] = changed
-        if args.last and not os.path.isfile(run):
-            options["which"] = "last"
-        results.append(evaluate(run, args.episodes, root=args.root, **options))
+    with _stdout_as_stderr() if args.json else contextlib.nullcontext():
+        for run in args.runs:
+            options: dict[str, Any] = {"seed": args.seed, "engine": args.engine, "task": args.task}
+            options["task_options"] = changed
+            if args.last and not os.path.isfile(run):
+                options["which"] = "last"
+            results.append(evaluate(run, args.episodes, root=args.root, **options))
     if args.json:
         print(json.dumps(results, indent=1))
     else:
         print_evaluations(results)
     return 0
+
+
+@contextlib.contextmanager
+def _stdout_as_stderr() -> Iterator[None]:
+    """Send to standard error what environments print, in this process and in those it starts."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -180,7 +197,9 @@ def _changed_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _record_snapshots(args: argparse.Namespace) -> int:
+    from surefoot.recipes.files import read_recipe
     from surefoot.runs.folder import RunFolder
+    from surefoot.tasks.registry import resolve
 
     if args.output:
         raise InputError("--output: the videos of --snapshots go to the run folder, named after their policies")
@@ -188,6 +207,7 @@ def _record_snapshots(args: argparse.Namespace) -> int:
     policies = sorted(folder.policy.glob("step-*.safetensors"))
     if not policies:
         raise InputError(f"'{folder.path}' has no snapshots; train with --training.snapshot_every STEPS")
+    resolve(read_recipe(folder.recipe).task)  # imports its module
     for path in policies:
         video = folder.videos / f"{path.stem}.mp4"
         _record_video(str(path), video, args.episodes, args.seed, args.root, args.task, _changed_options(args))
@@ -218,9 +238,9 @@ def _report(args: argparse.Namespace) -> int:
     from surefoot.cli.progress_bar import ProgressBar
 
     if args.task:
-        from surefoot.tasks.catalogue import canonical_name
+        from surefoot.tasks.registry import resolve
 
-        canonical_name(args.task)  # imports its module
+        resolve(args.task)  # imports its module
     for run in args.runs:
         with ProgressBar(args.quiet) as bar:
             written = report(

@@ -1,7 +1,6 @@
 """Settings and task options as rows of texts: name, value, type and range, meaning; for listings and documentation."""
 
 import dataclasses
-import inspect
 import json
 import types
 import typing
@@ -9,8 +8,6 @@ from collections.abc import Collection
 from operator import attrgetter
 from typing import Any, Literal
 
-import gymnasium
-from gymnasium.envs.registration import load_env_creator
 from pydantic.fields import FieldInfo
 
 from surefoot.algorithms.registry import ALGORITHMS
@@ -18,7 +15,9 @@ from surefoot.recipes.overrides import setting_fields
 from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
 from surefoot.settings import Settings, validate
-from surefoot.tasks.catalogue import TaskInfo, find_task, task_options
+from surefoot.tasks.catalogue import find_task, options_class
+from surefoot.tasks.options import EnvOptions
+from surefoot.tasks.registry import resolve
 
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {bool: "true or false", int: "integer", float: "number", str: "text", list: "list", tuple: "list"}
@@ -85,8 +84,11 @@ def option_rows(recipe: Recipe, changes: Collection[str] = ()) -> list[SettingRo
     """Return the options of a recipe's task, with the recipe's values."""
     options = recipe.task_options
     without_limit = {name: value for name, value in options.items() if name != "max_episode_steps"}
-    model = task_options(recipe.task)
-    fields = _gymnasium_options(recipe.evaluation_task()) if model is None else dict(setting_fields(model))
+    model = options_class(resolve(recipe.task)[1])
+    fields = dict(setting_fields(model))
+    if issubclass(model, EnvOptions):
+        plain = (bool, int, float, str, tuple, list)
+        fields = {n: f for n, f in fields.items() if n not in _NOT_OPTIONS and isinstance(_default(f), plain)}
     fields["max_episode_steps"] = FieldInfo(
         annotation=int | None,
         default=find_task(recipe.task, without_limit).max_episode_steps,
@@ -100,20 +102,6 @@ def option_rows(recipe: Recipe, changes: Collection[str] = ()) -> list[SettingRo
     for name, value in recipe.train_task_options.items():
         rows.append(_row(f"train_task_options.{name}", during_training, value, None, changes))
     return rows
-
-
-def _gymnasium_options(info: TaskInfo) -> dict[str, FieldInfo]:
-    """Return the keyword arguments of a Gymnasium environment that have plain defaults."""
-    spec = gymnasium.spec(info.id.rpartition(":")[2])  # the module before the colon has been imported
-    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
-    fields = {}
-    for name, parameter in inspect.signature(creator).parameters.items():
-        default = spec.kwargs.get(name, parameter.default)
-        if name not in _NOT_OPTIONS and isinstance(default, bool | int | float | str | tuple | list):
-            untyped = parameter.annotation is inspect.Parameter.empty or isinstance(parameter.annotation, str)
-            kind: Any = type(default) if untyped else parameter.annotation
-            fields[name] = FieldInfo(annotation=kind, default=default)
-    return fields
 
 
 def _default(field: FieldInfo) -> Any:

@@ -34,6 +34,7 @@ def evaluate_policy(
     task: str | None = None,
     run: str = "",
     task_options: dict[str, Any] | None = None,
+    trusted: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the deterministic policy on held-out episodes: no training ever uses their seeds.
 
@@ -44,6 +45,7 @@ def evaluate_policy(
         task: a task with the same spaces to evaluate on; None: the policy's own.
         run: label of the policy in tables.
         task_options: task options that differ from the policy's own.
+        trusted: as in `tasks.catalogue.find_policy_task`.
 
     Returns:
         Plain data: the task, statistics of returns and lengths, number of falls (None if the task cannot detect
@@ -56,7 +58,7 @@ def evaluate_policy(
         raise InputError(f"episodes = {episodes}: choose 1 to {_MAX_EPISODES}")
     if not 0 <= seed <= 100_000_000:
         raise InputError(f"seed = {seed}: choose 0 to 100000000")
-    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(
             f"the policy takes {policy.observation_size} observations and returns {policy.action_size} actions; task "
@@ -95,6 +97,7 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
     if not path.exists():
         raise PolicyFileError(f"run '{folder.path}' {_MISSING[which]}")
     policy = load_policy(path)
+    options["trusted"] = recipe.names(policy.task, policy.task_options)
     result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]
     result |= {

@@ -1,5 +1,6 @@
 """Complete recipes, from a base recipe and changes, checked against their task and engine."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ from surefoot.recipes.files import default_recipe, load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
 from surefoot.simulation.factory import choose_engine
-from surefoot.tasks.catalogue import TaskInfo, canonical_name
+from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.registry import resolve
 from surefoot.tasks.reward_shaping import check_wrappers
 from surefoot.tasks.symmetry import known_mirror
 
@@ -28,15 +30,16 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
     Raises:
         InputError: a name or a value is wrong; or the engine, a wrapper or the symmetry does not fit the task.
     """
-    name = canonical_name(task)
+    name = resolve(task)[0]
     base = load_recipe(recipe) if recipe else default_recipe(name, changes.get("algorithm", DEFAULT_ALGORITHM))
-    if canonical_name(base.task) != name:
+    if resolve(base.task)[0] != name:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     complete = validate(Recipe, replaced(base, dict(changes)), "settings")
     info = complete.evaluation_task()
     setting = f"{complete.algorithm}.symmetry"
     chosen = setting in changes or not (recipe is None or recipe in recipe_names())
     if complete.symmetry != "none" and info.mirror is None and not chosen:
+        warnings.warn(f"{setting} is 'none': no mirror image is known with these task options", stacklevel=2)
         complete = validate(Recipe, replaced(complete, {setting: "none"}), "settings")
     choose_engine(complete.engine.name, info)
     check_wrappers(complete.wrappers, info)

@@ -113,6 +113,10 @@ class Recipe(_AlgorithmTables):
         """The task's options, including those of the wrappers that change observations or actions."""
         return self.task_options | self.wrappers.task_options
 
+    def names(self, task: str, options: dict[str, Any]) -> bool:
+        """Whether this is the recipe of a policy's task, so that its modules may be imported."""
+        return (task, options) == (self.task, self.full_task_options)
+
     def evaluation_task(self) -> TaskInfo:
         """Return the task that the policy is evaluated on.
 

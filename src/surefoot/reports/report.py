@@ -94,7 +94,8 @@ def report_run(
         (row["seconds"] for row in metrics if "seconds" in row and row["step"] <= until), default=None
     )
     run = f"{folder.path.resolve().parent.name}/{folder.path.resolve().name}"
-    maker = _ReportMaker(policy, which, run, training, episodes, seed, progress, task_options)
+    trusted = recipe.names(policy.task, policy.task_options)
+    maker = _ReportMaker(policy, which, run, training, episodes, seed, progress, task_options, trusted)
     recorded = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
     is_current = not task_options and recorded.exists() and recorded.stat().st_mtime >= path.stat().st_mtime
     page = picture_path(output or folder.report, ".html")
@@ -137,6 +138,7 @@ class _ReportMaker:
         seed: int,
         progress: Progress,
         changes: dict[str, Any] | None,
+        trusted: bool = False,
     ) -> None:
         if not 1 <= episodes <= MAX_EPISODES:
             raise InputError(f"episodes = {episodes}: choose 1 to {MAX_EPISODES}")
@@ -144,7 +146,7 @@ class _ReportMaker:
             raise InputError(f"seed = {seed}: choose 0 to {_MAX_SEED}")
         self.policy, self.progress, self.seed = policy, progress, seed
         self.changes = changes or {}
-        self.info = find_policy_task(policy.task, policy.task_options, changes=self.changes)
+        self.info = find_policy_task(policy.task, policy.task_options, changes=self.changes, trusted=trusted)
         self.first = EVALUATION_SEEDS + seed
         self.measures: dict[str, Any] = {
             "task": self.info.name,
@@ -222,7 +224,7 @@ class _ReportMaker:
         return data, f"The first {seconds:.3g} s of the episode with the median return, seed {seed:,}."
 
     def _command(self, video: bool) -> str:
-        command = f"surefoot report {self.measures['run']} --episodes {self.measures['episodes']}"
+        command = f"surefoot report {shlex.quote(self.measures['run'])} --episodes {self.measures['episodes']}"
         command += f" --seed {self.seed}" if self.seed else ""
         command += " --which last" if self.measures["which"] == "last" else ""
         command += "" if video else " --no-video"

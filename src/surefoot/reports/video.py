@@ -15,6 +15,7 @@ from surefoot.reports.image_files import picture_path, save_picture
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 DEFAULT_SIZE = (640, 480)
+_ENDLESS_S = 20.0  # length of a video of a task without a time limit
 _MAX_FPS = 60.0  # of faster simulations only every second or third step is drawn; the video remains in real time
 
 
@@ -38,7 +39,7 @@ def record(
         info: the task.
         path: output file, `.mp4`.
         episodes: number of complete episodes; ignored if `seconds` is given.
-        seconds: length of the video, s; new episodes start as needed.
+        seconds: length of the video, s; new episodes start as needed. None: 20 s for a task without a time limit.
         seed: seed of the first episode.
         size: width and height in pixels, rounded down to even; default: 640 x 480 for MuJoCo tasks, and the size
             that the task renders for others.
@@ -54,7 +55,9 @@ def record(
     """
     path = picture_path(path, ".mp4")
     _check_number("episodes", episodes, 1)
-    _check_length(info, seconds)
+    if seconds is None and info.max_episode_steps is None:
+        seconds = _ENDLESS_S
+    _check_length(seconds)
     with _Scene(info, size) as scene:
         every = math.ceil(scene.fps / _MAX_FPS)
         fps = scene.fps / every
@@ -229,10 +232,8 @@ def _check_number(name: str, value: float, least: float, most: float = math.inf)
         raise InputError(f"{name} is {value}; it must be {allowed}")
 
 
-def _check_length(info: TaskInfo, seconds: float | None) -> None:
+def _check_length(seconds: float | None) -> None:
     if seconds is not None:
         _check_number("seconds", seconds, 0)
         if seconds == 0:
             raise InputError("seconds is 0; it must be positive")
-    elif info.max_episode_steps is None:
-        raise InputError(f"task '{info.name}' has no time limit; set how many seconds to film")

@@ -99,6 +99,10 @@ class BatchEngine(Engine):
                 self._reset(np.flatnonzero(begun).astype(np.int32))
             return self._sim_output(finished)
 
+    def reset_some(self, which: np.ndarray) -> np.ndarray:
+        self._reset(np.flatnonzero(which).astype(np.int32))
+        return self._sim_output(which)
+
     def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
         fields = self.layout.unpack(sim_output)
         truncated, started = fields.pop("truncated"), fields.pop("started")

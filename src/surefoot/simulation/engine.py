@@ -104,6 +104,11 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
             EngineError: a simulator failed; the message names the environment.
         """
 
+    def reset_some(self, which: np.ndarray) -> np.ndarray:
+        """Start new episodes in environments `which`, (N,) bool, alone; rows of others in the output are undefined."""
+        actions = np.zeros(self.action_space.shape or (), np.float32)
+        return self.advance(actions, np.ones(self.num_envs, bool), ~which)
+
     def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
         """Read the simulator output that followed `action`, (N, A); pure, and traced by JAX."""
         del action
@@ -139,6 +144,12 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         observation = self._interpret(sim_output, jnp.zeros(self.action_space.shape, jnp.float32)).observation
         self._finished = np.zeros(self.num_envs, bool)
         return np.array(observation), {}
+
+    def restart(self, which: np.ndarray) -> np.ndarray:
+        """Start new episodes in environments `which`, (N,) bool, at once; return (N, D), their observations."""
+        sim_output = self.reset_some(which)
+        self._finished = self._finished & ~which
+        return np.array(self._interpret(sim_output, jnp.zeros(self.action_space.shape, jnp.float32)).observation)
 
     def step(self, actions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step all environments by (N, A) actions; observation, reward, terminated, truncated and an empty info."""

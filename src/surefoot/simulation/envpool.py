@@ -4,7 +4,6 @@ EnvPool reimplements the tasks. Random numbers differ from Gymnasium's. An episo
 its time limit is reported as truncated only.
 """
 
-import importlib.util
 import secrets
 import warnings
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from surefoot.errors import EngineError, InputError
 from surefoot.simulation.engine import Engine, step_layout
 from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.envpool_env import NO_TIME_LIMIT, SEEDS, EnvPoolEnv, flat_observations, flat_space, installed
 
 INSTALL = 'pip install "surefoot[envpool]"'
 
@@ -22,17 +22,10 @@ INSTALL = 'pip install "surefoot[envpool]"'
 _HELD = "BipedalWalker-v3", "BipedalWalkerHardcore-v3", "LunarLanderContinuous-v3", "MountainCarContinuous-v0"
 # At the speed limit, EnvPool 1.2.5 moves the pendulum with its unclipped speed, as in Pendulum-v0.
 _DIFFERENT_PHYSICS = ("Pendulum-v1",)
-_NO_TIME_LIMIT = 2**31 - 1
-_SEEDS = 2**31  # EnvPool's seeds have 31 bits
 _POOL_SETTINGS = {
     *("num_envs", "batch_size", "num_threads", "max_num_players", "thread_affinity_offset", "base_path"),
     *("seed", "env_seed", "gym_reset_return_info", "max_episode_steps", "reward_threshold"),
 }
-
-
-def installed() -> bool:
-    """Whether EnvPool is installed; `INSTALL` is the command to install it."""
-    return importlib.util.find_spec("envpool") is not None
 
 
 def hint(info: TaskInfo) -> str:
@@ -103,7 +96,8 @@ class EnvPoolEngine(Engine):
         steps = np.zeros((self.num_envs, self._step_layout.size), np.float32)
         envs = np.flatnonzero(moving).astype(np.int32)
         if len(envs):
-            *parts, info = self._pool.step(action[envs], envs)
+            observation, *parts, info = self._pool.step(action[envs], envs)
+            parts = [flat_observations(observation, len(envs)), *parts]
             fields = dict(zip(self._step_layout.names, parts, strict=True))
             steps[info["env_id"]] = self._step_layout.pack(fields, np)  # they come in any order
             self._ended[info["env_id"]] = fields["terminated"] | fields["truncated"]
@@ -113,7 +107,8 @@ class EnvPoolEngine(Engine):
         """Reset the environments in `envs`, (N,) bool; return their first observations as steps with reward 0."""
         steps = np.zeros((self.num_envs, self._step_layout.size), np.float32)
         observation, info = self._pool.reset(options={"reset_mask": envs})
-        steps[info["env_id"], self._step_layout.columns("observation")] = observation
+        first = flat_observations(observation, len(info["env_id"]))
+        steps[info["env_id"], self._step_layout.columns("observation")] = first
         return steps
 
     def _stacked(self, steps: np.ndarray, moving: np.ndarray, begun: np.ndarray) -> np.ndarray:
@@ -144,8 +139,8 @@ class EnvPoolEngine(Engine):
                 env_type="gymnasium",
                 num_envs=self.num_envs,
                 num_threads=self._threads,
-                seed=[(seed + env) % _SEEDS for env in range(self.num_envs)],
-                max_episode_steps=limit or _NO_TIME_LIMIT,
+                seed=[(seed + env) % SEEDS for env in range(self.num_envs)],
+                max_episode_steps=limit or NO_TIME_LIMIT,
                 **_task_options(self._info),
             )
             _ = pool.observation_space  # created now, so that its first use does not warn
@@ -164,7 +159,7 @@ def obstacle(info: TaskInfo) -> str:
         return "EnvPool's version moves differently from Gymnasium's"
     if info.id not in envpool.list_all_envs():
         return "EnvPool does not include it"
-    if not str(gymnasium.spec(info.id).entry_point).startswith("gymnasium"):
+    if not str(gymnasium.spec(info.id).entry_point).startswith(("gymnasium", EnvPoolEnv.__module__)):
         return f"'{info.id}' is not Gymnasium's own environment"
     options = _task_options(info)
     settings = set(envpool.make_spec(info.id).config._fields) - _POOL_SETTINGS
@@ -178,7 +173,7 @@ def obstacle(info: TaskInfo) -> str:
         spec = envpool.make_spec(info.id, **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the precision of the bounds
-            observation, action = spec.observation_space, spec.action_space
+            observation, action = flat_space(spec.observation_space), spec.action_space
     except (TypeError, ValueError, AssertionError) as error:
         return f"EnvPool refuses its options: {str(error).splitlines()[0]}"
     if (

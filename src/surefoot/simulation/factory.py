@@ -48,7 +48,7 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     return engines[choose_engine(name, info)](info, num_envs, threads)
 
 
-def make_vector(num_envs: int, id: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:
+def make_vector(num_envs: int, task: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:
     """Make one of Surefoot's own tasks for `gymnasium.make_vec`; it cannot be rendered."""
-    info = find_task(id, options)
+    info = find_task(task, options)
     return BatchEngine(dataclasses.replace(info, max_episode_steps=max_episode_steps), num_envs)

@@ -1,28 +1,13 @@
 """Observation, reward and termination of each task.
 
 A task of your own is a subclass of `Task`, registered by the decorator `register`, in any module that can be imported;
-`surefoot train my_tasks:Hop` trains it. See docs/howto/new_task.md.
+`surefoot train my_tasks:Hop` trains it. See docs/howto/new_task.md. Worker processes import this package; it must not
+import JAX.
 """
 
-import importlib
+from surefoot.bodies.body import Body, Foot
+from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.registry import register
+from surefoot.tasks.task import State, Task, TaskOutput
 
-# Worker processes import this package, so that nothing is imported before it is used.
-_EXPORTS = {
-    "Task": "surefoot.tasks.task",
-    "TaskOutput": "surefoot.tasks.task",
-    "State": "surefoot.tasks.task",
-    "TaskOptions": "surefoot.tasks.task",
-    "register": "surefoot.tasks.registry",
-    "Body": "surefoot.bodies.body",
-    "Foot": "surefoot.bodies.body",
-}
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'surefoot.tasks' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_EXPORTS)
+__all__ = ["Body", "Foot", "State", "Task", "TaskOptions", "TaskOutput", "register"]

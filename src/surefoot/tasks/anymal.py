@@ -20,8 +20,9 @@ from pydantic import Field, model_validator
 from surefoot.bodies import anymal_c
 from surefoot.bodies.scene import Contact, add_block, new_scene
 from surefoot.tasks.observation import axial, per_joint, polar, quaternion, scalars
+from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.symmetry import task_mirror
-from surefoot.tasks.task import State, Task, TaskOptions, TaskOutput
+from surefoot.tasks.task import State, Task, TaskOutput
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
@@ -35,9 +36,8 @@ _SPAWN_HEIGHT_M = 0.62
 _HALF_TRUNK_M = 0.53
 # Points along x at which the ground's height is observed: from the hind feet to well ahead of the front feet.
 _GROUND_POINTS_M = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
-_RISE_M = 0.01  # height difference between neighbouring steps of a curriculum
-_PHYSICS_STEP_S = 0.002
 _FRAME_SKIP = 5
+_RISE_M = 0.01  # height difference between neighbouring steps of a curriculum
 
 
 class AnymalCOptions(TaskOptions):
@@ -78,8 +78,8 @@ class AnymalC(Task):
     )
 
     def __init__(self, options: AnymalCOptions) -> None:
-        self.options = options
-        spec = new_scene(_PHYSICS_STEP_S, options.contact)
+        super().__init__(options)
+        spec = new_scene(0.002, options.contact)
         armature = anymal_c.ARMATURE if options.motor == "limited" else 0.0
         anymal_c.add_anymal_c(spec, options.base, motor=options.motor, armature=armature, visuals=options.visuals)
         self.add_obstacles(spec)
@@ -115,7 +115,6 @@ class AnymalC(Task):
         return {"qpos": state["qpos"][:, 2:], "qvel": state["qvel"], "advance": advance, "height": height}
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        del action
         fallen = measured["qpos"][:, 0] < self.options.fall_height
         reward_terms = {
             "advance": measured["advance"][:, 0],
@@ -232,7 +231,6 @@ class AnymalCStep(AnymalC):
         return qpos[:, 0] > self.step_ends_m[-1] + _HALF_TRUNK_M
 
     def add_obstacles(self, spec: mujoco.MjSpec) -> None:
-        """Add the steps to the scene."""
         height = self.options.step_height
         for number, (start, end) in enumerate(zip(self.step_starts_m, self.step_ends_m, strict=True)):
             add_block(spec, f"step {number}", (start, -50, 0), (end, 50, height))

@@ -1,15 +1,11 @@
-"""Find a task by its short name, by a Gymnasium id, or in a user's module, and describe it."""
+"""Descriptions of tasks, and their environments."""
 
 import contextlib
 import dataclasses
 import functools
-import importlib
-import json
-import os
-import re
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
 import gymnasium
@@ -18,18 +14,17 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.errors import InputError, foreign_code, suggestion
-from surefoot.tasks.gymnasium import GYMNASIUM_TASKS, find_gymnasium_task
-from surefoot.tasks.gymnasium.mujoco import MujocoTask
-from surefoot.tasks.registry import ENTRIES, find_entry, make_task, register_built_in
+from surefoot.settings import Settings, plain
+from surefoot.tasks.gymnasium.task import GymnasiumTask
+from surefoot.tasks.options import EnvOptions, env_options, env_options_class, time_limit
+from surefoot.tasks.registry import find_entry, make_task, one_line, resolve, short_names
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
-from surefoot.tasks.task_env import TaskEnv
-from surefoot.tasks.wrappers import Guarded, only_wrappers, read_wrappers, without_wrappers, wrap
+from surefoot.tasks.task_env import TaskEnv, prepare_rendering
+from surefoot.tasks.wrappers import Guarded, WrapperOptions, split_wrappers, wrap, wrapper_options
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
-
-register_built_in()
 
 _FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just before the fall are added
 
@@ -69,15 +64,19 @@ class TaskInfo:
     action_names: tuple[str, ...] | None = None
     mirror: "Mirror | None" = None
 
+    @functools.cached_property
+    def _wrappers(self) -> WrapperOptions:
+        return wrapper_options(self.options)
+
     @property
     def action_repeat(self) -> int:
         """Number of environment steps per action."""
-        return read_wrappers(self.options)[0]
+        return self._wrappers.action_repeat
 
     @property
     def frame_stack(self) -> int:
         """Number of observations stacked into one."""
-        return read_wrappers(self.options)[1]
+        return self._wrappers.frame_stack
 
     @property
     def is_wrapped(self) -> bool:
@@ -86,8 +85,8 @@ class TaskInfo:
 
     @property
     def env_options(self) -> dict[str, Any]:
-        """The environment's own options."""
-        return without_wrappers(self.options)
+        """The environment's own options, as keyword arguments for `gymnasium.make`."""
+        return _env_options(self.name, self.id, self.options)
 
     @property
     def action_size(self) -> int:
@@ -101,97 +100,25 @@ class TaskInfo:
         return terminated & (last_reward <= _FALL_BELOW) if self.fall == "reward" else terminated
 
 
-def short_names() -> dict[str, str]:
-    """Return the Gymnasium ids of all tasks that have a short name."""
-    theirs = {task.short_name: task.id for task in GYMNASIUM_TASKS if task.short_name}
-    return theirs | {entry.short_name: entry.id for entry in ENTRIES.values() if entry.short_name}
-
-
 def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
-    """Return the description of a task.
+    """Return the description of a task; never a stored one, as the environment or its model's file may have changed.
 
     Args:
-        name: a short name (`short_names`), the id of a registered Gymnasium environment, "module:id", or "module:Class"
-            for a subclass of `Task`.
+        name: a short name, the id of a registered Gymnasium environment, "module:id", or "module:Class" for a subclass
+            of `Task` (`registry.resolve`).
         options: keyword arguments for `gymnasium.make`, and those of `tasks.wrappers`.
 
     Raises:
         InputError: no such task, or its observation or action space is not a flat box.
     """
     try:
-        return _find(name, json.dumps(options or {}, sort_keys=True))
-    except TypeError:
+        options = dict(plain(options or {}))
+    except ValueError:
         raise InputError(f"task options {options!r}: only numbers, texts and lists can be given") from None
-
-
-def canonical_name(name: str) -> str:
-    """Return the name by which recipes call a task; no environment is made.
-
-    Raises:
-        InputError: no such task.
-    """
-    return _resolve(name)[0]
-
-
-def name_of(task: Any) -> str:
-    """Return the name of the task of an environment, or of a class or function that makes one; register it if needed.
-
-    Other processes know the task only if its class or function can be imported from a module.
-
-    Raises:
-        InputError: it is none of these, or an environment that cannot be made again.
-    """
-    if isinstance(task, gymnasium.Env):
-        if task.spec is None:
-            raise InputError(
-                f"{type(task).__name__}: an environment that gymnasium.make did not make cannot be made again; give "
-                "its class, or a function that makes it"
-            )
-        spec = task.spec
-        if not spec.additional_wrappers and spec.kwargs == gymnasium.spec(spec.id).kwargs:
-            return canonical_name(spec.id)
-        return _register_factory(spec.name, lambda **kwargs: gymnasium.make(spec, **kwargs))
-    if not callable(task):
-        raise InputError(f"task {task!r}: give a name, an environment, or a class or function that makes one")
-    if (entry := next((entry for entry in ENTRIES.values() if entry.source is task), None)) is not None:
-        return entry.name
-    module, name = getattr(task, "__module__", ""), getattr(task, "__qualname__", type(task).__name__)
-    if module != "__main__" and getattr(sys.modules.get(module), name, None) is task:
-        return canonical_name(f"{module}:{name}")
-    return _register_factory(name, task)
-
-
-def _register_factory(name: str, make: Callable[..., gymnasium.Env]) -> str:
-    """Register a class or function that makes environments with Gymnasium; return its id."""
-    id = f"local/{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-') or 'Task'}-v0"
-    gymnasium.registry.pop(id, None)
-    gymnasium.register(id, entry_point=make)
-    _find.cache_clear()
-    return id
-
-
-def task_options(name: str) -> type | None:
-    """Return the settings class of the options of a task of `Task` form; None for Gymnasium's and other environments.
-
-    Raises:
-        InputError: no such task.
-    """
-    entry = find_entry(_resolve(name)[1])
-    return entry.task.Options if entry else None
-
-
-@functools.lru_cache
-def _find(name: str, options: str) -> TaskInfo:
-    canonical, id = _resolve(name)
-    given = json.loads(options)
-    env = Guarded(_make(name, id, without_wrappers(given)), name)
-    try:
-        action_repeat, frame_stack = read_wrappers(given)
-    except ValueError as error:
-        env.close()
-        raise InputError(f"task '{name}': {error}") from None
-    limit = env.spec.max_episode_steps if env.spec else None
-    try:
+    canonical, id = resolve(name)
+    wrappers = wrapper_options(options, f"task '{name}'")
+    env = Guarded(_make(name, id, _env_options(canonical, id, options)), name)
+    with contextlib.closing(env):
         observation, action = env.observation_space, env.action_space
         if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
             raise InputError(
@@ -199,52 +126,60 @@ def _find(name: str, options: str) -> TaskInfo:
                 "such as HalfCheetah-v5"
             )
         if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+            twins = [other for other in gymnasium.registry if other.startswith(f"{id.split('-v')[0]}Continuous")]
             raise InputError(
                 f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
-                + suggestion(id, _continuous_twins(id))
+                + suggestion(id, twins or short_names())
             )
+        limit = env.spec.max_episode_steps if env.spec else None
         with foreign_code(f"task '{name}' cannot be described"):
-            facts = _facts(id, env, given, frame_stack)
+            source: Any = env.unwrapped  # an environment of a user may define the attributes of a `TaskDescription`
+            if isinstance(source, TaskEnv):
+                source = source.task
+            elif entry := find_entry(id):
+                described: Any = entry.task
+                source = described(source, options)
+            fall: Any = getattr(source, "fall", "none")
+            body = getattr(source, "body", None)
+            names = _names(source, "observation_names", observation.shape[0])
+            mirror = source.mirror() if callable(getattr(source, "mirror", None)) else None
+            # A wrapper registered with the task may have changed the spaces; names and mirror no longer fit then.
+            if mirror and (mirror.observation_index.shape, mirror.action_index.shape) != (
+                observation.shape,
+                action.shape,
+            ):
+                mirror = None
+            ages = range(wrappers.frame_stack - 1, -1, -1)
         return TaskInfo(
             name=canonical,
             id=id,
-            options=given,
-            observation_size=observation.shape[0] * frame_stack,
+            options=options,
+            observation_size=observation.shape[0] * wrappers.frame_stack,
             action_low=action.low.astype(np.float32),
             action_high=action.high.astype(np.float32),
-            max_episode_steps=None if limit is None else -(-limit // action_repeat),
+            max_episode_steps=None if limit is None else -(-limit // wrappers.action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
-            **facts,
+            fall=fall if fall in get_args(FallRule) else "none",
+            body=body if isinstance(body, Body) else None,
+            observation_names=names and tuple(f"{n} ({age} before)" if age else n for age in ages for n in names),
+            action_names=_names(source, "action_names", action.shape[0]),
+            mirror=mirror and stacked(mirror, wrappers.frame_stack),
         )
-    finally:
-        env.close()
 
 
-def _facts(id: str, env: gymnasium.Env, options: dict[str, Any], frame_stack: int) -> dict[str, Any]:
-    """Properties that a task defines, by the names in `TaskInfo`.
+def options_class(id: str) -> type[Settings]:
+    """Return the settings class of a task's options, by its Gymnasium id."""
+    entry = find_entry(id)
+    if entry and issubclass(entry.task, Task) and not issubclass(entry.task, GymnasiumTask):
+        return entry.task.Options
+    return env_options_class(id.rpartition(":")[2])  # the module has been imported
 
-    The task is a `Task`, one of Gymnasium's (`tasks.gymnasium`), or an environment with attributes of the same names.
-    """
-    source: Any = env.unwrapped
-    if isinstance(source, TaskEnv):
-        source = source.task
-    elif described := find_gymnasium_task(id):
-        source = described(source, options)
-    fall, body = getattr(source, "fall", "none"), getattr(source, "body", None)
-    # A wrapper registered with the task may have changed the spaces; names and mirror no longer fit then.
-    assert env.observation_space.shape is not None and env.action_space.shape is not None
-    observation = _names(source, "observation_names", env.observation_space.shape[0])
-    mirror = source.mirror() if callable(getattr(source, "mirror", None)) else None
-    sizes = env.observation_space.shape + env.action_space.shape
-    if mirror is not None and (len(mirror.observation_index), len(mirror.action_index)) != sizes:
-        mirror = None
-    return {
-        "fall": fall if fall in get_args(FallRule) else "none",
-        "body": body if isinstance(body, Body) else None,
-        "observation_names": observation and _aged(observation, frame_stack),
-        "action_names": _names(source, "action_names", env.action_space.shape[0]),
-        "mirror": mirror if mirror is None or frame_stack == 1 else stacked(mirror, frame_stack),
-    }
+
+def _env_options(name: str, id: str, options: dict[str, Any]) -> dict[str, Any]:
+    own, model, source = split_wrappers(options)[0], options_class(id), f"task '{name}'"
+    if not issubclass(model, EnvOptions):
+        return own | time_limit(own, source)  # a `Task` checks its options itself
+    return env_options(model, own, source)
 
 
 def _names(source: Any, attribute: str, size: int) -> tuple[str, ...] | None:
@@ -257,39 +192,38 @@ def _names(source: Any, attribute: str, size: int) -> tuple[str, ...] | None:
     return names if fits else None
 
 
-def _aged(names: tuple[str, ...], frame_stack: int) -> tuple[str, ...]:
-    """Return the names of stacked observations, oldest first."""
-    ages = range(frame_stack - 1, -1, -1)
-    return tuple(f"{name} ({age} before)" if age else name for age in ages for name in names)
-
-
 def find_policy_task(
-    name: str, options: dict[str, Any], instead: str | None = None, changes: dict[str, Any] | None = None
+    name: str,
+    options: dict[str, Any],
+    instead: str | None = None,
+    changes: dict[str, Any] | None = None,
+    trusted: bool = False,
 ) -> TaskInfo:
     """Return the description of the task that a policy file names, or of another with the same wrappers.
 
     Args:
-        name: the task in the file.
-        options: its options there.
-        instead: another task, given by the user; or the file's own "module:Class", which permits its import.
-        changes: options that differ from those.
+        name: the task in the file, with its `options` there; `changes` are options that differ.
+        instead: another task, given by the user; or the file's own, with whose options it is then made, and whose
+            import this permits.
+        trusted: whether modules may be imported anyway, because the recipe beside the policy names them.
 
     Raises:
         InputError: as `find_task`; or it would import a module, which only the user may request.
     """
     module, colon, _ = name.partition(":")
-    if instead and not (colon and canonical_name(instead) == name):
-        return find_task(instead, only_wrappers(options) | (changes or {}))
-    if colon and module not in sys.modules:
+    if instead and name not in resolve(instead):
+        return find_task(instead, split_wrappers(options)[1] | (changes or {}))
+    if colon and not trusted and module not in sys.modules:
         raise InputError(
-            f"the policy's task '{name}' would import the module '{module}'; if you trust it, add --task {name}"
+            f"the policy's task '{name}' would import the module '{module}'; if you trust it, add --task "
+            + shlex.quote(name)
         )
-    entry = find_entry(_resolve(name)[1])
+    entry = find_entry(resolve(name)[1])
     for option in entry.task.module_options if entry else ():
         stated = options.get(option, ()) if option not in (changes or {}) else ()
         for text in stated if isinstance(stated, (list, tuple)) else [stated]:
             module = str(text).partition(":")[0]
-            if module not in sys.modules:
+            if not trusted and module not in sys.modules:
                 raise InputError(
                     f"the policy's task option {option} would import the module '{module}'; if you trust it, set "
                     f"task_options.{option}"
@@ -299,29 +233,34 @@ def find_policy_task(
 
 def make_env(info: TaskInfo, **kwargs) -> gymnasium.Env:
     """Make one environment of the task with its time limit; `kwargs` go to `gymnasium.make` (such as `render_mode`)."""
+    if kwargs.get("render_mode"):
+        prepare_rendering()
     env = _make(info.name, info.id, info.env_options, **kwargs)
     return Guarded(wrap(env, info.action_repeat, info.frame_stack, info.name), info.name)
 
 
 def has_batch_physics(info: TaskInfo) -> bool:
     """Whether `make_physics_task` can construct the task."""
-    task = find_gymnasium_task(info.id)
-    return find_entry(info.id) is not None or (task is not None and task.id == info.id and issubclass(task, MujocoTask))
+    entry = find_entry(info.id)
+    return entry is not None and entry.id == info.id.rpartition(":")[2] and issubclass(entry.task, Task)
 
 
 def make_physics_task(info: TaskInfo) -> Task:
     """Construct the task that simulates many environments on the engine `batch`."""
-    if find_entry(info.id):
-        return make_task(info.id.rpartition(":")[2], info.env_options, headless=True)
-    task = find_gymnasium_task(info.id)
-    assert task is not None and issubclass(task, MujocoTask)
+    entry = find_entry(info.id)
+    assert entry is not None
+    if not issubclass(entry.task, GymnasiumTask):
+        return make_task(entry.id, info.env_options, headless=True)
     with contextlib.closing(make_env(info)) as env:
-        return task(env.unwrapped, info.env_options)
+        simulated: Any = entry.task
+        return simulated(env.unwrapped, info.env_options)
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda _: None)  # no warnings, nor a MUJOCO_LOG.TXT, about the age of a model's file
     try:
-        with quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught:
             env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
         for warning in caught:  # not shown on failure; the error suffices then
             warnings.warn(warning.message, warning.category, stacklevel=3)
@@ -329,77 +268,14 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
     except InputError:
         raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise InputError(f"task '{name}' needs a package that is not installed: {_one_line(error)}") from error
+        raise InputError(f"task '{name}' needs a package that is not installed: {one_line(error)}") from error
     except Exception as error:  # a user's task may raise anything
-        raise InputError(f"task '{name}' cannot be made: {_one_line(error) or type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def quiet_mujoco() -> Iterator[None]:
-    """Suppress MuJoCo's warnings about the age of a model's file, on the terminal and in MUJOCO_LOG.TXT."""
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        yield
+        raise InputError(f"task '{name}' cannot be made: {one_line(error)}") from error
     finally:
         mujoco.set_mju_user_warning(previous)
-
-
-def _resolve(name: str) -> tuple[str, str]:
-    """Return a task's canonical name and its Gymnasium id.
-
-    Raises:
-        InputError: no such task.
-    """
-    module, colon, rest = name.partition(":")
-    if colon:
-        return _resolve_in_module(name, module, rest)
-    names = short_names()
-    id = names.get(name, name)
-    if id not in gymnasium.registry:
-        raise InputError(f"unknown task '{name}'" + suggestion(name, {*names, *gymnasium.registry}))
-    if entry := ENTRIES.get(id):
-        return entry.name, entry.gymnasium_id
-    return next((short for short, full in names.items() if full == id), id), id
-
-
-def _resolve_in_module(name: str, module: str, rest: str) -> tuple[str, str]:
-    """As `_resolve` for "module:Class" and "module:id"; imports the module, which registers its tasks."""
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        imported = importlib.import_module(module)
-    except Exception as error:  # the module may raise anything
-        raise InputError(f"task '{name}': the module '{module}' cannot be imported: {_one_line(error)}") from error
-    stated = getattr(imported, rest, None)
-    if isinstance(stated, type) and issubclass(stated, Task):
-        target = f"{stated.__module__}:{stated.__qualname__}"
-        entry = next((entry for entry in ENTRIES.values() if entry.target == target), None)
-        if entry is None:
-            raise InputError(
-                f"task '{name}': the class '{rest}' is not registered; put @surefoot.tasks.register(...) above it"
-            )
-        return entry.name, entry.gymnasium_id
-    if entry := ENTRIES.get(rest):
-        return entry.name, entry.gymnasium_id
-    if rest in gymnasium.registry:
-        return name, name
-    if callable(stated):
-        return name, f"{module}:{_register_factory(rest, stated)}"
-    own = {entry.target.partition(":")[2] for entry in ENTRIES.values() if entry.target.startswith(f"{module}:")}
-    raise InputError(f"unknown task '{name}'" + suggestion(rest, own or gymnasium.registry))
-
-
-def _continuous_twins(id: str) -> list[str]:
-    stem = id.split("-v")[0]
-    return [other for other in gymnasium.registry if other.startswith(f"{stem}Continuous")] or list(short_names())
 
 
 def _describe(space: gymnasium.Space) -> str:
     if isinstance(space, gymnasium.spaces.Box):
         return f"a box of shape {space.shape}" + (" (an image)" if len(space.shape) == 3 else "")
-    return f"{type(space).__name__}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return type(space).__name__

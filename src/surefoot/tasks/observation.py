@@ -20,7 +20,7 @@ class Part(NamedTuple):
     Attributes:
         names: of the values.
         signs: 1, or -1 for a value whose sign the mirror changes (besides its joint's own sign).
-        owners: the joint, foot or body of each value; the mirror exchanges it with its partner. Empty: none.
+        owners: the joint, foot or body of each value; the mirror exchanges it with its partner. Empty, or "": none.
         images: index, within the part, of each value's mirror image, if there are no owners. Empty: each its own image.
     """
 
@@ -78,8 +78,3 @@ def at_points(template: str, points: Sequence[tuple[float, float]] | np.ndarray)
         raise ValueError("points (x, y) and (x, -y) must come in pairs")
     names = tuple(template.format(x, y) for x, y in points)
     return Part(names, (1,) * len(points), images=tuple(distance.argmin(1).tolist()))
-
-
-def names_of(parts: Iterable[Part]) -> tuple[str, ...]:
-    """Return the names of all values, in order."""
-    return tuple(name for part in parts for name in part.names)

@@ -1,7 +1,6 @@
-"""Changes to a task's reward during training, and wrappers of its environment.
+"""Changes to a task's reward, for training only: evaluations use the task's own.
 
-Shaped rewards are for training only; evaluations use the task's own. Action repeat and frame stacking become options of
-the task, because the policy always needs them.
+Action repeat and frame stacking become options of the task, because the policy always needs them.
 """
 
 import jax
@@ -9,20 +8,15 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from surefoot.errors import InputError
-from surefoot.settings import Settings
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK
+from surefoot.tasks.wrappers import WrapperOptions
 
 
-class WrapperSettings(Settings):
+class WrapperSettings(WrapperOptions):
     """Changes to the task during training."""
 
     reward_scale: float = Field(1.0, gt=0, le=1e6)
     """Factor by which rewards are multiplied."""
-    action_repeat: int = Field(1, ge=1, le=100)
-    """Environment steps per action; rewards are summed, and the policy observes the last step only."""
-    frame_stack: int = Field(1, ge=1, le=100)
-    """Number of latest observations that the policy observes together, oldest first."""
     action_cost: float = Field(0.0, ge=0, le=1e6)
     """Cost per unit of the sum of absolute actions, before scaling. Discounting favours speed and ignores effort; on
     tasks over a fixed distance, the undiscounted return rewards low effort."""
@@ -47,8 +41,7 @@ class WrapperSettings(Settings):
     @property
     def task_options(self) -> dict[str, int]:
         """The options of the task that wrap its environment; empty without wrappers."""
-        values = {ACTION_REPEAT: self.action_repeat, FRAME_STACK: self.frame_stack}
-        return {name: value for name, value in values.items() if value > 1}
+        return self.model_dump(include=set(WrapperOptions.model_fields), exclude_defaults=True)
 
 
 def check_wrappers(settings: WrapperSettings, info: TaskInfo) -> None:
@@ -71,15 +64,9 @@ def wrapped_reward(
     started: jax.Array,
     action: jax.Array,
 ) -> jax.Array:
-    """Return the shaped rewards, (N,).
+    """Return the shaped rewards, (N,), from the task's own `reward` (N,) and `terminated` (N,) bool.
 
-    Args:
-        settings: the changes.
-        info: the task.
-        reward: (N,), the task's own.
-        terminated: (N,) bool.
-        started: (N,) bool, environments that have just been reset; their reward is 0.
-        action: (N, A), in the task's units.
+    Environments that have just been reset, `started` (N,) bool, have reward 0. `action` is (N, A), in the task's units.
     """
     shaped = reward + jnp.where(terminated, 0, settings.survival_bonus)
     if settings.action_cost:

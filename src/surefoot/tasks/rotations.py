@@ -1,7 +1,4 @@
-"""Quaternions (w, x, y, z) of N bodies, in NumPy or JAX.
-
-`xp` is the array module, `numpy` or `jax.numpy`.
-"""
+"""Quaternions (w, x, y, z) of N bodies; `xp` is `numpy` or `jax.numpy`."""
 
 from typing import Any
 

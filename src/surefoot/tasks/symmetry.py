@@ -25,8 +25,7 @@ def task_mirror(task: "Task", qpos: np.ndarray) -> "Mirror | None":
 
     One action drives each joint of the body, in their order. Returns None if the body's two sides differ.
     """
-    partners = None if task.body is None else partners_in_space(task.model, qpos, task.body)
-    if task.body is None or partners is None:
+    if task.body is None or (partners := partners_in_space(task.model, qpos, task.body)) is None:
         return None
     return derive_mirror(task.observation, task.body.joints, partners)
 
@@ -38,13 +37,6 @@ def derive_mirror(observation: Sequence[Part], joints: Sequence[str], partners: 
     index, sign = _images(observation, partners)
     action_index, action_sign = _images([per_joint("{}", joints)], partners)
     return Mirror(index, sign, np.zeros(len(index), np.float32), action_index, action_sign)
-
-
-def partners_by_name(body: Body) -> Partners:
-    """Return the partners of joints and feet as the body's pairs state them; joints keep their sign."""
-    names = [*body.joints, *(foot.name for foot in body.feet)]
-    swaps = {one: other for pair in (*body.joint_pairs, *body.foot_pairs) for one, other in (pair, pair[::-1])}
-    return {name: (swaps.get(name, name), 1.0) for name in names}
 
 
 def partners_in_space(model: mujoco.MjModel, qpos: np.ndarray, body: Body) -> Partners | None:
@@ -63,11 +55,7 @@ def partners_in_space(model: mujoco.MjModel, qpos: np.ndarray, body: Body) -> Pa
 
 
 def known_mirror(info: "TaskInfo", setting: str) -> "Mirror":
-    """Return the mirror image of a task for a setting that needs one.
-
-    Args:
-        info: the task.
-        setting: the setting as the user writes it, such as "ppo.symmetry = 'augment'".
+    """Return the mirror image of a task for a setting that needs one, such as "ppo.symmetry = 'augment'".
 
     Raises:
         InputError: the task has no mirror image.
@@ -93,21 +81,12 @@ def _images(parts: Sequence[Part], partners: Partners) -> tuple[np.ndarray, np.n
     index: list[int] = []
     sign: list[float] = []
     for part in parts:
-        start, places = len(index), _places(part.owners)
+        start = len(index)
+        places = {owner: [i for i, other in enumerate(part.owners) if other == owner] for owner in set(part.owners)}
         for i, part_sign in enumerate(part.signs):
-            if part.owners:
-                owner = part.owners[i]
-                partner, own_sign = partners[owner]
-                index.append(start + places[partner][places[owner].index(i)])
-                sign.append(part_sign * own_sign)
-            else:
-                index.append(start + (part.images[i] if part.images else i))
-                sign.append(part_sign)
+            owner = part.owners[i] if part.owners else ""
+            partner, own_sign = partners[owner] if owner else ("", 1.0)
+            image = places[partner][places[owner].index(i)] if owner else part.images[i] if part.images else i
+            index.append(start + image)
+            sign.append(part_sign * own_sign)
     return np.array(index), np.array(sign, np.float32)
-
-
-def _places(owners: Sequence[str]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for i, owner in enumerate(owners):
-        places.setdefault(owner, []).append(i)
-    return places

@@ -4,8 +4,6 @@ A task has two halves. One runs on the host with the simulator, on NumPy arrays 
 episodes, turns actions into controls, and keeps counters. The other is pure: it computes observation, named reward
 terms and termination. It uses NumPy for one environment (`tasks.task_env`), and `jax.numpy` for many, compiled together
 with the policy (`simulation.batch`).
-
-Worker processes import this module; it must not import JAX.
 """
 
 import abc
@@ -17,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import gymnasium
 import mujoco
 import numpy as np
-import pydantic
 
 from surefoot.bodies.body import Body
 from surefoot.settings import Settings
-from surefoot.tasks.observation import Part, names_of
+from surefoot.tasks.observation import Part
+from surefoot.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
@@ -31,34 +29,45 @@ State = dict[str, np.ndarray]
 FallRule = Literal["terminated", "reward", "none"]
 
 
-class TaskOptions(Settings):
-    """Base of a task's options: values are not converted to other types, except lists to tuples."""
-
-    model_config = pydantic.ConfigDict(strict=True)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _lists_to_tuples(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-
-
 class TaskOutput(NamedTuple):
-    """Observation, reward and termination after a step.
-
-    Attributes:
-        observation: (N, D).
-        reward_terms: (N,) each; their sum is the reward.
-        terminated: (N,) bool.
-    """
+    """Observation (N, D), named terms of the reward (N,) each, and termination (N,) bool, after a step."""
 
     observation: Any
     reward_terms: dict[str, Any]
     terminated: Any
 
 
-class Task(abc.ABC):
+class TaskDescription:
+    """Facts about a task that policies, reports and mirror images need.
+
+    Attributes:
+        fall: how falls are detected. Every task must set it, so that no fall goes uncounted.
+        body: names of the body's parts, or None.
+        observation: parts of the observation, in order; empty if unknown.
+        module_options: options that name Python modules to import; a policy file alone does not import them.
+    """
+
+    fall: FallRule
+    body: Body | None = None
+    observation: Sequence[Part] = ()
+    module_options: tuple[str, ...] = ()
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Name of each value of the observation."""
+        return tuple(name for part in self.observation for name in part.names)
+
+    @functools.cached_property
+    def action_names(self) -> tuple[str, ...] | None:
+        """Name of each value of an action: the body's joints unless the task sets others; None if unknown."""
+        return None if self.body is None else self.body.joints
+
+    def mirror(self) -> "Mirror | None":
+        """Return the task's mirror image (`tasks.symmetry.derive_mirror`), or None if left and right differ."""
+        return None
+
+
+class Task(TaskDescription, abc.ABC):
     """A task on a MuJoCo model.
 
     The methods that run with the simulator work on `state`: for N environments, the MuJoCo arrays named by `fields` and
@@ -66,14 +75,10 @@ class Task(abc.ABC):
     `init_substep_buffers`. `env_indices` is (K,) int: which environments to write.
 
     Attributes:
-        fall: how falls are detected. Every task must set it, so that no fall goes uncounted.
         Options: settings class of the task's options; its instance is the constructor's argument.
         headless_options: options that leave out visual geometry and change no physics.
-        module_options: options that name Python modules to import; a policy file alone does not import them.
         model: MuJoCo model.
-        body: names of the body's parts, or None.
         frame_skip: physics steps per action (decimation).
-        observation: parts of the observation, in order.
         fields: arrays of `MjData` that the task reads or writes.
         randomised_fields: arrays of `MjModel` that differ between environments.
         per_substep_control: whether `apply_action` writes the controls of each physics step,
@@ -84,15 +89,10 @@ class Task(abc.ABC):
         needs_contact_forces: whether state["contact_force"], (N, nbody - 1, 6), is computed after each action.
     """
 
-    fall: FallRule
     Options: type[Settings] = TaskOptions
     headless_options: Mapping[str, Any] = MappingProxyType({})
-    module_options: tuple[str, ...] = ()
-
     model: mujoco.MjModel
-    body: Body | None = None
     frame_skip: int
-    observation: Sequence[Part] = ()
     fields: tuple[str, ...] = ("qpos", "qvel", "ctrl")
     randomised_fields: tuple[str, ...] = ()
     per_substep_control: bool = False
@@ -102,16 +102,6 @@ class Task(abc.ABC):
 
     def __init__(self, options: Any) -> None:
         self.options = options
-
-    @property
-    def observation_names(self) -> tuple[str, ...]:
-        """Name of each value of the observation."""
-        return names_of(self.observation)
-
-    @functools.cached_property
-    def action_names(self) -> tuple[str, ...] | None:
-        """Name of each value of an action: the body's joints unless the task sets others; None if unknown."""
-        return None if self.body is None else self.body.joints
 
     @functools.cached_property
     def observation_space(self) -> gymnasium.spaces.Box:
@@ -128,10 +118,6 @@ class Task(abc.ABC):
         """Seconds per action."""
         return self.frame_skip * self.model.opt.timestep
 
-    def mirror(self) -> "Mirror | None":
-        """Return the task's mirror image (`tasks.symmetry.derive_mirror`), or None if left and right differ."""
-        return None
-
     def init_substep_buffers(self, num_envs: int) -> State:
         """Return the arrays for `per_substep_control` and `recorded_fields`."""
         widths = {"ctrl_schedule": self.model.nu} if self.per_substep_control else {}
@@ -141,26 +127,20 @@ class Task(abc.ABC):
 
     def init_buffers(self, num_envs: int) -> State:
         """Return the task's own arrays, (N, ...) each, kept from step to step and saved in checkpoints."""
-        del num_envs
         return {}
 
     def reset_curriculum(self, state: State) -> None:
         """Clear the curriculum, which persists between episodes; called before the first reset after seeding."""
-        del state
 
     @abc.abstractmethod
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
         """Start an episode in some environments: write qpos, qvel and the task's own arrays.
 
-        Args:
-            state: of all environments.
-            env_indices: (K,) int, the environments to reset.
-            rngs: random generator of each of the N environments.
+        `rngs` holds the random generator of each of the N environments.
         """
 
     def after_reset(self, state: State, env_indices: np.ndarray) -> None:
         """Finish a reset once the quantities that follow from qpos are computed."""
-        del state, env_indices
 
     def apply_action(self, state: State, action: np.ndarray) -> None:
         """Turn actions (N, A), within the action space, into controls."""
@@ -168,7 +148,6 @@ class Task(abc.ABC):
 
     def post_step(self, state: State) -> None:
         """Update the task's own arrays after the last physics step of an action."""
-        del state
 
     def gather(self, state: State) -> Mapping[str, np.ndarray]:
         """Return the inputs of `observe_and_reward` by name, (N, ...) each; by default `fields` except the controls."""
@@ -176,20 +155,15 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        """Compute observation, reward terms and termination; a pure function.
+        """Compute observation, reward terms and termination; a pure function with `xp`, `numpy` or `jax.numpy`.
 
-        Args:
-            measured: the arrays of `gather`, flattened to (N, width).
-            action: (N, A), the action that led here.
-            xp: `numpy` or `jax.numpy`.
+        `measured` holds the arrays of `gather`, flattened to (N, width); `action`, (N, A), led here.
         """
 
     def curriculum_metrics(self, state: State) -> dict[str, float]:
         """Return the curriculum's mean difficulty by name; empty without a curriculum."""
-        del state
         return {}
 
     def info(self, state: State) -> dict[str, np.ndarray]:
         """Return further entries of Gymnasium's `info`, (N, ...) each."""
-        del state
         return {}

@@ -1,5 +1,8 @@
 """One environment of a `Task`, with Gymnasium's interface."""
 
+import functools
+import os
+import sys
 from typing import Any
 
 import gymnasium
@@ -10,35 +13,32 @@ from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from surefoot.tasks.registry import make_task
 from surefoot.tasks.task import Task, TaskOutput
 
-_SIZE = (640, 480)
+
+def prepare_rendering() -> None:
+    """Draw without a window if there is no display; MuJoCo would abort the process. MUJOCO_GL decides if it is set."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 class TaskEnv(gymnasium.Env):
-    """A `Task` in one environment; `info` holds the reward terms and the task's own entries.
-
-    Attributes:
-        task: the task.
-        model: its MuJoCo model.
-        data: the simulation's state.
-        observation_names: name of each value of the observation.
-        action_names: name of each value of an action, or None.
-    """
+    """A `Task` in one environment; `info` holds the reward terms and the task's own entries."""
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array"]}  # noqa: RUF012
 
-    def __init__(self, id: str, render_mode: str | None = None, **options: Any) -> None:
-        """Make the task registered as `id` with its options."""
+    def __init__(self, task: str, render_mode: str | None = None, **options: Any) -> None:
+        """Make the task that is registered with the id `task`."""
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose one of {self.metadata['render_modes']}")
-        self.task: Task = make_task(id, options)
+        if render_mode:
+            prepare_rendering()
+        self.task: Task = make_task(task, options)
         self.model = self.task.model
         self.data = mujoco.MjData(self.model)
         # `mj_setConst` overwrites positions, so it needs separate data.
         self._constants_data = mujoco.MjData(self.model) if self.task.changes_model_constants else None
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
-        self.observation_names = self.task.observation_names
-        self.action_names = self.task.action_names
+        self.observation_names, self.action_names = self.task.observation_names, self.task.action_names
         self.metadata = self.metadata | {"render_fps": round(1 / self.task.timestep_s)}
         self.render_mode = render_mode
         sources = [(self.data, field) for field in self.task.fields]
@@ -48,8 +48,6 @@ class TaskEnv(gymnasium.Env):
         if self.task.needs_contact_forces:
             self._state["contact_force"] = np.zeros((1, self.model.nbody - 1, 6))
         self.task.reset_curriculum(self._state)
-        self._width, self._height = _SIZE
-        self._renderer: MujocoRenderer | None = None
         self._env_indices = np.zeros(1, np.int32)
 
     @property
@@ -57,12 +55,10 @@ class TaskEnv(gymnasium.Env):
         """Seconds per action."""
         return self.task.timestep_s
 
-    @property
+    @functools.cached_property
     def mujoco_renderer(self) -> MujocoRenderer:
         """The renderer; made when first used."""
-        if self._renderer is None:
-            self._renderer = MujocoRenderer(self.model, self.data, width=self._width, height=self._height)
-        return self._renderer
+        return MujocoRenderer(self.model, self.data, width=640, height=480)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -117,9 +113,9 @@ class TaskEnv(gymnasium.Env):
 
     def close(self) -> None:
         """Close the renderer's window."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if "mujoco_renderer" in vars(self):
+            self.mujoco_renderer.close()
+            del self.mujoco_renderer
 
     def _info(self) -> dict[str, Any]:
         return {name: value[0] for name, value in self.task.info(self._state).items()}

@@ -21,8 +21,9 @@ from surefoot.bodies.scene import new_scene
 from surefoot.bodies.symmetry import standing
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import axial, per_foot, per_joint, polar, scalars, sideways
+from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.symmetry import task_mirror
-from surefoot.tasks.task import State, Task, TaskOptions, TaskOutput
+from surefoot.tasks.task import State, Task, TaskOutput
 
 if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
@@ -78,9 +79,11 @@ class Walk(Task):
     fields = ("qpos", "qvel", "ctrl", "sensordata", "qfrc_actuator")
 
     def __init__(self, options: WalkOptions) -> None:
-        self.options = options
-        self.model, body, self.pose = _with_sensors(options.body)
-        self.body = body
+        super().__init__(options)
+        # Robots of Menagerie and Surefoot do not change; a file may change between two calls.
+        fixed = options.body == ANYMAL or options.body.startswith(MENAGERIE)
+        model, body, self.pose = (_compiled_once if fixed else _compiled)(options.body)
+        self.model, self.body = copy.copy(model), body
         self.frame_skip = max(1, round(_ACTION_S / self.model.opt.timestep))
         self._find_addresses(body)
         joints, feet = body.joints, [foot.name for foot in body.feet]
@@ -104,12 +107,11 @@ class Walk(Task):
         root = model.body(body.trunk).jntadr[0]
         self._q, self._v = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
         joints = [model.joint(name) for name in body.joints]
-        servos = [model.actuator(name) for name in body.joints]
         self._joint_q = np.array([joint.qposadr[0] for joint in joints])
         self._joint_v = np.array([joint.dofadr[0] for joint in joints])
-        self._ctrl = np.array([servo.id for servo in servos])
-        limited = np.array([joint.id for joint in joints])
-        ranges = np.where(model.jnt_limited[limited, None] > 0, model.jnt_range[limited], [-np.inf, np.inf])
+        self._ctrl = np.array([model.actuator(name).id for name in body.joints])
+        ids = [joint.id for joint in joints]
+        ranges = np.where(model.jnt_limited[ids, None] > 0, model.jnt_range[ids], [-np.inf, np.inf])
         self._low, self._high = ranges.T
         self._rest = self.pose.qpos[self._joint_q]
         strength = model.actuator_gainprm[self._ctrl, 0] * self.options.action_scale
@@ -172,7 +174,6 @@ class Walk(Task):
         }
 
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
-        del action
         height, quat = measured["height"], measured["quat"] @ self._unstand.T.astype(np.float32)
         down = xp.concatenate([xp.zeros_like(height), xp.zeros_like(height), -xp.ones_like(height)], axis=1)
         gravity = rotations.to_body_frame(quat, down, xp)
@@ -181,30 +182,23 @@ class Walk(Task):
         heading = _heading(quat, xp)
         parts = [height, gravity, heading, velocity, angular_velocity, measured["angle"], measured["joint_velocity"]]
         observation = xp.concatenate([*parts, measured["last"], measured["contact"]], axis=1)
-        upright = -gravity[:, 2]
-        terms = self._reward_terms(measured, heading, upright, angular_velocity[:, 2], xp)
-        fallen = (height[:, 0] < self.options.fall_height * self.pose.height_m) | (upright < _LEAST_UPRIGHT)
-        return TaskOutput(observation, {name: _WEIGHTS[name] * value for name, value in terms.items()}, fallen)
-
-    def _reward_terms(
-        self, measured: Mapping[str, Any], heading: Any, upright: Any, yaw_rate: Any, xp: Any
-    ) -> dict[str, Any]:
-        """Return the terms of the reward before weighting, (N,) each."""
-        speed = self.options.speed_m_s
+        upright, speed = -gravity[:, 2], self.options.speed_m_s
         ahead, aside = measured["velocity"][:, 0], measured["velocity"][:, 1]  # as the body faced at its start
         power = xp.abs(measured["torque"] * measured["joint_velocity"]).sum(1)
-        return {
+        terms = {
             "forward": xp.maximum(1 - xp.abs(ahead - speed) / speed, -1),
             "upright": upright,
             "alive": xp.ones_like(upright),
             "drift": xp.minimum(xp.abs(aside) / speed, 2),
             "heading": 1 - heading[:, 0],
-            "turning": xp.minimum(yaw_rate**2, 10),
+            "turning": xp.minimum(angular_velocity[:, 2] ** 2, 10),
             "work": xp.minimum(power / (self._weight * speed), 5),
             "torque": ((measured["torque"] / self._strength.astype(np.float32)) ** 2).mean(1),
             "posture": (measured["angle"] ** 2).mean(1),
             "action_change": ((measured["last"] - measured["before"]) ** 2).mean(1),
         }
+        fallen = (height[:, 0] < self.options.fall_height * self.pose.height_m) | (upright < _LEAST_UPRIGHT)
+        return TaskOutput(observation, {name: _WEIGHTS[name] * value for name, value in terms.items()}, fallen)
 
 
 def _heading(quat: Any, xp: Any) -> Any:
@@ -214,15 +208,8 @@ def _heading(quat: Any, xp: Any) -> Any:
     return front / xp.maximum(xp.sqrt((front**2).sum(1, keepdims=True)), 1e-6)
 
 
-def _with_sensors(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
-    """Return a body's model with a contact sensor for each geom of a foot, its names and its standing pose."""
-    # Robots of Menagerie and Surefoot do not change; a file may change between two calls.
-    kept = source == ANYMAL or source.startswith(MENAGERIE)
-    model, body, pose = _compiled_once(source) if kept else _compiled(source)
-    return copy.copy(model), body, pose
-
-
 def _compiled(source: str) -> tuple[mujoco.MjModel, Body, Pose]:
+    """Return a body's model with a contact sensor for each geom of a foot, its names and its standing pose."""
     spec, body, pose = _load_anymal() if source == ANYMAL else load_body(source)
     for foot in body.feet:
         for geom in foot.geoms:

@@ -1,21 +1,26 @@
-"""Wrappers of environments: checks at the boundary, action repeat and frame stacking.
-
-Worker processes import this module; it must not import JAX.
-"""
+"""Wrappers of environments: checks at the boundary, action repeat and frame stacking."""
 
 import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
+from pydantic import Field
 
 from surefoot.errors import InputError, SurefootError, foreign_code
+from surefoot.settings import Settings, validate
 
-# Task options that are not the environment's own.
-ACTION_REPEAT, FRAME_STACK = "action_repeat", "frame_stack"
-_MOST = 100
 _STEP = "(observation, reward, terminated, truncated, info)"
 _NEW_API = "change it to Gymnasium's present API, or wrap it"
+
+
+class WrapperOptions(Settings):
+    """Task options that are not the environment's own."""
+
+    action_repeat: int = Field(1, ge=1, le=100, strict=True)
+    """Environment steps per action; rewards are summed, and the policy observes the last step only."""
+    frame_stack: int = Field(1, ge=1, le=100, strict=True)
+    """Number of latest observations that the policy observes together, oldest first."""
 
 
 def _described(value: Any) -> str:
@@ -129,29 +134,19 @@ class ActionRepeat(gymnasium.Wrapper):
         return observation, total, terminated, truncated, info
 
 
-def read_wrappers(options: dict[str, Any]) -> tuple[int, int]:
-    """Return the action repeat and the number of stacked observations in a task's options.
+def split_wrappers(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a task's options into the environment's own and those of the wrappers."""
+    wrappers = {name: value for name, value in options.items() if name in WrapperOptions.model_fields}
+    return {name: value for name, value in options.items() if name not in wrappers}, wrappers
+
+
+def wrapper_options(options: dict[str, Any], source: str = "task options") -> WrapperOptions:
+    """Return action repeat and frame stacking in a task's options.
 
     Raises:
-        ValueError: one of them is not a whole number from 1 to 100.
+        InputError: one of them is not a whole number from 1 to 100.
     """
-    values = []
-    for name in (ACTION_REPEAT, FRAME_STACK):
-        value = options.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {_MOST}")
-        values.append(value)
-    return values[0], values[1]
-
-
-def without_wrappers(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the environment's own options."""
-    return {name: value for name, value in options.items() if name not in (ACTION_REPEAT, FRAME_STACK)}
-
-
-def only_wrappers(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of the wrappers."""
-    return {name: value for name, value in options.items() if name in (ACTION_REPEAT, FRAME_STACK)}
+    return validate(WrapperOptions, split_wrappers(options)[1], source, noun="option")
 
 
 def wrap(env: gymnasium.Env, action_repeat: int, frame_stack: int, name: str) -> gymnasium.Env:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.errors import NonFiniteError
+from surefoot.errors import InputError, NonFiniteError, SurefootError
 from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.policies.policy import Policy
 from surefoot.recipes.recipe import Recipe
@@ -44,6 +44,9 @@ class Evaluator:
         recipe: the run's recipe.
         stop: polled during an evaluation; once it returns True, the evaluation is cancelled.
 
+    Raises:
+        InputError: the environments cannot be made.
+
     Attributes:
         policy: the policy whose evaluation was started and whose result was not yet returned, or None.
     """
@@ -56,6 +59,10 @@ class Evaluator:
         self._closed = False
         # By number of episodes. All episodes run in parallel, because larger batches take less time per environment.
         self._runners: dict[int, EpisodeRunner] = {}
+        try:  # before the training, not after its first steps
+            self._runner(recipe.training.evaluation_episodes)
+        except SurefootError as error:
+            raise InputError(f"evaluations need environments beside those of the training: {error}") from error
         self._pool: ThreadPoolExecutor | None = None
         if recipe.training.mode == "asynchronous":
             self._pool = ThreadPoolExecutor(1, "surefoot-evaluator")
@@ -143,9 +150,12 @@ class Evaluator:
 
     def _run(self, policy: Policy, most: int, episodes: int, seed: int) -> Episodes | None:
         """Run `episodes` episodes on environments made for up to `most` of them; None if cancelled."""
+        return self._runner(most).run(policy.controller, episodes, seed, lambda _: self._closed or self._stop())
+
+    def _runner(self, most: int) -> EpisodeRunner:
         if most not in self._runners:
             self._runners[most] = EpisodeRunner(self._engine, self._info, most, self._recipe.engine.threads)
-        return self._runners[most].run(policy.controller, episodes, seed, lambda _: self._closed or self._stop())
+        return self._runners[most]
 
 
 def _may_reach(episodes: Episodes, goal: float) -> bool:

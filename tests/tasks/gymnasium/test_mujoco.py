@@ -59,8 +59,8 @@ def test_observation_reward_and_fall_equal_gymnasiums(task: str, options: dict, 
     displacement = random.normal(scale=0.1, size=(STATES, ours.tracked_size)).astype(np.float32)
     arrays = {"qpos": qpos, "qvel": qvel, "displacement_m": displacement, "contact_force": force.reshape(STATES, -1)}
     measured = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
-    terms = ours.reward_terms(measured, jnp.asarray(action), jnp)
-    observation, fallen = np.asarray(ours.observe(measured, jnp)), np.asarray(ours.terminated(measured, jnp))
+    observed, terms, terminated = ours.observe_and_reward(measured, jnp.asarray(action), jnp)
+    observation, fallen = np.asarray(observed), np.asarray(terminated)
     ends = getattr(env, "_terminate_when_unhealthy", False)
     for row in range(STATES):
         env.data.qpos[:], env.data.qvel[:], env.data.cfrc_ext[1:] = qpos[row], qvel[row], force[row]

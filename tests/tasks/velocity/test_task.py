@@ -11,10 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from helpers.messages import one_line
+from helpers.mirrors import assert_steps_are_mirrored
 from surefoot.bodies.anymal_c import LEGS
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
-from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.catalogue import find_task
 
 ID = "surefoot/AnymalCVelocity-v0"
 # No randomness.
@@ -335,26 +336,12 @@ def test_actions_arrive_with_the_drawn_latency() -> None:
 
 
 def test_the_mirror_image_agrees_with_the_simulator() -> None:
-    """ANYmal C's parts are not exactly symmetric, which leaves about 1 % of the difference."""
+    def mirror_command(one, other) -> None:
+        other._state["command"][:] = one._state["command"] * [1, -1, -1]
+        other._state["phase"][:] = one._state["phase"] + np.pi
+
     info = find_task("anymal-velocity", CERTAIN | {"base": "menagerie", "standing": 0.0})
-    mirror = info.mirror
-    assert mirror is not None
-    one, other = (make_env(info).unwrapped for _ in range(2))
-    random = np.random.default_rng(0)
-    for seed in range(4):
-        one.reset(seed=seed)
-        other.reset(seed=seed)
-        w, x, y, z = one.data.qpos[3:7] = np.array([0.99, 0.05, -0.08, 0.1])  # ty: ignore
-        other.data.qpos[3:7] = [w, -x, y, -z]  # ty: ignore
-        other._state["command"][:] = one._state["command"] * [1, -1, -1]  # ty: ignore
-        other._state["phase"][:] = one._state["phase"] + np.pi  # ty: ignore
-        for _ in range(10):
-            action = random.uniform(-1, 1, 12).astype(np.float32)
-            observation, reward, *_ = one.step(action)
-            image, image_reward, *_ = other.step(mirror.action(action))
-            unlike = np.abs(observation - image).max()
-            assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
-            assert reward == pytest.approx(image_reward, abs=1e-3)
+    assert_steps_are_mirrored(info, 4, 10, reward_atol=1e-3, prepare=mirror_command)
     free = find_task("anymal-velocity", {"gait": "free"}).mirror
     assert free is not None and len(free.observation_index) == 52
 

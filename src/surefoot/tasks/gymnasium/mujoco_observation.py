@@ -1,6 +1,7 @@
 """Parts of the observation of Gymnasium's MuJoCo tasks, from their models (gymnasium/envs/mujoco/*_v5.py)."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 
 import mujoco
 import numpy as np
@@ -11,19 +12,11 @@ from surefoot.tasks.symmetry import Partners
 
 
 def observation_parts(model: mujoco.MjModel, structure: Mapping[str, int]) -> tuple[Part, ...]:
-    """Return the parts: positions, velocities and perhaps contact forces.
-
-    Args:
-        model: the task's model.
-        structure: Gymnasium's `observation_structure`.
-    """
-    positions: list[Part] = []
-    velocities: list[Part] = []
-    for joint in range(model.njnt):
-        position, velocity = _joint_parts(model.joint(joint).name or f"joint {joint}", model.jnt_type[joint])
-        positions += position
-        velocities += velocity
-    parts = (*_joined(_without_first(positions, structure["skipped_qpos"])), *_joined(velocities))
+    """Return positions, velocities and perhaps contact forces; `structure` is Gymnasium's `observation_structure`."""
+    joints = [_joint_parts(model.joint(i).name or f"joint {i}", model.jnt_type[i]) for i in range(model.njnt)]
+    positions, velocities = (_joined(part for pair in joints for part in pair[kind]) for kind in (0, 1))
+    skipped = structure["skipped_qpos"]
+    parts = Part(positions.names[skipped:], positions.signs[skipped:], positions.owners[skipped:]), velocities
     return (*parts, _wrenches(model)) if structure.get("cfrc_ext") else parts
 
 
@@ -47,27 +40,10 @@ def _joint_parts(name: str, kind: int) -> tuple[list[Part], list[Part]]:
     return [polar(f"{name} {{}}"), turned], [polar(f"{name} {{}} speed"), turning]
 
 
-def _without_first(parts: list[Part], count: int) -> list[Part]:
-    """Return the parts without their first `count` values."""
-    kept = []
-    for part in parts:
-        cut = min(count, len(part.names))
-        count -= cut
-        if cut < len(part.names):
-            kept.append(Part(part.names[cut:], part.signs[cut:], part.owners[cut:]))
-    return kept
-
-
-def _joined(parts: list[Part]) -> list[Part]:
-    """Merge the parts of neighbouring joints, so that the partner of each joint is in the same part."""
-    joined: list[Part] = []
-    for part in parts:
-        if joined and joined[-1].owners and part.owners:
-            last = joined[-1]
-            joined[-1] = Part(last.names + part.names, last.signs + part.signs, last.owners + part.owners)
-        else:
-            joined.append(part)
-    return joined
+def _joined(parts: Iterable[Part]) -> Part:
+    """Merge parts into one, so that the partner of each joint is in the same part."""
+    columns = [(part.names, part.signs, part.owners or ("",) * len(part.names)) for part in parts]
+    return Part(*(tuple(itertools.chain(*column)) for column in zip(*columns, strict=True)))
 
 
 def _wrenches(model: mujoco.MjModel) -> Part:

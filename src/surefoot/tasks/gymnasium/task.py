@@ -1,34 +1,33 @@
-"""Base of Gymnasium's tasks: their properties, named as in `tasks.task.Task`."""
+"""Base of Gymnasium's tasks."""
 
 import functools
+import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from importlib import resources
+from typing import Any
 
-from surefoot.bodies.body import Body
-from surefoot.tasks.observation import Part, names_of
-from surefoot.tasks.task import FallRule
-
-if TYPE_CHECKING:
-    from surefoot.policies.symmetry import Mirror
+from surefoot.bodies.body import Body, Foot
+from surefoot.tasks.gymnasium.mujoco_observation import observation_parts
+from surefoot.tasks.observation import Part
+from surefoot.tasks.task import TaskDescription
 
 
-class GymnasiumTask:
-    """One of Gymnasium's tasks.
+def _body(name: str, trunk: str, joints: list[str], feet: dict[str, list[str]], **pairs: Any) -> Body:
+    pairs = {kind: tuple(map(tuple, names)) for kind, names in pairs.items()}
+    return Body(name, trunk, tuple(joints), tuple(Foot(foot, tuple(geoms)) for foot, geoms in feet.items()), **pairs)
+
+
+_FILE = resources.files("surefoot.tasks.gymnasium") / "bodies.toml"
+BODIES = {name: _body(name, **parts) for name, parts in tomllib.loads(_FILE.read_text("utf-8")).items()}
+
+
+class GymnasiumTask(TaskDescription):
+    """One of Gymnasium's tasks, in any version; names of its values follow from its MuJoCo model.
 
     Attributes:
-        id: Gymnasium id; older versions of the task share body and fall rule.
-        short_name: name on the command line, or None.
-        fall: how falls are detected.
-        body: names of the body's parts; None if they are unknown or an option replaces the model.
         env: the unwrapped environment.
         options: the options with which it was made.
-        observation: parts of the observation; empty if unknown.
     """
-
-    id: str
-    short_name: str | None = None
-    fall: FallRule
-    body: Body | None = None
 
     def __init__(self, env: Any, options: Mapping[str, Any]) -> None:
         self.env, self.options = env, options
@@ -36,20 +35,13 @@ class GymnasiumTask:
             self.body = None
         self.observation = self.observation_parts()
 
-    @property
-    def observation_names(self) -> tuple[str, ...]:
-        """Name of each value of the observation; empty if unknown."""
-        return names_of(self.observation)
-
     @functools.cached_property
     def action_names(self) -> tuple[str, ...] | None:
-        """Name of each value of an action, or None if unknown."""
-        return None
+        """The joint that each action drives."""
+        model = self.env.model
+        return tuple(model.joint(joint).name for joint in model.actuator_trnid[:, 0]) if self.observation else None
 
     def observation_parts(self) -> tuple[Part, ...]:
         """Return the parts of the observation; empty if unknown."""
-        return ()
-
-    def mirror(self) -> "Mirror | None":
-        """Return the mirror image, or None."""
-        return None
+        structure = getattr(self.env, "observation_structure", None)  # None before v5
+        return () if structure is None else observation_parts(self.env.model, structure)

@@ -7,7 +7,8 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from surefoot.tasks.task import State, TaskOptions
+from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
 _STREAM = 1

@@ -9,7 +9,8 @@ import pydantic
 from pydantic import Field
 
 from surefoot.errors import InputError
-from surefoot.tasks.task import State, TaskOptions
+from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.robot import RobotModel
 

@@ -25,8 +25,9 @@ from surefoot.bodies import anymal_c
 from surefoot.bodies.robot import Robot, load_robot
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import at_points, axial, per_foot, per_joint, polar, scalars, sideways
+from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.symmetry import task_mirror
-from surefoot.tasks.task import State, Task, TaskOptions, TaskOutput
+from surefoot.tasks.task import State, Task, TaskOutput
 from surefoot.tasks.velocity.commands import CommandOptions, Commands
 from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationOptions
 from surefoot.tasks.velocity.hash_rng import uniform

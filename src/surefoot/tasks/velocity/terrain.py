@@ -11,7 +11,8 @@ import mujoco
 import numpy as np
 from pydantic import Field
 
-from surefoot.tasks.task import State, TaskOptions
+from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 
 Kind = Literal["flat", "rough", "slope", "stairs_up", "stairs_down", "mixed"]

@@ -16,7 +16,7 @@ from surefoot.policies.normaliser import Normaliser
 from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.tasks.catalogue import TaskInfo
-from surefoot.tasks.wrappers import ACTION_REPEAT, FRAME_STACK, read_wrappers
+from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training.warm_start.source import WarmStartSource
 
 # Policy settings in which two runs may differ and yet have the same actor.
@@ -188,8 +188,7 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
     inherited = {f"policy.{name}": value for name, value in policy.items()}
     if symmetry := _inherited_symmetry(source, own):
         inherited[f"{own.algorithm}.symmetry"] = symmetry
-    repeat, frame_stack = read_wrappers(source.options)
-    inherited |= {f"wrappers.{ACTION_REPEAT}": repeat, f"wrappers.{FRAME_STACK}": frame_stack}
+    inherited |= {f"wrappers.{name}": value for name, value in wrapper_options(source.options)}
     return {name: value for name, value in inherited.items() if name not in changes}
 
 

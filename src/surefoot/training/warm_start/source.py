@@ -68,7 +68,8 @@ class WarmStartSource:
     def find_task(self) -> TaskInfo | None:
         """Return its task; None if it cannot be made here, or if that would import a module."""
         try:
-            return find_policy_task(self.task, self.options)
+            trusted = self.recipe is not None and self.recipe.names(self.task, self.options)
+            return find_policy_task(self.task, self.options, trusted=trusted)
         except InputError:
             return None
 

@@ -1,0 +1,129 @@
+"""Options of tasks: the settings class that checks them, for a `Task` and for any Gymnasium environment."""
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium
+import pydantic
+from gymnasium.envs.registration import load_env_creator
+from pydantic import Field
+
+from surefoot.settings import Settings, plain, validate
+
+LIMIT = "max_episode_steps"
+_VALUES = {"none": None, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_TEXTS = (str, Literal)
+_NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class TaskOptions(Settings):
+    """Base of a task's options: values are not converted to other types, except lists to tuples."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_plain(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        fields = cls.model_fields
+        return {name: _value(plain(value), fields.get(name)) for name, value in data.items()}
+
+
+class EnvOptions(TaskOptions):
+    """Base of the options of an environment that is not a `Task`."""
+
+    model_config = pydantic.ConfigDict(allow_inf_nan=True, protected_namespaces=())
+
+
+class _TimeLimit(TaskOptions):
+    max_episode_steps: int | None = Field(None, ge=-1)
+
+
+def env_options_class(id: str) -> type[Settings]:
+    """Return a settings class made from the constructor of a registered Gymnasium environment.
+
+    Arguments with a plain type, or else a plain default, are checked; others take any value.
+    """
+    spec = gymnasium.spec(id)
+    try:
+        creator: Any = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    except Exception:  # a missing package, or any error of a user's module; reported when the environment is made
+        return types.new_class("_Unknown", (EnvOptions,), {"extra": "allow"})
+    fields: dict[str, Any] = {}
+    bases = creator.__mro__[:-1] if isinstance(creator, type) else ()
+    functions = [base.__init__ for base in bases if "__init__" in vars(base)] if bases else [creator]
+    extra = False
+    for function in functions:  # arguments that a class does not name go to its base
+        parameters = _parameters(function)
+        for name, parameter in parameters.items():
+            default = spec.kwargs.get(name, parameter.default)
+            known = name in fields or name in ("self", "render_mode") or parameter.kind not in _NAMED
+            if not known and (default is not parameter.empty or not extra):
+                kind = _kind(parameter.annotation, default)
+                fields[name] = (kind, ... if default is parameter.empty else default)
+        extra = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+        if not extra:
+            break
+    base = types.new_class("_Base", (EnvOptions,), {"extra": "allow" if extra else "forbid"})
+    return pydantic.create_model(f"Options of {id}", __base__=base, **fields)
+
+
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except NameError:  # an annotation that is only known to type checkers
+        return inspect.signature(function).parameters
+
+
+def env_options(model: type[Settings], options: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return options as keyword arguments for `gymnasium.make`, checked by a class of `env_options_class`.
+
+    Raises:
+        InputError: an option is unknown or has a wrong value; the message names it.
+    """
+    given = validate(model, {name: value for name, value in options.items() if name != LIMIT}, source, noun="option")
+    return {name: getattr(given, name) for name in given.model_fields_set} | time_limit(options, source)
+
+
+def time_limit(options: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the time limit among options, checked, as Gymnasium takes it: -1 for no limit."""
+    if LIMIT not in options:
+        return {}
+    limit = validate(_TimeLimit, {LIMIT: options[LIMIT]}, source, noun="option").max_episode_steps
+    return {LIMIT: -1 if limit is None else limit}
+
+
+def _kind(annotation: Any, default: Any) -> Any:
+    """Return the type to check an argument by; `Any` for one that is not plain."""
+    if annotation is inspect.Parameter.empty or isinstance(annotation, str):
+        numeric = isinstance(default, int | float) and not isinstance(default, bool)
+        annotation = float | int if numeric else type(default) if isinstance(default, bool | str) else Any
+    elif default is None:
+        annotation = annotation | None if isinstance(annotation, type) else annotation
+    return annotation if all(part in (bool, int, float, str, type(None)) for part in _leaves(annotation)) else Any
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """Return the types of which unions and tuples consist."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType, tuple):
+        return [leaf for part in parts if part is not Ellipsis for leaf in _leaves(part)]
+    return [origin or annotation]
+
+
+def _value(value: Any, field: Any) -> Any:
+    """Return the value that plain data stand for; a field for texts keeps them, and one of any type keeps lists."""
+    leaves = _leaves(field.annotation) if field else [Any]
+    if isinstance(value, str):
+        return value if any(leaf in _TEXTS for leaf in leaves) else _VALUES.get(value, value)
+    if isinstance(value, dict):
+        return {name: _value(part, None) for name, part in value.items()}
+    if isinstance(value, list):
+        parts = [_value(part, field) for part in value]
+        return parts if Any in leaves else tuple(parts)
+    return value
