@@ -25,7 +25,7 @@ _LARGEST = 2**20  # bytes of a mutated file
 _VALUES = (None, True, -1, 0, 2**31, 2**63, -(2**70), 1e308, 1e-320, float("nan"), "", "x" * 5000, "../up", [], {})
 _WORDS = (
     *("", "-1", "0", "1e999", "-1e999", "nan", "inf", "1e-320", "9" * 5000, "true", "null", '"x"', "[]", "{}", "\0"),
-    *("../../etc/passwd", "/dev/zero", "/dev/stdin", "surefoot", "[" * 3000, "{" * 3000, "a." * 3000, "<a>" * 3000),
+    *("../../etc/passwd", "/dev/zero", "/dev/stdin", "surefoot", "[" * 3000, "{" * 3000, "a." * 30_000, "<a>" * 3000),
 )
 _SNIPPETS = (  # parts of models that take much memory or time
     '<size memory="100G"/>',
