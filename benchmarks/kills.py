@@ -7,6 +7,7 @@ are: all arrays and counters of the last checkpoint, the best and the last polic
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from measuring import RESULTS, background_load, print_table, write_results
-from surefoot.api import train
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
@@ -45,16 +45,22 @@ def main() -> int:
     arguments = parser.parse_args()
     load = background_load()
     moments, results = random.Random(arguments.seed), {}
-    for algorithm in arguments.algorithms:
-        results[algorithm] = _kill(algorithm, arguments.kills, arguments.parts, arguments.seed, moments)
-        print(algorithm, results[algorithm], flush=True)
+    with tempfile.TemporaryDirectory() as cache:
+        # Every process would otherwise compile the same functions again.
+        cached = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        for algorithm in arguments.algorithms:
+            settings = arguments.kills, arguments.parts, arguments.seed, moments, os.environ | cached
+            results[algorithm] = _kill(algorithm, *settings)
+            print(algorithm, results[algorithm], flush=True)
     rows = [[name, *(str(result[key]) for key in ("runs", "kills", "equal"))] for name, result in results.items()]
     print_table("", ("algorithm", "runs", "kills", "runs that ended bit for bit the same"), rows)
     write_results(arguments.output, load, {"task": TASK, "algorithms": results})
     return int(any(result["equal"] < result["runs"] for result in results.values()))
 
 
-def _kill(algorithm: str, kills: int, parts: int, seed: int, moments: random.Random) -> dict[str, Any]:
+def _kill(
+    algorithm: str, kills: int, parts: int, seed: int, moments: random.Random, environment: dict[str, str]
+) -> dict[str, Any]:
     """Kill runs of one algorithm until there were `kills` kills in all; the last run goes on to its end."""
     result: dict[str, Any] = {"runs": 0, "kills": 0, "equal": 0, "differences": []}
     while result["kills"] < kills:
@@ -62,9 +68,9 @@ def _kill(algorithm: str, kills: int, parts: int, seed: int, moments: random.Ran
             settings, part = CASES[algorithm]
             settings = _SMALL | settings | {"seed": seed + result["runs"], "training.steps": part * parts}
             settings |= {"training.evaluate_every": 2 * part, "training.checkpoint_every_s": 0.0}
-            named = {name.replace(".", "__"): value for name, value in settings.items()}
-            whole = train(TASK, name="whole", root=root, progress=False, algorithm=algorithm, **named).folder
-            killed, count = _killed_run(algorithm, settings, Path(root), kills - result["kills"], moments)
+            whole, _ = _train(algorithm, settings, Path(root) / "whole", 0, moments, environment)
+            remaining = kills - result["kills"]
+            killed, count = _train(algorithm, settings, Path(root) / "killed", remaining, moments, environment)
             difference = _difference(whole, killed)
         result["runs"] += 1
         result["kills"] += count
@@ -73,17 +79,17 @@ def _kill(algorithm: str, kills: int, parts: int, seed: int, moments: random.Ran
     return result
 
 
-def _killed_run(
-    algorithm: str, settings: dict[str, Any], root: Path, most: int, moments: random.Random
+def _train(
+    algorithm: str, settings: dict[str, Any], root: Path, most: int, moments: random.Random, environment: dict[str, str]
 ) -> tuple[RunFolder, int]:
-    """Train in processes that are killed up to `most` times; return the run and the number of kills."""
+    """Train in processes of which up to `most` are killed; return the run and the number of kills."""
     surefoot = [sys.executable, "-m", "surefoot.cli.main"]
     words = [word for name, value in settings.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
-    command = ["train", TASK, "--algorithm", algorithm, "--name", "killed", "--root", str(root), *words]
-    folder, killed = RunFolder(root / TASK / "killed"), 0
+    command = ["train", TASK, "--algorithm", algorithm, "--name", "run", "--root", str(root), *words]
+    folder, killed = RunFolder(root / TASK / "run"), 0
     while True:
         before = _size(folder.metrics)
-        process = subprocess.Popen([*surefoot, *command, "--quiet"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*surefoot, *command, "--quiet"], stdout=subprocess.DEVNULL, env=environment)
         if killed < most:
             # The first lines come once everything is compiled and a step of training is complete.
             while process.poll() is None and _size(folder.metrics) < before + 2:

@@ -173,6 +173,14 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     assert not list(folder.path.rglob("*.tmp"))
 
 
+def test_the_benchmark_of_kills_finds_no_difference(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, str(root / "benchmarks" / "kills.py"), "--kills", "1", "--algorithms", "ars"]
+    subprocess.run([*command, "--parts", "2", "--output", str(tmp_path / "kills.json")], check=True)
+    result = json.loads((tmp_path / "kills.json").read_text())["algorithms"]["ars"]
+    assert result["runs"] == result["equal"] >= 1 and result["kills"] == 1 and result["differences"] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_run_after_a_checkpoint(number, start, wait_for_rows, tmp_path):
     words = [word for name, value in TINY.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
