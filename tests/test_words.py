@@ -33,6 +33,11 @@ MARKS = {
     r"\bcopies of (?:a|the|one) (?:task|environment)s?\b": "environments",
     r"\b(?:parallel|all|N|other) copies\b": "environments",
     r"\bjudge[ds]?\b": "evaluate",
+    r"\band the like\b": "the things themselves",
+    r"\bpolicy (?:sees|knows)\b": "observes",
+    r"\b(?:pays? (?:for|off)|earns? (?:nothing|a little))\b": "a cost, a reward",
+    r"\bhanded out\b": "passed, received",
+    r"\bits beat\b": "the gait clock",
 }
 # Marks at the start of a docstring.
 OPENINGS = {
@@ -106,6 +111,7 @@ def test_text_keeps_to_the_words_of_the_field(path: Path) -> None:
         ("x = 1  # drawn anew", 1),
         ('raise ValueError("a run has learnt nothing")', 1),
         ('class A:\n    x: int = 1\n    """How it goes."""', 1),
+        ("x = 1  # the policy sees the stairs, and falling earns nothing", 2),
     ],
 )
 def test_the_search_sees_a_mark(source: str, count: int, tmp_path: Path) -> None:

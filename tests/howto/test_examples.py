@@ -75,11 +75,22 @@ def copied_package(folder: Path, example: str) -> Path:
     return package
 
 
-def run(package: Path, *words: str) -> str:
-    """Run a command of the copied package and return what it prints."""
+_END = "--- end of a command ---"
+
+
+def run(package: Path, *commands: list[str]) -> list[str]:
+    """Run commands of the copied package, in one process, and return what each prints."""
+    code = f"""
+import json, sys
+from surefoot.cli.main import main
+for words in json.loads(sys.argv[1]):
+    assert main(words) == 0, words
+    print({_END!r}, flush=True)
+"""
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
-    command = [sys.executable, "-m", "surefoot", *words]
-    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    command = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+    return done.stdout.split(_END)[:-1]
 
 
 def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
@@ -92,12 +103,15 @@ def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
     registry_file.write_text(generate.with_algorithm(registry_file.read_text(), "a2c", "A2C"))
 
     short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
-    run(
-        package, "train", "Hopper-v5", "--algorithm", "a2c", "--name", "first", "--a2c.horizon", "16", *short, "--quiet"
+    _, _, evaluated, listed = run(
+        package,
+        ["train", "Hopper-v5", "--algorithm", "a2c", "--name", "first", "--a2c.horizon", "16", *short, "--quiet"],
+        ["resume", "Hopper-v5/first", "--steps", "1024", "--quiet"],
+        ["evaluate", "Hopper-v5/first", "--episodes", "2", "--json"],
+        ["list"],
     )
-    run(package, "resume", "Hopper-v5/first", "--steps", "1024", "--quiet")
-    assert json.loads(run(package, "evaluate", "Hopper-v5/first", "--episodes", "2", "--json"))[0]["algorithm"] == "a2c"
-    assert "advantage actor-critic" in run(package, "list")
+    assert json.loads(evaluated)[0]["algorithm"] == "a2c"
+    assert "advantage actor-critic" in listed
     rows = [row for row in read_metrics(folder / "runs/Hopper-v5/first/metrics.jsonl") if "policy/clip_fraction" in row]
     assert rows and all(row["policy/clip_fraction"] == 0 for row in rows)
 
@@ -116,6 +130,10 @@ def test_new_exploration_noise_is_one_function_and_one_line(folder: Path) -> Non
     module.write_text(text)
     short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
     td3 = ["--td3.exploration.noise=smooth", "--td3.learning_starts=100"]
-    run(package, "train", "Pendulum-v1", "--algorithm", "td3", "--name", "first", *td3, *short, "--quiet")
+    _, listed = run(
+        package,
+        ["train", "Pendulum-v1", "--algorithm", "td3", "--name", "first", *td3, *short, "--quiet"],
+        ["train", "Pendulum-v1", "--algorithm", "td3", "--settings"],
+    )
     assert 'noise = "smooth"' in (folder / "runs/Pendulum-v1/first/recipe.toml").read_text()
-    assert "smooth" in run(package, "train", "Pendulum-v1", "--algorithm", "td3", "--settings")
+    assert "smooth" in listed

@@ -176,7 +176,7 @@ def test_a_restored_state_continues_bit_for_bit(task: str, fresh: bool) -> None:
     wanted, _ = go_on(engine, finished, actions[43:])
     assert sum(over.sum() for _, over in wanted) >= 2 * COPIES, "it must go on through resets"
     for name, array in state.items():
-        np.testing.assert_array_equal(array, kept[name], err_msg=f"{name} changed after it was handed out")
+        np.testing.assert_array_equal(array, kept[name], err_msg=f"{name} changed after it was returned")
     other = BatchEngine(info, COPIES) if fresh else engine
     if fresh:
         other.begin(SEED + 100)

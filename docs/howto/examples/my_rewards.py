@@ -1,4 +1,4 @@
-"""ANYmal C runs, and pays for the speed of its joints: a reward term in one file."""
+"""ANYmal C runs, with a cost of joint speed: a reward term in one file."""
 
 from pydantic import Field
 

@@ -34,7 +34,7 @@ _REQUIRED = (
     ("matplotlib", "matplotlib.figure"),
     ("pillow", "PIL.Image"),
 )
-# Optional extras: name, packages, module to find, and use.
+# Optional extras: name, packages, module to find, and purpose.
 _EXTRAS = (
     ("envpool", ("envpool",), "envpool", "BipedalWalker, several times faster"),
     ("menagerie", ("mujoco-menagerie",), "mujoco_menagerie", "robots of MuJoCo Menagerie"),

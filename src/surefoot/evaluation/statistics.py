@@ -10,7 +10,7 @@ from surefoot.errors import InputError
 
 _RESAMPLES = 10_000
 _SEED = 2108_13264
-_CHUNK_VALUES = 2_000_000  # values resampled at once; bounds the memory for many episodes
+_CHUNK_VALUES = 2_000_000  # values resampled together; limits the memory for many episodes
 
 
 def interquartile_mean(values: ArrayLike) -> float:

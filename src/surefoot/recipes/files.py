@@ -104,5 +104,5 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, float):
         return repr(value)
-    # JSON writes whole numbers, booleans and texts as TOML does, but for one character.
+    # JSON and TOML have the same form of integers, booleans and texts, except for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")

@@ -271,7 +271,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
-    """Return the metric of each panel by title, for metrics with values."""
+    """Return the metric of each panel by its title; panels without values are left out."""
     keys = sorted({key for run in runs for row in run for key, value in row.items() if is_number(value)})
     panels = {}
     for title, names in _PANELS.items():

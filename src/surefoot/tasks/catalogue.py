@@ -31,7 +31,7 @@ _FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just b
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskInfo:
-    """Description of a task as a policy sees it.
+    """Description of a task for a policy: spaces, names, fall rule and mirror image.
 
     Attributes:
         name: short name, Gymnasium id, or "module:Class".

@@ -43,7 +43,7 @@ class RandomSearchLearner(Learner):
     """Augmented random search on an engine.
 
     Each environment runs an episode of one candidate and takes the next one when it ends. When no candidate is left, it
-    rests, at no cost. `stop` is polled at every step; an interrupted search stays where it was.
+    rests, at no cost. `stop` is polled at every step; an interrupted iteration is discarded.
     """
 
     def __init__(self, *arguments: Any) -> None:
