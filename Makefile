@@ -33,9 +33,10 @@ define new_venv
 	echo "Making $(1) with $$("$$found" --version)."; \
 	$(if $(UV),uv venv --quiet --allow-existing --python "$$found" $(1),"$$found" -m venv $(1))
 endef
+# pip would compile every module to bytecode, which Python does for those in use.
 define install
 	@echo "Installing $(2) in $(1); the first time this takes a few minutes."
-	@$(if $(UV),uv pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) \
+	@$(if $(UV),uv pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-compile) \
 	    --editable '$(2)' --constraint $(3)
 endef
 

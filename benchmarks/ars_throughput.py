@@ -17,6 +17,7 @@ from measuring import (
     print_table,
     run_order,
     spread,
+    take_turns,
     train_in_child,
     write_results,
 )
@@ -37,13 +38,13 @@ def main() -> None:
         print(json.dumps(_train_peer(**order) if "directions" in order else _random_steps(**order)))
         return
     load = background_load()
-    rates: dict[str, list[float]] = {"surefoot": [], "sb3-contrib": [], "engine, random actions": []}
-    for number in range(1, arguments.rounds + 1):
-        rates["surefoot"].append(_time_surefoot(arguments.directions, arguments.steps))
-        rates["engine, random actions"].append(_child(num_envs=2 * arguments.directions, steps=arguments.steps // 2))
-        rates["sb3-contrib"].append(_child(directions=arguments.directions, steps=arguments.peer_steps))
-        rates_now = ", ".join(f"{name} {values[-1]:,.0f}" for name, values in rates.items())
-        print(f"round {number} of {arguments.rounds}: {rates_now} steps/s", flush=True)
+    directions, steps = arguments.directions, arguments.steps
+    contenders = {
+        "surefoot": lambda: _time_surefoot(directions, steps),
+        "sb3-contrib": lambda: _child(directions=directions, steps=arguments.peer_steps),
+        "engine, random actions": lambda: _child(num_envs=2 * directions, steps=steps // 2),
+    }
+    rates = take_turns(contenders, arguments.rounds)
     ours = rates["surefoot"]
     ratios = {name: spread(a / b for a, b in zip(ours, rates[name], strict=True)) for name in list(rates)[1:]}
     rows = []

@@ -5,6 +5,7 @@ All are used through Gymnasium's vector interface, NumPy in and out; "one enviro
 process. Actions are drawn beforehand.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -19,7 +20,9 @@ from measuring import (
     format_spread,
     print_table,
     run_order,
+    say_rate,
     spread,
+    take_turns,
     write_results,
 )
 
@@ -71,25 +74,25 @@ def main() -> None:
 
 def _measure(task: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
     contenders = CONTENDERS[task]
-    rates: dict[tuple[str, int], list[float]] = {contender: [] for contender in contenders}
-    for number in range(1, rounds + 1):
-        for name, num_envs in contenders:
-            order = {"task": task, "name": name, "num_envs": num_envs, "seconds": seconds}
-            rates[name, num_envs].append(run_order(__file__, order)["steps_per_second"])
-            print(
-                f"{task}, round {number} of {rounds}: {name}, {num_envs}: {rates[name, num_envs][-1]:,.0f}", flush=True
-            )
-    best = contenders[0]
+
+    def measure(name: str, num_envs: int) -> float:
+        order = {"task": task, "name": name, "num_envs": num_envs, "seconds": seconds}
+        return run_order(__file__, order)["steps_per_second"]
+
+    rates = take_turns(
+        {f"{name}, {num_envs}": functools.partial(measure, name, num_envs) for name, num_envs in contenders},
+        rounds,
+        lambda what, rate: say_rate(f"{task}, {what}", rate),
+    )
+    first = next(iter(rates.values()))
     results = [
         {
             "engine": name,
             "num_envs": num_envs,
-            "steps_per_second": spread(rates[name, num_envs]),
-            "speedup_of_first": spread(
-                ours / theirs for ours, theirs in zip(rates[best], rates[name, num_envs], strict=True)
-            ),
+            "steps_per_second": spread(rate),
+            "speedup_of_first": spread(ours / theirs for ours, theirs in zip(first, rate, strict=True)),
         }
-        for name, num_envs in contenders
+        for (name, num_envs), rate in zip(contenders, rates.values(), strict=True)
     ]
     rows = [
         [
@@ -101,7 +104,7 @@ def _measure(task: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
         for result in results
     ]
     title = f"{task}, random actions: median (min-max)"
-    print_table(title, ("", "num_envs", "steps/s", f"{best[0]} is faster by"), rows)
+    print_table(title, ("", "num_envs", "steps/s", f"{contenders[0][0]} is faster by"), rows)
     return results
 
 

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from surefoot.runs.versions import revision, versions
 
+Name = TypeVar("Name")
+Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 _PACKAGES = (
@@ -109,6 +111,32 @@ def arguments_parser(description: str, output: str, rounds: int = 3) -> argparse
     parser.add_argument("--output", type=Path, default=RESULTS / output)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser
+
+
+def say_rate(what: str, steps_per_second: float) -> None:
+    """Print a rate."""
+    print(f"{what}: {steps_per_second:,.0f} steps/s", flush=True)
+
+
+def take_turns(
+    contenders: Mapping[Name, Callable[[], Result]], rounds: int, say: Callable[[str, Result], None] = say_rate
+) -> dict[Name, list[Result]]:
+    """Measure every contender once per round, in turn, so that other load on the machine affects all of them.
+
+    Args:
+        contenders: a function that measures, by the name of the contender.
+        rounds: number of rounds.
+        say: called after each measurement with a description and the result.
+
+    Returns:
+        The results of each contender, one per round.
+    """
+    results: dict[Name, list[Result]] = {name: [] for name in contenders}
+    for number in range(1, rounds + 1):
+        for name, measure in contenders.items():
+            results[name].append(measure())
+            say(f"round {number} of {rounds}: {name}", results[name][-1])
+    return results
 
 
 def spread(values: Iterable[float]) -> dict[str, Any]:

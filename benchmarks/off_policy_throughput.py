@@ -25,7 +25,9 @@ from measuring import (
     format_spread,
     print_table,
     run_order,
+    say_rate,
     spread,
+    take_turns,
     train_in_child,
     write_results,
 )
@@ -58,13 +60,8 @@ def main() -> None:
     }
     for peer in PEERS:
         contenders[peer] = functools.partial(_time_peer, peer, threads, arguments.steps)
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    updates = []
-    for number in range(1, arguments.rounds + 1):
-        for name, contender in contenders.items():
-            rates[name].append(contender())
-            print(f"round {number} of {arguments.rounds}: {name}: {rates[name][-1]:,.0f} steps/s", flush=True)
-        updates.append(run_order(__file__, {"updates": arguments.steps}))
+    rates = take_turns(contenders, arguments.rounds)
+    updates = [run_order(__file__, {"updates": arguments.steps}) for _ in range(arguments.rounds)]
     results = _summary(rates, updates) | {"heats": heats, "torch_threads": threads}
     _print(results)
     write_results(arguments.output, load, {"task": TASK, "batch_size": BATCH, "widths": WIDTHS} | results)
@@ -72,7 +69,7 @@ def main() -> None:
 
 def _heat(threads: int | None, steps: int) -> float:
     rate = max(_time_peer("stable-baselines3", threads, steps) for _ in range(_HEATS))
-    print(f"heat: stable-baselines3, {threads or 'default'} PyTorch threads: {rate:,.0f} steps/s", flush=True)
+    say_rate(f"heat: stable-baselines3, {threads or 'default'} PyTorch threads", rate)
     return rate
 
 

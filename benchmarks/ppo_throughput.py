@@ -27,6 +27,7 @@ from measuring import (
     print_table,
     run_child,
     spread,
+    take_turns,
     train_in_child,
     write_results,
 )
@@ -89,11 +90,7 @@ def _measure(transitions: int, rounds: int, steps: int, chosen: dict[str, dict[s
     contenders = {"surefoot": functools.partial(_time_surefoot, transitions, steps * SUREFOOT_FACTOR)}
     for peer in PEERS:
         contenders[peer] = functools.partial(_time_peer, peer, chosen[peer], transitions, steps)
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    for number in range(1, rounds + 1):
-        for name, contender in contenders.items():
-            results[name].append(contender())
-            _say(f"{transitions} transitions, round {number} of {rounds}: {name}", results[name][-1])
+    results = take_turns(contenders, rounds, lambda what, result: _say(f"{transitions} transitions, {what}", result))
     summary: dict[str, Any] = {}
     for name, timed in results.items():
         summary[name] = {field: spread(result[field] for result in timed) for field in timed[0]}

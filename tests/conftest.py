@@ -15,7 +15,7 @@ _FOLDER = Path(tempfile.gettempdir()) / f"surefoot-compiled-{os.getpid()}"
 
 # Before JAX is imported. xdist's workers and processes that tests start inherit it.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_FOLDER))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of the tests' time is compilation, and compiled functions run only briefly: this saves a third of it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -64,6 +64,12 @@ _LONG = ("learning", "howto", "test_docs.py", "training")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Move the longest files to the front, so that parallel workers end at about the same time."""
     items.sort(key=lambda item: not set(_LONG) & set(item.path.parts))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the cache of small functions to child processes: this process compiles each once and keeps it in memory."""
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.hookimpl(trylast=True)
