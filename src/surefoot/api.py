@@ -199,7 +199,7 @@ def report(
 
 
 def load(run: str | Path | Outcome) -> Policy:
-    """Load a policy file, or the best policy of a run or of what `train` returned; warns if it repeats its actions.
+    """Load a policy file, or the best policy of a run or an `Outcome`; warn if the policy repeats its actions.
 
     Raises:
         PolicyFileError: there is no policy, or the file is not a valid one.
@@ -291,7 +291,7 @@ def _new_folder(recipe: Recipe, name: str | None, root: Path | str) -> Iterator[
         except OSError as error:
             raise RunError(f"cannot write '{folder.recipe}': {error.strerror}") from error
         yield folder
-    except FolderLostError:  # what is there now is not ours
+    except FolderLostError:  # the folder that is there now belongs to another run
         raise
     except BaseException:
         if not any(folder.checkpoints.glob("*")):

@@ -67,7 +67,7 @@ class NonFiniteError(SurefootError):
 
 @contextlib.contextmanager
 def foreign_code(subject: str) -> Iterator[None]:
-    """Raise what a user's code raises as an EngineError: `subject`, the exception in one line, its traceback."""
+    """Turn an exception of a user's code into an EngineError: `subject`, the exception in one line, its traceback."""
     try:
         yield
     except SurefootError:

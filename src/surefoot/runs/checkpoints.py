@@ -121,7 +121,7 @@ def _checksums(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> d
 
 
 def _check_values(arrays: Mapping[str, np.ndarray], header: dict[str, Any]) -> None:
-    """Raise a RunError if something is not as it was saved, or a number is impossible; drop the checksums."""
+    """Raise a RunError if contents differ from the checksums or a number is impossible; remove the checksums."""
     stored = header.pop(_SUMS, None)
     for name, value in _checksums(arrays, header).items():
         if not isinstance(stored, dict) or stored.get(name) != value:
