@@ -78,11 +78,11 @@ class Checkpoints:
         wanted: Callable[[str], bool] | None = None,
         use: Callable[[int, dict[str, np.ndarray], dict[str, Any]], object] = lambda *_: None,
     ) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
-        """Return step, arrays and header of the newest checkpoint that is in order; warn of newer ones.
+        """Return step, arrays and header of the newest valid checkpoint; warn of newer, invalid ones.
 
         Args:
             wanted: called with the name of each array; whether to read it. None: read all.
-            use: called with the same; raises `InputError` to refuse them, and the checkpoint before is tried.
+            use: called with step, arrays and header; if it raises `InputError`, the previous checkpoint is tried.
 
         Raises:
             RunError: there is none.

@@ -125,7 +125,7 @@ class RunFolder:
                 yield lambda: self.recipe.exists() and os.path.samestat(os.fstat(folder), self.path.stat())
             finally:
                 with contextlib.suppress(OSError):
-                    # Explicit, because a forked worker that outlives the block holds this descriptor, too.
+                    # Closing the file is not enough: a forked worker may still hold its descriptor.
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)

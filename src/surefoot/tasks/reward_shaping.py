@@ -18,8 +18,8 @@ class WrapperSettings(WrapperOptions):
     reward_scale: float = Field(1.0, gt=0, le=1e6)
     """Factor by which rewards are multiplied."""
     action_cost: float = Field(0.0, ge=0, le=1e6)
-    """Cost per unit of the sum of absolute actions, before scaling. Discounting favours speed and ignores effort; on
-    tasks over a fixed distance, the undiscounted return rewards low effort."""
+    """Cost per unit of the sum of absolute actions, before scaling. It compensates for discounting, which
+    favours speed."""
     action_cost_from: int = Field(0, ge=0, le=10**12)
     """Environment step at which the action cost begins to grow from 0; an early cost can teach the policy to stand
     still (off-policy algorithms only)."""
@@ -28,8 +28,8 @@ class WrapperSettings(WrapperOptions):
     survival_bonus: float = Field(0.0, ge=-1e6, le=1e6)
     """Added to the reward of every step that does not terminate, before scaling."""
     fall_reward: float | None = Field(None, ge=-1e6, le=1e6)
-    """Reward of the last step of an episode that ends in a fall, before scaling; none: the task's own. It penalises the
-    loss of later rewards, which discounting understates."""
+    """Reward of the last step of an episode that ends in a fall, before scaling; none: the task's own. A
+    large penalty compensates for discounting."""
 
     def action_cost_at(self, steps: int) -> float:
         """Return the action cost after `steps` environment steps."""

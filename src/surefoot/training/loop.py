@@ -38,7 +38,7 @@ from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
-# By `Algorithm.learner`.
+# The keys are values of `Algorithm.learner`.
 LEARNERS: dict[str, type[Learner]] = {
     "on_policy": OnPolicyLearner,
     "off_policy": OffPolicyLearner,

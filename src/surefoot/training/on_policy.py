@@ -162,11 +162,11 @@ def _decide(
 def _finished_episodes(
     layout: Layout, stats: EpisodeStats, packed: jax.Array
 ) -> tuple[EpisodeStats, dict[str, jax.Array], jax.Array]:
-    """Sum up the episodes of a rollout.
+    """Collect statistics of the episodes in a rollout.
 
     Returns:
-        The episodes in progress after it; means over those that ended in it, NaN if none did; and whether all numbers
-        of the rollout are finite, () bool.
+        Statistics of the episodes still in progress; means over the episodes that ended, NaN without any; whether all
+        numbers of the rollout are finite, () bool.
     """
     rollout = Rollout(**layout.unpack(packed))
     finished = rollout.finished
