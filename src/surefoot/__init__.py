@@ -47,7 +47,7 @@ class _RegisterWithGymnasium(importlib.abc.MetaPathFinder):
 
             def execute_and_register(module):
                 execute(module)
-                if "surefoot.tasks" not in sys.modules:  # otherwise it is being imported, and registers them itself
+                if "surefoot.tasks" not in sys.modules:  # otherwise its import is in progress and registers them
                     importlib.import_module("surefoot.tasks")
 
             spec.loader.exec_module = execute_and_register

@@ -98,13 +98,13 @@ def resume(
 def evaluate(
     run: str | Path | Outcome | Policy, episodes: int = 100, root: Path | str = "runs", **options: Any
 ) -> dict[str, Any]:
-    """Evaluate the policy of a run, or a policy or its file, on held-out episodes.
+    """Evaluate a policy, a policy file, or the policy of a run, on held-out episodes.
 
     Args:
         run: run folder, TASK/NAME, or policy file; or what `train` or `load` returned.
         episodes: number of episodes.
         root: folder of all runs.
-        **options: as in `evaluation.evaluate.evaluate_policy`, which says what is returned, and `evaluate_run`.
+        **options: as in `evaluation.evaluate.evaluate_policy`, which describes the result, and `evaluate_run`.
 
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.

@@ -16,7 +16,7 @@ _DEEPEST = 8  # lists within lists
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return the value of an option as data that every file format holds: None, inf and nan become texts.
+    """Return the value of an option as data that all file formats can hold; None, inf and nan become texts.
 
     Raises:
         ValueError: the value is of another type, or too deep.

@@ -77,7 +77,7 @@ def _findings() -> Iterator[Finding]:
     yield _runs_folder()
     for name, message in faults():
         yield MISSING, "environment", message
-        del os.environ[name]  # so that the checks below show what else there is
+        del os.environ[name]  # so that the checks below can run
     for package, module in _REQUIRED:
         yield _required(package, module)
     yield _engines()

@@ -67,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {arguments[0]} --help')"
         raise InputError(f"unexpected argument '{rest[0]}'{hint}")
     args.changes, args.flags = settings, flags
-    if arguments[0] != "doctor":  # which reports them all
+    if arguments[0] != "doctor":  # `doctor` reports them all
         for _, message in faults():
             raise InputError(message)
     return args.command(args)

@@ -14,7 +14,7 @@ _FALLBACK = {
 
 
 def faults() -> Iterator[tuple[str, str]]:
-    """Yield each variable that does not work here, and one line on why and what to do."""
+    """Yield each variable with a value that does not work here, and one line with the reason and the remedy."""
     tried = {"MUJOCO_GL": _mujoco_fault, "XLA_FLAGS": _xla_fault, "JAX_PLATFORMS": _jax_fault}
     for name, find in tried.items():
         value = os.environ.get(name, "")
@@ -26,7 +26,7 @@ def faults() -> Iterator[tuple[str, str]]:
 def _mujoco_fault() -> str:
     try:
         importlib.import_module("mujoco")
-    except Exception as error:  # it raises what the libraries of OpenGL raise
+    except Exception as error:  # OpenGL's libraries may raise anything
         for module in [name for name in sys.modules if name.partition(".")[0] in ("mujoco", "OpenGL")]:
             del sys.modules[module]  # half imported
         os.environ.pop("PYOPENGL_PLATFORM", None)  # set by MuJoCo
@@ -45,7 +45,7 @@ def _jax_fault() -> str:
 
 
 def _xla_fault() -> str:
-    # XLA aborts the process, so that only another one can try.
+    # In another process, because XLA aborts.
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -140,7 +140,7 @@ class BatchEngine(Engine):
         self._rngs = [random_from_words(words) for words in state["random"]]
 
     def _guard(self) -> contextlib.AbstractContextManager[None]:
-        """Report what the task raises, which may be a user's, in one line."""
+        """Report an exception of the task, which may be a user's, in one line."""
         return foreign_code(f"task '{self._info.name}' failed")
 
     def _step(self, moving: np.ndarray | None) -> None:

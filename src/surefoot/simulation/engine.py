@@ -105,7 +105,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         """
 
     def reset_some(self, which: np.ndarray) -> np.ndarray:
-        """Start new episodes in environments `which`, (N,) bool, alone; rows of others in the output are undefined."""
+        """Start new episodes in environments `which`, (N,) bool, only; other rows of the output are undefined."""
         actions = np.zeros(self.action_space.shape or (), np.float32)
         return self.advance(actions, np.ones(self.num_envs, bool), ~which)
 
@@ -146,7 +146,7 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         return np.array(observation), {}
 
     def restart(self, which: np.ndarray) -> np.ndarray:
-        """Start new episodes in environments `which`, (N,) bool, at once; return (N, D), their observations."""
+        """Start new episodes in environments `which`, (N,) bool, immediately; return their observations, (N, D)."""
         sim_output = self.reset_some(which)
         self._finished = self._finished & ~which
         return np.array(self._interpret(sim_output, jnp.zeros(self.action_space.shape, jnp.float32)).observation)

@@ -44,7 +44,7 @@ _NOT_IN_WORKERS = {signal.SIGINT, signal.SIGTERM}
 
 
 class _Worker:
-    """One worker process, the line to it, and the numbers of its environments."""
+    """One worker process, the connection to it, and the numbers of its environments."""
 
     def __init__(self, index: int, envs: range, setup: int, memory: int) -> None:
         """Start the process with descriptors of the files that it inherits; it answers once its environments are made.
@@ -95,7 +95,7 @@ class _Worker:
             TimeoutError: there was no answer until `deadline`, in seconds of `time.monotonic`.
         """
         while not self._answers.poll(1000 * min(_LIVENESS_CHECK_S, max(0.0, deadline - time.monotonic()))):
-            if self.process.poll() is not None:  # a child of it holds its end of the line open
+            if self.process.poll() is not None:  # a child of the worker keeps its end of the connection open
                 raise EOFError
             if time.monotonic() >= deadline:
                 raise TimeoutError
@@ -105,7 +105,7 @@ class _Worker:
             raise EOFError from error
 
     def fate(self) -> str:
-        """Describe the cause of death; kill the process if only its line is closed."""
+        """Describe the cause of death; kill the process if only its connection is closed."""
         self.stop(CLOSE_S)
         status = self.process.returncode
         if status is None:

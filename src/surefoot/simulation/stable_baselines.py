@@ -10,7 +10,7 @@ from surefoot.simulation.engine import Engine
 
 
 def as_vec_env(engine: Engine) -> Any:
-    """Return an engine as a `stable_baselines3.common.vec_env.VecEnv`, whose episodes restart at once.
+    """Return an engine as a `stable_baselines3.common.vec_env.VecEnv`, which resets finished episodes in the same step.
 
     Raises:
         InputError: Stable-Baselines3 is not installed.

@@ -101,7 +101,7 @@ class TaskInfo:
 
 
 def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
-    """Return the description of a task; never a stored one, as the environment or its model's file may have changed.
+    """Return the description of a task; it is not cached, because the environment or its model's file may change.
 
     Args:
         name: a short name, the id of a registered Gymnasium environment, "module:id", or "module:Class" for a subclass
@@ -203,9 +203,8 @@ def find_policy_task(
 
     Args:
         name: the task in the file, with its `options` there; `changes` are options that differ.
-        instead: another task, given by the user; or the file's own, with whose options it is then made, and whose
-            import this permits.
-        trusted: whether modules may be imported anyway, because the recipe beside the policy names them.
+        instead: another task, given by the user; or the file's own, which keeps its options and permits its import.
+        trusted: whether modules may be imported without the user's request, because the run's recipe names them.
 
     Raises:
         InputError: as `find_task`; or it would import a module, which only the user may request.

@@ -38,7 +38,7 @@ def register(id: str) -> bool:
 
 
 def flat_space(space: gymnasium.Space) -> gymnasium.Space:
-    """Return the space of `flat_observations`; spaces other than named numbers and vectors stay."""
+    """Return the space of `flat_observations`; spaces other than named numbers and vectors are unchanged."""
     if isinstance(space, gymnasium.spaces.Dict):
         parts = _observed(space.spaces).values()
         if all(isinstance(part, gymnasium.spaces.Box) and len(part.shape) <= 1 for part in parts):
@@ -54,7 +54,7 @@ def flat_observations(observation: Any, num_envs: int) -> np.ndarray:
 
 
 def _observed(parts: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts that a policy observes: not the simulator's true state beside the robot's own, "state"."""
+    """Return the parts that a policy observes, without the privileged state of the simulator."""
     return {"state": parts["state"]} if "state" in parts and "privileged_state" in parts else parts
 
 

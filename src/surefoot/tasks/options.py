@@ -99,7 +99,7 @@ def time_limit(options: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _kind(annotation: Any, default: Any) -> Any:
-    """Return the type to check an argument by; `Any` for one that is not plain."""
+    """Return the type that an argument is checked against; `Any` for one that is not plain."""
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         numeric = isinstance(default, int | float) and not isinstance(default, bool)
         annotation = float | int if numeric else type(default) if isinstance(default, bool | str) else Any
@@ -109,7 +109,7 @@ def _kind(annotation: Any, default: Any) -> Any:
 
 
 def _leaves(annotation: Any) -> list[Any]:
-    """Return the types of which unions and tuples consist."""
+    """Return the member types of unions and tuples."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType, tuple):
         return [leaf for part in parts if part is not Ellipsis for leaf in _leaves(part)]
@@ -117,7 +117,8 @@ def _leaves(annotation: Any) -> list[Any]:
 
 
 def _value(value: Any, field: Any) -> Any:
-    """Return the value that plain data stand for; a field for texts keeps them, and one of any type keeps lists."""
+    """Return the value of plain data: texts such as "none" become values unless the field allows texts, and lists become
+    tuples unless it allows any type."""
     leaves = _leaves(field.annotation) if field else [Any]
     if isinstance(value, str):
         return value if any(leaf in _TEXTS for leaf in leaves) else _VALUES.get(value, value)

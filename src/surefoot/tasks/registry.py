@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
         id: Gymnasium id.
-        source: the class; of those that come with Surefoot "module:Class", imported when first used.
+        source: the class; for built-in tasks "module:Class", imported when first used.
         short_name: name on the command line, or None.
         max_episode_steps: time limit in actions; None for no limit, and for Gymnasium's own limit.
     """

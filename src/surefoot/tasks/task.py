@@ -157,7 +157,7 @@ class Task(TaskDescription, abc.ABC):
     def observe_and_reward(self, measured: Mapping[str, Any], action: Any, xp: Any) -> TaskOutput:
         """Compute observation, reward terms and termination; a pure function with `xp`, `numpy` or `jax.numpy`.
 
-        `measured` holds the arrays of `gather`, flattened to (N, width); `action`, (N, A), led here.
+        `measured` holds the arrays of `gather`, flattened to (N, width); `action`, (N, A), is the one that led to them.
         """
 
     def curriculum_metrics(self, state: State) -> dict[str, float]:

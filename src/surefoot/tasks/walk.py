@@ -183,7 +183,7 @@ class Walk(Task):
         parts = [height, gravity, heading, velocity, angular_velocity, measured["angle"], measured["joint_velocity"]]
         observation = xp.concatenate([*parts, measured["last"], measured["contact"]], axis=1)
         upright, speed = -gravity[:, 2], self.options.speed_m_s
-        ahead, aside = measured["velocity"][:, 0], measured["velocity"][:, 1]  # as the body faced at its start
+        ahead, aside = measured["velocity"][:, 0], measured["velocity"][:, 1]  # in the initial heading
         power = xp.abs(measured["torque"] * measured["joint_velocity"]).sum(1)
         terms = {
             "forward": xp.maximum(1 - xp.abs(ahead - speed) / speed, -1),

@@ -34,10 +34,10 @@ def _described(value: Any) -> str:
 class Checked(gymnasium.Wrapper):
     """Checks what the first `reset` and the first `step` return: the tuple, shapes and types.
 
-    Later calls are not checked, at no cost.
+    Later calls are not checked and take no extra time.
 
     Raises:
-        InputError: a value is wrong; it would be trained on silently, or fail far from here.
+        InputError: a value is wrong.
     """
 
     def __init__(self, env: gymnasium.Env, name: str) -> None:
