@@ -117,8 +117,10 @@ def _leaves(annotation: Any) -> list[Any]:
 
 
 def _value(value: Any, field: Any) -> Any:
-    """Return the value of plain data: texts such as "none" become values unless the field allows texts, and lists become
-    tuples unless it allows any type."""
+    """Return the value of plain data.
+
+    Texts such as "none" become values, unless the field allows texts; lists become tuples, unless it allows any type.
+    """
     leaves = _leaves(field.annotation) if field else [Any]
     if isinstance(value, str):
         return value if any(leaf in _TEXTS for leaf in leaves) else _VALUES.get(value, value)
