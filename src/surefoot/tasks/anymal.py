@@ -50,7 +50,7 @@ class AnymalCOptions(TaskOptions):
     contact: Contact = "pyramidal"
     """Friction cone: "pyramidal", or "elliptic" as in the experiment."""
     motor: anymal_c.Motor = "servo"
-    """Torque limit: "servo" 80 N m at any speed; "limited" less above 2.5 rad/s and none at 7.5 rad/s."""
+    """Torque: "servo" gives up to 80 N m at any speed; "limited" gives less above 2.5 rad/s and 0 at 7.5 rad/s."""
     fall_height: float = Field(0.3, ge=0, le=0.6)
     """Height of the base (m) below which the robot has fallen; the experiment uses 0.3 and 0.45."""
     reset_noise: float = Field(0.05, ge=0, le=0.5)
