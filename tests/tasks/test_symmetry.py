@@ -38,8 +38,8 @@ RUN_SIGN = [1, 1, -1, 1, -1, *LEG_SIGN, 1, -1, 1, -1, 1, -1, *LEG_SIGN]
 TRACK = np.r_[0:12, 12 + LEGS, 24 + LEGS, 36 + LEGS, 49, 48, 51, 50]
 TRACK_SIGN = [1, -1, 1, -1, 1, -1, 1, -1, 1, 1, -1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
 GROUND = np.arange(45).reshape(9, 5)[:, ::-1].ravel()
-WALK = np.r_[0:10, 10 + LEGS, 22 + LEGS, 34 + LEGS, 47, 46, 49, 48]
-WALK_SIGN = [1, 1, -1, 1, 1, -1, 1, -1, 1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
+WALK = np.r_[0:12, 12 + LEGS, 24 + LEGS, 36 + LEGS, 49, 48, 51, 50]
+WALK_SIGN = [1, 1, -1, 1, 1, -1, 1, -1, 1, -1, 1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
