@@ -25,8 +25,10 @@ class Odd(gymnasium.Env):
     metadata: ClassVar = {"render_modes": ["rgb_array"]}
     observation_space = Box(-np.inf, np.inf, (2,), np.float32)
     action_space = Box(-1.0, 1.0, (1,), np.float32)
-    render_mode = "rgb_array"
     first, second, fault = GOOD_RESET, GOOD_STEP, ""
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
