@@ -60,11 +60,11 @@ class Critics:
         return jnp.stack(values)
 
     def __getitem__(self, index: int | slice) -> "Critics":
-        """Return a subset of the critics; one selected by an integer has no first axis and is not callable."""
+        """Return a subset of the critics; a critic selected by an integer has no first axis and is not callable."""
         return jax.tree.map(lambda x: x[index], self)
 
     def _value(self, observation: jax.Array, action: jax.Array, statistics: list[BatchStatistics] | None) -> jax.Array:
-        """Return the values (B,) by a single critic."""
+        """Return the values (B,) of a single critic."""
         activation = activation_function(self.settings.activation)
         *hidden, last = self.layers
         action_index = {"first": 0, "second": 1, "branch": -1}[self.action_layer]

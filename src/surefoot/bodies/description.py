@@ -72,7 +72,7 @@ def model_beside(path: Path, model: str) -> Path:
     folder = path.parent.resolve()
     try:
         target = (folder / model).resolve()
-    except (OSError, ValueError, RuntimeError):  # such as a null byte, or a ring of links
+    except (OSError, ValueError, RuntimeError):  # such as a null byte, or circular links
         target = None
     if target is None or not target.is_relative_to(folder):
         raise InputError(f"body '{path}': the model '{model}' must lie in the same folder or below")

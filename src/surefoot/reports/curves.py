@@ -24,7 +24,7 @@ _RETURNS = (TRAINING, EVALUATION)
 
 _UNITS = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 _GRID_POINTS = 300
-_MAX_POINTS = 2000  # longer lines are averaged down to this number of points
+_MAX_POINTS = 2000  # longer lines are reduced to this number of points by averages
 
 # Panels of training metrics: the title, and the last parts of the names of metrics shown in it.
 _PANELS = {

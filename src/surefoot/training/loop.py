@@ -44,7 +44,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "off_policy": OffPolicyLearner,
     "random_search": RandomSearchLearner,
 }
-# Trainings with neighbouring seeds must not share environment seeds, neither with each other nor with evaluations.
+# Trainings with neighbouring seeds must not share environment seeds with each other or with evaluations.
 _SEED_STRIDE = 9973
 _LARGEST_SEED = 999_000_000
 # The time between two checkpoints is at least this many times that of saving one; replays are large.
