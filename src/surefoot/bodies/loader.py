@@ -111,7 +111,7 @@ def _check_file(path: Path, name: str) -> None:
 def _menagerie_file(source: str) -> Path:
     name, _, entry = source.removeprefix(MENAGERIE).partition("/")
     try:
-        import mujoco_menagerie  # an extra
+        import mujoco_menagerie  # the extra `menagerie`
     except ImportError:
         raise InputError(
             f"body '{source}' needs the package mujoco-menagerie; install it by: pip install \"surefoot[menagerie]\""

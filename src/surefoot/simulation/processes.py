@@ -61,7 +61,7 @@ class _Worker:
         files = theirs.fileno(), setup, memory
         arguments = map(str, (*files, envs.start, envs.stop))
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        # The worker inherits blocked signals; a Ctrl-C before it ignores them would print a traceback.
+        # The worker inherits blocked signals; otherwise a Ctrl-C during its start would print a traceback.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_IN_WORKERS)
         try:
             self.process = subprocess.Popen(

@@ -153,7 +153,7 @@ class RobotModel:
     def trot(self) -> np.ndarray:
         """Return the feet on the ground in the first half of a stride of a trot, (F,) bool.
 
-        These are alternating diagonal pairs from the front; for a biped, the left foot.
+        From front to hind: the left foot of the first pair, the right foot of the second, and so on in turn.
 
         Raises:
             InputError: a foot belongs to no left-right pair.

@@ -50,7 +50,7 @@ class ObservationMapping:
         return cls(np.arange(size), size, "position")
 
     def first_weight(self, weight: np.ndarray) -> np.ndarray:
-        """Map first-layer weights, (..., D' + K, O) to (..., D + K, O): zero for new values; the last K rows are unchanged.
+        """Map first-layer weights, (..., D' + K, O) to (..., D + K, O): zero for new values; the last K rows are kept.
 
         Raises:
             ValueError: there are fewer than D' rows.
