@@ -7,7 +7,7 @@ import sys
 import pytest
 
 FAULTS = {
-    "MUJOCO_GL": "glx",
+    "MUJOCO_GL": "eglx",
     "JAX_PLATFORMS": "cuda",
     "XLA_FLAGS": "--xla_no_such_flag=1",
 }
@@ -35,11 +35,11 @@ def test_a_value_of_the_right_name_but_without_its_library_is_one_line():
 
 
 def test_doctor_names_the_variable_and_not_the_package():
-    result = run("doctor", "MUJOCO_GL", "glx")
+    result = run("doctor", "MUJOCO_GL", "eglx")
     lines = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
     missing = [line for line in lines if line and line[0] == "missing"]
     assert result.returncode == 1 and len(missing) == 1
-    assert missing[0][1] == "environment" and "MUJOCO_GL='glx'" in missing[0][2]
+    assert missing[0][1] == "environment" and "MUJOCO_GL='eglx'" in missing[0][2]
 
 
 def test_values_that_work_are_not_mentioned():

@@ -268,6 +268,7 @@ def run(kind: str, start: int, stop: int, seconds: float = float("inf")) -> None
 
     from surefoot.errors import SurefootError
 
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # JAX would write there
     made = kinds()[kind](Path.cwd())
     inside = Path("inside").absolute()
     outside = sorted(os.listdir())
