@@ -153,8 +153,8 @@ def test_record_takes_what_train_returned(run, tmp_path, monkeypatch):
     recorded = []
 
     def record(policy, info, path, **options):
-        recorded.append((policy.task, info.name, path, options["episodes"]))
-        return {"return": 1.0, "length": 2.0}
+        recorded.append((policy.task, info.name, path, options.get("episodes")))
+        return {"path": path, "return": 1.0, "length": 2.0}
 
     monkeypatch.setattr(video, "record", record)
     assert surefoot.record(outcome)["path"] == outcome.folder.videos / "best.mp4"

@@ -106,7 +106,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return full_record(*arguments, seconds=min(seconds or 1.0, 1.0), **options | {"size": (160, 120)})
 
     monkeypatch.setattr(video, "record", short_record)
-    monkeypatch.setattr(video, "write_animation", functools.partial(video.write_animation, seconds=1, width=120))
     return tmp_path
 
 

@@ -120,52 +120,48 @@ def evaluate(
 def record(
     run: str | Path | Outcome | Policy,
     output: Path | str | None = None,
-    episodes: int = 1,
+    which: str = "policy",
     seed: int = 0,
     root: Path | str = "runs",
     task: str | None = None,
     task_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Record a video of a policy on held-out episodes.
 
     Args:
-        run: as in `evaluate`; of a run, the best policy, or the last one if there is no best yet.
+        run: as in `evaluate`.
         output: the video: .mp4, or .webp or .gif for a short animation; None: in the run folder, or policy.mp4.
-        episodes: number of episodes.
+        which: of a run, "policy", the best or the last one if there is no best yet; or "last".
         seed: offset of the seeds.
         root: folder of all runs.
         task: another task with the same spaces.
         task_options: task options that differ from the policy's own.
+        **options: `episodes`, `seconds`, `start`, `size`, `fps`, `caption` and `progress` of `reports.video.record`.
 
     Returns:
-        The "path"; of an .mp4 also the mean "return" and "length" of the episodes.
+        The "path", the number of "frames" and "episodes", and their mean "return" and "length".
 
     Raises:
         SurefootError: there is no such run or policy, an option is wrong, or the video cannot be made.
     """
     from surefoot.reports import video  # imports MuJoCo's renderer
 
-    default, trusted = Path("policy.mp4"), False
+    path, trusted = Path("policy.mp4"), False
     if isinstance(run, Policy):
         policy = run
     elif os.path.isfile(place := _place(run)):
         policy = load_policy(place)
     else:
         folder = RunFolder.open(place, root)
-        best, last = folder.policy_file, folder.policy / "last.safetensors"
-        is_best = best.exists() or not last.exists()
-        policy = load_policy(best if is_best else last)
-        default = folder.videos / ("best.mp4" if is_best else "last.mp4")
+        file = folder.find_policy(which)
+        policy, path = load_policy(file), folder.videos / ("last.mp4" if file.stem == "last" else "best.mp4")
         trusted = read_recipe(folder.recipe).names(policy.task, policy.task_options)
     if (task and task != policy.task) or task_options:  # keep the video of the run's own task
-        default = default.with_stem(f"{default.stem}-changed")
-    path = default if output is None else Path(output)
+        path = path.with_stem(f"{path.stem}-changed")
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
-    first = EVALUATION_SEEDS + seed
-    if path.suffix.lower() in (".webp", ".gif"):
-        video.write_animation(policy, info, path, seed=first)
-        return {"path": path}
-    return {"path": path} | video.record(policy, info, path, episodes=episodes, seed=first)
+    path = path if output is None else Path(output)
+    return video.record(policy, info, path, seed=EVALUATION_SEEDS + seed, **options)
 
 
 def report(
@@ -184,18 +180,16 @@ def report(
         which: "policy", the best by the evaluations during training, or "last".
         output: the page, `.html`; None: in the run folder.
         root: folder of all runs.
-        **options: `seed`, `video`, `progress` and `task_options` of `reports.report.report_run`.
+        **options: `seed`, `video`, `progress`, `task` and `task_options` of `reports.report.write_report`.
 
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.
     """
-    from surefoot.reports.report import report_policy, report_run  # imports matplotlib
+    from surefoot.reports.report import write_report  # imports matplotlib
 
-    options |= {"output": None if output is None else Path(output), "episodes": episodes}
     place = _place(run)
-    if os.path.isfile(place):
-        return report_policy(place, **options)
-    return report_run(RunFolder.open(place, root), which, **options)
+    source = Path(place) if os.path.isfile(place) else RunFolder.open(place, root)
+    return write_report(source, which, None if output is None else Path(output), episodes, **options)
 
 
 def load(run: str | Path | Outcome) -> Policy:

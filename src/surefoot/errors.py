@@ -10,7 +10,6 @@ if TYPE_CHECKING:  # '--help' must not load NumPy
     import numpy as np
 
 
-_LONGEST_LIST = 160  # characters, so that a message fits on two lines of a terminal
 _LONGEST_MESSAGE = 1000
 _LONGEST_NAME = 200  # the time to compare names grows with the square of their length
 
@@ -82,19 +81,35 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raise an `InputError` if a number is not from `least` to `most`."""
+    if not least <= value <= most:  # also for NaN
+        raise InputError(f"{name} = {value}: choose {least:,} to {most:,}")
+
+
 def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
     """Return up to `n` of `options` with the spelling closest to `name`, best first."""
     by_lower = {option.lower(): option for option in options}
     return [by_lower[match] for match in get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=n, cutoff=0.5)]
 
 
-def suggestion(name: str, options: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid names, else all names or the command that lists them."""
+def suggestion(name: str, options: Iterable[str], longest: int = 250) -> str:
+    """Return the end of an error message: the nearest valid names, else all names or the command that lists them.
+
+    All names take up to `longest` characters.
+    """
     options = sorted(options)
     close = nearest(name, options)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
     listed = ", ".join(options)
-    if len(listed) > _LONGEST_LIST:
+    if len(listed) > longest:
         return "; 'surefoot list' and 'surefoot train --settings' show all names"
     return "; choose from " + listed if options else ""
+
+
+def alternatives(name: str, options: Iterable[str]) -> str:
+    """Return the end of an error message: the nearest valid name, and all of them."""
+    options = sorted(options)
+    close = nearest(name, options, 1)
+    return (f"; did you mean '{close[0]}'? Choose from " if close else "; choose from ") + ", ".join(options)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 
-from surefoot.errors import InputError, nearest, suggestion
+from surefoot.errors import InputError, alternatives, nearest, suggestion
 
 Model = TypeVar("Model", bound="Settings")
 # A value in a table with arbitrary names; integers are limited to what all file formats can hold.
@@ -91,7 +91,8 @@ def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) 
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
         names = owner.model_fields if owner else ()
-        return f"unknown {noun} '{field}'" + suggestion(path[-1][:80], names)
+        hint = suggestion if noun == "setting" else alternatives  # settings are too many to list
+        return f"unknown {noun} '{field}'" + hint(path[-1][:80], names)
     if first["type"] == "missing":
         return f"{noun} '{field}' is missing"
     message = first["msg"].removeprefix("Value error, ")

@@ -116,6 +116,17 @@ def test_wheels_are_not_feet(tmp_path: Path) -> None:
     assert [foot.name for foot in body.feet] == ["FL", "FR"]
 
 
+@pytest.mark.parametrize(
+    "text, ending",
+    [(walkers.quadruped(), ".xml"), (walkers.quadruped(floor=False), ".xml"), (walkers.urdf_biped(), ".urdf")],
+    ids=["with a floor", "without a floor", "URDF"],
+)
+def test_a_body_without_sky_and_light_gets_both(tmp_path: Path, text: str, ending: str) -> None:
+    assert "skybox" not in text
+    model = load(tmp_path, text, ending).spec.compile()
+    assert int(mujoco.mjtTexture.mjTEXTURE_SKYBOX) in model.tex_type and model.nlight == 1
+
+
 def test_feet_with_other_names_are_the_links_near_the_floor(tmp_path: Path) -> None:
     text = walkers.biped(feet="end").replace("shin", "stick")
     _, body, _ = load(tmp_path, text)

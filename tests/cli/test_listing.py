@@ -73,6 +73,16 @@ def test_task_options_are_listed(task):
         assert all(row.meaning.endswith(".") for row in options)
 
 
+def test_a_recipe_without_a_task_is_of_its_own_task(capsys):
+    shown = []
+    for arguments in (["ant", "--recipe", "ant-sac"], ["--recipe", "ant-sac"]):
+        assert main(["train", *arguments, "--settings"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] and "Settings of training 'ant' with sac, recipe 'ant-sac'" in " ".join(
+        shown[0].split()
+    )
+
+
 def test_options_that_a_task_needs_and_repeated_actions_do_not_change_its_time_limit():
     recipe = make_recipe("LunarLander-v3", None, {"task_options.continuous": True, "wrappers.action_repeat": 3})
     limit = rows_of(recipe)["task_options.max_episode_steps"]
@@ -105,6 +115,7 @@ def test_printed_settings_are_accepted_by_train(algorithm):
 def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
     for name in (*ENGINES, *ALGORITHMS, "half-cheetah", "HalfCheetah-v5", "bipedal-walker", "aidl2023-half-cheetah"):
         assert name in out
     engines = out[out.index("\nengine ") :].split("\n\n")[0].strip().splitlines()[1:]

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import surefoot.api
 from helpers.messages import only_error
@@ -150,6 +152,11 @@ WRONG = {
     "extra argument": ("train ant half-cheetah", "'half-cheetah'"),
     "setting": ("train ant --ppo.clipp 0.1", "unknown setting '--ppo.clipp'", "'--ppo.clip_eps'"),
     "setting without its group": ("train ant --learning_rate 1", "'--ppo.learning_rate'"),
+    "setting by its name in version 0.1": ("train ant --engine.copies 8", "did you mean '--engine.num_envs'?"),
+    "setting by its name in other libraries": ("train ant --ppo.gamma 0.9", "did you mean '--ppo.discount'?"),
+    "setting by a part of its name": ("train ant --ppo.gae 0.9", "did you mean '--ppo.gae_lambda'?"),
+    "setting unlike others of its group": ("train ant --wrappers.x 1", "--wrappers.frame_stack, --wrappers."),
+    "reward weight": ("train anymal-velocity --task_options.weights {nosuch=1}", "choose from", "action_rate"),
     "setting unlike any other": ("train ant --xyzzy 1", "--settings"),
     "setting below a setting": ("train ant --ppo.clip_eps.x 1", "unknown setting"),
     "empty name of a setting": ("train ant --=3", "unknown setting"),
@@ -196,23 +203,30 @@ WRONG = {
     "root cannot be written": ("train ant --root /proc/1/runs", "cannot make"),
     "no such run to resume": ("resume ant/ppo", "no run 'ant/ppo'"),
     "run's name far too long": (f"resume {'x' * 300}", "name too long"),
-    "steps of resume": ("resume x --steps 0", "--steps 0"),
+    "steps of resume": ("resume x --steps 0", "--steps", "0: choose 1 or more"),
     "fraction for resume": ("resume x --steps 1.5", "'1.5' is not an integer"),
     "no run given": ("resume", "required: run"),
     "no such run to evaluate": ("evaluate ant/ppo", "no run 'ant/ppo'"),
     "nothing to evaluate": ("evaluate", "RUN"),
     "flag of evaluate": ("evaluate x --engin batch", "'--engine'"),
     "no such run to record": ("record ant/ppo", "no run 'ant/ppo'"),
-    "episodes of record": ("record x --episodes 0", "--episodes 0"),
-    "seed of record": ("record x --seed -1", "--seed -1"),
+    "episodes of record": ("record x --episodes 0", "--episodes", "0: choose 1 to"),
+    "seed of record": ("record x --seed -1", "--seed", "-1: choose 0 to"),
+    "size of record": ("record x --size 640", "--size", "'640' is not a size such as 640x480"),
+    "rate of record": ("record x --fps fast", "--fps", "'fast' is not a number"),
     "no such run to report": ("report ant/ppo", "no run 'ant/ppo'"),
     "no such run to draw": ("report ant/ppo --output both.png", "no run 'ant/ppo'"),
-    "episodes of report": ("report x --episodes 0", "--episodes 0"),
-    "seed of report": ("report x --seed -1", "--seed -1"),
-    "which policy of report": ("report x --which worst", "'worst'", "policy", "last"),
+    "episodes of report": ("report x --episodes 0", "--episodes", "0: choose 1 to"),
+    "seed of report": ("report x --seed -1", "--seed", "-1: choose 0 to"),
+    "which policy of report": ("report x --which last", "--which"),
     "pages of two runs in one file": ("report x y --output page.html", "page.html", "name one run"),
     "task of list": ("list half-cheeta", "unknown task 'half-cheeta'", "'half-cheetah'"),
     "extra argument of list": ("list ant ant", "'ant'"),
+    "recipe of settings": ("train ant --recipe nosuch --settings", "unknown recipe 'nosuch'", "surefoot list"),
+    "recipe of settings without a task": ("train --recipe nosuch --settings", "unknown recipe 'nosuch'"),
+    "changed settings without a task": ("train --seed 3 --settings", "of which task?"),
+    "option of a Gymnasium task": ("train ant --task_options.wings 2", "'wings'", "ctrl_cost_weight"),
+    "option of a task": ("train anymal --task_options.wings 2", "'wings'", "Choose from base, ", "motor"),
     "task of settings": ("train half-cheeta --settings", "unknown task 'half-cheeta'"),
     "setting of settings": ("train ant --settings --seed three", "seed = 'three'"),
     "unknown flag of doctor": ("doctor --fast", "'--fast'"),
@@ -280,6 +294,9 @@ def test_errors_suggest_the_nearest_run(command, trained, capsys):
         (["evaluate", "{}", "--ppo.clip_eps", "0.1"], "unexpected argument '--ppo.clip_eps'"),
         (["record", "{}", "--task_options.exclude_current_positions_from_observation", "false"], "has 11 numbers"),
         (["record", "{}", "--output", "new/film.avi"], ".mp4"),
+        (["record", "{}", "--fps", "0"], "fps = 0.0: choose 1 to 1,000"),
+        (["record", "{}", "--seconds", "-1"], "seconds = -1.0"),
+        (["record", "{}", "--size", "8x480"], "width = 8: choose 16 to 4,096"),
         (["report", "{}", "--output", "new/curve.txt"], ".png"),
         (["resume", "{}", "--root"], "--root"),
     ],
@@ -438,10 +455,18 @@ def test_resume_continues(trained, tmp_path, capfd):
     assert out.startswith("finished at step 640") and "from step 512" in err
 
 
+def test_resume_of_a_complete_run_names_the_option_that_continues_it(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "a copy")
+    assert main(["resume", "a copy", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "surefoot resume 'a copy' --steps 1024" in out
+    assert "surefoot evaluate 'a copy'" in out, "printed commands are quoted"
+
+
 def test_evaluate_prints_a_table_and_writes_the_result(trained, capsys):
     assert main(["evaluate", str(trained), str(trained / "policy" / "last.safetensors"), "--episodes", "3"]) == 0
     out, _ = capsys.readouterr()
-    assert len(out.splitlines()) == 3 and "Hopper-v5/ppo-seed0" in out
+    assert len(out.splitlines()) == 5 and "Hopper-v5/ppo-seed0" in out and "m/s net, turns 0° in 10 s" in out
     assert json.loads((trained / "evaluation.json").read_text())["episodes"] == 3
 
 
@@ -479,11 +504,15 @@ def test_evaluations_are_reproducible(trained, capsys):
     assert results[0]["returns"] == results[1]["returns"] and len(results[0]["returns"]) == 2
 
 
-def test_evaluate_without_a_best_policy_suggests_last(trained, tmp_path, capsys):
+@pytest.mark.parametrize("command", [["evaluate", "--episodes", "1"], ["report", "--episodes", "1", "--no-video"]])
+def test_a_run_without_a_best_policy_is_shown_by_its_last(command, trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "copy")
     (tmp_path / "copy" / "policy" / "policy.safetensors").unlink()
-    assert main(["evaluate", "copy"]) == 2
-    only_error(capsys, "--last")
+    assert main([*command, "copy"]) == 0
+    assert "so this is its last policy" in capsys.readouterr().err
+    (tmp_path / "copy" / "policy" / "last.safetensors").unlink()
+    assert main([*command, "copy"]) == 2
+    only_error(capsys, "has no policy yet")
 
 
 def test_report_makes_a_page_of_each_run(trained, capsys, empty_folder):
@@ -492,8 +521,8 @@ def test_report_makes_a_page_of_each_run(trained, capsys, empty_folder):
     out, err = capsys.readouterr()
     assert [Path(path).name for path in out.splitlines()] == ["report.html", "gait.json"] and err == ""
     assert (trained / "report.html").read_text().startswith("<!DOCTYPE html>")
-    assert main([*arguments, "--which", "last", "--seed", "5", "--output", "new/page.html"]) == 0
-    assert "--seed 5 --which last --no-video" in (empty_folder / "new" / "page.html").read_text()
+    assert main([*arguments, "--last", "--seed", "5", "--output", "new/page.html"]) == 0
+    assert "--seed 5 --last --no-video" in (empty_folder / "new" / "page.html").read_text()
     assert (empty_folder / "new" / "page.json").exists()
 
 
@@ -513,6 +542,17 @@ def test_record_a_policy_file(pendulum, capsys, empty_folder):
     assert main(["record", str(pendulum), "--output", "new/film.mp4"]) == 0
     assert "in 200 steps" in capsys.readouterr().out
     assert b"ftyp" in (empty_folder / "new" / "film.mp4").read_bytes()[:16]
+
+
+def test_record_a_film_of_a_given_length_size_and_rate(pendulum, capsys, empty_folder):
+    arguments = ["--seconds", "0.5", "--fps", "10", "--size", "120x90", "--start", "1", "--quiet"]
+    assert main(["record", str(pendulum), "--output", "film.mp4", *arguments]) == 0
+    reader = imageio_ffmpeg.read_frames("film.mp4")
+    meta = next(reader)
+    assert meta["size"] == (120, 90) and meta["fps"] == 10 and len(list(reader)) == 5
+    assert main(["record", str(pendulum), "--output", "film.gif", *arguments]) == 0
+    with Image.open("film.gif") as picture:
+        assert picture.size == (120, 90) and getattr(picture, "n_frames", 1) == 5
 
 
 def test_record_the_snapshots_of_a_run(empty_folder, capsys):

@@ -92,13 +92,6 @@ def test_stride_length_is_horizontal():
     assert gait.stride_lengths(position, np.array([[0, 1], [1, 2]])).tolist() == [5.0, 0.5]
 
 
-def test_distance_does_not_count_sway():
-    time = np.arange(0, 10.01, 0.01)
-    position = np.stack([2 * time, 0.2 * np.sin(2 * np.pi * time), np.ones_like(time)], axis=1)
-    assert gait.distance_travelled(position, 0.01) == pytest.approx(20.0)
-    assert gait.distance_travelled(position[:1], 0.01) == 0.0
-
-
 def test_swings_have_a_peak_and_a_mid_swing_clearance():
     height = np.array([0, 0, 1, 3, 2, 4, 6, 5, 2, 1, 0, 0, 9])
     contact = pattern("##........##.")

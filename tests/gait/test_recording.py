@@ -217,7 +217,8 @@ def test_measures_of_a_synthetic_walk():
     cycles = find_cycles(segments)
     measures = measure_gait(body, model, segments, cycles)
     assert measures["name"] == "walk"
-    assert measures["speed_m_s"] == pytest.approx(1.5, rel=0.01)
+    assert measures["speed_m_s"] == pytest.approx(1.5, rel=0.01) == measures["net_speed_m_s"]
+    assert measures["turn_deg_per_10_s"] == 0.0
     assert measures["stride"]["frequency_hz"]["mean"] == pytest.approx(2.0, rel=0.01)
     assert measures["stride"]["length_m"]["mean"] == pytest.approx(0.75, rel=0.01)
     assert measures["duty_factor"] == pytest.approx(0.6, abs=0.01)

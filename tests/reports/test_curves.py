@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from helpers.messages import one_line
+from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.reports import curves
 from surefoot.reports.curves import draw_losses, plot_curves
+from surefoot.reports.figure_style import FAINT
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
 from surefoot.settings import validate
@@ -121,6 +123,13 @@ def test_run_folders_are_read_and_labelled(tmp_path, drawn):
     assert labels_of(drawn[0]) == labels_of(draw_losses(runs)) == ["first", "second"]
 
 
+def test_names_with_dollar_signs_are_no_formulas(tmp_path):
+    rows = [row | {"loss/$x_{$": 1.0} for row in make_rows()]
+    runs = [{"label": label, "metrics": rows} for label in ("$x_{$", "other")]
+    plot_curves(runs, tmp_path / "curve.png")
+    draw_losses(runs).canvas.draw()
+
+
 def test_runs_that_differ_only_in_the_seed_are_one_experiment(tmp_path, drawn):
     root = tmp_path / "Hopper-v5"
     runs = [make_run(root / "ppo-seed0"), make_run(root / "ppo-seed1", seed=1), make_run(root / "again")]
@@ -129,6 +138,18 @@ def test_runs_that_differ_only_in_the_seed_are_one_experiment(tmp_path, drawn):
     # Runs of different tasks are different experiments, even with equal names.
     plot_curves([runs[0], make_run(tmp_path / "Ant-v5" / "ppo-seed0", task="Ant-v5")], tmp_path / "curve.png")
     assert labels_of(drawn[1]) == ["Hopper-v5/ppo-seed0", "Ant-v5/ppo-seed0"]
+
+
+def test_several_tasks_have_their_own_thresholds(tmp_path, drawn):
+    runs = [make_run(tmp_path / task / "run", task=task) for task in ("Hopper-v5", "Ant-v5", "Pendulum-v1")]
+    arguments = ["report", *(str(run.path) for run in runs), "--output", str(tmp_path / "curves.png")]
+    assert main(arguments) == 0
+    axes = drawn[0].axes[0]
+    lines = [line.get_ydata()[0] for line in axes.lines if line.get_color() == FAINT]
+    assert lines == [3800, 6000]
+    assert [text.get_text() for text in axes.texts] == ["Hopper-v5 solved: 3,800", "Ant-v5 solved: 6,000"]
+    assert main([*arguments[:2], *arguments[-2:]]) == 0
+    assert [text.get_text() for text in drawn[1].axes[0].texts] == ["solved: 3,800"]
 
 
 def test_each_loss_has_a_panel_and_other_losses_follow():

@@ -44,7 +44,7 @@ def browse(folder, *arguments):
 def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_VIDEO_S", 0.5)
-        return report.report_policy(WALKER, tmp_path_factory.mktemp("page") / "page.html", episodes=1)[0]
+        return report.write_report(WALKER, output=tmp_path_factory.mktemp("page") / "page.html", episodes=1)[0]
 
 
 def test_a_screenshot_shows_the_page_without_console_messages(page, tmp_path):

@@ -19,8 +19,8 @@ from surefoot.policies.files import save_policy
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.policy import new_policy
 from surefoot.recipes.files import default_recipe, dump_recipe
-from surefoot.reports import markup, report
-from surefoot.reports.report import report_policy, report_run
+from surefoot.reports import markup, page, report
+from surefoot.reports.report import write_report
 from surefoot.runs.folder import RunFolder
 from surefoot.tasks.catalogue import find_task
 
@@ -94,7 +94,7 @@ def short_videos(monkeypatch):
 def reported(tmp_path_factory):
     """A half-cheetah run and its report."""
     folder = make_run(tmp_path_factory.mktemp("runs"), "half-cheetah", make_policy("half-cheetah"))
-    written = report_run(folder, episodes=2, video=False)
+    written = write_report(folder, episodes=2, video=False)
     return folder, written
 
 
@@ -155,7 +155,7 @@ def test_task_options_replace_the_policys_own(reported, tmp_path, capsys):
 
 def test_the_same_run_gives_the_same_measures(reported, tmp_path):
     folder, written = reported
-    again = report_run(folder, output=tmp_path / "new" / "other.html", episodes=2, video=False)
+    again = write_report(folder, output=tmp_path / "new" / "other.html", episodes=2, video=False)
     assert [path.name for path in again] == ["other.html", "other.json"]
     first, second = (json.loads(path.read_text()) for path in (written[1], again[1]))
     assert {key: x for key, x in first.items() if key != "json_file"} == {
@@ -167,7 +167,7 @@ def test_the_same_run_gives_the_same_measures(reported, tmp_path):
 def test_the_page_contains_a_video(task, tmp_path):
     policy = make_policy(task)
     save_policy(policy, tmp_path / "policy.safetensors")
-    page, numbers = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
+    page, numbers = write_report(tmp_path / "policy.safetensors", output=tmp_path / "page.html", episodes=1)
     text = page.read_text()
     assert 'src="data:video/mp4;base64,' in text and Checker(text).wrong == []
     assert (json.loads(numbers.read_text())["body"] is None) == (task == "Pendulum-v1")
@@ -178,14 +178,14 @@ def test_a_video_of_the_run_is_reused(tmp_path):
     folder = make_run(tmp_path, "Pendulum-v1", make_policy("Pendulum-v1"))
     folder.videos.mkdir()
     (folder.videos / "best.mp4").write_bytes(b"a video")
-    page, _ = report_run(folder, episodes=1)
+    page, _ = write_report(folder, episodes=1)
     assert "data:video/mp4;base64,YSB2aWRlbw==" in page.read_text()
 
 
 def test_without_opengl_there_is_a_page_without_a_video(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nothing")
     save_policy(make_policy("Hopper-v5"), tmp_path / "policy.safetensors")
-    page, _ = report_policy(tmp_path / "policy.safetensors", tmp_path / "page.html", episodes=1)
+    page, _ = write_report(tmp_path / "policy.safetensors", output=tmp_path / "page.html", episodes=1)
     text = page.read_text()
     assert "No video: task &#x27;Hopper-v5&#x27; cannot be rendered" in text and "<video" not in text
 
@@ -195,25 +195,30 @@ def test_content_of_a_run_is_escaped(tmp_path):
     policy = make_policy("Pendulum-v1")
     policy.origin = {"steps": bad, "seed": bad, "algorithm": 7, "versions": {bad: bad}}
     rows = [
-        {"step": 1, "seconds": 1.0, "train/return": 1.0, "evaluation/return": None, bad: bad},
-        {"step": 2, "seconds": bad},
-        {"step": 3, "seconds": 3.0, "train/return": bad, "evaluation/return": 4.0},
-        {"step": 4, "seconds": 4.0, "train/return": True},
+        {"step": 1, "seconds": 1.0, "train/return": 1.0, "evaluation/return": None, bad: 1.0},
+        {"step": 3, "seconds": 3.0, "train/return": None, "evaluation/return": 4.0, f"loss/{bad}": 2.0},
     ]
     folder = make_run(tmp_path, "Pendulum-v1", policy, rows)
     hostile = folder.path.with_name(bad)
     shutil.move(folder.path, hostile)
-    page, numbers = report_run(RunFolder(hostile), episodes=1, video=False)
+    page, numbers = write_report(RunFolder(hostile), episodes=1, video=False)
     checked = Checker(page.read_text())
     assert checked.wrong == [] and "img" not in checked.tags and bad in "".join(checked.texts)
     assert finite(json.loads(numbers.read_text()))
+
+
+def test_damaged_metrics_are_an_error(tmp_path):
+    folder = make_run(tmp_path, "Pendulum-v1", make_policy("Pendulum-v1"), [{"step": 1, "train/return": True}])
+    with pytest.raises(RunError) as error:
+        write_report(folder, episodes=1, video=False)
+    one_line(error.value, "line 1", "is damaged")
 
 
 def test_without_returns_there_are_no_learning_curves(tmp_path):
     policy = make_policy("Pendulum-v1")
     policy.origin = {}
     folder = make_run(tmp_path, "Pendulum-v1", policy, rows=[])
-    page, _ = report_run(folder, episodes=1, video=False)
+    page, _ = write_report(folder, episodes=1, video=False)
     assert "No returns of the training are available" in page.read_text()
 
 
@@ -224,7 +229,7 @@ def test_without_returns_there_are_no_learning_curves(tmp_path):
         ({"episodes": 10**9}, "choose 1 to"),
         ({"seed": -1}, "seed = -1"),
         ({"which": "worst"}, "policy, last"),
-        ({"which": "last"}, "no last policy"),
+        ({"which": "last"}, "no policy yet"),
         ({"output": "page.txt"}, ".html"),
         ({"output": "."}, ".html"),
     ],
@@ -260,6 +265,14 @@ def test_training_does_not_import_reports():
 )
 def test_format_of_numbers(value, digits, formatted):
     assert markup.number(value, digits) == formatted
+
+
+@pytest.mark.parametrize(
+    "name, headline", [("amble", "Spot: amble at 0.80 m/s, 2.0 strides per second"), ("unclear", "Spot at 0.80 m/s")]
+)
+def test_the_headline_names_the_gait_and_the_speed(name, headline):
+    gait = {"name": name, "speed_m_s": 0.8, "stride": {"frequency_hz": {"mean": 2.0, "sd": 0.1}}}
+    assert page._headline({"body": "Spot", "after": {"gait": gait}}) == headline
 
 
 def test_elements_escape_their_content():

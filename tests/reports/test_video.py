@@ -1,20 +1,22 @@
 """Videos and animations, written and decoded again."""
 
-import functools
+import dataclasses
 import itertools
 from typing import Any
 
 import gymnasium
 import imageio_ffmpeg
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers.messages import one_line
 from surefoot.errors import InputError, SurefootError
-from surefoot.reports import opengl, video
+from surefoot.evaluation.episodes import EpisodeStep
+from surefoot.reports import media_files, opengl, scene_style, video
 from surefoot.reports.opengl import gl_available
-from surefoot.reports.video import record, write_animation
+from surefoot.reports.video import record
 from surefoot.tasks.catalogue import find_task, make_env
 
 needs_gl = [
@@ -72,7 +74,7 @@ def decoded(path):
 def test_recording_does_not_change_the_episode(name, tmp_path):
     info = find_task(name)
     path = tmp_path / "new folder" / "video.mp4"
-    result = record(Stub(info.action_size), info, path, seconds=0.5, seed=3, size=(321, 240))
+    result = record(Stub(info.action_size), info, path, seconds=0.5, seed=3, size=(321, 240), fps=60)
     meta, frames = decoded(path)
     assert meta["codec"] == "h264" and meta["pix_fmt"].startswith("yuv420p")
     assert meta["size"] == (320, 240) and meta["fps"] == pytest.approx(result["fps"], abs=0.01)
@@ -99,7 +101,7 @@ def test_episodes_start_from_successive_seeds(tmp_path):
 
 def test_a_fall_ends_the_video(tmp_path):
     info = find_task("bipedal-walker")
-    result = record(Stub(4), info, tmp_path / "video.mp4", seed=0)
+    result = record(Stub(4), info, tmp_path / "video.mp4", seed=0, fps=60)
     total, length = played(info, 0)
     assert (result["return"], result["length"]) == (pytest.approx(total), length)
     assert result["frames"] == length + 1 and length < 1600
@@ -109,7 +111,7 @@ def test_a_fall_ends_the_video(tmp_path):
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
 def test_the_camera_follows_and_the_floor_is_unlimited(tmp_path):
     info = find_task("half-cheetah")
-    with video._Scene(info, (320, 240)) as scene:
+    with video._Scene(info, (320, 240), 60) as scene:
         scene.env.reset(seed=0)
         base: Any = scene.env.unwrapped
         pictures = []
@@ -128,17 +130,59 @@ def test_the_camera_follows_and_the_floor_is_unlimited(tmp_path):
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
 def test_a_camera_in_the_task_options_is_used():
     info = find_task("half-cheetah", {"camera_name": "track"})
-    with video._Scene(info, None) as scene:
+    with video._Scene(info, None, 60) as scene:
         scene.env.reset(seed=0)
         assert scene.picture().size == (640, 480)
         base: Any = scene.env.unwrapped
         assert base.mujoco_renderer.camera_id == 0
 
 
-def test_a_fast_simulation_is_recorded_in_real_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_MAX_FPS", 20.0)
+def test_the_caption_shows_the_speed_over_the_last_second(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(video, "_captioned", lambda picture, label, lines: captions.append(lines) or picture)
+    record(Stub(4), find_task("bipedal-walker"), tmp_path / "video.mp4", seconds=0.5, size=(64, 64))
+    assert [list(line) for line in captions[-1]] == [["return", "time"], ["speed"]]
+    assert captions[0][1]["speed"] == "0.00 m/s" and captions[-1][1]["speed"] > "0.00 m/s"
+
+
+def test_the_caption_shows_the_command():
+    class Scene:
+        steps_per_s, fps, every = 50.0, 25.0, 2
+
+        def trunk_pose(self):
+            return np.array([self.x, 0.0, 0.0])
+
+    scene: Any = Scene()
+    film = video._Film(scene, 1_000_000, None, "walk", lambda *_: None)
+    one = np.ones(1, int)
+    for number in range(101):
+        scene.x = 0.03 * number
+        step = EpisodeStep(number, 0 * one, number * one, one, one, 0 * one, one, one, one)
+        film(dataclasses.replace(step, info={"command": np.array([0.8, 0, -0.25])}))
+        lines = film._values(film._last[0])
+    assert lines[0]["time"] == "2.0 s"
+    assert lines[1] == {"speed": "1.50 m/s", "command": "0.80, 0.00 m/s, -0.25 rad/s"}
+
+
+def test_a_caption_that_does_not_fit_loses_its_second_line_first():
+    lines = [{"return": "1,234", "time": "3.0 s"}, {"speed": "1.50 m/s", "command": "0.80, 0.00 m/s, -0.25 rad/s"}]
+    heights = []
+    for width in (640, 350, 100):
+        picture = video._captioned(Image.new("RGB", (width, 480), "white"), "walk", [*lines])
+        heights.append(int((np.asarray(picture)[..., 0].min(axis=1) < 128).sum()))
+    assert heights[0] > heights[1] > heights[2] == 0
+
+
+def test_progress_is_reported_frame_by_frame(tmp_path):
+    shown = []
+    info = find_task("Pendulum-v1")
+    record(Stub(1), info, tmp_path / "video.mp4", seconds=0.2, size=(64, 64), progress=lambda *x: shown.append(x))
+    assert shown == [(frame, 6) for frame in range(1, 7)]
+
+
+def test_a_fast_simulation_is_recorded_in_real_time(tmp_path):
     info = find_task("bipedal-walker")  # 50 steps per second: every third is rendered
-    result = record(Stub(4), info, tmp_path / "video.mp4", seconds=1.2, size=(64, 64))
+    result = record(Stub(4), info, tmp_path / "video.mp4", seconds=1.2, size=(64, 64), fps=20)
     assert result["fps"] == pytest.approx(50 / 3) and result["frames"] == 20
 
 
@@ -146,8 +190,8 @@ def test_a_fast_simulation_is_recorded_in_real_time(tmp_path, monkeypatch):
 def test_an_animation_moves_and_loops(ending, kind, tmp_path):
     info = find_task("bipedal-walker")
     path = tmp_path / f"small.{ending}"
-    result = write_animation(Stub(4), info, path, start=0.1, seconds=0.4, width=150)
-    assert result["fps"] == 25 and result["frames"] == 10 and result["bytes"] == path.stat().st_size
+    result = record(Stub(4), info, path, start=0.1, seconds=0.4, size=(150, 100))
+    assert result["fps"] == 25 and result["frames"] == 10
     with Image.open(path) as picture:
         assert (picture.format, picture.size, getattr(picture, "n_frames", 1)) == (kind, (150, 100), 10)
         picture.load()
@@ -157,12 +201,16 @@ def test_an_animation_moves_and_loops(ending, kind, tmp_path):
         assert np.abs(np.asarray(picture.convert("RGB")) - first).max() > 50
 
 
-def test_a_size_limit_reduces_the_quality(tmp_path):
-    info = find_task("bipedal-walker")
-    make = functools.partial(write_animation, info=info, seconds=0.4, width=150)
-    fine = make(Stub(4), path=tmp_path / "fine.webp")["bytes"]
-    coarse = make(Stub(4), path=tmp_path / "coarse.webp", max_bytes=fine - 1)["bytes"]
-    assert coarse < fine
+def test_a_size_limit_reduces_the_quality_of_an_animation(tmp_path, monkeypatch):
+    def size():
+        record(Stub(4), find_task("bipedal-walker"), tmp_path / "small.webp", seconds=0.4)
+        with Image.open(tmp_path / "small.webp") as picture:
+            assert picture.size == (480, 320)
+        return (tmp_path / "small.webp").stat().st_size
+
+    fine = size()
+    monkeypatch.setattr(media_files, "MAX_ANIMATION_BYTES", fine - 1)
+    assert size() < fine
 
 
 def test_a_failure_while_recording_keeps_the_old_file(tmp_path):
@@ -192,6 +240,8 @@ def test_an_encoder_failure_is_a_one_line_error(tmp_path, monkeypatch):
         {"seconds": -1.0},
         {"seconds": float("nan")},
         {"episodes": 0},
+        {"fps": 0.0},
+        {"start": -1.0},
         {"size": (8, 480)},
         {"size": (640, 1_000_000)},
     ],
@@ -242,3 +292,22 @@ def test_without_a_display_rendering_is_headless_unless_chosen_otherwise(monkeyp
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
     opengl.prepare()
     assert opengl.os.environ["MUJOCO_GL"] == "osmesa"
+
+
+def test_triangles_smaller_than_a_pixel_are_merged_in_meshes_that_are_only_visual():
+    spec = mujoco.MjSpec()
+    body = spec.worldbody.add_body()
+    for name, contact in (("seen", 0), ("hit", 1)):
+        spec.add_mesh(name=name).make_sphere(4)
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=contact, conaffinity=contact)
+    model = spec.compile()
+    faces = model.mesh_facenum.copy()
+    scene_style._merge_small_triangles(model, 0.001)
+    assert model.mesh_facenum.tolist() == faces.tolist(), "no triangle is smaller than a millimetre"
+    scene_style._merge_small_triangles(model, 0.1)
+    assert model.mesh_facenum[1] == faces[1]
+    assert 100 < model.mesh_facenum[0] < 0.6 * faces[0]
+    corners = model.mesh_vert[model.mesh_face[: model.mesh_facenum[0]]]
+    assert np.linalg.norm(corners, axis=2) == pytest.approx(1.0, abs=0.01), "the corners are still on the sphere"
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
+    assert sides.min() > 0 and sides.max() < 0.4

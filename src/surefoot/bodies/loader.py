@@ -15,7 +15,7 @@ import numpy as np
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
 from surefoot.bodies.description import BodyDescription, model_beside, read_description
-from surefoot.bodies.scene import ALL_BITS, add_scenery
+from surefoot.bodies.scene import ALL_BITS, add_backdrop, add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.symmetry import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
 from surefoot.errors import InputError, suggestion
@@ -118,7 +118,7 @@ def _menagerie_file(source: str) -> Path:
         ) from None
     if name not in mujoco_menagerie.names():
         known = [robot.name for kind in ("quadruped", "humanoid", "biped") for robot in mujoco_menagerie.robots(kind)]
-        raise InputError(f"body '{source}': MuJoCo Menagerie has no robot '{name}'" + suggestion(name, known))
+        raise InputError(f"body '{source}': MuJoCo Menagerie has no robot '{name}'" + suggestion(name, known, 1000))
     robot = mujoco_menagerie.get(name)
     if entry and entry not in robot.entry_names:
         raise InputError(f"body '{source}': '{name}' has no entry '{entry}'" + suggestion(entry, robot.entry_names))
@@ -136,6 +136,7 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     spec.compiler.fusestatic = False  # otherwise feet that are fixed to shins lose their names
     _name_parts(spec)
     original = spec.compile()
+    spec.compiler.discardvisual = False  # true for URDF; it would remove the sky and the floor's material, too
     if original.opt.timestep < _LEAST_STEP_S:
         raise InputError(f"its timestep is {original.opt.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
     trunk = _free_trunk(spec, original, description)
@@ -144,6 +145,8 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     complete = parts.is_free(original, trunk)
     if parts.find_floor(original) is None:
         add_scenery(spec, contype=ALL_BITS, conaffinity=ALL_BITS)
+        complete = False
+    elif add_backdrop(spec):
         complete = False
     actuated = [original.joint(j).name for j in dict.fromkeys(parts.driven_joints(original))]
     servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *actuated))}

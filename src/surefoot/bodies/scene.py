@@ -36,9 +36,7 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal") -> mujoco.MjSpe
 
 
 def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> None:
-    """Add an infinite floor at height zero; add light and sky if the scene has none.
-
-    Names that are taken get an underscore appended.
+    """Add an infinite floor at height zero, and `add_backdrop`; names that are taken get an underscore appended.
 
     Args:
         spec: the scene.
@@ -52,8 +50,7 @@ def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> 
     spec.visual.quality.shadowsize = 2048
     # Outside the shadow map the floor is speckled; with a large map that part is not visible.
     spec.visual.map.shadowclip = 8
-    if all(texture.type != mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
-        _add_sky(spec)
+    add_backdrop(spec)
     tiles = _add_tiles(spec)
     spec.worldbody.add_geom(
         name=_free_name("floor", spec.geoms),
@@ -63,8 +60,17 @@ def add_scenery(spec: mujoco.MjSpec, contype: int = 1, conaffinity: int = 0) -> 
         contype=contype,
         conaffinity=conaffinity,
     )
-    if not spec.lights:
+
+
+def add_backdrop(spec: mujoco.MjSpec) -> bool:
+    """Add sky and light if the scene has none; return whether it had less."""
+    has_sky = any(texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures)
+    has_light = len(spec.lights) > 0
+    if not has_sky:
+        _add_sky(spec)
+    if not has_light:
         _add_sun(spec)
+    return not (has_sky and has_light)
 
 
 def _free_name(name: str, group) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,7 @@ from surefoot.errors import InputError
 
 _EPILOG = """\
 any setting of a recipe can be changed:
-  surefoot train half-cheetah --seed 3 --ppo.learning_rate 1e-4 --policy.actor [128,64]
+  surefoot train half-cheetah --seed 3 --ppo.learning_rate 1e-4 --policy.actor 128,64
   surefoot train half-cheetah --settings    list the settings of this training
   surefoot train --settings                 list all settings
 """
@@ -81,42 +82,35 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
         command.set_defaults(command=functions[name])
         return command
 
-    _add_train(add("train", "train a policy on a task", _EPILOG))
-    _add_resume(add("resume", "continue a stopped run"))
+    train = add("train", "train a policy on a task", _EPILOG)
+    train.add_argument("task", nargs="?", help="a short name such as ant, a Gymnasium id, or MODULE:CLASS")
+    train.add_argument("--recipe", help="name of a recipe (see 'surefoot list'), or a .toml file")
+    train.add_argument("--name", help="name of the run")
+    train.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
+    train.add_argument("--video", action="store_true", help="record a video after the training")
+    what = "list the settings of this training, or of all trainings without a task, and exit"
+    train.add_argument("--settings", action="store_true", help=what)
+    train.add_argument("--quiet", action="store_true", help="print only warnings")
+    _add_root(train)
+
+    resume = add("resume", "continue a stopped run")
+    resume.add_argument("run", help="run folder, or TASK/NAME")
+    resume.add_argument("--steps", type=integer(1), help="total environment steps, instead of the recipe's")
+    resume.add_argument("--quiet", action="store_true", help="print only warnings")
+    _add_root(resume)
+
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
-    _add_list(add("list", "list tasks, recipes, engines and algorithms, or the details of a task"))
+    listing = add("list", "list tasks, recipes, engines and algorithms, or the details of a task")
+    listing.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
     add("doctor", "check the installation")
     return parser, commands.choices
 
 
-def _add_train(command: argparse.ArgumentParser) -> None:
-    command.add_argument("task", nargs="?", help="a short name such as ant, a Gymnasium id, or MODULE:CLASS")
-    command.add_argument("--recipe", help="name of a recipe (see 'surefoot list'), or a .toml file")
-    command.add_argument("--name", help="name of the run")
-    command.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
-    command.add_argument("--video", action="store_true", help="record a video after the training")
-    command.add_argument(
-        "--settings",
-        action="store_true",
-        help="list the settings of this training, or of all trainings without a task, and exit",
-    )
-    command.add_argument("--quiet", action="store_true", help="print only warnings")
-    _add_root(command)
-
-
-def _add_resume(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", help="run folder, or TASK/NAME")
-    command.add_argument("--steps", type=integer, help="total environment steps, instead of the recipe's")
-    command.add_argument("--quiet", action="store_true", help="print only warnings")
-    _add_root(command)
-
-
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("runs", nargs="+", metavar="RUN", help="run folder, TASK/NAME, or policy file")
-    command.add_argument("--episodes", type=integer, default=100, help="number of episodes (default: 100)")
-    command.add_argument("--seed", type=integer, default=0, help="offset of the seeds (default: 0)")
+    _add_episodes(command, "number of episodes", 100, 1_000_000)
     command.add_argument("--engine", default="auto", help="simulation engine (default: auto)")
     command.add_argument("--task", help="another task with the same spaces")
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
@@ -127,33 +121,38 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 def _add_record(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", help="run folder, TASK/NAME, or policy file")
     command.add_argument("--output", type=Path, help="output file: .mp4, or .webp or .gif for a short animation")
-    command.add_argument("--episodes", type=integer, default=1, help="number of episodes (default: 1)")
-    command.add_argument("--seed", type=integer, default=0, help="offset of the seeds (default: 0)")
-    command.add_argument("--task", help="another task with the same spaces")
+    _add_episodes(command, "number of episodes", 1, 10_000)
+    command.add_argument("--seconds", type=number, help="length in seconds, instead of whole episodes")
     command.add_argument(
-        "--snapshots", action="store_true", help="record all policies saved by training.snapshot_every"
+        "--start", type=number, default=0, metavar="SECONDS", help="simulated time to skip (default: 0)"
     )
+    what = "maximum frames per second (default: 30; for .webp and .gif: 25)"
+    command.add_argument("--fps", type=number, help=what)
+    command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="in pixels (default for MuJoCo: 640x480)")
+    command.add_argument("--task", help="another task with the same spaces")
+    command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
+    what = "record all policies saved by training.snapshot_every"
+    command.add_argument("--snapshots", action="store_true", help=what)
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
     _add_root(command)
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("runs", nargs="+", metavar="RUN", help="run folder, TASK/NAME, or policy file")
-    command.add_argument(
-        "--output",
-        type=Path,
-        help="output file: .html (default: report.html in the run folder), or .png for the curves of all runs",
-    )
+    what = "output file: .html (default: report.html in the run folder), or .png for the curves of all runs"
+    command.add_argument("--output", type=Path, help=what)
     command.add_argument("--task", metavar="MODULE:CLASS", help="permit the import of the runs' own task")
-    command.add_argument("--episodes", type=integer, default=50, help="number of recorded episodes (default: 50)")
-    command.add_argument("--seed", type=integer, default=0, help="offset of the seeds (default: 0)")
-    command.add_argument("--which", choices=("policy", "last"), default="policy", help="the best or the last policy")
+    _add_episodes(command, "number of recorded episodes", 50, 10_000)
+    command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     command.add_argument("--no-video", action="store_true", help="do not record a video for the page")
     command.add_argument("--quiet", action="store_true", help="print only the paths of the files")
     _add_root(command)
 
 
-def _add_list(command: argparse.ArgumentParser) -> None:
-    command.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
+def _add_episodes(command: argparse.ArgumentParser, meaning: str, default: int, most: int) -> None:
+    what = f"{meaning} (default: {default})"
+    command.add_argument("--episodes", type=integer(1, most), default=default, help=what)
+    command.add_argument("--seed", type=integer(0, 100_000_000), default=0, help="offset of the seeds (default: 0)")
 
 
 def _add_root(command: argparse.ArgumentParser) -> None:
@@ -168,11 +167,34 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def integer(text: str) -> int:
-    """Parse an integer such as `3`, `1_000_000` or `1e6`."""
+def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a parser of integers such as `3`, `1_000_000` or `1e6`, from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        number = math.nan
+        with contextlib.suppress(ValueError):
+            number = float(text)
+        if not number.is_integer():
+            raise argparse.ArgumentTypeError(f"'{text[:100]}' is not an integer")
+        value = int(number)
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text}: choose {least:,} " + (f"to {most:,}" if most else "or more"))
+        return value
+
+    return parse
+
+
+def number(text: str) -> float:
+    """Parse a finite number."""
     with contextlib.suppress(ValueError):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        if float(text).is_integer():
-            return int(float(text))
-    raise argparse.ArgumentTypeError(f"'{text[:100]}' is not an integer")
+        if math.isfinite(float(text)):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"'{text[:100]}' is not a number")
+
+
+def size(text: str) -> tuple[int, int]:
+    """Parse a size such as `640x480`."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text[:100]}' is not a size such as 640x480")
+    return int(width[:6]), int(height[:6])

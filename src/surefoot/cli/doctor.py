@@ -19,30 +19,19 @@ Finding = tuple[str, str, str]
 
 _MIN_MEMORY = 2 * 2**30
 _MIN_DISK = 2**30
-# Required packages: name on the package index and module to import.
-_REQUIRED = (
-    ("numpy", "numpy"),
-    ("jax", "jax"),
-    ("optax", "optax"),
-    ("gymnasium", "gymnasium"),
-    ("mujoco", "mujoco.batch"),
-    ("Box2D", "Box2D"),
-    ("safetensors", "safetensors"),
-    ("pydantic", "pydantic"),
-    ("rich", "rich"),
-    ("cloudpickle", "cloudpickle"),
-    ("matplotlib", "matplotlib.figure"),
-    ("pillow", "PIL.Image"),
-)
-# Optional extras: name, packages, module to find, and purpose.
-_EXTRAS = (
-    ("envpool", ("envpool",), "envpool", "BipedalWalker, several times faster"),
-    ("menagerie", ("mujoco-menagerie",), "mujoco_menagerie", "robots of MuJoCo Menagerie"),
-    ("wandb", ("wandb",), "wandb", "curves in Weights & Biases"),
-    ("tensorboard", ("tensorboardX",), "tensorboardX", "curves in TensorBoard"),
-    ("trackio", ("trackio",), "trackio", "curves in Trackio"),
-    ("gpu", ("jax-cuda13-plugin", "jax-cuda12-plugin"), "jax_plugins", "JAX on an NVIDIA GPU"),
-)
+# Required packages: name on the package index, and module to import.
+_REQUIRED = {name: name for name in ("numpy", "jax", "optax", "gymnasium", "Box2D", "safetensors", "pydantic", "rich")}
+_REQUIRED |= {"mujoco": "mujoco.batch", "cloudpickle": "cloudpickle", "matplotlib": "matplotlib.figure"}
+_REQUIRED |= {"pillow": "PIL.Image"}
+# Optional extras: packages, module to find, and purpose.
+_EXTRAS = {
+    "envpool": ("envpool", "envpool", "BipedalWalker, several times faster"),
+    "menagerie": ("mujoco-menagerie", "mujoco_menagerie", "robots of MuJoCo Menagerie"),
+    "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
+    "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
+    "trackio": ("trackio", "trackio", "curves in Trackio"),
+    "gpu": ("jax-cuda13-plugin jax-cuda12-plugin", "jax_plugins", "JAX on an NVIDIA GPU"),
+}
 # Environment variables: harmless values, and the effect of any other value.
 _VARIABLES = {
     "JAX_DISABLE_JIT": ({"", "0", "false"}, "JAX compiles nothing and is about 100 times slower"),
@@ -70,38 +59,30 @@ def examine() -> int:
 
 
 def _findings() -> Iterator[Finding]:
-    yield _python()
-    yield _processor()
+    yield OK, "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    usable, all_cores = _cores(), os.cpu_count() or 1
+    text = f"{usable} cores" if usable > 1 else "1 core"
+    limited = f"{text} of {all_cores}: this process may not use the others (taskset, a container)"
+    yield (NOTE, "processor", limited) if usable < all_cores else (OK, "processor", text)
     yield _memory()
     yield _disk()
     yield _runs_folder()
     for name, message in faults():
         yield MISSING, "environment", message
         del os.environ[name]  # so that the checks below can run
-    for package, module in _REQUIRED:
+    for package, module in _REQUIRED.items():
         yield _required(package, module)
     yield _engines()
-    for extra, packages, module, use in _EXTRAS:
-        yield _extra(extra, packages, module, use)
+    for extra, (packages, module, use) in _EXTRAS.items():
+        installed = [f"{package} {_version(package)}" for package in packages.split() if _version(package)]
+        if installed and _exists(module):
+            yield OK, extra, f"{', '.join(installed)}: {use}"
+        else:
+            yield NOTE, extra, f'not installed ({use}): pip install "surefoot[{extra}]"'
     yield _opengl()
     yield _ffmpeg()
-    yield from _environment()
-
-
-def _python() -> Finding:
-    return OK, "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-
-
-def _processor() -> Finding:
-    usable, all_cores = _cores(), os.cpu_count() or 1
-    text = f"{usable} cores" if usable > 1 else "1 core"
-    if usable < all_cores:
-        return (
-            NOTE,
-            "processor",
-            f"{text} of {all_cores}: this process may not use the others (taskset, a container)",
-        )
-    return OK, "processor", text
+    notes = list(_environment())
+    yield from notes or [(OK, "environment", "no environment variable slows down training")]
 
 
 def _cores() -> int:
@@ -164,13 +145,6 @@ def _engines() -> Finding:
     return OK, "engines", ", ".join(usable)
 
 
-def _extra(extra: str, packages: tuple[str, ...], module: str, use: str) -> Finding:
-    installed = [f"{package} {_version(package)}" for package in packages if _version(package)]
-    if installed and _exists(module):
-        return OK, extra, f"{', '.join(installed)}: {use}"
-    return NOTE, extra, f'not installed ({use}): pip install "surefoot[{extra}]"'
-
-
 def _exists(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
@@ -209,23 +183,17 @@ def _ffmpeg() -> Finding:
 
 
 def _environment() -> Iterator[Finding]:
-    affected = False
     for name, (harmless, effect) in _VARIABLES.items():
         value = os.environ.get(name, "")
         if value.lower() not in harmless:
-            affected = True
             yield NOTE, "environment", f"{name}={value[:40]!r}: {effect}; unset {name}"
     for name in _THREAD_VARIABLES:
         value = os.environ.get(name, "")
         if value.isdecimal() and 0 < int(value) < _cores():
-            affected = True
             yield NOTE, "environment", f"{name}={value} leaves some of the {_cores()} cores unused; unset {name}"
     flags = os.environ.get("XLA_FLAGS", "")
     if "multi_thread_eigen=false" in flags or "intra_op_parallelism_threads" in flags:
-        affected = True
         yield NOTE, "environment", "XLA_FLAGS limits the number of threads; unset XLA_FLAGS"
-    if not affected:
-        yield OK, "environment", "no environment variable slows down training"
 
 
 def _gigabytes(size: float) -> str:

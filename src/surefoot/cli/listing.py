@@ -11,7 +11,7 @@ from typing import TextIO
 
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.setting_rows import SettingRow, default_rows, option_rows, setting_groups
-from surefoot.cli.tables import print_table, printable
+from surefoot.cli.tables import PIPED_WIDTH, print_table, printable
 from surefoot.errors import InputError, PolicyFileError
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import load_recipe, recipe_names
@@ -23,17 +23,13 @@ from surefoot.tasks.catalogue import TaskInfo, find_task, options_class
 from surefoot.tasks.options import EnvOptions
 from surefoot.tasks.registry import resolve, short_names
 
-_PIPED_WIDTH = 100
 _KIND_COLUMN = 46
 
 
 def print_settings(
     recipe: Recipe | None = None, changes: Collection[str] = (), file: TextIO | None = None, width: int | None = None
 ) -> None:
-    """Print settings in groups, wrapped to the terminal or to 100 columns; the arguments are those of `setting_groups`.
-
-    Each entry is `--NAME VALUE`, its type and range, its default if the value differs, and its meaning.
-    """
+    """Print the settings of `setting_groups`, wrapped to the terminal or to 100 columns."""
     file = file or sys.stdout
     width = width or _width(file)
     if recipe is not None:
@@ -86,7 +82,7 @@ def print_task(name: str, file: TextIO | None = None, width: int | None = None) 
     own = [(r.name, r.algorithm, f"{r.training.steps:,}", r.description) for r in recipes if r.task == name]
     if own:
         print(file=file)
-        print_table(("recipe", "algorithm", "steps", "description"), own, file, width=width or _width(file))
+        print_table(("recipe", "algorithm", "steps", "description"), own, file, width=width)
         default = f"surefoot train {name}"
         print(f"{default} uses recipe {name if name in recipe_names() else 'default'}", file=file)
     policies = list(_shipped_policies(name))
@@ -146,7 +142,7 @@ def _entries(rows: Iterable[SettingRow], width: int) -> list[str]:
 
 def _width(file: TextIO) -> int:
     """Columns of the terminal, or 100 if the output is not a terminal."""
-    return max(60, shutil.get_terminal_size().columns) if file.isatty() else _PIPED_WIDTH
+    return max(60, shutil.get_terminal_size().columns) if file.isatty() else PIPED_WIDTH
 
 
 def _engine_and_threshold(name: str) -> tuple[str, str]:

@@ -7,13 +7,13 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from surefoot.cli.arguments import make_parser, split_settings
 from surefoot.cli.variables import faults
 from surefoot.errors import EngineError, InputError, SurefootError, suggestion
-
-_MAX_SEED = 100_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +78,13 @@ def _train(args: argparse.Namespace) -> int:
 
     changes = parse_settings(args.changes, args.flags)
     task = args.task or changes.pop("task", None)
+    if task is None and args.recipe:
+        from surefoot.recipes.files import load_recipe
+
+        task = load_recipe(args.recipe).task
     if args.settings and task is None:
+        if changes:
+            raise InputError("the settings of which task? such as 'surefoot train ant --settings'")
         from surefoot.cli.listing import print_settings
 
         print_settings()
@@ -107,7 +113,7 @@ def _train(args: argparse.Namespace) -> int:
     status = _print_outcome(outcome)
     if args.video and status == 0:
         try:
-            _record_video(outcome)
+            _record_video(args, str(outcome.folder.path))
         except SurefootError as error:
             raise SurefootError(f"the training has finished, but no video was recorded: {error}") from error
     return status
@@ -115,20 +121,23 @@ def _train(args: argparse.Namespace) -> int:
 
 def _resume(args: argparse.Namespace) -> int:
     from surefoot.runs.folder import RunFolder
+    from surefoot.runs.metrics import read_metrics
     from surefoot.training import loop
     from surefoot.training.progress import Progress
 
-    if args.steps is not None and args.steps < 1:
-        raise InputError(f"--steps {args.steps}: choose 1 or more")
     outcome = loop.resume(RunFolder.open(args.run, args.root), Progress(args.quiet), args.steps)
-    return _print_outcome(outcome)
+    status, steps = _print_outcome(outcome), outcome.counters.steps
+    resumed_at = [row["step"] for row in read_metrics(outcome.folder.metrics) if row.get("event") == "resume"]
+    if status == 0 and resumed_at[-1:] == [steps]:
+        path = shlex.quote(str(outcome.folder.path))
+        print(f"the run was complete already; train longer with: surefoot resume {path} --steps {2 * steps}")
+    return status
 
 
 def _print_outcome(outcome) -> int:
-    counters, path = outcome.counters, outcome.folder.path
+    counters, path = outcome.counters, shlex.quote(str(outcome.folder.path))
     best = "not evaluated yet" if counters.best_return is None else f"best evaluated return {counters.best_return:.1f}"
     minutes, seconds = divmod(round(counters.seconds), 60)
-    path = shlex.quote(str(path))
     print(f"{outcome.reason} at step {counters.steps:,} after {minutes} min {seconds} s; {best}")
     if outcome.reason == "interrupted":
         print(f"continue with: surefoot resume {path}")
@@ -143,18 +152,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     from surefoot.api import evaluate
     from surefoot.cli.tables import print_evaluations
     from surefoot.policies.files import load_policy
-    from surefoot.runs.folder import RunFolder
 
-    results, changed = [], _changed_options(args)
-    for run in args.runs:  # report a missing run before any evaluation
-        _ = load_policy(run) if os.path.isfile(run) else RunFolder.open(run, args.root)
+    for run in args.runs:  # report a missing run or a damaged policy before any evaluation
+        load_policy(_find_policy(args, run))
+    options = {"seed": args.seed, "engine": args.engine, "task": args.task, "task_options": _changed_options(args)}
+    last, results = {"which": "last"} if args.last else {}, []
     with _stdout_as_stderr() if args.json else contextlib.nullcontext():
         for run in args.runs:
-            options: dict[str, Any] = {"seed": args.seed, "engine": args.engine, "task": args.task}
-            options["task_options"] = changed
-            if args.last and not os.path.isfile(run):
-                options["which"] = "last"
-            results.append(evaluate(run, args.episodes, root=args.root, **options))
+            results.append(evaluate(run, args.episodes, args.root, **options, **({} if os.path.isfile(run) else last)))
     if args.json:
         print(json.dumps(results, indent=1))
     else:
@@ -176,17 +181,17 @@ def _stdout_as_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-def _record(args: argparse.Namespace) -> int:
-    for name, value, least in (("--episodes", args.episodes, 1), ("--seed", args.seed, 0)):
-        if not least <= value <= _MAX_SEED:
-            raise InputError(f"{name} {value}: choose {least} to {_MAX_SEED}")
-    if args.snapshots:
-        return _record_snapshots(args)
-    if args.output is not None and args.output.suffix.lower() not in (".mp4", ".webp", ".gif"):
-        raise InputError(f"--output '{args.output}' should end in .mp4, .webp or .gif")
-    return _record_video(
-        *(args.run, args.output, args.episodes, args.seed, args.root, args.task, _changed_options(args))
-    )
+def _find_policy(args: argparse.Namespace, run: str) -> Path:
+    """Return a policy file, or that of a run; say so if it is the last one for want of a best one."""
+    from surefoot.runs.folder import RunFolder
+
+    if os.path.isfile(run):
+        return Path(run)
+    folder = RunFolder.open(run, args.root)
+    path = folder.find_policy("last" if args.last else "policy")
+    if path != folder.policy_file and not args.last:
+        print(f"'{folder.path}' has not been evaluated in training yet, so this is its last policy", file=sys.stderr)
+    return path
 
 
 def _changed_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -196,11 +201,18 @@ def _changed_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name.partition(".")[2]: value for name, value in parse_settings(args.changes).items()}
 
 
-def _record_snapshots(args: argparse.Namespace) -> int:
+def _record(args: argparse.Namespace) -> int:
     from surefoot.recipes.files import read_recipe
     from surefoot.runs.folder import RunFolder
     from surefoot.tasks.registry import resolve
 
+    options = {name: getattr(args, name) for name in ("episodes", "seconds", "start", "fps", "size", "seed", "task")}
+    options |= {"task_options": _changed_options(args), "which": "last" if args.last else "policy"}
+    if not args.snapshots:
+        if args.output is not None and args.output.suffix.lower() not in (".mp4", ".webp", ".gif"):
+            raise InputError(f"--output '{args.output}' should end in .mp4, .webp or .gif")
+        _find_policy(args, args.run)
+        return _record_video(args, args.run, args.output, **options)
     if args.output:
         raise InputError("--output: the videos of --snapshots go to the run folder, named after their policies")
     folder = RunFolder.open(args.run, args.root)
@@ -209,45 +221,38 @@ def _record_snapshots(args: argparse.Namespace) -> int:
         raise InputError(f"'{folder.path}' has no snapshots; train with --training.snapshot_every STEPS")
     resolve(read_recipe(folder.recipe).task)  # imports its module
     for path in policies:
-        video = folder.videos / f"{path.stem}.mp4"
-        _record_video(str(path), video, args.episodes, args.seed, args.root, args.task, _changed_options(args))
+        _record_video(args, str(path), folder.videos / f"{path.stem}.mp4", **options)
     return 0
 
 
-def _record_video(*arguments: Any) -> int:
-    """Record a video with the arguments of `api.record`."""
+def _record_video(args: argparse.Namespace, run: str, output: Path | None = None, **options: Any) -> int:
+    """Record a video with the options of `api.record`."""
     from surefoot.api import record
+    from surefoot.cli.progress_bar import progress_bar
 
-    result = record(*arguments)
-    what = f"return {result['return']:.1f} in {result['length']:g} steps" if "return" in result else "animation"
-    print(f"{result['path']}: {what}")
+    with progress_bar(args.quiet) as progress:
+        result = record(run, output, root=args.root, progress=partial(progress, "frames"), **options)
+    print(f"{result['path']}: return {result['return']:.1f} in {result['length']:g} steps")
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    if args.output is not None and args.output.suffix.lower() == ".png":
+    suffix = ".html" if args.output is None else args.output.suffix.lower()
+    if suffix == ".png":
         return _draw_curves(args)
-    if args.output is not None and args.output.suffix.lower() != ".html":
+    if suffix != ".html":
         raise InputError(f"--output '{args.output}' should end in .html, or in .png for the curves only")
     if args.output is not None and len(args.runs) > 1:
         raise InputError(f"--output '{args.output}': each of {len(args.runs)} runs has its own page; name one run")
-    for name, value, least, most in (("--episodes", args.episodes, 1, 10_000), ("--seed", args.seed, 0, _MAX_SEED)):
-        if not least <= value <= most:
-            raise InputError(f"{name} {value}: choose {least} to {most}")
     from surefoot.api import report
-    from surefoot.cli.progress_bar import ProgressBar
+    from surefoot.cli.progress_bar import progress_bar
 
-    if args.task:
-        from surefoot.tasks.registry import resolve
-
-        resolve(args.task)  # imports its module
+    options = {"seed": args.seed, "video": not args.no_video, "task": args.task, "task_options": _changed_options(args)}
     for run in args.runs:
-        with ProgressBar(args.quiet) as bar:
-            written = report(
-                *(run, args.episodes, args.which, args.output, args.root),
-                **{"seed": args.seed, "video": not args.no_video, "progress": bar.update},
-                task_options=_changed_options(args),
-            )
+        _find_policy(args, run)
+        which = "last" if args.last else "policy"
+        with progress_bar(args.quiet) as progress:
+            written = report(run, args.episodes, which, args.output, args.root, progress=progress, **options)
         for path in written:
             print(path)
     return 0
@@ -260,9 +265,11 @@ def _draw_curves(args: argparse.Namespace) -> int:
     from surefoot.tasks.catalogue import find_task
 
     folders = [RunFolder.open(run, args.root) for run in args.runs]
-    recipe = read_recipe(folders[0].recipe)
-    threshold = find_task(recipe.task, recipe.full_task_options).reward_threshold
-    print(plot_curves(folders, args.output, threshold=threshold))
+    recipes = {recipe.task: recipe for recipe in (read_recipe(folder.recipe) for folder in folders)}
+    infos = {task: find_task(task, recipe.full_task_options) for task, recipe in recipes.items()}
+    thresholds = {task: info.reward_threshold for task, info in infos.items() if info.reward_threshold is not None}
+    one = next(iter(thresholds.values()), None)
+    print(plot_curves(folders, args.output, threshold=one if len(recipes) == 1 else thresholds))
     return 0
 
 

@@ -1,5 +1,6 @@
 """Tables: coloured on a terminal, plain text elsewhere."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -7,27 +8,19 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-_COLUMNS = (
-    "run",
-    "task",
-    "algorithm",
-    "episodes",
-    "return, mean ± sd",
-    "IQM",
-    "95 % interval",
-    "falls",
-    "length",
-)
-_FIRST_NUMBER = 3
-_PLAIN_WIDTH = 1000  # so that lines are not wrapped in files
+PIPED_WIDTH = 100
+_COLUMNS = ("run", "episodes", "return, mean ± sd", "IQM", "95 % interval", "falls", "length")
 
 
 def print_evaluations(evaluations: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
-    """Print evaluation results, one row per run, to `file` (standard output by default).
+    """Print evaluation results, one row and one line of details per run, to `file` (standard output by default).
 
     A result has the keys of `evaluate_policy`. Missing values are shown as a dash.
     """
-    print_table(_COLUMNS, (_cells(result) for result in evaluations), file, numbers_from=_FIRST_NUMBER)
+    evaluations = list(evaluations)
+    print_table(_COLUMNS, map(_cells, evaluations), file, numbers_from=1)
+    for result in evaluations:
+        print(printable(_details(result), file or sys.stdout), file=file)
 
 
 def print_table(
@@ -44,12 +37,12 @@ def print_table(
         rows: cells, as many per row as there are columns.
         file: standard output by default.
         numbers_from: index of the first column of numbers, which are right-aligned and not wrapped; None: no numbers.
-        width: width at which cells are wrapped; None: that of the terminal, or no wrapping in files.
+        width: width at which cells are wrapped; None: that of the terminal, or 100 columns in files.
     """
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     fancy = console.is_terminal
     if width is not None or not fancy:
-        console.width = width or _PLAIN_WIDTH
+        console.width = width or PIPED_WIDTH
     table = Table(box=SIMPLE_HEAD if fancy else None, header_style="bold" if fancy else "", pad_edge=False)
     for index, name in enumerate(columns):
         number = numbers_from is not None and index >= numbers_from
@@ -65,7 +58,7 @@ def printable(text: str, file: Any) -> str:
     """Return a text with characters that the encoding of `file` has."""
     if (getattr(file, "encoding", None) or "utf-8").lower().startswith("utf"):
         return text
-    return text.replace("±", "+-").encode("ascii", "replace").decode()
+    return text.replace("±", "+-").replace("°", " degrees").encode("ascii", "replace").decode()
 
 
 def _cells(result: Mapping[str, Any]) -> list[str]:
@@ -74,8 +67,6 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
     interval = _number(returns.get("ci_low")) + " to " + _number(returns.get("ci_high"))
     return [
         str(result.get("run") or "-"),
-        str(result.get("task") or "-"),
-        str(result.get("algorithm") or (result.get("trained") or {}).get("algorithm") or "-"),
         "-" if episodes is None else f"{episodes:,}",
         f"{_number(returns.get('mean'))} ± {_number(returns.get('sd'))}" if returns else "-",
         _number(returns.get("iqm")),
@@ -83,6 +74,16 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
         "-" if falls is None else f"{falls:,}",
         _number((result.get("length") or {}).get("mean"), decimals=0),
     ]
+
+
+def _details(result: Mapping[str, Any]) -> str:
+    algorithm = result.get("algorithm") or (result.get("trained") or {}).get("algorithm") or "-"
+    details = f"{result.get('run') or '-'}: task {result.get('task') or '-'}, algorithm {algorithm}"
+    travel = result.get("travel")
+    if not travel:
+        return details
+    speeds = f"{travel['speed_m_s']:.2f} m/s along its path, {travel['net_speed_m_s']:.2f} m/s net"
+    return f"{details}; {speeds}, turns {travel['turn_deg_per_10_s']:.0f}° in 10 s"
 
 
 def _number(value: float | None, decimals: int = 1) -> str:

@@ -21,6 +21,7 @@ TRAINING_SEED_BOUND = 1_000_000_000
 SELECTION_SEEDS = 1_000_000_000
 CONFIRMATION_SEEDS = 1_250_000_000
 EVALUATION_SEEDS = 1_500_000_000
+MAX_SEED = 100_000_000  # largest offset that a user can give
 
 # Episodes of tasks without a known time limit are cut off here.
 MAX_STEPS = 10_000

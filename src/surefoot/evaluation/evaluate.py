@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.errors import InputError, PolicyFileError
-from surefoot.evaluation.episodes import EVALUATION_SEEDS, run_episodes
+from surefoot.errors import InputError, check_range
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED, run_episodes
 from surefoot.evaluation.statistics import summarise
+from surefoot.evaluation.travel import measure_travel
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -20,10 +21,6 @@ from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_policy_task
 
 _MAX_EPISODES = 1_000_000
-_MISSING = {
-    "policy": "has no best policy yet, as it has not been evaluated; evaluate its last policy with --last",
-    "last": "has no last policy yet",
-}
 
 
 def evaluate_policy(
@@ -48,16 +45,14 @@ def evaluate_policy(
         trusted: as in `tasks.catalogue.find_policy_task`.
 
     Returns:
-        Plain data: the task, statistics of returns and lengths, number of falls (None if the task cannot detect
-        them), the seeds, and all returns.
+        Plain data: the task, statistics of returns and lengths, `measure_travel`, number of falls (None if the task
+        cannot detect them), the seeds, and all returns.
 
     Raises:
         InputError: a number is out of range, or the policy does not fit the task.
     """
-    if not 1 <= episodes <= _MAX_EPISODES:
-        raise InputError(f"episodes = {episodes}: choose 1 to {_MAX_EPISODES}")
-    if not 0 <= seed <= 100_000_000:
-        raise InputError(f"seed = {seed}: choose 0 to 100000000")
+    check_range("episodes", episodes, 1, _MAX_EPISODES)
+    check_range("seed", seed, 0, MAX_SEED)
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(
@@ -75,6 +70,7 @@ def evaluate_policy(
         "episodes": episodes,
         "return": summarise(result.returns),
         "length": summarise(result.lengths),
+        "travel": measure_travel(policy, info, first, episodes),
         "terminated": int(result.terminated.sum()),
         "falls": None if result.falls is None else int(np.sum(result.falls)),
         "reward_threshold": info.reward_threshold,
@@ -90,18 +86,15 @@ def evaluate_policy(
 def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
     """Evaluate a policy of a run as `evaluate_policy` does; on its own task, write the run's evaluation.json.
 
-    `which` is "policy", the best by the evaluations during training, or "last".
+    `which` is "policy", the best by the evaluations during training or the last if there was none yet; or "last".
     """
     recipe = read_recipe(folder.recipe)
-    path = folder.policy / f"{which}.safetensors"
-    if not path.exists():
-        raise PolicyFileError(f"run '{folder.path}' {_MISSING[which]}")
-    policy = load_policy(path)
+    policy = load_policy(path := folder.find_policy(which))
     options["trusted"] = recipe.names(policy.task, policy.task_options)
     result = evaluate_policy(policy, run=f"{folder.path.parent.name}/{folder.path.name}", **options)
     rows = [row for row in read_metrics(folder.metrics) if "seconds" in row]
     result |= {
-        "which": which,
+        "which": path.stem,
         "algorithm": recipe.algorithm,
         "recipe": recipe.name,
         "training_seed": recipe.seed,

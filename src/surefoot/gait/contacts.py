@@ -137,16 +137,6 @@ def symmetry_index(left: float, right: float) -> float:
     return float("nan") if abs(mean) < 1e-9 else 100 * (right - left) / mean
 
 
-def distance_travelled(position: np.ndarray, step_s: float, window_s: float = 1.0) -> float:
-    """Return the horizontal distance travelled by the trunk (T, 2 or 3), m.
-
-    Positions are sampled once per `window_s`, so that lateral sway within a stride does not count.
-    """
-    every = max(1, round(window_s / step_s))
-    samples = position[np.unique(np.append(np.arange(0, len(position), every), len(position) - 1)), :2]
-    return float(np.linalg.norm(np.diff(samples, axis=0), axis=1).sum())
-
-
 def joint_work(torque: np.ndarray, speed: np.ndarray, step_s: float) -> tuple[float, float]:
     """Return the positive and the absolute mechanical work of the joints (T, J), J.
 

@@ -1,7 +1,6 @@
 """Measures of recorded episodes: the figures of a gait report, and the gait cycles of its plots."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.evaluation.statistics import summarise
+from surefoot.evaluation.travel import distance_travelled, heading, summarise_travel
 from surefoot.gait import contacts as gait
 from surefoot.gait.gait_names import UNCLEAR, name_gait
 from surefoot.gait.probes import BodyModel, Motion
@@ -25,36 +25,22 @@ _MAX_CYCLES = 2000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaitSegment:
-    """The part of an episode in which the gait is measured.
+    """The part of an episode in which the gait is measured."""
 
-    Attributes:
-        motion: T samples of that part.
-        contact: (T, F) bool, with bounces filled.
-        strides: strides of each foot, (S, 2) samples.
-    """
-
-    motion: Motion
-    contact: np.ndarray
-    strides: list[np.ndarray]
+    motion: Motion  # T samples of that part
+    contact: np.ndarray  # (T, F) bool, with bounces filled
+    strides: list[np.ndarray]  # strides of each foot, (S, 2) samples
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaitCycles:
-    """All strides of the reference foot, resampled to C points from 0 to 100 % of the cycle.
+    """All strides of the reference foot, resampled to C points from 0 to 100 % of the cycle."""
 
-    Attributes:
-        reference: index of the foot whose landing starts the cycles.
-        angle: (S, C, J) rad.
-        speed: (S, C, J) rad/s.
-        height: (S, C, F) m.
-        contact: (C, F) fraction of strides in which a foot is in contact.
-    """
-
-    reference: int
-    angle: np.ndarray
-    speed: np.ndarray
-    height: np.ndarray
-    contact: np.ndarray
+    reference: int  # index of the foot whose landing starts the cycles
+    angle: np.ndarray  # (S, C, J) rad
+    speed: np.ndarray  # (S, C, J) rad/s
+    height: np.ndarray  # (S, C, F) m
+    contact: np.ndarray  # (C, F) fraction of strides in which a foot is in contact
 
 
 def measure_returns(recording: Recording) -> dict[str, Any]:
@@ -80,31 +66,28 @@ def measure_joints(body: Body, model: BodyModel, episodes: Sequence[Episode]) ->
     angle, speed, torque = (
         np.concatenate([getattr(motion, name) for motion in motions]) for name in ("angle", "speed", "torque")
     )
-    power = torque * speed
-    measures = {}
-    for index, name in enumerate(body.joints):
-        limit = model.torque_limit[index]
-        low, high = np.degrees(model.joint_range[index])
-        degrees = np.degrees(angle[:, index])
-        measures[name] = {
-            "mean_deg": float(degrees.mean()),
-            "sd_deg": float(degrees.std()),
-            "min_deg": float(degrees.min()),
-            "max_deg": float(degrees.max()),
-            "range_low_deg": float(low),
-            "range_high_deg": float(high),
-            "speed_peak_rad_s": float(np.abs(speed[:, index]).max()),
-            "speed_limit_rad_s": float(model.speed_limit[index]),
-            "torque_peak_nm": float(np.abs(torque[:, index]).max()),
-            "torque_rms_nm": float(np.sqrt((torque[:, index] ** 2).mean())),
-            "torque_limit_nm": float(limit),
-            "fraction_at_torque_limit": float((np.abs(torque[:, index]) >= 0.99 * limit).mean())
-            if math.isfinite(limit)
-            else math.nan,
-            "power_peak_w": float(power[:, index].max()),
-            "power_mean_abs_w": float(np.abs(power[:, index]).mean()),
-        }
-    return measures
+    power, degrees, limit = torque * speed, np.degrees(angle), model.torque_limit
+    at_limit = (np.abs(torque) >= 0.99 * limit).mean(axis=0)
+    columns = {
+        "mean_deg": degrees.mean(axis=0),
+        "sd_deg": degrees.std(axis=0),
+        "min_deg": degrees.min(axis=0),
+        "max_deg": degrees.max(axis=0),
+        "range_low_deg": np.degrees(model.joint_range[:, 0]),
+        "range_high_deg": np.degrees(model.joint_range[:, 1]),
+        "speed_peak_rad_s": np.abs(speed).max(axis=0),
+        "speed_limit_rad_s": model.speed_limit,
+        "torque_peak_nm": np.abs(torque).max(axis=0),
+        "torque_rms_nm": np.sqrt((torque**2).mean(axis=0)),
+        "torque_limit_nm": limit,
+        "fraction_at_torque_limit": np.where(np.isfinite(limit), at_limit, np.nan),
+        "power_peak_w": power.max(axis=0),
+        "power_mean_abs_w": np.abs(power).mean(axis=0),
+    }
+    return {
+        joint: {name: float(values[index]) for name, values in columns.items()}
+        for index, joint in enumerate(body.joints)
+    }
 
 
 def find_segments(body: Body, model: BodyModel, episodes: Sequence[Episode]) -> list[GaitSegment]:
@@ -117,13 +100,10 @@ def find_segments(body: Body, model: BodyModel, episodes: Sequence[Episode]) -> 
         end = len(episode.motion.time) - (skip if episode.fell else 0)
         if end - skip < skip:
             continue
-        motion = Motion(
-            **{field.name: getattr(episode.motion, field.name)[skip:end] for field in dataclasses.fields(Motion)}
-        )
+        motion = Motion(*(getattr(episode.motion, field.name)[skip:end] for field in dataclasses.fields(Motion)))
         too_light = motion.force < MIN_FORCE * model.mass_kg * model.gravity  # False for unknown forces (NaN)
-        contact = np.stack(
-            [gait.without_bounces(foot, model.step_s) for foot in (motion.contact & ~too_light).T], axis=1
-        )
+        feet = (motion.contact & ~too_light).T
+        contact = np.stack([gait.without_bounces(foot, model.step_s) for foot in feet], axis=1)
         strides = [gait.steady(gait.find_strides(contact[:, foot])) for foot in range(len(body.feet))]
         segments.append(GaitSegment(motion, contact, strides))
     return segments
@@ -159,13 +139,12 @@ def measure_gait(
     step_s = model.step_s
     seconds = sum(len(segment.contact) for segment in segments) * step_s
     motions = [segment.motion for segment in segments]
-    distance = sum(gait.distance_travelled(motion.position, step_s) for motion in motions)
+    travels = [summarise_travel(motion.position, heading(motion.orientation), step_s) for motion in motions]
+    lengths = [len(motion.position) - 1 for motion in motions]
+    travel = {x: float(np.average([part[x] for part in travels], weights=lengths)) for x in travels[0]}
+    distance = sum(distance_travelled(motion.position, step_s) for motion in motions)
     work = np.sum([gait.joint_work(motion.torque, motion.speed, step_s) for motion in motions], axis=0)
-    supports = np.average(
-        [gait.support_fractions(segment.contact) for segment in segments],
-        axis=0,
-        weights=[len(segment.contact) for segment in segments],
-    )
+    supports = gait.support_fractions(np.concatenate([segment.contact for segment in segments]))
     feet = {foot.name: _measure_foot(model, segments, cycles, index) for index, foot in enumerate(body.feet)}
     duty = [foot["duty_factor"]["mean"] for foot in feet.values() if foot["duty_factor"]]
     lags = {name: foot["phase_lag"] for name, foot in feet.items()}
@@ -177,7 +156,7 @@ def measure_gait(
         "reference_foot": body.feet[cycles.reference].name if cycles else None,
         "episodes": len(segments),
         "seconds": seconds,
-        "speed_m_s": distance / seconds,
+        **travel,
         "stride": _measure_strides(model, segments, cycles),
         "duty_factor": float(np.mean(duty)) if duty else None,
         "feet": feet,
@@ -194,12 +173,12 @@ def measure_gait(
 
 def _reference_foot(segments: Sequence[GaitSegment]) -> int | None:
     """Return the foot with the least variable stride duration, among those with enough strides."""
-    best: tuple[float, int] | None = None
+    variation = {}
     for foot in range(segments[0].contact.shape[1] if segments else 0):
         durations = np.concatenate([np.diff(segment.strides[foot], axis=1)[:, 0] for segment in segments])
-        if len(durations) >= _MIN_STRIDES and (best is None or durations.std() / durations.mean() < best[0] - 1e-9):
-            best = (float(durations.std() / durations.mean()), foot)
-    return None if best is None else best[1]
+        if len(durations) >= _MIN_STRIDES:
+            variation[foot] = round(float(durations.std() / durations.mean()), 9)
+    return min(variation, key=lambda foot: variation[foot], default=None)
 
 
 def _measure_strides(

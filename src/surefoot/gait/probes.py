@@ -6,7 +6,7 @@ about five steps per stride. It samples every environment step of other MuJoCo e
 
 import dataclasses
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -20,73 +20,57 @@ from surefoot.tasks.task_env import TaskEnv
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BodyModel:
-    """Properties of a simulated body; NaN or infinity if the model does not define them.
+    """Properties of a simulated body; NaN or infinity if the model does not define them."""
 
-    Attributes:
-        step_s: sampling interval, s.
-        mass_kg: total mass.
-        gravity: m/s^2.
-        joint_range: (J, 2) radians.
-        torque_limit: (J,) N m, maximum torque of the motors.
-        speed_limit: (J,) rad/s.
-    """
-
-    step_s: float
-    mass_kg: float
-    gravity: float
-    joint_range: np.ndarray
-    torque_limit: np.ndarray
-    speed_limit: np.ndarray
+    step_s: float  # sampling interval, s
+    mass_kg: float  # total mass
+    gravity: float  # m/s^2
+    joint_range: np.ndarray  # (J, 2) radians
+    torque_limit: np.ndarray  # (J,) N m, maximum torque of the motors
+    speed_limit: np.ndarray  # (J,) rad/s
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Motion:
-    """Motion of a body with J joints and F feet at T samples.
+    """Motion of a body with J joints and F feet at T samples."""
+
+    time: np.ndarray  # (T,) s since the start of the episode
+    angle: np.ndarray  # (T, J) rad, of the joints
+    speed: np.ndarray  # (T, J) rad/s, of the joints
+    torque: np.ndarray  # (T, J) N m, of the motors
+    position: np.ndarray  # (T, 3) m, of the trunk; z is up
+    orientation: np.ndarray  # (T, 4), of the trunk, a quaternion w x y z
+    velocity: np.ndarray  # (T, 3) m/s, of the trunk
+    contact: np.ndarray  # (T, F) bool, whether a foot is in contact with the ground
+    force: np.ndarray  # (T, F) N, normal contact force of a foot; NaN if the simulator does not report it
+    other: np.ndarray  # (T,) 1 if another part touches the ground, else 0; NaN if the simulator does not report it
+    foot: np.ndarray  # (T, F, 3) m, lowest point of each foot
+    height: np.ndarray  # (T, F) m, of that point above the ground; NaN if the ground height is unknown
+
+
+class Probe:
+    """Samples one environment: call `begin` at the start of an episode, step the environment, then call `motion`.
 
     Attributes:
-        time: (T,) s since the start of the episode.
-        angle: (T, J) rad, of the joints.
-        speed: (T, J) rad/s, of the joints.
-        torque: (T, J) N m, of the motors.
-        position: (T, 3) m, of the trunk; z is up.
-        orientation: (T, 4), of the trunk, a quaternion w x y z.
-        velocity: (T, 3) m/s, of the trunk.
-        contact: (T, F) bool, whether a foot is in contact with the ground.
-        force: (T, F) N, normal contact force of a foot; NaN if the simulator does not report it.
-        other: (T,) 1 if another part of the body touches the ground, else 0; NaN if the simulator does not report it.
-        foot: (T, F, 3) m, lowest point of each foot.
-        height: (T, F) m, of that point above the ground; NaN if the ground height is unknown.
+        model: properties of the simulated body, known after `begin`.
     """
 
-    time: np.ndarray
-    angle: np.ndarray
-    speed: np.ndarray
-    torque: np.ndarray
-    position: np.ndarray
-    orientation: np.ndarray
-    velocity: np.ndarray
-    contact: np.ndarray
-    force: np.ndarray
-    other: np.ndarray
-    foot: np.ndarray
-    height: np.ndarray
+    model: BodyModel
 
-
-class Probe(Protocol):
-    """Samples one environment: call `begin` at the start of an episode, step the environment, then call `motion`."""
-
-    @property
-    def model(self) -> BodyModel:
-        """Properties of the simulated body."""
-        ...
+    def __init__(self) -> None:
+        self._samples: list[dict[str, Any]] = []
 
     def begin(self) -> None:
         """Discard all samples."""
-        ...
+        self._samples = []
 
     def motion(self) -> Motion:
         """Return the samples since `begin`."""
-        ...
+        raise NotImplementedError
+
+    def _stacked(self) -> dict[str, np.ndarray]:
+        """Stack the samples into float arrays (T, ...) by name."""
+        return {name: np.array([sample[name] for sample in self._samples], float) for name in self._samples[0]}
 
 
 def find_probe(env: gymnasium.Env, body: Body) -> Probe | None:
@@ -102,7 +86,7 @@ def find_probe(env: gymnasium.Env, body: Body) -> Probe | None:
     return None
 
 
-class MujocoProbe:
+class MujocoProbe(Probe):
     """Samples a MuJoCo environment with `model` and `data` attributes.
 
     Raises:
@@ -110,6 +94,7 @@ class MujocoProbe:
     """
 
     def __init__(self, base: Any, body: Body) -> None:
+        super().__init__()
         self._model, self._data = base.model, base.data
         model = self._model
         joints = [model.joint(name).id for name in body.joints]
@@ -123,7 +108,6 @@ class MujocoProbe:
         solid = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         self._static = model.body_weldid[model.geom_bodyid] == 0
         self._ground = np.flatnonzero(self._static & solid)
-        self._samples: list[dict[str, Any]] = []
         steps = getattr(type(base), "_step_mujoco_simulation", None)
         inside = steps is MujocoEnv._step_mujoco_simulation
         if inside:
@@ -145,13 +129,8 @@ class MujocoProbe:
             speed_limit=np.full(len(joints), body.speed_limit or np.nan),
         )
 
-    def begin(self) -> None:
-        """Discard all samples."""
-        self._samples = []
-
     def motion(self) -> Motion:
-        """Return the samples since `begin`."""
-        samples = _stack(self._samples)
+        samples = self._stacked()
         model, data, ground = self._model, self._data, self._ground
         ground_geoms = model.geom_type[ground], model.geom_size[ground], data.geom_xpos[ground], data.geom_xmat[ground]
         centre, rotation = samples.pop("sole_centre"), samples.pop("sole_rotation")
@@ -159,11 +138,10 @@ class MujocoProbe:
             lowest_points(model.geom_type[geom], model.geom_size[geom], centre[:, column], rotation[:, column])
             for column, geom in enumerate(self._sole_geoms)
         ]
-        feet, first = [], 0
+        feet = []
         for geoms in self._soles:
-            own = np.array(points[first : first + len(geoms)])
+            own = np.array([points.pop(0) for _ in geoms])
             feet.append(own[np.argmin(own[:, :, 2], axis=0), np.arange(own.shape[1])])
-            first += len(geoms)
         height = np.stack([foot[:, 2] - ground_heights(*ground_geoms, foot[:, :2]) for foot in feet], axis=1)
         return Motion(**samples, contact=samples["force"] > 0, foot=np.stack(feet, axis=1), height=height)
 
@@ -223,7 +201,7 @@ class MujocoProbe:
         return force, other
 
 
-class WalkerProbe:
+class WalkerProbe(Probe):
     """Samples Gymnasium's BipedalWalker, a planar body: its x and y become x and z."""
 
     def __init__(self, base: Any, body: Body) -> None:
@@ -231,16 +209,15 @@ class WalkerProbe:
 
         if (len(body.joints), len(body.feet)) != (4, 2):
             raise KeyError("a BipedalWalker has four joints and two feet")
+        super().__init__()
         self._base, self._fps, self._walker = base, walker.FPS, walker
-        self._samples: list[dict[str, Any]] = []
         self._flat = not base.hardcore  # the environment reports the ground height without obstacles
         _call_after(base, "step", self._sample)
 
-    @property
-    def model(self) -> BodyModel:
-        """Properties of the walker; available after the first reset."""
+    def begin(self) -> None:
+        super().begin()
         base, walker = self._base, self._walker
-        return BodyModel(
+        self.model = BodyModel(
             step_s=1 / walker.FPS,
             mass_kg=float(sum(part.mass for part in [base.hull, *base.legs])),
             gravity=float(abs(base.world.gravity[1])),
@@ -249,13 +226,8 @@ class WalkerProbe:
             speed_limit=np.array([walker.SPEED_HIP, walker.SPEED_KNEE] * 2, float),
         )
 
-    def begin(self) -> None:
-        """Discard all samples."""
-        self._samples = []
-
     def motion(self) -> Motion:
-        """Return the samples since `begin`."""
-        samples = _stack(self._samples)
+        samples = self._stacked()
         samples["contact"] = samples["contact"] > 0
         unknown = np.full((len(self._samples), 2), np.nan)
         return Motion(**samples, force=unknown, other=unknown[:, 0])
@@ -283,11 +255,6 @@ class WalkerProbe:
         )
 
 
-def _stack(samples: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Stack samples into float arrays (T, ...) by name."""
-    return {name: np.array([sample[name] for sample in samples], float) for name in samples[0]}
-
-
 def _torque_limits(model: Any, joints: list[int]) -> np.ndarray:
     """Return the maximum actuator torques of joints, (J,); NaN for unlimited ones."""
     limits = np.full(len(joints), np.nan)
@@ -295,9 +262,8 @@ def _torque_limits(model: Any, joints: list[int]) -> np.ndarray:
         bounds = []
         if model.jnt_actfrclimited[joint]:
             bounds.append(np.abs(model.jnt_actfrcrange[joint]).max())
-        for actuator in np.flatnonzero(model.actuator_trnid[:, 0] == joint):
-            if model.actuator_trntype[actuator] != mujoco.mjtTrn.mjTRN_JOINT:
-                continue
+        drives = (model.actuator_trnid[:, 0] == joint) & (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT)
+        for actuator in np.flatnonzero(drives):
             gear = abs(model.actuator_gear[actuator, 0])
             is_motor = model.actuator_gaintype[actuator] == 0 and model.actuator_biastype[actuator] == 0
             if model.actuator_forcelimited[actuator]:
@@ -311,7 +277,7 @@ def _torque_limits(model: Any, joints: list[int]) -> np.ndarray:
 
 
 def _call_after(base: Any, method: str, then: Any) -> None:
-    """Wrap a method of an object so that `then` runs after each call."""
+    """Make `then` run after each call of a method."""
     original = getattr(base, method)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:

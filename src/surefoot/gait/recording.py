@@ -13,6 +13,7 @@ from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.bodies.body import Body
 from surefoot.errors import SurefootError
 from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
+from surefoot.evaluation.travel import seconds_per_step
 from surefoot.gait.probes import BodyModel, Motion, Probe, find_probe
 from surefoot.policies.policy import Policy, new_policy
 from surefoot.tasks.catalogue import TaskInfo, make_env
@@ -22,42 +23,25 @@ _TERM = "reward_"  # prefix of reward terms in the `info` of Gymnasium's tasks
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Episode:
-    """One recorded episode of N steps.
+    """One recorded episode of N steps."""
 
-    Attributes:
-        seed: seed of its reset.
-        reward: (N,).
-        terms: reward terms by name, (N,) each, if the task reports them; NaN for steps without the term.
-        action: (N, A).
-        observation: (N, D), before each action; empty for all episodes but the first.
-        terminated: whether the task ended it, rather than the time limit.
-        fell: whether it ended in a fall; None if the task cannot detect falls.
-        motion: motion of the body; None if its parts are not known.
-    """
-
-    seed: int
-    reward: np.ndarray
-    terms: dict[str, np.ndarray]
-    action: np.ndarray
-    observation: np.ndarray
-    terminated: bool
-    fell: bool | None
-    motion: Motion | None
+    seed: int  # seed of its reset
+    reward: np.ndarray  # (N,)
+    terms: dict[str, np.ndarray]  # reward terms by name, (N,) each; NaN for steps without the term
+    action: np.ndarray  # (N, A)
+    observation: np.ndarray  # (N, D), before each action; empty for all episodes but the first
+    terminated: bool  # whether the task ended it, rather than the time limit
+    fell: bool | None  # whether it ended in a fall; None if the task cannot detect falls
+    motion: Motion | None  # motion of the body; None if its parts are not known
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recording:
-    """Episodes of one policy.
+    """Episodes of one policy."""
 
-    Attributes:
-        episodes: at least one.
-        step_s: simulated time of one policy step, s.
-        model: properties of the simulated body; None if its parts are not known.
-    """
-
-    episodes: list[Episode]
-    step_s: float
-    model: BodyModel | None
+    episodes: list[Episode]  # at least one
+    step_s: float  # simulated time of one policy step, s
+    model: BodyModel | None  # properties of the simulated body; None if its parts are not known
 
 
 def record_episodes(
@@ -76,7 +60,7 @@ def record_episodes(
         policy: the policy.
         info: the task.
         body: names of the body's parts; if None, or if the model lacks these names, no motion is recorded.
-        episodes: number of episodes.
+        episodes: their number.
         seed: seed of the first episode.
         progress: called after each episode.
 
@@ -89,7 +73,7 @@ def record_episodes(
         try:
             probe = None if body is None else find_probe(env, body)
             recorded.append(_record(policy, info, env, probe, seed + index, index == 0))
-            step_s, model = _step_s(env, info), probe.model if probe else None
+            step_s, model = seconds_per_step(env, info), probe.model if probe else None
         finally:
             env.close()
         progress()
@@ -152,12 +136,3 @@ def _terms(info: dict[str, Any]) -> dict[str, float]:
     if not isinstance(terms, dict):
         terms = {name.removeprefix(_TERM): value for name, value in info.items() if name.startswith(_TERM)}
     return {str(name): float(value) for name, value in terms.items() if np.ndim(value) == 0}
-
-
-def _step_s(env: Any, info: TaskInfo) -> float:
-    """Return the simulated time of a policy step, s."""
-    base = env.unwrapped
-    step = getattr(base, "dt", None)
-    if not isinstance(step, int | float) or not step > 0:
-        step = 1 / float(env.metadata.get("render_fps") or 30)
-    return float(step) * info.action_repeat

@@ -9,10 +9,20 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, nearest, suggestion
 from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
 from surefoot.settings import Settings
+
+# Names of settings in other libraries and in version 0.1, for suggestions.
+_OTHER_NAMES = {
+    **dict.fromkeys(("copies", "n_envs", "envs"), "num_envs"),
+    **dict.fromkeys(("lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("clip", "clip_range"), "clip_eps"),
+    **{"gamma": "discount", "tau": "polyak", "n_steps": "horizon", "n_epochs": "epochs", "total_timesteps": "steps"},
+    **{"ent_coef": "entropy_coef", "vf_coef": "value_coef", "trace_decay": "gae_lambda", "target_kl": "desired_kl"},
+    **{"net_arch": "actor", "history": "frame_stack"},
+}
 
 
 def setting_fields(
@@ -72,12 +82,22 @@ def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> 
         raise InputError(
             f"'--{plain}' holds several settings; choose from " + ", ".join(f"--{name}" for name in inside)
         )
-    # If only the last part of a name is given, settings with that last part are suggested first.
-    same = [known for known in fields if known.rpartition(".")[2] == plain.rpartition(".")[2]]
-    options = [f"--{known}" for known in same] or [*(f"--{known}" for known in fields), *flags]
-    hint = suggestion(f"--{plain}", options)
-    if "did you mean" not in hint:
-        hint = "; 'surefoot train --settings' lists them all"
+    owner, _, last = plain.rpartition(".")
+    tables = {known.rpartition(".")[0] for known in fields} - {""}
+    inside = [known for known in fields if owner not in tables or known.startswith(f"{owner}.")]
+    parts, meant = {known: known.rpartition(".")[2] for known in inside}, _OTHER_NAMES.get(last, last)
+    # Settings of the same last part, then of a part that contains it, then, within a table, of similar parts or all.
+    options = [known for known in parts if parts[known] in (last, meant)]
+    if not options and owner in tables:
+        options = [known for known in parts if meant in parts[known]]
+        close = nearest(last, parts.values())
+        options = options or [known for known in parts if not close or parts[known] in close]
+    if options:
+        listed = " or ".join(f"'--{option}'" for option in options[:3])
+        hint = f"; did you mean {listed}?" if len(options) <= 3 else "; choose from --" + ", --".join(options)
+    else:
+        hint = suggestion(f"--{plain}", [*(f"--{known}" for known in fields), *flags])
+        hint = hint if "did you mean" in hint else "; 'surefoot train --settings' lists them all"
     raise InputError(f"unknown setting '--{name[:100]}'{hint}")
 
 

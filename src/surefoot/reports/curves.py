@@ -1,8 +1,9 @@
 """Plots of learning curves and training metrics."""
 
 import io
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 from surefoot.errors import InputError
 from surefoot.recipes.files import read_recipe
 from surefoot.reports.figure_style import COLOURS, FAINT, INK, new_figure
-from surefoot.reports.image_files import picture_path, save_picture
+from surefoot.reports.media_files import output_path, save
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 
@@ -38,10 +39,11 @@ _PANELS = {
 }
 
 Run = RunFolder | dict[str, Any]
+Thresholds = float | Mapping[str, float] | None
 
 
 def plot_curves(
-    runs: Sequence[Run], path: str | Path, *, threshold: float | None = None, title: str | None = None
+    runs: Sequence[Run], path: str | Path, *, threshold: Thresholds = None, title: str | None = None
 ) -> Path:
     """Plot the returns of runs over environment steps and over training time, as a PNG file.
 
@@ -53,35 +55,28 @@ def plot_curves(
         runs: run folders; those whose recipes differ only in the seed are seeds of one experiment, labelled by the
             first one's name. Or `{"label": str, "metrics": rows of metrics}`.
         path: output file, `.png`.
-        threshold: return at which the task counts as solved; a dashed line.
+        threshold: return at which the task counts as solved, a dashed line; for runs of several tasks by their names.
         title: title of the figure.
 
     Raises:
         InputError: no run has a return yet, or the path does not end in `.png`.
     """
-    path = picture_path(path, ".png")
+    path = output_path(path, ".png")
     return _save(draw_curves(runs, threshold=threshold, title=title), path)
 
 
 def draw_curves(
     runs: Sequence[Run],
     *,
-    threshold: float | None = None,
+    threshold: Thresholds = None,
     title: str | None = None,
     clock: str | None = None,
     width: float | None = None,
 ) -> Figure:
-    """Return the figure of `plot_curves`.
-
-    Args:
-        runs: as for `plot_curves`.
-        threshold: as for `plot_curves`.
-        title: as for `plot_curves`.
-        clock: "step" or "seconds" for one panel only; None: both.
-        width: width of the figure, inches.
+    """Return the figure of `plot_curves`, `width` inches wide.
 
     Raises:
-        InputError: no run has a return yet, or `clock` is "seconds" and the metrics have no times.
+        InputError: no run has a return yet; or `clock`, "step" or "seconds" for one panel only, is not in the metrics.
     """
     groups = _grouped(runs)
     all_runs = [run for seeds in groups.values() for run in seeds]
@@ -94,25 +89,23 @@ def draw_curves(
         if not clocks:
             raise InputError("the metrics contain no times")
     figure, panels = new_figure(width or (9.0 if len(clocks) > 1 else 6.0), 3.6, 1, len(clocks), sharey=True)
+    thresholds = threshold if isinstance(threshold, Mapping) else {} if threshold is None else {"": threshold}
     alone = len(groups) == 1 and all(len(seeds) == 1 for seeds in groups.values())
     for axes, (name, label) in zip(panels, clocks.items(), strict=True):
-        _draw_groups(axes, groups, name, alone)
-        if threshold is not None:
-            axes.axhline(threshold, color=FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
+        for colour, (label, seeds) in zip(itertools.cycle(COLOURS), groups.items()):
+            if len(seeds) == 1:
+                _draw_run(axes, seeds[0], name, colour, None if alone else label)
+            else:
+                _draw_seeds(axes, seeds, name, colour, f"{label} ({len(seeds)} seeds)")
+        for value in thresholds.values():
+            axes.axhline(value, color=FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
         axes.set_xlabel(label)
         _scale(axes, 6)
     first = panels[0]
-    if threshold is not None:
-        first.annotate(
-            f"solved: {threshold:,g}",
-            (0.0, threshold),  # on the left, where curves are low
-            (3, 3),
-            xycoords=first.get_yaxis_transform(),
-            textcoords="offset points",
-            color=FAINT,
-            fontsize=9,
-            ha="left",
-        )
+    at = {"xycoords": first.get_yaxis_transform(), "textcoords": "offset points"}
+    for name, value in thresholds.items():  # on the left, where curves are low
+        text = f"{name} solved: {value:,g}".lstrip()
+        first.annotate(text, (0.0, value), (3, 3), color=FAINT, fontsize=9, **at)
     first.set_ylabel("return")
     first.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     _add_legend(figure, first, title)
@@ -125,10 +118,6 @@ def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
     Common metrics come first (losses, entropy, KL divergence, action std, learning rate, speed), then all others named
     `loss/...`. Rows without a metric are skipped; null, a number that was not finite, leaves a gap.
 
-    Args:
-        runs: as for `plot_curves`; runs of equal labels have the same colour.
-        title: title of the figure.
-
     Raises:
         InputError: there are no metrics yet.
     """
@@ -140,28 +129,18 @@ def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
     lines = math.ceil(len(panels) / columns)
     figure, grid = new_figure(3.2 * columns, 2.0 * lines + 0.6, lines, columns)
     for axes, (name, key) in zip(grid, panels.items(), strict=False):
-        for index, (label, seeds) in enumerate(groups.items()):
+        for colour, (label, seeds) in zip(itertools.cycle(COLOURS), groups.items()):
             for number, run in enumerate(seeds):
-                colour = COLOURS[index % len(COLOURS)]
                 x, y = _thin(*_series(run, key))
                 named = label if number == 0 else None
                 axes.plot(x, y, _style(y), color=colour, linewidth=1.2, alpha=0.9, label=named)
-        axes.set_title(name, fontsize=10, loc="left", color=INK)
+        axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
         _scale(axes, 4)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("environment steps", fontsize=10, color=INK)
     _add_legend(figure, grid[0], title, len(groups) > 1)
     return figure
-
-
-def _draw_groups(axes: Axes, groups: dict[str, list[list[dict]]], clock: str, alone: bool) -> None:
-    for index, (label, seeds) in enumerate(groups.items()):
-        colour = COLOURS[index % len(COLOURS)]
-        if len(seeds) == 1:
-            _draw_run(axes, seeds[0], clock, colour, None if alone else label)
-        else:
-            _draw_seeds(axes, seeds, clock, colour, f"{label} ({len(seeds)} seeds)")
 
 
 def _draw_run(axes: Axes, metrics: list[dict], clock: str, colour: str, label: str | None) -> None:
@@ -272,7 +251,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     """Return the metric of each panel by its title; panels without values are left out."""
-    keys = sorted({key for run in runs for row in run for key, value in row.items() if is_number(value)})
+    keys = sorted({key for run in runs for row in run for key, value in row.items() if isinstance(value, int | float)})
     panels = {}
     for title, names in _PANELS.items():
         matches = [key for name in names for key in keys if key.split("/")[-1] == name]
@@ -280,11 +259,6 @@ def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
             panels[title] = matches[0]
     others = [key for key in keys if key.startswith("loss/") and key not in panels.values()]
     return panels | {key.removeprefix("loss/").replace("_", " "): key for key in others}
-
-
-def is_number(value: Any) -> bool:
-    """Whether the value of a metric is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _scale(axes: Axes, ticks: int) -> None:
@@ -308,10 +282,12 @@ def _add_legend(figure: Figure, axes: Axes, title: str | None, legend: bool = Tr
         # Widths in inches: about 0.09 per letter, 0.9 per handle with its margins.
         longest = max(map(len, labels), default=0)
         columns = min(len(labels), 4, int(figure.get_figwidth() / (0.9 + 0.09 * longest)))
-        figure.legend(
+        drawn = figure.legend(
             handles, labels, loc="outside upper center", ncols=max(1, columns), frameon=False,
             fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=INK,
         )  # fmt: skip
+        for text in drawn.get_texts():
+            text.set_parse_math(False)  # names of runs may contain "$"
     elif title:
         figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
 
@@ -319,5 +295,5 @@ def _add_legend(figure: Figure, axes: Axes, title: str | None, legend: bool = Tr
 def _save(figure: Figure, path: Path) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    save_picture(path, buffer.getvalue())
+    save(path, buffer.getvalue())
     return path

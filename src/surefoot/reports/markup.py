@@ -14,6 +14,11 @@ class Markup(str):
     __slots__ = ()
 
 
+def minus(text: str) -> str:
+    """Replace hyphens by minus signs."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def text(value: Any) -> Markup:
     """Return a value as HTML, escaped unless it is `Markup`."""
     return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
@@ -24,8 +29,7 @@ def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     if value is None or not math.isfinite(value):
         return _NOTHING
     places = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
-    formatted = f"{value:,.{min(places, 6)}f}"
-    return formatted.replace("-", "\N{MINUS SIGN}") + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
+    return minus(f"{value:,.{min(places, 6)}f}") + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
 
 
 def spread(values: dict[str, float] | None, digits: int = 3, scale: float = 1.0) -> str:
@@ -35,7 +39,7 @@ def spread(values: dict[str, float] | None, digits: int = 3, scale: float = 1.0)
     mean, sd = values["mean"] * scale, values["sd"] * scale
     largest = max(abs(mean), abs(sd))
     places = min(6, max(0, digits - 1 - math.floor(math.log10(largest)))) if largest else 0
-    return f"{mean:,.{places}f} ± {sd:,.{places}f}".replace("-", "\N{MINUS SIGN}")
+    return minus(f"{mean:,.{places}f} ± {sd:,.{places}f}")
 
 
 def percent(fraction: float | None) -> str:
@@ -62,8 +66,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], label: str) -> 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> Markup:
     """Return a table of names and values."""
-    lines = "".join(f'<tr><th scope="row">{text(name)}</th><td>{text(value)}</td></tr>' for name, value in rows)
-    return Markup(f'<div class="scroll"><table class="facts"><tbody>{lines}</tbody></table></div>')
+    lines = (f'<tr><th scope="row">{text(name)}</th><td>{text(value)}</td></tr>' for name, value in rows)
+    return Markup(f'<div class="scroll"><table class="facts"><tbody>{"".join(lines)}</tbody></table></div>')
 
 
 def tiles(entries: Iterable[tuple[str, Any, str, Any]]) -> Markup:
@@ -81,13 +85,9 @@ def tiles(entries: Iterable[tuple[str, Any, str, Any]]) -> Markup:
 
 def figures(plots: Iterable[tuple[str, str]], kind: str = "panels") -> Markup:
     """Return SVG plots with captions in a responsive grid."""
+    captioned = [(svg, f"<figcaption>{text(caption)}</figcaption>" if caption else "") for svg, caption in plots]
     return Markup(
-        f'<div class="{kind}">'
-        + "".join(
-            f"<figure>{svg}{f'<figcaption>{text(caption)}</figcaption>' if caption else ''}</figure>"
-            for svg, caption in plots
-        )
-        + "</div>"
+        f'<div class="{kind}">{"".join(f"<figure>{svg}{caption}</figure>" for svg, caption in captioned)}</div>'
     )
 
 

@@ -1,17 +1,19 @@
 """The gait report: one self-contained HTML page."""
 
 import base64
-import dataclasses
-import math
+from pathlib import Path
+from string import Template
 from typing import Any
 
 from surefoot.bodies.body import Body, joint_kinds
+from surefoot.gait.contacts import MIN_CONTACT, SHORTEST_SWING_S
 from surefoot.gait.gait_names import UNCLEAR
-from surefoot.reports.glossary import DEFINITIONS
+from surefoot.gait.measures import MIN_AGREEMENT, MIN_FORCE, SETTLING_S
 from surefoot.reports.markup import (
     Markup,
     facts,
     figures,
+    minus,
     number,
     paragraph,
     percent,
@@ -22,279 +24,218 @@ from surefoot.reports.markup import (
     tiles,
     wide,
 )
-from surefoot.reports.page_style import STYLE
 
-# The page loads nothing and runs no scripts, even if a name or a recipe contains markup.
-_CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+Plots = dict[str, list[tuple[str, str]]]
+"""Plots by section of the page: SVG elements with captions, which may be empty."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ReportData:
-    """Content of a page.
+def write_page(
+    measures: dict[str, Any], body: Body | None, plots: Plots, video: tuple[bytes | None, str], recipe: str
+) -> str:
+    """Return the page as HTML; it loads nothing and runs no scripts, even if a name or a recipe contains markup.
 
-    Attributes:
-        measures: as in gait.json.
+    Args:
+        measures: content of gait.json.
         body: names of the body's parts, or None if they are unknown.
-        curves: learning curves, SVG, with captions.
-        plots: other plots, SVG, with captions, by section.
-        video: MP4, or None.
-        video_note: caption of the video, or why there is none.
+        plots: plots by section.
+        video: MP4 and its caption; or None and the reason why there is none.
         recipe: TOML, or "".
-        command: the command that makes this page.
     """
-
-    measures: dict[str, Any]
-    body: Body | None
-    curves: list[tuple[str, str]]
-    plots: dict[str, list[tuple[str, str]]]
-    video: bytes | None
-    video_note: str
-    recipe: str
-    command: str
-
-
-def write_page(data: ReportData) -> str:
-    """Return the page as HTML."""
-    measures = data.measures
-    title = f"{measures['body'] or measures['task']}: gait report"
     parts = [
-        _head(data),
-        _video(data),
-        _training(data),
-        _gait(data),
-        _footfalls(data),
-        _joints(data),
-        _motors(data),
-        _traces(data),
-        _provenance(data),
-        _glossary(data),
+        _head(measures),
+        _video(measures, plots, *video),
+        _training(plots),
+        _gait(measures["after"]["gait"], body),
+        _footfalls(plots),
+        _joints(measures, body, plots),
+        _motors(measures["after"]["joints"], plots),
+        section("Observations and actions", *_wide(plots["traces"])) if plots.get("traces") else "",
+        _provenance(measures, recipe),
+        _glossary() if body else "",
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_SECURITY_POLICY}">\n'
-        f'<link rel="icon" href="data:,">\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
-        + "\n".join(parts)
-        + "\n<footer>Made by Surefoot. All numbers are in the file "
-        f"<code>{text(measures['json_file'])}</code> next to this page.</footer>\n</main>\n</body>\n</html>\n"
+    return _fill(
+        "page.html",
+        title=text(f"{measures['body'] or measures['task']}: gait report"),
+        style=_file("page.css"),
+        content="\n".join(parts),
+        json_file=text(measures["json_file"]),
     )
 
 
-def _head(data: ReportData) -> Markup:
-    measures, after = data.measures, data.measures["after"]
-    training = measures["training"]
-    which = {"policy": "best", "last": "last"}[measures["which"]]
-    steps = training.get("steps")
-    lead = f"The {which} policy"
+def _file(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _fill(name: str, **values: str) -> Markup:
+    return Markup(Template(_file(name)).substitute(values))
+
+
+def _head(measures: dict) -> Markup:
+    training, steps = measures["training"], measures["training"].get("steps")
+    lead = f"The {'last' if measures['which'] == 'last' else 'best'} policy"
     lead += f" of {training['algorithm'].upper()}" if training.get("algorithm") else ""
     lead += f" after {number(steps, 3) if steps < 1e6 else number(steps / 1e6, 3) + ' million'} steps" if steps else ""
     lead += f", deterministic, over {measures['episodes']} held-out episodes."
     return Markup(
-        f'<header><p class="eyebrow">Gait report</p><h1>{text(_headline(data))}</h1>'
-        f'<p class="lead"><b>{text(measures["id"])}</b>. {text(lead)}</p></header>' + tiles(_tiles(measures, after))
+        f'<header><p class="eyebrow">Gait report</p><h1>{text(_headline(measures))}</h1>'
+        f'<p class="lead"><b>{text(measures["id"])}</b>. {text(lead)}</p></header>{tiles(_tiles(measures))}'
     )
 
 
-def _headline(data: ReportData) -> str:
+def _headline(measures: dict) -> str:
     """Return the body, its gait, speed and stride frequency in a few words."""
-    measures, gait = data.measures, data.measures["after"]["gait"]
-    name = measures["body"] or measures["task"]
+    name, gait = measures["body"] or measures["task"], measures["after"]["gait"]
     if not gait:
         return name
-    stride = gait["stride"]
+    speed, stride = f"at {number(gait['speed_m_s'], 2)} m/s", gait["stride"]
     if gait["name"] == UNCLEAR:
-        return f"{name} at {number(gait['speed_m_s'], 2)} m/s"
+        return f"{name} {speed}"
     rate = f", {number(stride['frequency_hz']['mean'], 2)} strides per second" if stride else ""
-    return f"{name}: {gait['name']} at {number(gait['speed_m_s'], 2)} m/s{rate}"
+    return f"{name}: {gait['name']} {speed}{rate}"
 
 
-def _tiles(measures: dict, after: dict) -> list[tuple[str, Any, str, Any]]:
-    returns, threshold = after["return"], measures["reward_threshold"]
-    solved = f"; solved at {threshold:,g}" if threshold is not None else ""
-    entries: list[tuple[str, Any, str, Any]] = [
-        (
-            "Return",
-            number(returns["mean"], 4),
-            "",
-            f"mean; 95 % interval {number(returns['ci_low'], 4)} to {number(returns['ci_high'], 4)}{solved}",
-        )
-    ]
+def _tiles(measures: dict) -> list[tuple[str, Any, str, Any]]:
+    after, threshold = measures["after"], measures["reward_threshold"]
+    returns, gait = after["return"], after["gait"]
+    more = f"mean; 95 % interval {number(returns['ci_low'], 4)} to {number(returns['ci_high'], 4)}"
+    more += f"; solved at {threshold:,g}" if threshold is not None else ""
+    entries: list[tuple[str, Any, str, Any]] = [("Return", number(returns["mean"], 4), "", more)]
     if after["falls"] is not None:
-        kind = "good" if after["falls"] == 0 else "bad"
-        falls = Markup(f'<span class="{kind}">{after["falls"]}</span>')
+        falls = Markup(f'<span class="{"bad" if after["falls"] else "good"}">{after["falls"]}</span>')
         entries.append(("Falls", falls, f"of {after['episodes']}", f"untrained: {measures['before']['falls']}"))
-    gait = after["gait"]
     if not gait:
-        entries.append(("Episode length", number(after["seconds"]["mean"]), "s", "simulated time"))
-        return entries
-    stride = gait["stride"]
-    entries.append(("Speed", number(gait["speed_m_s"]), "m/s", "of the trunk, horizontal"))
-    if stride:
-        entries.append(
-            (
-                "Stride length",
-                number(stride["length_m"]["mean"]),
-                "m",
-                f"{spread(stride['frequency_hz'])} strides per second",
-            )
-        )
-    entries.append(("Gait", gait["name"], "", f"by phase lags; flight {percent(gait['flight_fraction'])}"))
-    entries.append(("Duty factor", number(gait["duty_factor"], 2), "", "mean of all feet"))
-    entries.append(("Cost of transport", number(gait["cost_of_transport"], 2), "", "positive joint work"))
-    return entries
+        return [*entries, ("Episode length", number(after["seconds"]["mean"]), "s", "simulated time")]
+    net, turn = number(gait["net_speed_m_s"]), number(gait["turn_deg_per_10_s"], 2)
+    entries.append(("Speed", number(gait["speed_m_s"]), "m/s", f"along the path; net {net} m/s, turns {turn}° in 10 s"))
+    if gait["stride"]:
+        rate = f"{spread(gait['stride']['frequency_hz'])} strides per second"
+        entries.append(("Stride length", number(gait["stride"]["length_m"]["mean"]), "m", rate))
+    return [
+        *entries,
+        ("Gait", gait["name"], "", f"by phase lags; flight {percent(gait['flight_fraction'])}"),
+        ("Duty factor", number(gait["duty_factor"], 2), "", "mean of all feet"),
+        ("Cost of transport", number(gait["cost_of_transport"], 2), "", "positive joint work"),
+    ]
 
 
-def _video(data: ReportData) -> str:
-    parts: list[str] = []
-    if data.video is None:
-        parts.append(paragraph(f"No video: {data.video_note}", "note"))
-    else:
-        encoded = base64.b64encode(data.video).decode()
-        parts.append(
-            f'<figure><video controls muted loop autoplay playsinline aria-label="{text(data.video_note)}" '
-            f'src="data:video/mp4;base64,{encoded}"></video><figcaption>{text(data.video_note)}</figcaption></figure><div>'
-        )
-    terms = data.measures["after"]["reward_terms"]
-    if terms:
-        before = data.measures["before"]["reward_terms"]
-        rows = [(name, number(value, 4), number(before.get(name), 4)) for name, value in terms.items()]
-        parts.append(table(("Reward term, sum per episode", "trained", "untrained"), rows, "Reward terms"))
-    parts.append(figures(data.plots["returns"], "beside") + ("</div>" if data.video is not None else ""))
-    return f'<div class="film{" two" if data.video is not None else ""}">{"".join(parts)}</div>'
+def _video(measures: dict, plots: Plots, video: bytes | None, note: str) -> str:
+    terms, before = measures["after"]["reward_terms"], measures["before"]["reward_terms"]
+    rows = [(name, number(value, 4), number(before.get(name), 4)) for name, value in terms.items()]
+    beside = table(("Reward term, sum per episode", "trained", "untrained"), rows, "Reward terms") if rows else ""
+    beside += figures(plots["returns"], "beside")
+    if video is None:
+        return f'<div class="film">{paragraph(f"No video: {note}", "note")}{beside}</div>'
+    source = f"data:video/mp4;base64,{base64.b64encode(video).decode()}"
+    return (
+        f'<div class="film two"><figure><video controls muted loop autoplay playsinline aria-label="{text(note)}" '
+        f'src="{source}"></video><figcaption>{text(note)}</figcaption></figure><div>{beside}</div></div>'
+    )
 
 
-def _training(data: ReportData) -> str:
-    if not data.curves:
+def _training(plots: Plots) -> Markup:
+    if not plots["curves"]:
         return section("Learning curves", paragraph("No returns of the training are available."))
-    parts = [figures(data.curves, "panels large")]
-    for svg, caption in data.plots.get("losses", []):
-        parts.append(Markup(f"<details><summary>Training metrics</summary>{wide(svg, caption)}</details>"))
-    return section("Learning curves", *parts)
+    losses = [f"<details><summary>Training metrics</summary>{wide(*plot)}</details>" for plot in plots["losses"]]
+    return section("Learning curves", figures(plots["curves"], "panels large"), *map(Markup, losses))
 
 
-def _gait(data: ReportData) -> str:
-    gait = data.measures["after"]["gait"]
+def _gait(gait: dict | None, body: Body | None) -> Markup:
     if gait is None:
-        if data.body is None:
-            return section("Gait", paragraph("No gait measures: the parts of this task's body are unknown."))
-        return section("Gait", paragraph("No gait measures: every episode was too short."))
-    rows = [
+        reason = "the parts of this task's body are unknown" if body is None else "every episode was too short"
+        return section("Gait", paragraph(f"No gait measures: {reason}."))
+    columns = (
+        *("Foot", "strides", "duty factor", "phase lag, cycles", "peak clearance, cm"),
+        *("mid-swing clearance, cm", "peak force, body weights"),
+    )
+    feet = [
         (
             name,
             f"{foot['strides']:,}",
             spread(foot["duty_factor"], 2),
-            number(foot["phase_lag"], 2) if foot["phase_lag"] is not None else UNCLEAR,
+            UNCLEAR if foot["phase_lag"] is None else number(foot["phase_lag"], 2),
             spread(foot["clearance_peak_m"], 2, 100),
             spread(foot["clearance_mid_swing_m"], 2, 100),
             number(foot["force_peak_body_weights"], 2),
         )
         for name, foot in gait["feet"].items()
     ]
-    columns = (
-        *("Foot", "strides", "duty factor", "phase lag, cycles", "peak clearance, cm"),
-        *("mid-swing clearance, cm", "peak force, body weights"),
-    )
     stride = gait["stride"] or {}
-    rows_of_body = [
+    count = f"{stride['count']:,} strides of {gait['reference_foot']}" if stride else "no foot steps regularly"
+    names = ("none (flight)", "one", "two", "three", "four", *map(str, range(5, 99)))
+    supports = zip(names, gait["support_fractions"], strict=False)
+    cost = f"{number(gait['cost_of_transport'])} (positive work); "
+    cost += f"{number(gait['cost_of_transport_absolute'])} (absolute work); "
+    rows = [
         ("Gait", gait["name"]),
-        ("Speed", number(gait["speed_m_s"], 3, "m/s")),
+        ("Speed along the path", number(gait["speed_m_s"], unit="m/s")),
+        ("Net speed", f"{number(gait['net_speed_m_s'], unit='m/s')}, from the start to the end of an episode"),
+        ("Turn", f"{number(gait['turn_deg_per_10_s'])}° in 10 s"),
         ("Stride length", f"{spread(stride.get('length_m'))} m"),
-        ("Stride frequency", f"{spread(stride.get('frequency_hz'))} per second ({_stride_count(gait)})"),
-        ("Feet in contact", _supports(gait["support_fractions"])),
-        (
-            "Cost of transport",
-            f"{number(gait['cost_of_transport'], 3)} (positive work); "
-            f"{number(gait['cost_of_transport_absolute'], 3)} (absolute work); "
-            f"mean positive power {number(gait['mean_positive_power_w'], 3, 'W')}",
-        ),
+        ("Stride frequency", f"{spread(stride.get('frequency_hz'))} per second ({count})"),
+        ("Feet in contact", ", ".join(f"{name} {percent(fraction)}" for name, fraction in supports)),
+        ("Cost of transport", f"{cost}mean positive power {number(gait['mean_positive_power_w'], unit='W')}"),
     ]
     if gait["other_contact_fraction"] is not None:
-        rows_of_body.append(("Other body parts in contact", f"{percent(gait['other_contact_fraction'])} of the time"))
+        rows.append(("Other body parts in contact", f"{percent(gait['other_contact_fraction'])} of the time"))
     if gait["symmetry_percent"]:
         indices = "; ".join(f"{name}: {number(x, 2)} %" for name, x in gait["symmetry_percent"].items())
-        rows_of_body.append(("Symmetry index", indices))
-    return section("Gait", facts(rows_of_body), table(columns, rows, "Measures of the feet"))
+        rows.append(("Symmetry index", indices))
+    return section("Gait", facts(rows), table(columns, feet, "Measures of the feet"))
 
 
-def _stride_count(gait: dict) -> str:
-    stride = gait["stride"]
-    return f"{stride['count']:,} strides of {gait['reference_foot']}" if stride else "no foot steps regularly"
+def _footfalls(plots: Plots) -> str:
+    if "footfalls" not in plots:
+        return ""
+    feet = figures(plots["feet"], "panels large") if "feet" in plots else ""
+    return section("Footfalls", *_wide(plots["footfalls"]), feet)
 
 
-def _supports(fractions: list[float]) -> str:
-    names = ["none (flight)", "one", "two", "three", "four"]
-    return ", ".join(
-        f"{names[count] if count < len(names) else count} {percent(fraction)}"
-        for count, fraction in enumerate(fractions)
-    )
+def _wide(plots: list[tuple[str, str]]) -> list[Markup]:
+    return [part for plot in plots for part in (wide(*plot), paragraph(plot[1], "note"))]
 
 
-def _footfalls(data: ReportData) -> str:
-    parts: list[str] = []
-    for svg, caption in data.plots.get("footfalls", []):
-        parts += [wide(svg, caption), paragraph(caption, "note")]
-    if data.plots.get("feet"):
-        parts.append(figures(data.plots["feet"], "panels large"))
-    return section("Footfalls", *parts) if parts else ""
-
-
-def _joints(data: ReportData) -> str:
-    """Return the section on joint angles, or "" if the joints are unknown."""
-    after, before = data.measures["after"]["joints"], data.measures["before"]["joints"]
-    if not after or data.body is None:
+def _joints(measures: dict, body: Body | None, plots: Plots) -> str:
+    after, before = measures["after"]["joints"], measures["before"]["joints"]
+    if not after or body is None:
         return ""
     rows: list[tuple] = []
-    kinds = joint_kinds(data.body)
-    for kind, names in kinds.items():
+    for kind, names in joint_kinds(body).items():
         rows += [(kind,)] if len(names) > 1 else []
         rows += [_joint_row(name, after[name], before[name]) for name in names]
     columns = ("Joint, degrees", "range of the model", "untrained, mean ± sd", "trained, mean ± sd", "trained, range")
-    count = data.measures["episodes"]
     parts = [
         paragraph(
-            f"Joint angles over {count} complete episodes, before and after training. Episodes of an untrained policy "
-            "may be short because the body falls, and its angles hardly vary if it stands still."
+            f"Joint angles over {measures['episodes']} complete episodes, before and after training. Episodes of an "
+            "untrained policy may be short because the body falls, and its angles hardly vary if it stands still."
         ),
         table(columns, rows, "Joint angles before and after training"),
     ]
-    if data.plots.get("joints"):
-        parts += [
-            paragraph("Angles over the gait cycle: mean of all strides ± one standard deviation.", "note"),
-            figures(data.plots["joints"]),
-        ]
-    if data.plots.get("portraits"):
-        parts += [
-            paragraph("Phase portraits: a steady gait repeats the same loop.", "note"),
-            figures(data.plots["portraits"]),
-        ]
+    for name, note in (
+        ("joints", "Angles over the gait cycle: mean of all strides ± one standard deviation."),
+        ("portraits", "Phase portraits: a steady gait repeats the same loop."),
+    ):
+        if plots.get(name):
+            parts += [paragraph(note, "note"), figures(plots[name])]
     return section("Joints", *parts)
 
 
 def _joint_row(name: str, trained: dict, untrained: dict) -> tuple[str, ...]:
     low, high = trained["range_low_deg"], trained["range_high_deg"]
-    return (
-        name,
-        "free" if low is None else _from_to(low, high),
-        _angle(untrained),
-        _angle(trained),
-        _from_to(trained["min_deg"], trained["max_deg"]),
+    cells = (
+        "free" if low is None else f"{low:.1f} to {high:.1f}",
+        *(f"{joint['mean_deg']:.1f} ± {joint['sd_deg']:.1f}" for joint in (untrained, trained)),
+        f"{trained['min_deg']:.1f} to {trained['max_deg']:.1f}",
     )
+    return name, *map(minus, cells)
 
 
-def _from_to(low: float, high: float) -> str:
-    return f"{low:.1f} to {high:.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _angle(joint: dict) -> str:
-    return f"{joint['mean_deg']:.1f} ± {joint['sd_deg']:.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _motors(data: ReportData) -> str:
-    """Return the section on motor torque, speed and power, or "" if the joints are unknown."""
-    measured = data.measures["after"]["joints"]
-    if not measured:
+def _motors(joints: dict | None, plots: Plots) -> str:
+    if not joints:
         return ""
+    columns = (
+        *("Motor", "peak torque, N\N{NO-BREAK SPACE}m", "time at torque limit", "RMS torque, N\N{NO-BREAK SPACE}m"),
+        *("peak speed, rad/s", "peak power, W", "mean absolute power, W"),
+    )
     rows = [
         (
             name,
@@ -305,79 +246,53 @@ def _motors(data: ReportData) -> str:
             number(joint["power_peak_w"]),
             number(joint["power_mean_abs_w"]),
         )
-        for name, joint in measured.items()
+        for name, joint in joints.items()
     ]
-    columns = (
-        *(
-            "Motor",
-            "peak torque, N\N{NO-BREAK SPACE}m",
-            "time at torque limit",
-            "RMS torque, N\N{NO-BREAK SPACE}m",
-            "peak speed, rad/s",
-        ),
-        *("peak power, W", "mean absolute power, W"),
-    )
-    limited = any(joint["torque_limit_nm"] is not None for joint in measured.values())
+    limited = any(joint["torque_limit_nm"] is not None for joint in joints.values())
+    note = "Peak values and the limits of the model; dashed lines in the plots are limits."
     return section(
         "Motors",
-        paragraph(
-            "Peak values and the limits of the model; dashed lines in the plots are limits."
-            if limited
-            else "The model has no motor limits."
-        ),
+        paragraph(note if limited else "The model has no motor limits."),
         table(columns, rows, "Torque, speed and power of the motors"),
-        figures(data.plots["motors"]) if data.plots.get("motors") else "",
+        figures(plots["motors"]) if plots.get("motors") else "",
     )
 
 
 def _with_limit(peak: float | None, limit: float | None) -> Markup:
-    suffix = "" if limit is None or not math.isfinite(limit) else f" <small>of {number(limit)}</small>"
-    return Markup(f"{number(peak)}{suffix}")
+    return Markup(number(peak) + ("" if limit is None else f" <small>of {number(limit)}</small>"))
 
 
-def _traces(data: ReportData) -> str:
-    parts: list[str] = []
-    for svg, caption in data.plots.get("traces", []):
-        parts += [wide(svg, caption), paragraph(caption, "note")]
-    return section("Observations and actions", *parts) if parts else ""
-
-
-def _provenance(data: ReportData) -> str:
-    measures = data.measures
-    training = measures["training"]
+def _provenance(measures: dict, recipe: str) -> Markup:
+    training, (first, last) = measures["training"], measures["seeds"]
+    steps, seconds = training.get("steps"), training.get("seconds")
+    effort = f"{steps:,} environment steps" if steps else "unknown"
     rows: list[tuple[str, Any]] = [
         ("Task", f"{measures['task']} ({measures['id']})"),
         ("Run", measures["run"] or "a policy file"),
         ("Algorithm", str(training.get("algorithm") or "unknown").upper()),
         ("Recipe", training.get("recipe") or "unknown"),
         ("Training seed", training.get("seed", "unknown")),
-        ("Training", _effort(training)),
-        ("Episodes", f"{measures['episodes']}, seeds {measures['seeds'][0]:,} to {measures['seeds'][1]:,}"),
+        ("Training", effort + (f" in {number(seconds / 60, 3)} minutes" if seconds else "")),
+        ("Episodes", f"{measures['episodes']}, seeds {first:,} to {last:,}"),
         ("Sampling interval", f"{number(1000 * measures['sample_s'], 3)} ms" if measures["sample_s"] else "each step"),
-        ("Command", Markup(f"<code>{text(data.command)}</code>")),
+        ("Command", Markup(f"<code>{text(measures['command'])}</code>")),
         ("Trained with", _versions(training.get("versions") or {})),
         ("Reported with", _versions(measures["versions"])),
     ]
-    recipe = (
-        Markup(f"<details><summary>Complete recipe</summary><pre>{text(data.recipe)}</pre></details>")
-        if data.recipe
-        else ""
-    )
-    return section("Provenance", facts(rows), recipe)
-
-
-def _effort(training: dict) -> str:
-    steps, seconds = training.get("steps"), training.get("seconds")
-    effort = f"{steps:,} environment steps" if steps else "unknown"
-    return effort + (f" in {number(seconds / 60, 3)} minutes" if seconds else "")
+    details = f"<details><summary>Complete recipe</summary><pre>{text(recipe)}</pre></details>" if recipe else ""
+    return section("Provenance", facts(rows), Markup(details))
 
 
 def _versions(versions: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
 
 
-def _glossary(data: ReportData) -> str:
-    if data.body is None:
-        return ""
-    entries = "".join(f"<div><dt>{text(name)}</dt><dd>{text(meaning)}</dd></div>" for name, meaning in DEFINITIONS)
-    return section("Glossary", Markup(f'<dl class="terms">{entries}</dl>'))
+def _glossary() -> Markup:
+    return _fill(
+        "glossary.html",
+        min_force=f"{100 * MIN_FORCE:.0f}",
+        shortest_swing=f"{1000 * SHORTEST_SWING_S:.0f}",
+        min_contact=f"{100 * MIN_CONTACT:.0f}",
+        settling=f"{SETTLING_S:g}",
+        min_agreement=f"{MIN_AGREEMENT:g}",
+    )

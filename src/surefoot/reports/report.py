@@ -1,6 +1,7 @@
 """Make a gait report: record episodes, measure the gait, and write the HTML page and its numbers as JSON."""
 
 import contextlib
+import itertools
 import json
 import math
 import shlex
@@ -14,8 +15,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from surefoot.bodies.body import Body
-from surefoot.errors import InputError, PolicyFileError, SurefootError
-from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.errors import InputError, SurefootError, check_range
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED
 from surefoot.gait.measures import (
     GaitCycles,
     GaitSegment,
@@ -25,17 +26,17 @@ from surefoot.gait.measures import (
     measure_joints,
     measure_returns,
 )
-from surefoot.gait.probes import BodyModel
-from surefoot.gait.recording import Episode, Recording, record_episodes, untrained
+from surefoot.gait.recording import Recording, record_episodes, untrained
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
 from surefoot.recipes.files import dump_recipe, read_recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.reports import gait_plots as draw
-from surefoot.reports import video
-from surefoot.reports.curves import draw_curves, draw_losses, is_number
+from surefoot.reports import video as videos
+from surefoot.reports.curves import draw_curves, draw_losses
 from surefoot.reports.figure_style import as_svg
-from surefoot.reports.image_files import picture_path, save_picture
-from surefoot.reports.page import ReportData, write_page
+from surefoot.reports.media_files import output_path, save
+from surefoot.reports.page import Plots, write_page
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
@@ -44,193 +45,139 @@ from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 MAX_EPISODES = 10_000
 _VIDEO_S = 10.0
 _MAX_VIDEO_BYTES = 3_000_000
-_MAX_SEED = 100_000_000
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the number of its finished parts, and the number of all parts."""
 
 
-def report_run(
-    folder: RunFolder,
+def write_report(
+    source: RunFolder | Path,
     which: str = "policy",
     output: Path | None = None,
     episodes: int = 50,
     seed: int = 0,
     video: bool = True,
     progress: Progress = lambda *_: None,
+    task: str | None = None,
     task_options: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Make the report of a run.
+    """Make the report of a run or of a policy file.
 
     Args:
-        folder: the run.
-        which: "policy", the best by the evaluations during training, or "last".
-        output: the page, `.html`, with a JSON file of the same name; None: report.html and gait.json in the run folder.
+        source: run folder or policy file.
+        which: "policy", the best by the evaluations during training, or "last"; for run folders.
+        output: the page, `.html`, with a JSON file of the same name; None: report.html and gait.json in the run folder,
+            for a policy file in the working directory.
         episodes: number of recorded episodes, each of the policy and of an untrained one; 1 to 10,000.
         seed: offset of the seeds, 0 to 100,000,000.
         video: whether the page contains a video.
         progress: called as the report proceeds.
+        task: the policy's own "module:Class", which permits its import.
         task_options: task options that differ from the policy's own.
 
     Returns:
         The files written: the page and the JSON file.
 
     Raises:
-        InputError: a number is out of range, or the output does not end in `.html`.
-        PolicyFileError: the run does not have the policy.
+        InputError: an option is wrong, or the run does not have the policy.
         SurefootError: a file cannot be written.
     """
-    if which not in ("policy", "last"):
-        raise InputError(f"which = '{which}': choose from policy, last")
-    path = folder.policy / f"{which}.safetensors"
-    if not path.exists():
-        raise PolicyFileError(f"run '{folder.path}' has no {'best' if which == 'policy' else 'last'} policy yet")
-    recipe = read_recipe(folder.recipe)
-    metrics = _numbers_only(read_metrics(folder.metrics)) if folder.metrics.exists() else []
+    check_range("episodes", episodes, 1, MAX_EPISODES)
+    check_range("seed", seed, 0, MAX_SEED)
+    folder = source if isinstance(source, RunFolder) else None
+    path = source.find_policy(which) if isinstance(source, RunFolder) else source
     policy = load_policy(path)
-    training = _origin(policy) | {"algorithm": recipe.algorithm, "recipe": recipe.name, "seed": recipe.seed}
-    until = math.inf if training["steps"] is None else training["steps"]
-    training["seconds"] = max(
-        (row["seconds"] for row in metrics if "seconds" in row and row["step"] <= until), default=None
-    )
-    run = f"{folder.path.resolve().parent.name}/{folder.path.resolve().name}"
-    trusted = recipe.names(policy.task, policy.task_options)
-    maker = _ReportMaker(policy, which, run, training, episodes, seed, progress, task_options, trusted)
-    recorded = folder.videos / ("best.mp4" if which == "policy" else "last.mp4")
-    is_current = not task_options and recorded.exists() and recorded.stat().st_mtime >= path.stat().st_mtime
-    page = picture_path(output or folder.report, ".html")
-    numbers = page.with_suffix(".json") if output else folder.gait
-    return maker.write(page, numbers, video, recorded if is_current else None, metrics, dump_recipe(recipe))
-
-
-def report_policy(
-    path: str | Path,
-    output: Path | None = None,
-    episodes: int = 50,
-    seed: int = 0,
-    video: bool = True,
-    progress: Progress = lambda *_: None,
-    task_options: dict[str, Any] | None = None,
-) -> list[Path]:
-    """Make the report of a policy file, by default report.html in the working directory; otherwise as `report_run`."""
-    policy = load_policy(path)
-    maker = _ReportMaker(policy, "policy", Path(path).name, _origin(policy), episodes, seed, progress, task_options)
-    page = picture_path(output or Path("report.html"), ".html")
+    recipe = read_recipe(folder.recipe) if folder else None
+    trusted = recipe is not None and recipe.names(policy.task, policy.task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
+    page = output_path(output or (folder.report if folder else Path("report.html")), ".html")
     numbers = page.with_suffix(".json") if output else page.with_name("gait.json")
-    return maker.write(page, numbers, video, None, [], "")
-
-
-class _ReportMaker:
-    """Records and measures a policy and an untrained one, and writes the report.
-
-    Attributes:
-        changes: task options that differ from the policy's own.
-        measures: content of the JSON file.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        which: str,
-        run: str,
-        training: dict,
-        episodes: int,
-        seed: int,
-        progress: Progress,
-        changes: dict[str, Any] | None,
-        trusted: bool = False,
-    ) -> None:
-        if not 1 <= episodes <= MAX_EPISODES:
-            raise InputError(f"episodes = {episodes}: choose 1 to {MAX_EPISODES}")
-        if not 0 <= seed <= _MAX_SEED:
-            raise InputError(f"seed = {seed}: choose 0 to {_MAX_SEED}")
-        self.policy, self.progress, self.seed = policy, progress, seed
-        self.changes = changes or {}
-        self.info = find_policy_task(policy.task, policy.task_options, changes=self.changes, trusted=trusted)
-        self.first = EVALUATION_SEEDS + seed
-        self.measures: dict[str, Any] = {
-            "task": self.info.name,
-            "id": self.info.id,
-            "task_options": self.info.options,
-            "run": run,
-            "which": which,
-            "training": training,
+    first = EVALUATION_SEEDS + seed
+    after = _record(policy, info, episodes, first, partial(progress, "trained policy"))
+    before = _record(untrained(policy), info, episodes, first, partial(progress, "untrained policy"))
+    model, body = after.model, info.body if after.model else None
+    after_measures, segments, cycles = _measure(body, after)
+    metrics = read_metrics(folder.metrics) if folder and folder.metrics.exists() else []
+    plots = _plot_training(metrics, info) | _plot_motion(body, after, before, segments, cycles)
+    task = task or (policy.task if ":" in policy.task and not trusted else None)
+    options = {"episodes": episodes, "seed": seed or None, "last": "" if which == "last" else None, "task": task}
+    options |= {"no-video": None if video else ""} | {f"task_options.{x}": y for x, y in (task_options or {}).items()}
+    measures = _to_json(
+        {
+            "task": info.name,
+            "id": info.id,
+            "task_options": info.options,
+            "run": "/".join(folder.path.resolve().parts[-2:]) if folder else path.name,
+            "which": "last" if path.stem == "last" else "policy",
+            "training": _origin(policy, recipe, metrics),
             "episodes": episodes,
-            "seeds": [self.first, self.first + episodes - 1],
-            "reward_threshold": self.info.reward_threshold,
+            "seeds": [first, first + episodes - 1],
+            "reward_threshold": info.reward_threshold,
             "versions": versions(),
             "revision": revision(),
-        }
-
-    def write(
-        self, page: Path, numbers: Path, with_video: bool, recorded: Path | None, metrics: list[dict], recipe: str
-    ) -> list[Path]:
-        """Write the page and the JSON file `numbers`; return both. A `recorded` video is reused."""
-        body = self.info.body
-        after = self._record(self.policy, body, "trained policy")
-        before = self._record(untrained(self.policy), body, "untrained policy")
-        if after.model is None:
-            body = None
-        after_measures, segments, cycles = _measure(body, after)
-        before_measures, _, _ = _measure(body, before)
-        plots = {"returns": [_plot_returns(after, before)], "losses": _plot_losses(metrics)}
-        if body is None or after.model is None:
-            plots["traces"] = _plot_traces(after)
-        elif segments:
-            plots |= _plot_gait(body, after.model, segments, cycles)
-        self.measures |= {
             "body": body.name if body else None,
-            "sample_s": after.model.step_s if after.model else None,
+            "sample_s": model.step_s if model else None,
             "after": after_measures,
-            "before": before_measures,
+            "before": _measure(body, before)[0],
             "json_file": numbers.name,
+            "command": _command(source, options),
         }
-        self.measures = _to_json(self.measures)
-        episode = _median_episode(after.episodes)
-        duration = min(_VIDEO_S, len(episode.reward) * after.step_s)
-        mp4, note = self._video(recorded, episode.seed, duration) if with_video else (None, "not requested.")
-        curves, command = _plot_curves(metrics, self.info), self._command(with_video)
-        data = ReportData(self.measures, body, curves, plots, mp4, note, recipe, command)
-        save_picture(numbers, (json.dumps(self.measures, indent=1, allow_nan=False) + "\n").encode())
-        save_picture(page, write_page(data).encode())
-        return [page, numbers]
+    )
+    film = None, "not requested."
+    if video:
+        film = (None if task_options else _recorded(folder, path)) or _film(policy, info, after, progress)
+    save(numbers, (json.dumps(measures, indent=1, allow_nan=False) + "\n").encode())
+    save(page, write_page(measures, body, plots, film, dump_recipe(recipe) if recipe else "").encode())
+    return [page, numbers]
 
-    def _record(self, policy: Policy, body: Body | None, stage: str) -> Recording:
-        total, done = self.measures["episodes"], 0
 
-        def count() -> None:
-            nonlocal done
-            done += 1
-            self.progress(stage, done, total)
+def _record(
+    policy: Policy, info: TaskInfo, episodes: int, seed: int, progress: Callable[[int, int], None]
+) -> Recording:
+    done = itertools.count(1)
+    progress(0, episodes)
+    return record_episodes(policy, info, info.body, episodes, seed, lambda: progress(next(done), episodes))
 
-        self.progress(stage, 0, total)
-        return record_episodes(policy, self.info, body, total, self.first, count)
 
-    def _video(self, recorded: Path | None, seed: int, seconds: float) -> tuple[bytes | None, str]:
-        """Return a video and its caption; or None and the reason why there is none."""
-        if recorded is not None and recorded.stat().st_size <= _MAX_VIDEO_BYTES:
-            return recorded.read_bytes(), f"The video of the run, {recorded.name}."
-        self.progress("video", 0, 1)
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "video.mp4"
-                video.record(self.policy, self.info, path, seconds=seconds, seed=seed)
-                data = path.read_bytes()
-        except (SurefootError, OSError) as error:
-            return None, f"{error}."
-        self.progress("video", 1, 1)
-        if len(data) > _MAX_VIDEO_BYTES:
-            return None, "it is too large for a page."
-        return data, f"The first {seconds:.3g} s of the episode with the median return, seed {seed:,}."
+def _recorded(folder: RunFolder | None, policy: Path) -> tuple[bytes, str] | None:
+    """Return the run's video and its caption, unless it is too large or older than the policy."""
+    if folder is None:
+        return None
+    path = folder.videos / f"{'best' if policy.stem == 'policy' else policy.stem}.mp4"
+    if not path.exists() or path.stat().st_mtime < policy.stat().st_mtime or path.stat().st_size > _MAX_VIDEO_BYTES:
+        return None
+    return path.read_bytes(), f"The video of the run, {path.name}."
 
-    def _command(self, video: bool) -> str:
-        command = f"surefoot report {shlex.quote(self.measures['run'])} --episodes {self.measures['episodes']}"
-        command += f" --seed {self.seed}" if self.seed else ""
-        command += " --which last" if self.measures["which"] == "last" else ""
-        command += "" if video else " --no-video"
-        for name, value in self.changes.items():
-            command += f" --task_options.{name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-        return command
+
+def _film(policy: Policy, info: TaskInfo, recording: Recording, progress: Progress) -> tuple[bytes | None, str]:
+    """Record the episode with the median return; return MP4 and its caption, or None and the reason."""
+    episode = sorted(recording.episodes, key=lambda episode: episode.reward.sum())[len(recording.episodes) // 2]
+    seconds = min(_VIDEO_S, len(episode.reward) * recording.step_s)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "video.mp4"
+            show = partial(progress, "video")
+            videos.record(policy, info, path, seconds=seconds, seed=episode.seed, progress=show)
+            data = path.read_bytes()
+    except (SurefootError, OSError) as error:
+        return None, f"{error}."
+    if len(data) > _MAX_VIDEO_BYTES:
+        return None, "it is too large for a page."
+    return data, f"The first {seconds:.3g} s of the episode with the median return, seed {episode.seed:,}."
+
+
+def _command(source: RunFolder | Path, options: dict[str, Any]) -> str:
+    """Return the command line that makes the report, quoted for a shell."""
+    words = ["surefoot", "report", str(source)]
+    if isinstance(source, RunFolder):
+        *_, task, name = source.path.resolve().parts
+        words[2] = f"{task}/{name}"
+        root = source.path.parent.parent
+        options |= {"root": None if root.resolve() == Path("runs").resolve() else str(root)}
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name}", *([value if isinstance(value, str) else json.dumps(value)] if value != "" else [])]
+    return shlex.join(words)
 
 
 def _measure(body: Body | None, recording: Recording) -> tuple[dict[str, Any], list[GaitSegment], GaitCycles | None]:
@@ -246,34 +193,34 @@ def _measure(body: Body | None, recording: Recording) -> tuple[dict[str, Any], l
     return measures, segments, cycles
 
 
-def _median_episode(episodes: list[Episode]) -> Episode:
-    """Return the episode with the median return."""
-    return sorted(episodes, key=lambda episode: float(episode.reward.sum()))[len(episodes) // 2]
-
-
-Plot = tuple[str, str]
-"""An SVG element and its caption, which may be empty."""
-
-
-def _plot(figure: Figure, name: str, caption: str) -> Plot:
+def _plot(figure: Figure, name: str, caption: str) -> tuple[str, str]:
     return as_svg(figure, name, caption), caption
 
 
-def _plot_returns(after: Recording, before: Recording) -> Plot:
-    returns = [[float(episode.reward.sum()) for episode in recording.episodes] for recording in (after, before)]
-    trained = returns[0]
+def _plot_motion(
+    body: Body | None,
+    after: Recording,
+    before: Recording,
+    segments: list[GaitSegment],
+    cycles: GaitCycles | None,
+) -> Plots:
+    trained, untrained = ([float(x.reward.sum()) for x in recording.episodes] for recording in (after, before))
     label = f"Returns of {len(trained)} episodes; trained: {min(trained):.4g} to {max(trained):.4g}"
-    return as_svg(draw.draw_returns(*returns), "returns", label), "Return of each episode."
-
-
-def _plot_gait(
-    body: Body, model: BodyModel, segments: list[GaitSegment], cycles: GaitCycles | None
-) -> dict[str, list[Plot]]:
-    """Plot the gait; plots with captions by section of the page."""
+    svg = as_svg(draw.draw_returns(trained, untrained), "returns", label)
+    plots = {"returns": [(svg, "Return of each episode.")]}
+    model = after.model
+    if body is None or model is None:
+        caption = "First components of the {} over the first 10 s of the first episode."
+        plots["traces"] = [
+            _plot(draw.draw_traces(after.episodes[0], after.step_s, x), f"trace-{x}", caption.format(x))
+            for x in ("action", "observation")
+        ]
+    if body is None or model is None or not segments:
+        return plots
     segment, step_s = segments[len(segments) // 2], model.step_s
     groups = draw.joint_groups(body)
 
-    def plot_groups(name: str, quantity: str, draw_group: Callable[[tuple[str, ...]], Figure]) -> list[Plot]:
+    def plot_groups(name: str, quantity: str, draw_group: Callable[[tuple[str, ...]], Figure]) -> list[tuple[str, str]]:
         """Plot each group of joints; the legends name the joints, so there are no captions."""
         return [
             (as_svg(draw_group(group), f"{name}-{i}", f"{quantity} of {' and '.join(group)}"), "")
@@ -281,7 +228,7 @@ def _plot_gait(
         ]
 
     caption = "Contacts of each foot; grey: no foot in contact."
-    plots = {"footfalls": [_plot(draw.draw_footfalls(body, step_s, segment), "footfalls", caption)]}
+    plots["footfalls"] = [_plot(draw.draw_footfalls(body, step_s, segment), "footfalls", caption)]
     if cycles is not None:
         reference = body.feet[cycles.reference].name
         caption = f"Fraction of strides with each foot in contact, over the gait cycle of {reference}."
@@ -298,48 +245,30 @@ def _plot_gait(
     return plots
 
 
-def _plot_traces(recording: Recording) -> list[Plot]:
-    plots = []
-    for quantity in ("action", "observation"):
-        caption = f"First components of the {quantity} over the first 10 s of the first episode."
-        figure = draw.draw_traces(recording.episodes[0], recording.step_s, quantity)
-        plots.append(_plot(figure, f"trace-{quantity}", caption))
-    return plots
-
-
-def _plot_curves(metrics: list[dict], info: TaskInfo) -> list[Plot]:
-    """Plot the learning curves for which there are metrics."""
-    plots = []
+def _plot_training(metrics: list[dict], info: TaskInfo) -> Plots:
+    """Plot the learning curves and losses for which there are metrics."""
+    runs, curves, losses = [{"label": "run", "metrics": metrics}], [], []
     for clock, caption in (("step", "Return over environment steps."), ("seconds", "Return over training time.")):
         with contextlib.suppress(InputError):
-            runs = [{"label": "run", "metrics": metrics}]
             figure = draw_curves(runs, threshold=info.reward_threshold, clock=clock, width=4.6)
-            plots.append((as_svg(figure, f"curve-{clock}", f"Learning curve. {caption}"), caption))
-    return plots
-
-
-def _plot_losses(metrics: list[dict]) -> list[Plot]:
+            curves.append((as_svg(figure, f"curve-{clock}", f"Learning curve. {caption}"), caption))
     with contextlib.suppress(InputError):
-        figure = draw_losses([{"label": "run", "metrics": metrics}])
-        return [_plot(figure, "losses", "Training metrics over environment steps.")]
-    return []
+        losses.append(_plot(draw_losses(runs), "losses", "Training metrics over environment steps."))
+    return {"curves": curves, "losses": losses}
 
 
-def _origin(policy: Policy) -> dict[str, Any]:
-    """Training of a policy according to its file; values of a wrong type become None."""
+def _origin(policy: Policy, recipe: Recipe | None, metrics: list[dict]) -> dict[str, Any]:
+    """Training of a policy by its file, where values of a wrong type become None, and by its run, if there is one."""
     origin, versions = policy.origin, policy.origin.get("versions")
     steps, seed = ((x if isinstance(x, int) and x >= 0 else None) for x in (origin.get("steps"), origin.get("seed")))
     texts = {name: origin[name] if isinstance(origin.get(name), str) else None for name in ("algorithm", "recipe")}
-    return texts | {"seed": seed, "steps": steps, "versions": versions if isinstance(versions, dict) else {}}
-
-
-def _numbers_only(metrics: list[dict]) -> list[dict]:
-    """Return rows of metrics without values that are not numbers."""
-    return [
-        {key: x for key, x in row.items() if key == "event" or x is None or is_number(x)}
-        for row in metrics
-        if is_number(row.get("seconds", 0))
-    ]
+    training = texts | {"seed": seed, "steps": steps, "versions": versions if isinstance(versions, dict) else {}}
+    if recipe:
+        until = math.inf if steps is None else steps
+        seconds = (row["seconds"] for row in metrics if "seconds" in row and row["step"] <= until)
+        training |= {"algorithm": recipe.algorithm, "recipe": recipe.name, "seed": recipe.seed}
+        training["seconds"] = max(seconds, default=None)
+    return training
 
 
 def _to_json(value: Any) -> Any:

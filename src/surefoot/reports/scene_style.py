@@ -4,6 +4,7 @@ Gymnasium renders a reflecting black and white floor that ends after 40 m, with 
 physics.
 """
 
+import math
 from typing import Any
 
 import mujoco
@@ -16,19 +17,23 @@ _FLOOR_LIGHT, _FLOOR_DARK = (224, 228, 232), (190, 198, 207)
 _HAZE = (0.80, 0.85, 0.90, 1.0)
 _LIGHT_DIRECTION = np.array([0.25, 0.35, -1.0]) / np.linalg.norm([0.25, 0.35, -1.0])
 _LIGHT_DISTANCE_M = 4.0
+_SUN = 0.55
+_OVERSIZE = 1.5
 _WALKER = 1  # the first body after the world: the root body of a single robot
 
 
 def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> None:
-    """Style a MuJoCo environment before its first rendering; `size` is (width, height) in pixels.
+    """Style a MuJoCo environment before its first rendering; `size` is (width, height) of the film in pixels.
 
     Colours change only for Gymnasium's tasks, lights for Gymnasium's and Surefoot's tasks, and the camera for all tasks
     whose root body can move away, unless `keep_camera`.
     """
     model, data, renderer = env.model, env.data, env.mujoco_renderer
-    renderer.width, renderer.height = size
-    model.vis.global_.offwidth = max(size[0], model.vis.global_.offwidth)
-    model.vis.global_.offheight = max(size[1], model.vis.global_.offheight)
+    # Without a graphics card, drawing larger costs less time than MuJoCo's own smoothing of edges.
+    renderer.width, renderer.height = drawn = round(_OVERSIZE * size[0]), round(_OVERSIZE * size[1])
+    model.vis.quality.offsamples = 0
+    model.vis.global_.offwidth = max(drawn[0], model.vis.global_.offwidth)
+    model.vis.global_.offheight = max(drawn[1], model.vis.global_.offheight)
     moves = _moves_away(model)
     is_surefoot = isinstance(env, TaskEnv)
     is_gymnasium = type(env).__module__.startswith("gymnasium.envs.mujoco")
@@ -40,11 +45,13 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
     if moves and not keep_camera:
         mujoco.mj_forward(model, data)
         planar = model.jnt_type[0] == mujoco.mjtJoint.mjJNT_SLIDE
+        distance_m = 3.2 * _reach(model, data)
+        _merge_small_triangles(model, 2 * distance_m * math.tan(math.radians(model.vis.global_.fovy) / 2) / size[1])
         renderer.camera_id = None  # otherwise the renderer replaces the tracking camera by a free one
         renderer.default_cam_config = {
             "type": int(mujoco.mjtCamera.mjCAMERA_TRACKING),
             "trackbodyid": _WALKER,
-            "distance": 3.2 * _reach(model, data),
+            "distance": distance_m,
             # Surefoot's robots walk along x; this angle shows the ground ahead of them.
             "azimuth": 90.0 if planar else 55.0 if is_surefoot else 125.0,
             "elevation": -12.0 if planar else -22.0,
@@ -81,7 +88,6 @@ def _paint(model: mujoco.MjModel) -> None:
     model.vis.headlight.ambient[:] = 0.35
     model.vis.headlight.diffuse[:] = 0.35
     model.vis.headlight.specular[:] = 0.1
-    model.light_diffuse[:] = 0.55
     model.vis.rgba.haze[:] = _HAZE
     model.vis.quality.shadowsize = 2048
 
@@ -105,8 +111,36 @@ def _spread_floor(model: mujoco.MjModel) -> None:
             model.geom_size[geom, :2] = 0.0
 
 
+def _merge_small_triangles(model: mujoco.MjModel, pixel_m: float) -> None:
+    """Remove triangles of less than about a pixel from meshes that are only visual.
+
+    Robots designed by CAD have some 100,000 of them, and without a graphics card they take most of the time. Vertices
+    in one cell of a grid become one; triangles that lose a corner, and duplicates, go.
+    """
+    collides = (model.geom_contype | model.geom_conaffinity) != 0
+    colliding = model.geom_dataid[collides & (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH)]
+    senses = (model.sensor_type == mujoco.mjtSensor.mjSENS_RANGEFINDER).any()  # rays may hit the triangles
+    for mesh in [] if senses else np.setdiff1d(range(model.nmesh), colliding):
+        faces = slice(model.mesh_faceadr[mesh], model.mesh_faceadr[mesh] + model.mesh_facenum[mesh])
+        vertices = model.mesh_vert[model.mesh_vertadr[mesh] :][: model.mesh_vertnum[mesh]]
+        cells = np.floor(vertices / pixel_m).astype(np.int64)
+        _, chosen, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+        corners = cell.reshape(-1)[model.mesh_face[faces]]
+        ordered = np.sort(corners, axis=1)
+        whole = np.flatnonzero((np.diff(ordered, axis=1) > 0).all(axis=1))
+        kept = whole[np.sort(np.unique(ordered[whole], axis=0, return_index=True)[1])]
+        left = slice(faces.start, faces.start + len(kept))
+        for indices in (model.mesh_facenormal, model.mesh_facetexcoord):
+            indices[left] = indices[faces][kept]
+        model.mesh_face[left] = chosen[corners[kept]]
+        model.mesh_facenum[mesh] = len(kept)
+
+
 def _track_light(model: mujoco.MjModel) -> None:
-    """Move the lights with the robot, because shadows far from a light become striped."""
+    """Make the first light a sun that moves with the robot, because shadows far from a light become striped."""
+    model.light_type[:] = int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
+    model.light_active[1:] = False
+    model.light_ambient[:], model.light_diffuse[:], model.light_specular[:] = 0.0, _SUN, 0.1
     model.light_mode[:] = int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
     model.light_bodyid[:] = _WALKER
     model.light_dir0[:] = _LIGHT_DIRECTION

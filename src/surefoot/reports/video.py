@@ -1,22 +1,26 @@
 """Videos and small animations of a policy, with or without a display."""
 
+import collections
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from surefoot.errors import InputError
-from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
+from surefoot.errors import InputError, check_range
+from surefoot.evaluation.episodes import MAX_SEED, Actor, EpisodeStep, run_episodes
+from surefoot.evaluation.travel import trunk_pose
 from surefoot.reports import opengl
-from surefoot.reports.encoding import encoded, write_mp4
-from surefoot.reports.image_files import picture_path, save_picture
+from surefoot.reports.media_files import Send, output_path, write_animation, write_mp4
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 DEFAULT_SIZE = (640, 480)
+_ANIMATION_WIDTH, _ANIMATION_S = 480, 6.0
 _ENDLESS_S = 20.0  # length of a video of a task without a time limit
-_MAX_FPS = 60.0  # of faster simulations only every second or third step is drawn; the video remains in real time
+_MAX_S = 36_000.0
+_VALUE_WIDTHS = {"return": 4.0, "time": 3.4, "speed": 4.6, "command": 13.0}  # in font heights
 
 
 def record(
@@ -26,24 +30,31 @@ def record(
     *,
     episodes: int = 1,
     seconds: float | None = None,
+    start: float = 0.0,
     seed: int = 0,
     size: tuple[int, int] | None = None,
+    fps: float | None = None,
     caption: bool = True,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
-    """Record a video of the deterministic policy, MP4 (H.264, yuv420p), in real time of the simulation.
-
-    The file appears only when it is complete. Episode i starts from seed + i, as in an evaluation.
+    """Record the deterministic policy in real time of the simulation; the file appears when it is complete.
 
     Args:
         policy: the policy.
         info: the task.
-        path: output file, `.mp4`.
+        path: output file: `.mp4` (H.264, yuv420p), or `.webp` or `.gif` for a small looping animation without caption.
         episodes: number of complete episodes; ignored if `seconds` is given.
-        seconds: length of the video, s; new episodes start as needed. None: 20 s for a task without a time limit.
-        seed: seed of the first episode.
+        seconds: length, s; new episodes start as needed. Default: whole episodes; 20 s for a task without a time
+            limit; 6 s for animations.
+        start: simulated time to skip, s.
+        seed: seed of the first episode; episode i starts from seed + i, as in an evaluation.
         size: width and height in pixels, rounded down to even; default: 640 x 480 for MuJoCo tasks, and the size
-            that the task renders for others.
-        caption: draw the task, the return so far and the time into the frame.
+            that the task renders for others. Animations: 480 pixels wide by default.
+        fps: maximum frames per second, by default 30, for animations 25; of a faster simulation every n-th step is
+            drawn.
+        caption: draw the task, the return so far, the time, the speed over the last second and the command into the
+            frames of a video.
+        progress: called with the number of frames so far and the expected number.
 
     Returns:
         `return` and `length`, means over complete episodes (or of the incomplete one if there is no other);
@@ -53,105 +64,88 @@ def record(
         InputError: the task cannot be rendered, a number is out of range, or imageio-ffmpeg is missing.
         SurefootError: ffmpeg failed, for example on a full disk.
     """
-    path = picture_path(path, ".mp4")
-    _check_number("episodes", episodes, 1)
-    if seconds is None and info.max_episode_steps is None:
-        seconds = _ENDLESS_S
-    _check_length(seconds)
-    with _Scene(info, size) as scene:
-        every = math.ceil(scene.fps / _MAX_FPS)
-        fps = scene.fps / every
-        max_frames = math.inf if seconds is None else max(1, round(seconds * fps))
-        frames, complete, last = 0, [], None
-        with write_mp4(path, fps) as send:
-
-            def film(step: EpisodeStep) -> bool:
-                nonlocal frames, last
-                if step.number % every == 0:
-                    label = info.name if episodes == 1 else f"{info.name}, episode {step.episode[0] + 1}"
-                    picture = scene.picture()
-                    send(np.asarray(_captioned(picture, label, step, scene.fps) if caption else picture))
-                    frames += 1
-                if step.finished[0]:
-                    complete.append(step)
-                last = step
-                return frames >= max_frames
-
+    is_video = Path(path).suffix.lower() == ".mp4"
+    fps = fps if fps is not None else 30.0 if is_video else 25.0
+    if seconds is None and (not is_video or info.max_episode_steps is None):
+        seconds = _ENDLESS_S if is_video else _ANIMATION_S
+    limits = {"episodes": (episodes, 1, MAX_SEED), "start": (start, 0, _MAX_S), "fps": (fps, 1, 1000)}
+    limits |= {} if seconds is None else {"seconds": (seconds, 0.01, _MAX_S)}
+    limits |= {} if size is None else {"width": (size[0], 16, 4096), "height": (size[1], 16, 4096)}
+    for name, values in limits.items():
+        check_range(name, *values)
+    path = output_path(path, ".mp4", ".webp", ".gif")
+    with _Scene(info, size, fps, None if is_video else _ANIMATION_WIDTH) as scene:
+        label = f"{info.name}, episode {{}}" if episodes > 1 else info.name
+        first, steps = round(start * scene.steps_per_s), episodes * ((info.max_episode_steps or 0) + 1)
+        # More than whole episodes have, so that only `seconds` ends the film.
+        frames = steps // scene.every + 2 if seconds is None else max(1, round(seconds * scene.fps))
+        film = _Film(scene, first, frames, label if is_video and caption else None, progress)
+        with (write_mp4 if is_video else write_animation)(path, scene.fps) as film.send:
             # An episode has at least one step.
-            most = episodes if seconds is None else round(max_frames * every) + 1
+            most = episodes if seconds is None else first + frames * scene.every + 1
             run_episodes(policy, scene.env, info, most, seed, film)
-    shown = complete or [last]
-    return {
-        "return": float(np.mean([step.total[0] for step in shown])),
-        "length": float(np.mean([step.length[0] for step in shown])),
-        "episodes": len(complete),
-        "path": str(path),
-        "frames": frames,
-        "fps": fps,
-    }
+            if not film.frames:
+                raise InputError(f"start = {start:g}: the episodes end before, so there is nothing to film")
+    return film.summary() | {"path": str(path), "fps": scene.fps}
 
 
-def write_animation(
-    policy: Actor,
-    info: TaskInfo,
-    path: str | Path,
-    *,
-    start: float = 0.0,
-    seconds: float = 6.0,
-    width: int = 480,
-    fps: float = 25.0,
-    seed: int = 0,
-    max_bytes: int = 1_500_000,
-) -> dict[str, Any]:
-    """Render a small looping animation, WebP or GIF, for a README.
+class _Film:
+    """Draws steps, and remembers the results of the episodes."""
 
-    The quality is reduced in steps until the file is no larger than `max_bytes`; the lowest quality is written even
-    if it is larger.
+    send: Send
 
-    Args:
-        policy: the policy.
-        info: the task.
-        path: output file, `.webp` or `.gif`.
-        start: simulated time to skip, s.
-        seconds: simulated time to show, s.
-        width: width of the frame in pixels; the height keeps the aspect ratio.
-        fps: maximum frame rate; the animation runs in real time of the simulation.
-        seed: seed of the first episode; the next episode follows if it ends early.
-        max_bytes: maximum file size.
+    def __init__(
+        self, scene: "_Scene", first: int, most: int, label: str | None, progress: Callable[[int, int], None]
+    ) -> None:
+        self.frames = 0
+        self._first, self._most = first, most
+        self._scene, self._label, self._progress = scene, label, progress
+        self._complete: list[EpisodeStep] = []
+        self._last: list[EpisodeStep] = []
+        # Poses of the trunk over the last second; empty if it is unknown.
+        self._poses: collections.deque[np.ndarray] = collections.deque(maxlen=round(scene.steps_per_s) + 1)
 
-    Returns:
-        `path`, `frames`, `fps` and `bytes`.
+    def __call__(self, step: EpisodeStep) -> bool:
+        """Draw a step; return whether the film has its length."""
+        if step.length[0] == 0:
+            self._poses.clear()
+        if self._label and (pose := self._scene.trunk_pose()) is not None:
+            self._poses.append(pose)
+        if step.number >= self._first and (step.number - self._first) % self._scene.every == 0:
+            picture = self._scene.picture()
+            if self._label:
+                label = self._label.replace("{}", str(step.episode[0] + 1))
+                picture = _captioned(picture, label, self._values(step))
+            self.send(picture)
+            self.frames += 1
+            self._progress(self.frames, max(self.frames, self._most))
+        if step.finished[0]:
+            self._complete.append(step)
+        self._last = [step]
+        return self.frames == self._most
 
-    Raises:
-        InputError: the task cannot be rendered, or a number is out of range.
-    """
-    path = picture_path(path, ".webp", ".gif")
-    _check_number("seconds", seconds, 0.1)
-    _check_number("start", start, 0)
-    _check_number("width", width, 16, 4096)
-    _check_number("fps", fps, 1)
-    pictures = []
-    with _Scene(info, None) as scene:
-        every = math.ceil(scene.fps / fps - 1e-9)
-        first = round(start * scene.fps)
-        count = max(2, round(seconds * scene.fps / every))
+    def _values(self, step: EpisodeStep) -> list[dict[str, str]]:
+        """Return the lines of the caption: values by name."""
+        rate = self._scene.steps_per_s
+        lines = [{"return": f"{step.total[0]:,.0f}", "time": f"{step.length[0] / rate:.1f} s"}]
+        if self._poses:
+            distance = np.linalg.norm(self._poses[-1][:2] - self._poses[0][:2])
+            lines.append({"speed": f"{distance * rate / max(1, len(self._poses) - 1):.2f} m/s"})
+        command = np.ravel(step.info.get("command", ()))
+        if command.shape == (3,):
+            forward, left, turn = command
+            lines[1:] = [lines[-1] | {"command": f"{forward:.2f}, {left:.2f} m/s, {turn:.2f} rad/s"}]
+        return lines
 
-        def draw(step: EpisodeStep) -> bool:
-            if step.number >= first and (step.number - first) % every == 0:
-                picture = scene.picture()
-                height = round(picture.height * width / picture.width)
-                pictures.append(picture.resize((width, height), Image.Resampling.LANCZOS))
-            return len(pictures) == count
-
-        run_episodes(policy, scene.env, info, first + count * every, seed, draw)
-        shown_fps = scene.fps / every
-    data = b""
-    for quality in (80, 60, 40, 20):
-        data = encoded(pictures, path.suffix[1:], quality, shown_fps)
-        if len(data) <= max_bytes:
-            break
-    save_picture(path, data)
-    return {"path": str(path), "frames": len(pictures), "fps": shown_fps, "bytes": len(data)}
+    def summary(self) -> dict[str, Any]:
+        """Return the mean results of the episodes."""
+        shown = self._complete or self._last
+        return {
+            "return": float(np.mean([step.total[0] for step in shown])),
+            "length": float(np.mean([step.length[0] for step in shown])),
+            "episodes": len(self._complete),
+            "frames": self.frames,
+        }
 
 
 class _Scene:
@@ -159,19 +153,20 @@ class _Scene:
 
     Attributes:
         env: the environment.
-        fps: policy steps per simulated second.
+        steps_per_s: policy steps per simulated second.
+        every: number of policy steps per frame.
+        fps: frames per simulated second.
     """
 
-    def __init__(self, info: TaskInfo, size: tuple[int, int] | None) -> None:
-        if size is not None:
-            for name, value in zip(("width", "height"), size, strict=True):
-                _check_number(name, value, 16, 4096)
+    def __init__(self, info: TaskInfo, size: tuple[int, int] | None, fps: float, width: int | None = None) -> None:
         opengl.prepare()
-        self._name = info.name
+        self._name, self._body, self._width = info.name, info.body, width
         self.env = make_env(info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
-            self.fps = float(self.env.metadata.get("render_fps") or 30) / info.action_repeat
+            self.steps_per_s = float(self.env.metadata.get("render_fps") or 30) / info.action_repeat
+            self.every = math.ceil(self.steps_per_s / fps - 1e-9)
+            self.fps = self.steps_per_s / self.every
             if hasattr(self.env.unwrapped, "mujoco_renderer"):
                 problem = opengl.open_gl()
                 if problem is not None:
@@ -179,7 +174,9 @@ class _Scene:
                 # Imported after opengl.prepare, because mujoco reads MUJOCO_GL at import.
                 from surefoot.reports.scene_style import style_scene
 
-                style_scene(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera=_chooses_camera(info))
+                keep_camera = bool(info.options.keys() & {"default_camera_config", "camera_id", "camera_name"})
+                style_scene(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera)
+                self._size = self._size or (None if width else DEFAULT_SIZE)
         except BaseException:
             self.env.close()
             raise
@@ -190,50 +187,42 @@ class _Scene:
     def __exit__(self, *_: object) -> None:
         self.env.close()
 
+    def trunk_pose(self) -> np.ndarray | None:
+        """Return x, y and heading of the trunk, None if it is unknown."""
+        return None if self._body is None else trunk_pose(self.env, self._body)
+
     def picture(self) -> Image.Image:
         """Render the current state, RGB, of even width and height."""
         pixels = self.env.render()
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise InputError(f"task '{self._name}' cannot be rendered: its render() returns no RGB array")
         picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
-        size = self._size or (picture.width // 2 * 2, picture.height // 2 * 2)
-        if self._size is None:
+        width = self._width or picture.width
+        size = self._size or (width // 2 * 2, round(picture.height * width / picture.width) // 2 * 2)
+        if not (self._size or self._width):
             return picture.crop((0, 0, *size))
         return picture if picture.size == size else ImageOps.pad(picture, size, Image.Resampling.LANCZOS, "white")
 
 
-def _captioned(picture: Image.Image, label: str, step: EpisodeStep, fps: float) -> Image.Image:
-    """Draw the caption in the upper left corner, in columns of fixed position so that it does not jitter."""
+def _captioned(picture: Image.Image, label: str, lines: list[dict[str, str]]) -> Image.Image:
+    """Draw a caption in the upper left corner, in columns of fixed position so that it does not jitter."""
     unit = max(12, round(picture.height / 26))
     font = ImageFont.load_default(unit)
-    numbers = ("return", f"{step.total[0]:,.0f}", "time", f"{step.length[0] / fps:.1f} s")
-    label_width = math.ceil(font.getlength(label))
-    edges = np.cumsum([unit, label_width + 1.4 * unit, 3.5 * unit, 4.2 * unit, 2.6 * unit, 3.6 * unit])
-    if edges[-1] > picture.width:
-        return picture
+    right, texts = 0.0, []
+    for number, values in enumerate(lines):
+        x, y = float(unit), unit * (1.5 + 1.5 * number)
+        if number == 0:
+            texts.append((x, y, label, (255, 255, 255)))
+            x += font.getlength(label) + 1.4 * unit
+        for name, value in values.items():
+            texts += [(x, y, name, (170, 184, 200)), (x + font.getlength(f"{name}  "), y, value, (255, 255, 255))]
+            x += font.getlength(f"{name}  ") + _VALUE_WIDTHS[name] * unit
+        right = max(right, x)
+    if right > picture.width:
+        return picture if len(lines) == 1 else _captioned(picture, label, lines[:1])
     draw = ImageDraw.Draw(picture, "RGBA")
-    top, bottom = unit // 2, unit // 2 + 2 * unit
-    draw.rounded_rectangle((unit // 2, top, int(edges[5]), bottom), unit // 2, fill=(20, 26, 34, 190))
-    middle = (top + bottom) // 2
-    draw.text((int(edges[0]), middle), label, (255, 255, 255), font, "lm")
-    for column, text in enumerate(numbers):
-        colour = (170, 184, 200) if column % 2 == 0 else (255, 255, 255)
-        draw.text((int(edges[column + 1]), middle), text, colour, font, "lm")
+    bottom = unit * (1 + 1.5 * len(lines))
+    draw.rounded_rectangle((unit // 2, unit // 2, int(right), int(bottom)), unit // 2, fill=(20, 26, 34, 190))
+    for x, y, text, colour in texts:
+        draw.text((int(x), int(y)), text, colour, font, "lm")
     return picture
-
-
-def _chooses_camera(info: TaskInfo) -> bool:
-    return any(key in info.options for key in ("default_camera_config", "camera_id", "camera_name"))
-
-
-def _check_number(name: str, value: float, least: float, most: float = math.inf) -> None:
-    if not math.isfinite(value) or not least <= value <= most:
-        allowed = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
-        raise InputError(f"{name} is {value}; it must be {allowed}")
-
-
-def _check_length(seconds: float | None) -> None:
-    if seconds is not None:
-        _check_number("seconds", seconds, 0)
-        if seconds == 0:
-            raise InputError("seconds is 0; it must be positive")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from surefoot.errors import RunError, nearest
+from surefoot.errors import InputError, PolicyFileError, RunError, nearest
 
 _NAME = re.compile(r"\w[\w.+=-]{0,99}")
 
@@ -90,6 +90,20 @@ class RunFolder:
         hint = "did you mean " if close else "among the runs are "
         named = " or ".join(repr(name) for name in close) if close else ", ".join(existing[:3])
         raise RunError(f"no run {text!r}; {hint}{named}{'?' if close else ''}")
+
+    def find_policy(self, which: str = "policy") -> Path:
+        """Return the file of the best policy ("policy"), which is the last if there is no best yet, or of the "last".
+
+        Raises:
+            PolicyFileError: there is no policy yet.
+        """
+        if which not in ("policy", "last"):
+            raise InputError(f"which = '{which}': choose from policy, last")
+        last = self.policy / "last.safetensors"
+        for path in (last,) if which == "last" else (self.policy_file, last):
+            if path.exists():
+                return path
+        raise PolicyFileError(f"run {str(self.path)!r} has no policy yet; it needs its first checkpoint")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[Callable[[], bool]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -413,9 +414,10 @@ class _Session:
         if self._best is None:
             self.counters.best_score = None  # so that the next evaluation saves its policy
         self._save_checkpoint()
+        path = shlex.quote(str(folder.path))
         return FolderLostError(
             f"'{lost}' was deleted or moved while it trained; the training stopped at step {self.counters.steps:,} and "
-            f"all that was in memory is in '{folder.path}'; continue with: surefoot resume {folder.path}"
+            f"all that was in memory is in '{folder.path}'; continue with: surefoot resume {path}"
         )
 
     def _record_failure(self, error: NonFiniteError) -> None:

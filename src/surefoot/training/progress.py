@@ -25,13 +25,13 @@ class Progress:
         self._console = Console(stderr=True, highlight=False)
         self._bar: Bar | None = None
         self._total = 0
-        self._began_at = (time.perf_counter(), 0)
+        self._first_update: tuple[float, int] | None = None
         self._line_at = 0.0
 
     def start(self, total: int, done: int) -> None:
         """Show the progress of a training of `total` steps, `done` of which are complete."""
         self._total = total
-        self._began_at = (time.perf_counter(), done)
+        self._first_update = None
         if self._quiet or not self._console.is_terminal:
             return
         self._bar = Bar(
@@ -63,11 +63,11 @@ class Progress:
             self._bar.update(self._task, completed=min(steps, self._total), summary="  ".join(parts[:3]))
             return
         now = time.perf_counter()
+        # The first iteration compiles, so the time left is measured from its end.
+        self._first_update = self._first_update or (now, steps)
         if now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
-            began, done = self._began_at
-            left = max(0, self._total - steps) * (now - began) / max(steps - done, 1)
-            self._print(f"step {steps:,} of {self._total:,}  {summary}  {left:.0f} s left")
+            self._print(f"step {steps:,} of {self._total:,}  {summary}{self._time_left(steps, now)}")
 
     def say(self, message: str) -> None:
         """Show one line."""
@@ -91,3 +91,10 @@ class Progress:
                 self._console.print(message, markup=False)
             else:
                 print(message, file=sys.stderr, flush=True)
+
+    def _time_left(self, steps: int, now: float) -> str:
+        began, done = self._first_update or (now, steps)
+        if steps == done:
+            return ""
+        seconds = max(0, self._total - steps) * (now - began) / (steps - done)
+        return f"  {seconds:.0f} s left" if seconds < 120 else f"  {seconds / 60:.0f} min left"
