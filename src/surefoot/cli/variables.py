@@ -1,5 +1,6 @@
 """Environment variables with which MuJoCo or JAX would fail, reported in one line before a command runs."""
 
+import functools
 import importlib
 import os
 import subprocess
@@ -15,7 +16,8 @@ _FALLBACK = {
 
 def faults() -> Iterator[tuple[str, str]]:
     """Yield each variable with a value that does not work here, and one line with the reason and the remedy."""
-    tried = {"MUJOCO_GL": _mujoco_fault, "XLA_FLAGS": _xla_fault, "JAX_PLATFORMS": _jax_fault}
+    flags = os.environ.get("XLA_FLAGS", "")
+    tried = {"MUJOCO_GL": _mujoco_fault, "XLA_FLAGS": lambda: _xla_fault(flags), "JAX_PLATFORMS": _jax_fault}
     for name, find in tried.items():
         value = os.environ.get(name, "")
         reason = find() if value and (name, value) != ("JAX_PLATFORMS", "cpu") else ""
@@ -44,9 +46,10 @@ def _jax_fault() -> str:
     return ""
 
 
-def _xla_fault() -> str:
-    # In another process, because XLA aborts.
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+@functools.cache
+def _xla_fault(flags: str) -> str:
+    # XLA aborts the process, so that only another one can try, which takes seconds.
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode == 0:
