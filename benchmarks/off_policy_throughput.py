@@ -156,7 +156,6 @@ def _time_updates(updates: int) -> dict[str, float]:
 
     from surefoot.algorithms import off_policy
     from surefoot.algorithms.replay import Batch
-    from surefoot.algorithms.td3 import RULE
     from surefoot.recipes.files import read_recipe
 
     recipe = read_recipe(RECIPE)
@@ -173,13 +172,12 @@ def _time_updates(updates: int) -> dict[str, float]:
         normal(turn, BATCH, size),
         np.full((turn, BATCH), 0.99, np.float32),
     )
-    state = off_policy.init(RULE, jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
-    update = off_policy.compiled_update(RULE)
+    state = off_policy.init(jax.random.PRNGKey(0), size, actions, recipe.policy, recipe.settings)
     products = _products(turn, size, actions)
     times: dict[str, list[float]] = {"update_ms": [], "matmul_ms": []}
     for _ in range(1 + max(1, updates // turn)):
         began = time.perf_counter()
-        state, metrics = update(state, batches, jnp.float32(0.5), settings=recipe.settings)
+        state, metrics = off_policy.update(state, batches, jnp.float32(0.5), settings=recipe.settings)
         jax.block_until_ready(metrics)
         between = time.perf_counter()
         products()

@@ -125,9 +125,9 @@ def registry_diff(module: str, record: str) -> str:
 
 def with_algorithm(registry: str, module: str, record: str) -> str:
     """Return the registry's source with one more algorithm, called as its module."""
-    first = "from surefoot.algorithms.algorithm import Algorithm\n"
+    first = "from surefoot.algorithms.algorithm import AlgorithmSettings\n"
     text = registry.replace(first, f"from surefoot.algorithms.{module} import {record}\n{first}")
-    return re.sub(r"^(ALGORITHMS\b.*)\}$", rf'\1, "{module}": {record}}}', text, flags=re.MULTILINE)
+    return text.replace("\n}\n", f'\n    "{module}": {record},\n}}\n')
 
 
 def file(name: str) -> str:

@@ -57,11 +57,13 @@ class NonFiniteError(SurefootError):
 
     Attributes:
         arrays: the arrays with the numbers that are not finite, by name.
+        ahead: environment steps since the iteration began.
     """
 
-    def __init__(self, message: str, arrays: "dict[str, np.ndarray] | None" = None):
+    def __init__(self, message: str, arrays: "dict[str, np.ndarray] | None" = None, ahead: int = 0):
         super().__init__(message)
         self.arrays = arrays or {}
+        self.ahead = ahead
 
 
 @contextlib.contextmanager

@@ -126,5 +126,5 @@ def test_the_weights_with_the_highest_return_are_found():
 
 def test_variances_have_a_floor():
     normaliser = init_normaliser(2)._replace(variance=jnp.array([1e-4, 4.0]))
-    floored = ars.with_variance_floor(normaliser, ARSSettings(variance_floor=0.01))
+    floored = ARSSettings(variance_floor=0.01).acting_statistics(normaliser)
     np.testing.assert_allclose(floored.variance, [0.01, 4.0])

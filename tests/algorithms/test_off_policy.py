@@ -11,9 +11,9 @@ import optax
 import pytest
 import scipy.stats
 
-from surefoot.algorithms import off_policy, sac, td3
+from surefoot.algorithms import off_policy
 from surefoot.algorithms.critics import Critics
-from surefoot.algorithms.off_policy import OffPolicySettings, OffPolicyState, Rule
+from surefoot.algorithms.off_policy import OffPolicySettings, OffPolicyState
 from surefoot.algorithms.replay import Batch
 from surefoot.algorithms.sac import SACSettings
 from surefoot.algorithms.symmetry import NO_SYMMETRY, Symmetry
@@ -49,21 +49,16 @@ def transitions(batches: int, seed: int = 0) -> Batch:
     )
 
 
-def rule_of(settings: OffPolicySettings) -> Rule:
-    return sac.RULE if isinstance(settings, SACSettings) else td3.RULE
-
-
 def bellman_targets(state: OffPolicyState, batch: Batch, key: jax.Array, settings: OffPolicySettings) -> jax.Array:
-    action, bonus = rule_of(settings).next_action(state, batch, key, settings)
-    return off_policy.targets(state, batch, action, bonus)
+    action, bonus = settings.next_action(state, batch, key)
+    return off_policy.critic_loss(state.critics, state, batch, action, bonus, settings)[1][1]
 
 
 def start(policy: PolicySettings, settings: OffPolicySettings, seed: int = 0) -> OffPolicyState:
     """A state of random arrays, so that targets differ from their networks; sampled without compiling `init`."""
     random = np.random.default_rng(seed)
-    rule = rule_of(settings)
     shapes = jax.eval_shape(
-        lambda key: off_policy.init(rule, key, OBSERVATION, ACTION, policy, settings), jax.random.PRNGKey(0)
+        lambda key: off_policy.init(key, OBSERVATION, ACTION, policy, settings), jax.random.PRNGKey(0)
     )
 
     def sample(path, array):
@@ -74,7 +69,7 @@ def start(policy: PolicySettings, settings: OffPolicySettings, seed: int = 0) ->
     parts = ("actor", "average", "critics", "target_actor", "target_critics")
     networks = {name: jax.tree_util.tree_map_with_path(sample, getattr(shapes, name)) for name in parts}
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    return state._replace(extra=rule.init_extra(settings), key=jax.random.PRNGKey(seed), **networks)
+    return state._replace(extra=settings.init_extra(), key=jax.random.PRNGKey(seed), **networks)
 
 
 def run(
@@ -87,8 +82,7 @@ def run(
     """Update without consuming `state`; compiled with few optimisations, because it runs only once or twice."""
     arguments = jax.tree.map(np.array, (state, drawn, np.float32(progress)))
     extra = jax.tree.map(np.array, symmetry)
-    compiled = off_policy.compiled_update(rule_of(settings))
-    update = compiled.lower(*arguments, settings=settings, symmetry=extra).compile(FEW_OPTIMISATIONS)
+    update = off_policy.update.lower(*arguments, settings=settings, symmetry=extra).compile(FEW_OPTIMISATIONS)
     state, metrics = update(*arguments, symmetry=extra)
     return state, {name: float(value) for name, value in metrics.items()}
 
@@ -286,7 +280,7 @@ def test_updates_equal_those_of_the_papers(algorithm: str, updates: int, changes
     assert metrics["learning_rate"] == pytest.approx(2e-3 * lr_scale, rel=1e-5)
     for name, value in expected.items():
         assert metrics[name] == pytest.approx(value, rel=1e-4)
-    assert int(result.updates) == updates
+    assert int(optax.tree.get(result.critic_opt_state, "count")) == updates
 
 
 def one_batch(seed: int = 0) -> Batch:
@@ -323,7 +317,7 @@ def test_target_noise_is_clipped_to_its_limit_and_to_the_action_bounds() -> None
     # One critic whose value is the action, so that the target equals the action.
     policy = shape("td3", critic=(), actor=())
     settings = TD3Settings(critics=1, target_noise=0.4, target_noise_clip=0.3)
-    state = off_policy.init(rule_of(settings), jax.random.PRNGKey(0), 1, 1, policy, settings)
+    state = off_policy.init(jax.random.PRNGKey(0), 1, 1, policy, settings)
     layer = {"weight": jnp.float32([[[0.0], [1.0]]]), "bias": jnp.zeros((1, 1))}
     actor = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
     state = state._replace(

@@ -285,7 +285,7 @@ def batch_of(rows: np.ndarray, state: PPOState, settings: PPOSettings) -> Batch:
     action, reward = rows[:-1, :, OBSERVATION:-3], rows[..., -3]
     layer = state.network.actor
     mean = np.tanh(observation @ layer[0]["weight"] + layer[0]["bias"]) @ layer[1]["weight"] + layer[1]["bias"]
-    value = np.asarray(state.network.value(jnp.asarray(observation)))
+    value = np.asarray(state.network(jnp.asarray(observation))[1])
     advantage, carry = np.zeros((STEPS, NUM_ENVS)), 0.0
     for t in reversed(range(STEPS)):
         error = reward[t + 1] + settings.discount * value[t + 1] - value[t]

@@ -38,9 +38,10 @@ def random_rows(seed: int, steps: int, num_envs: int, end_share: float = 0.2):
 
 
 def compute(reward, value, terminated, finished, discount, gae_lambda) -> np.ndarray:
-    rows = (jnp.asarray(x, jnp.float32) for x in (reward, value))
-    ends = (jnp.asarray(x) for x in (terminated, finished))
-    return np.asarray(jax.jit(advantages)(*rows, *ends, discount, gae_lambda))
+    reward, value = (jnp.asarray(x, jnp.float32) for x in (reward, value))
+    ends = (jnp.asarray(x) for x in (terminated, finished & ~terminated))
+    rollout = Rollout(reward, reward, reward, *ends)  # neither observations nor actions matter
+    return np.asarray(jax.jit(advantages)(rollout, reward, value, discount, gae_lambda))
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from surefoot.algorithms import off_policy, sac, td3
+from surefoot.algorithms import off_policy
 from surefoot.algorithms.critics import ActionLayer, init_critics
 from surefoot.algorithms.off_policy import OffPolicySettings
 from surefoot.algorithms.replay import Batch
@@ -38,7 +38,6 @@ SHAPES: list[dict[str, Any]] = [
     {"actor": (), "critic": ()},
 ]
 MODELS: dict[str, type[OffPolicySettings]] = {"ddpg": DDPGSettings, "td3": TD3Settings, "sac": SACSettings}
-RULES = {"ddpg": td3.RULE, "td3": td3.RULE, "sac": sac.RULE}
 
 
 def shape(**changes: Any) -> PolicySettings:
@@ -111,12 +110,11 @@ def test_tied_networks_learn_as_from_augmented_batches(algorithm: str) -> None:
     ends = []
     for symmetry in (TIED, Symmetry("augment", MIRROR)):
         settings = MODELS[algorithm](**common)
-        start = off_policy.init(RULES[algorithm], jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
+        start = off_policy.init(jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
         if algorithm == "sac":
             actor = start.actor.actor
             actor[-1] = {name: x.at[..., 2:].set(-1e3 if name == "bias" else 0.0) for name, x in actor[-1].items()}
-        update = off_policy.compiled_update(RULES[algorithm])
-        result, _ = update(start, transitions(1), np.float32(0), settings=settings, symmetry=symmetry)
+        result, _ = off_policy.update(start, transitions(1), np.float32(0), settings=settings, symmetry=symmetry)
         ends.append(result)
     # After one step, Adam's first moment is proportional to the gradient.
     for part in ("critic_opt_state", "actor_opt_state"):
@@ -136,10 +134,9 @@ def test_updates_keep_weights_tied_exactly(algorithm: str) -> None:
         critic_weight_decay=0.01,
         actor_learning_rate=0.01,
     )
-    start = off_policy.init(RULES[algorithm], jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
+    start = off_policy.init(jax.random.PRNGKey(0), 6, 2, policy, settings, TIED)
     before = jax.tree.map(np.array, start.actor)
-    update = off_policy.compiled_update(RULES[algorithm])
-    result, _ = update(start, transitions(6), np.float32(0), settings=settings, symmetry=TIED)
+    result, _ = off_policy.update(start, transitions(6), np.float32(0), settings=settings, symmetry=TIED)
     again = TIED.project(result.actor), TIED.project(result.critics)
     for one, other in zip(*(jax.tree.leaves(x) for x in ((result.actor, result.critics), again)), strict=True):
         np.testing.assert_array_equal(one, other)

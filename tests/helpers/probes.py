@@ -167,7 +167,7 @@ def state_values(learner: Learner, recipe: Recipe, observations: list[float]) ->
     """Return the values of observations according to PPO's critic, (N,)."""
     controller = learner.policy().controller
     observation = prepare(recipe.policy, controller.normaliser, jnp.float32(observations)[:, None])
-    return np.asarray(controller.network.value(observation))
+    return np.asarray(controller.network(observation)[1])
 
 
 def critic_values(learner: Learner, recipe: Recipe, observations: list[float], actions: list[float]) -> np.ndarray:

@@ -100,7 +100,7 @@ def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
     specification.loader.exec_module(generate)
     package = copied_package(folder, "a2c.py")
     registry_file = package / "algorithms" / "registry.py"
-    registry_file.write_text(generate.with_algorithm(registry_file.read_text(), "a2c", "A2C"))
+    registry_file.write_text(generate.with_algorithm(registry_file.read_text(), "a2c", "A2CSettings"))
 
     short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
     _, _, evaluated, listed = run(

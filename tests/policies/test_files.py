@@ -114,11 +114,12 @@ def test_the_observation_count_may_differ_by_value(size, allowed, path):
     count = np.float32(3) if size is None else np.arange(size, dtype=np.float32)
     normaliser = policy.controller.normaliser._replace(count=count)
     policy.controller = policy.controller._replace(normaliser=normaliser)
-    save_policy(policy, path)
     if allowed:
+        save_policy(policy, path)
         np.testing.assert_array_equal(load_policy(path).controller.normaliser.count, count)
     else:
-        assert "normaliser/count" in refused(path)
+        with pytest.raises(PolicyFileError, match="normaliser/count"):
+            save_policy(policy, path)
 
 
 def test_the_mirror_of_an_averaged_policy_is_loaded(path):
@@ -139,6 +140,32 @@ def test_the_mirror_of_an_averaged_policy_is_loaded(path):
     np.testing.assert_allclose(image, MIRROR.action(read.predict(OBSERVATIONS)[0]), rtol=1e-4, atol=1e-5)
     save_policy(load_policy(path), path.with_name("again.safetensors"))
     assert path.with_name("again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_an_action_of_range_0_is_constant(path):
+    policy = make_policy()
+    policy.action_low, policy.action_high = np.float32([0.5, -1, 0]), np.float32([0.5, 1, 0])
+    save_policy(policy, path)
+    action = load_policy(path).predict(OBSERVATIONS, deterministic=False)[0]
+    np.testing.assert_array_equal(action[:, [0, 2]], np.tile(np.float32([0.5, 0]), (len(OBSERVATIONS), 1)))
+
+
+def test_a_policy_computed_in_float64_is_saved_in_float32(path):
+    policy = make_policy()
+    policy.controller = jax.tree.map(np.float64, policy.controller)
+    save_policy(policy, path)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(load_policy(path).controller))
+
+
+def test_a_policy_that_could_not_be_loaded_is_not_saved(path):
+    policy = make_policy()
+    policy.controller = policy.controller._replace(
+        network=jax.tree.map(lambda x: x * np.nan, policy.controller.network)
+    )
+    with pytest.raises(PolicyFileError, match="not finite") as error:
+        save_policy(policy, path)
+    one_line(error.value)
+    assert not path.exists()
 
 
 def test_files_of_other_policies_have_no_mirror(whole):
@@ -267,7 +294,6 @@ HEADERS = {
     "another action": ({"action_low": [-1.0], "action_high": [1.0]}, "array"),
     "bounds that differ in number": ({"action_low": [-1.0, -1.0]}, "action bounds"),
     "bounds the wrong way round": ({"action_low": [2.0, None, 0.0]}, "action bounds"),
-    "bounds without room": ({"action_low": [1.0, None, 0.0]}, "action bounds"),
     "bounds beyond float32": ({"action_high": [1.0, None, 1e300]}, ""),
     "a million bounds": ({"action_low": [0.0] * 200_000, "action_high": [1.0] * 200_000}, "action_low"),
     "bounds that are texts": ({"action_low": ["a", "b", "c"]}, "action_low"),

@@ -48,7 +48,7 @@ def test_a_trunk_precedes_actor_and_critic() -> None:
     assert shapes(network.critic) == [(4, 3), (3, 1)]
     observation = jnp.ones((7, 5))
     assert network.features(observation).shape == (7, 4)
-    for head in (lambda n: n.distribution(observation).mean.sum(), lambda n: n.value(observation).sum()):
+    for head in (lambda n: n.distribution(observation).mean.sum(), lambda n: n(observation)[1].sum()):
         grads = jax.grad(head)(randomised(network))
         assert all(jnp.abs(layer["weight"]).max() > 0 for layer in grads.trunk)
 
@@ -62,7 +62,7 @@ def test_outputs_have_the_documented_shapes(leading: tuple[int, ...]) -> None:
         mean, log_std = network.distribution(observation)
         assert mean.shape == (*leading, 2)
         assert log_std.shape == std_shape
-        assert network.value(observation).shape == leading
+        assert network(observation)[1].shape == leading
 
 
 @pytest.mark.parametrize("sizes", [(6, 20, 4), (20, 6, 20)])
@@ -122,7 +122,7 @@ def test_network_outputs_equal_numpy(activation: str, formula, layer_norm: bool)
     np.testing.assert_allclose(network.features(observation), feature, rtol=1e-3, atol=1e-4)
     mean, _ = network.distribution(observation)
     np.testing.assert_allclose(mean, head(network.actor, feature), rtol=1e-3, atol=1e-3)
-    value = network.value(observation)
+    value = network(observation)[1]
     np.testing.assert_allclose(value, head(network.critic, feature)[:, 0], rtol=1e-3, atol=1e-3)
 
 

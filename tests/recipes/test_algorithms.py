@@ -15,6 +15,7 @@ from surefoot.algorithms.td3 import DDPGSettings, TD3Settings
 from surefoot.cli.main import main
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
+from surefoot.recipes import make
 from surefoot.recipes.files import default_recipe, dump_recipe, read_recipe
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
@@ -118,15 +119,21 @@ def test_the_algorithm_is_a_setting_like_others() -> None:
     "algorithm, changes, fragments",
     [
         # 3 x 1 x 1 = 3 updates a round, of which every second moves the actor
-        ("td3", {"engine__num_envs": 3}, ["3 updates a round", "td3.policy_delay = 2", "td3.train_freq"]),
-        ("ddpg", {"engine__num_envs": 1, "ddpg__utd_ratio": 0.25}, ["0.25 updates a round"]),
-        ("sac", {"engine__num_envs": 2, "sac__utd_ratio": 0.75}, ["1.5 updates a round"]),
+        ("td3", {"engine__num_envs": 3, "td3__train_freq": 1}, ["3 updates a round", "td3.policy_delay = 2"]),
+        ("ddpg", {"engine__num_envs": 1, "ddpg__utd_ratio": 0.25, "ddpg__train_freq": 1}, ["0.25 updates a round"]),
+        ("sac", {"engine__num_envs": 2, "sac__utd_ratio": 0.75, "sac__train_freq": 1}, ["1.5 updates a round"]),
+        ("sac", {"engine__num_envs": 1, "sac__utd_ratio": 0.0001}, ["0.0001 updates a round", "sac.train_freq"]),
         ("sac", {"policy__squash": "tanh"}, ["policy.squash = 'tanh'", "'sac'"]),
         ("sac", {"policy__squash": "clip"}, ["policy.squash = 'clip'", "'sac'"]),
         ("td3", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'td3'"]),
         ("ddpg", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'ddpg'"]),
-        ("ppo", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "PPO"]),
-        ("ppo", {"policy__batch_norm": True}, ["policy.batch_norm", "PPO"]),
+        ("ppo", {"policy__squash": "tanh_gaussian"}, ["policy.squash = 'tanh_gaussian'", "'ppo'"]),
+        ("ppo", {"policy__batch_norm": True}, ["policy.batch_norm = true", "'ppo'"]),
+        (
+            "sac",
+            {"sac__preset": "crossq", "policy__batch_norm": False},
+            ["sac.preset = 'crossq'", "policy.batch_norm = true"],
+        ),
         (
             "ppo",
             {"ppo__learning_rate_rule": "adaptive", "ppo__learning_rate": {"kind": "linear", "start": 1e-3}},
@@ -170,6 +177,34 @@ def test_incompatible_settings_are_refused(algorithm: str, changes: dict, fragme
 )
 def test_compatible_settings_are_accepted(algorithm: str, changes: dict) -> None:
     assert changed(algorithm, **changes).algorithm == algorithm
+
+
+@pytest.mark.parametrize(
+    "algorithm, num_envs, changes, steps",
+    [
+        ("td3", 1, {}, 2),
+        ("td3", 3, {}, 2),
+        ("td3", 32, {}, 1),
+        ("td3", 1, {"policy_delay": 3}, 3),
+        ("ddpg", 1, {}, 1),
+        ("sac", 1, {"utd_ratio": 0.25}, 4),
+        ("sac", 2, {"utd_ratio": 0.75}, 2),
+        ("sac", 10, {"utd_ratio": 0.1}, 1),
+        ("sac", 1, {"train_freq": 5}, 5),
+    ],
+)
+def test_a_round_is_by_default_as_short_as_whole_updates_allow(algorithm, num_envs, changes, steps) -> None:
+    recipe = changed(algorithm, engine__num_envs=num_envs, **{f"{algorithm}__{k}": v for k, v in changes.items()})
+    assert recipe.settings.steps_per_round(num_envs) == steps
+
+
+def test_a_replay_larger_than_the_memory_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(make, "available_memory", lambda: (10**8, 10**9))
+    message = messages.refused(
+        InputError, api.make_recipe, "Hopper-v5", None, {"algorithm": "sac", "sac.buffer_size": 10**8}
+    )
+    assert "sac.buffer_size = 100000000" in message and "6.3 GiB" in message and "0.9 GiB" in message
+    assert api.make_recipe("Hopper-v5", None, {"algorithm": "sac", "sac.buffer_size": 10**6})
 
 
 @pytest.mark.parametrize("algorithm", MODELS)

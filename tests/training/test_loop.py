@@ -93,7 +93,11 @@ def lose_loss(monkeypatch) -> None:
 
 
 CAUSES = {
-    "observation": (lambda patch: spoil_advance(patch, answer_nan), "observation or a reward is not finite", "rollout"),
+    "observation": (
+        lambda patch: spoil_advance(patch, answer_nan),
+        " of environment 1 is nan",
+        "rollout",
+    ),
     "physics": (
         lambda patch: spoil_advance(patch, lose_physics),
         "physics of environment 2 became unstable",

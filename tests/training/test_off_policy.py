@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import random
 import threading
 from pathlib import Path
@@ -168,7 +167,7 @@ def test_the_update_to_data_ratio_holds_after_learning_starts(algorithm, ratio, 
     assert logged(folder, "updates") == pytest.approx([0, 800 * ratio, 1000 * ratio, 1000 * ratio])
     assert len(logged(folder, "loss/value")) == 3, "there are no updates in the first iteration"
     arrays = newest(folder)
-    assert arrays["learner/algorithm/updates"] == 2800 * ratio
+    assert arrays["learner/algorithm/critic_opt_state/2/count"] == 2800 * ratio
     assert logged(folder, "replay/size") == [1000, 2000, 3000, 4000]
     action = arrays["learner/replay/rows"][:, :, 11:14]
     random, own = action[:300], action[300:]
@@ -218,20 +217,27 @@ def answer_nan(monkeypatch) -> None:
 
 
 def lose_loss(monkeypatch) -> None:
-    compiled_update, calls = off_policy.compiled_update, []
+    update, calls = off_policy.update, []
 
-    def spoilt(rule, *arguments, **options):
-        state, metrics = compiled_update(rule)(*arguments, **options)
+    def spoilt(*arguments, **options):
+        state, metrics = update(*arguments, **options)
         calls.append(None)
         # 25 rounds in the second half of the first iteration, 50 in the second
         return state, {name: x * np.nan for name, x in metrics.items()} if len(calls) == 80 else metrics
 
-    monkeypatch.setattr(off_policy, "compiled_update", lambda rule: functools.partial(spoilt, rule))
+    monkeypatch.setattr(off_policy, "update", spoilt)
+
+
+def test_a_replay_that_barely_fits_is_announced(tmp_path, monkeypatch):
+    monkeypatch.setattr("surefoot.training.off_policy.available_memory", lambda: (10**4, 10**12))
+    watcher = Watcher()
+    train(tmp_path, make_recipe("td3", training__evaluate_every=10**9), watcher)
+    assert any("the replay takes" in warning and "td3.buffer_size" in warning for warning in watcher.warnings)
 
 
 @pytest.mark.parametrize(
     "cause, fragment, array",
-    [(answer_nan, "observation or a reward is not finite", "row"), (lose_loss, "loss is not finite", "metrics")],
+    [(answer_nan, " of environment 1 is nan", "row"), (lose_loss, "loss is not finite", "metrics")],
 )
 def test_non_finite_numbers_stop_the_run_and_keep_the_last_state(cause, fragment, array, tmp_path, monkeypatch):
     cause(monkeypatch)

@@ -19,6 +19,8 @@ from helpers import recipes
 from helpers.messages import one_line, only_error
 from helpers.progress import Watcher, interrupting
 from helpers.recipes import SAVE_ALWAYS, TINY_PPO
+from helpers.walkers import biped
+from surefoot import api
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
 from surefoot.evaluation.episodes import EpisodeRunner
@@ -30,6 +32,7 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.training import loop
+from surefoot.training.interruption import Interruption
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -141,6 +144,33 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted, tmp_path):
         outcome = loop.resume(outcome.folder, Watcher())
         assert outcome.reason == "finished"
     assert_equal_runs(uninterrupted(recipe), outcome.folder)
+
+
+def test_the_first_ctrl_c_says_at_once_what_is_being_finished(capfd):
+    with Interruption(Progress().interrupted) as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.requested()
+        assert "stopping: the current iteration ends, then a checkpoint is saved" in capfd.readouterr().err
+        signal.raise_signal(signal.SIGTERM)
+        assert capfd.readouterr().err == ""
+
+
+def test_more_steps_than_were_asked_for_are_shown_as_the_total(capsys):
+    progress = Progress()
+    progress.start(1, 0)
+    progress.update(12_800, {"steps_per_second": 1e3, "train/return": 0.0, "train/episodes": 1.0}, None)
+    assert "step 12,800 of 12,800" in capsys.readouterr().err
+
+
+def test_a_run_whose_robot_was_given_by_a_relative_path_resumes_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "biped.xml").write_text(biped())
+    monkeypatch.chdir(tmp_path)
+    recipe = api.make_recipe("walk", None, TINY | {"task_options.body": "robots/biped.xml"})
+    assert recipe.task_options["body"] == str(tmp_path / "robots" / "biped.xml")
+    outcome = train(tmp_path, recipe, interrupting(1))
+    monkeypatch.chdir("/")
+    assert loop.resume(outcome.folder, Watcher()).reason == "finished"
 
 
 def test_a_second_ctrl_c_exits_at_once(tmp_path):
@@ -350,7 +380,11 @@ def load_arrays_of(content: bytes, folder: Path) -> tuple[dict[str, np.ndarray],
         ("actor = [8]", "actor = [16]", "other settings"),
         ("actor = [8]", "actor = [8, 8]", "other settings"),
         ("num_envs = 4", "num_envs = 8", "other settings"),
-        ('task = "Hopper-v5"', 'task = "Walker2d-v5"', "other settings"),
+        (
+            'task = "Hopper-v5"',
+            'task = "Walker2d-v5"',
+            "takes 11 observations and returns 3 actions; task 'Walker2d-v5' now",
+        ),
         ('name = "auto"', 'name = "processes"', "other settings"),
         ("horizon = 16", "horizon = 0", "ppo.horizon"),
         ("actor = [8]", "actor = [8", "TOML"),

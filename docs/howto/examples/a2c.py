@@ -9,16 +9,14 @@ With one epoch of one minibatch the ratio in PPO's loss is 1, its gradient that 
 2205.09123), so that nothing is ever clipped.
 """
 
-import dataclasses
-
 from pydantic import Field
 
-from surefoot.algorithms import ppo
+from surefoot.algorithms.ppo import PPOSettings
 from surefoot.policies.networks import PolicySettings
 
 
-class A2CSettings(ppo.PPOSettings):
-    """Advantage actor-critic."""
+class A2CSettings(PPOSettings):
+    """Advantage actor-critic (Mnih et al. 2016, arXiv 1602.01783)."""
 
     horizon: int = Field(16, ge=1, le=1_000_000)
     """T, steps of each environment between updates."""
@@ -27,13 +25,7 @@ class A2CSettings(ppo.PPOSettings):
     minibatch_size: int = Field(1_000_000, ge=2)
     """Transitions per gradient step: all of a rollout."""
 
-
-def check(name: str, settings: A2CSettings, policy: PolicySettings, num_envs: int) -> None:
-    """Check the settings as PPO does, with minibatches of a whole rollout."""
-    whole = settings.model_copy(update={"minibatch_size": num_envs * settings.horizon})
-    ppo.check(name, whole, policy, num_envs)
-
-
-A2C = dataclasses.replace(
-    ppo.PPO, description="advantage actor-critic (Mnih et al. 2016)", settings=A2CSettings, check=check
-)
+    def check(self, name: str, policy: PolicySettings, num_envs: int) -> None:
+        """Check the settings as PPO does, with minibatches of a whole rollout."""
+        whole = self.model_copy(update={"minibatch_size": num_envs * self.horizon})
+        super(A2CSettings, whole).check(name, policy, num_envs)

@@ -1,29 +1,27 @@
-"""Description of an algorithm for recipes, learners, warm starts and listings."""
+"""The base of all algorithms: their settings, and what recipes, learners, warm starts and listings need to know."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
-import numpy as np
 
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.settings import Settings
 
+Metrics = dict[str, jax.Array]
+
 
 class WarmStart(Protocol):
-    """Access to an earlier run for an algorithm's `warm_start`.
+    """Access to an earlier run, for `AlgorithmSettings.warm_start`.
 
     Attributes:
-        settings: settings of the new run's algorithm.
-        policy: its policy settings.
+        policy: policy settings of the new run.
         same_algorithm: whether the earlier run has the same algorithm and its whole state is available; otherwise only
             the acting networks and the normaliser are.
         acting: name of the networks that act, among the earlier arrays.
     """
 
-    settings: Any
     policy: PolicySettings
     same_algorithm: bool
     acting: str
@@ -47,16 +45,7 @@ class WarmStart(Protocol):
         ...
 
     def initial_log_std(self, log_std: jax.Array, name: str) -> jax.Array | None:
-        """Return the log std to start with, or None to continue with the earlier run's.
-
-        Args:
-            log_std: the recipe's.
-            name: name of the networks among the earlier arrays.
-        """
-        ...
-
-    def extra(self, name: str) -> np.ndarray | None:
-        """Return one of the algorithm's `warm_start_extras`, or None."""
+        """Return the log std to start with, or None to continue with that of the earlier networks `name`."""
         ...
 
     def report(self, part: str, taken: bool, detail: str) -> None:
@@ -64,45 +53,50 @@ class WarmStart(Protocol):
         ...
 
 
-def _no_checks(name: str, settings: Any, policy: PolicySettings, num_envs: int) -> None:
-    del name, settings, policy, num_envs
+class AlgorithmSettings(Settings):
+    """Settings of an algorithm; an algorithm is a subclass, listed in `registry.ALGORITHMS`.
 
-
-@dataclasses.dataclass(frozen=True)
-class Algorithm:
-    """Properties of an algorithm besides its computations; `registry.ALGORITHMS` lists all of them.
-
-    Attributes:
-        description: one line for listings, with the paper.
-        settings: class of its settings, which are in the recipe's table of its name.
-        learner: name of the training loop that runs it, a key of `training.loop.LEARNERS`.
-        warm_start: called as `warm_start(state, tools)` with the algorithm's initial state; returns the state after
-            taking over an earlier run.
-        check: called as `check(name, settings, policy_settings, num_envs)` with the algorithm's name; raises ValueError
-            with one line for the user if these settings contradict each other.
-        policy_defaults: policy settings that differ from the defaults of `PolicySettings`.
-        off_policy: whether it learns from a replay; samplers may then run in parallel to it, and action costs are
-            charged when transitions are sampled.
-        implied_policy: returns policy settings that follow from the algorithm's own settings, given as plain data; they
-            override those of the recipe.
-        rule: functions of the algorithm, if its learner serves several algorithms; see `off_policy.Rule`.
-        learns_std: whether it learns the action standard deviation if `policy.std` is "parameter".
-        acting_statistics: called as `acting_statistics(normaliser, settings)`; the observation statistics that the
-            policy acts with, if they differ from those in the state.
-        starts_at_zero: whether a linear actor has zero weights before the training.
-        warm_start_extras: names of arrays in the learner's state, outside the algorithm's, that `warm_start` reads.
+    The first sentence of its docstring, with the paper, describes it in listings.
     """
 
-    description: str
-    settings: type[Settings]
-    learner: str
-    warm_start: Callable[[Any, WarmStart], Any]
-    check: Callable[[str, Any, PolicySettings, int], None] = _no_checks
-    policy_defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    off_policy: bool = False
-    implied_policy: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda settings: {}
-    rule: Any = None
-    learns_std: bool = False
-    acting_statistics: Callable[[Normaliser, Any], Normaliser] = lambda normaliser, settings: normaliser
-    starts_at_zero: bool = False
-    warm_start_extras: tuple[str, ...] = ()
+    learner: ClassVar[str]
+    """Training loop that runs it, a key of `training.loop.LEARNERS`."""
+    policy_defaults: ClassVar[dict[str, Any]] = {}
+    """Policy settings whose defaults differ from those of `PolicySettings`."""
+    allowed_policies: ClassVar[dict[str, tuple[Any, ...]]] = {"batch_norm": (False,), "squash": ("clip", "tanh")}
+    """Allowed values of some policy settings."""
+    learns_std: ClassVar[bool] = False
+    """Whether it learns the action standard deviation if `policy.std` is "parameter"."""
+    starts_at_zero: ClassVar[bool] = False
+    """Whether a linear actor has zero weights before the training."""
+
+    @staticmethod
+    def implied_policy(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return defaults of policy settings that depend on the algorithm's `settings`, given as plain data."""
+        del settings
+        return {}
+
+    def check(self, name: str, policy: PolicySettings, num_envs: int) -> None:
+        """Check that the settings fit each other; `name` is the algorithm's.
+
+        Raises:
+            ValueError: they do not; the message is one line for the user.
+        """
+        del num_envs
+        for setting, allowed in self.allowed_policies.items():
+            value = getattr(policy, setting)
+            if value not in allowed:
+                choices = " or ".join(map(_toml, allowed))
+                raise ValueError(f"policy.{setting} = {_toml(value)} is not for '{name}'; it needs {choices}")
+
+    def warm_start(self, state: Any, tools: WarmStart) -> Any:
+        """Return the algorithm's initial state after taking over an earlier run."""
+        raise NotImplementedError
+
+    def acting_statistics(self, normaliser: Normaliser) -> Normaliser:
+        """Return the observation statistics that the policy acts with, if they differ from those in the state."""
+        return normaliser
+
+
+def _toml(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value).replace("True", "true").replace("False", "false")

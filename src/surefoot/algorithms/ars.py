@@ -13,28 +13,30 @@ are its *candidates*: candidate 2 k has weights w + nu d_k, candidate 2 k + 1 ha
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from pydantic import Field
 
-from surefoot.algorithms.algorithm import Algorithm, WarmStart
+from surefoot.algorithms.algorithm import AlgorithmSettings, Metrics, WarmStart
 from surefoot.algorithms.optimizers import moving_average
 from surefoot.policies.networks import ActorCritic, Layer, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
 from surefoot.schedules import Schedule, schedule
-from surefoot.settings import Settings
-
-Metrics = dict[str, jax.Array]
 
 
-class ARSSettings(Settings):
+class ARSSettings(AlgorithmSettings):
     """Augmented random search (Mania, Guy, Recht 2018, arXiv 1803.07055).
 
     V1 has `policy.normalise_observations = false`, V2 true; `top_directions` makes them V1-t and V2-t.
     """
+
+    learner = "random_search"
+    policy_defaults: ClassVar = {"actor": [], "critic": []}
+    allowed_policies = AlgorithmSettings.allowed_policies | {"trunk": ((),), "critic": ((),), "std": ("parameter",)}
+    starts_at_zero = True
 
     directions: int = Field(32, ge=1, le=100_000)
     """N, random directions per iteration; each is evaluated with both signs."""
@@ -60,6 +62,35 @@ class ARSSettings(Settings):
     variance_floor: float = Field(0.0, ge=0)
     """Lower limit on the variances that normalise observations."""
 
+    def acting_statistics(self, normaliser: Normaliser) -> Normaliser:
+        """Return the statistics with all variances raised to at least `variance_floor`."""
+        return normaliser._replace(variance=jnp.maximum(normaliser.variance, self.variance_floor))
+
+    def warm_start(self, state: "ARSState", tools: WarmStart) -> "ARSState":
+        def fresh(path: str) -> bool:
+            return path.endswith("/log_std")
+
+        return state._replace(
+            network=tools.tree(state.network, "network" if tools.same_algorithm else tools.acting, fresh),
+            average=tools.tree(state.average, tools.acting, fresh),
+            normaliser=tools.normaliser(state.normaliser),
+        )
+
+    def check(self, name: str, policy: PolicySettings, num_envs: int) -> None:
+        super().check(name, policy, num_envs)
+        if num_envs > 2 * self.directions:
+            raise ValueError(
+                f"engine.num_envs = {num_envs} is more than the {2 * self.directions} episodes of an iteration "
+                f"(2 x {name}.directions)"
+            )
+        if (self.top_directions or 0) > self.directions:
+            raise ValueError(
+                f"{name}.top_directions = {self.top_directions} is more than {name}.directions = {self.directions}"
+            )
+        for steps in (self.rollout_length.start, self.rollout_length.end):
+            if steps != int(steps):
+                raise ValueError(f"{name}.rollout_length = {steps:g} is not a whole number of steps")
+
 
 class ARSState(NamedTuple):
     """State carried from one iteration to the next.
@@ -67,8 +98,6 @@ class ARSState(NamedTuple):
     Attributes:
         network: the network whose actor is searched.
         average: its moving average over iterations, the policy to evaluate and save.
-        normaliser: statistics of the observations.
-        key: a JAX random key.
     """
 
     network: ActorCritic
@@ -103,14 +132,7 @@ def sample_directions(state: ARSState, settings: ARSSettings) -> tuple[ARSState,
 
 @jax.jit
 def candidate_actors(state: ARSState, directions: list[Layer], candidate: jax.Array, noise: jax.Array) -> list[Layer]:
-    """Return the actors of C candidates: layers with a new first axis.
-
-    Args:
-        state: the current state.
-        directions: from `sample_directions`.
-        candidate: (C,) int, indices of the candidates.
-        noise: (), nu.
-    """
+    """Return the actors of C candidates with indices (C,): layers with a new first axis; `noise` is nu, ()."""
     signed_noise = jnp.where(candidate % 2, -1.0, 1.0) * noise
 
     def perturb(weight: jax.Array, direction: jax.Array) -> jax.Array:
@@ -123,18 +145,7 @@ def candidate_actors(state: ARSState, directions: list[Layer], candidate: jax.Ar
 def update(
     state: ARSState, directions: list[Layer], returns: jax.Array, step_size: jax.Array, settings: ARSSettings
 ) -> tuple[ARSState, Metrics]:
-    """Move the weights.
-
-    Args:
-        state: the current state.
-        directions: from `sample_directions`.
-        returns: (2 N,), of the candidates.
-        step_size: (), alpha.
-        settings: the algorithm's settings.
-
-    Returns:
-        The next state and the metrics.
-    """
+    """Move the weights by the returns (2 N,) of the candidates, with step size alpha, ()."""
     pairs = returns.reshape(-1, 2)
     count = min(settings.top_directions or settings.directions, settings.directions)
     best = jnp.argsort(-pairs.max(1), stable=True)[:count]
@@ -157,56 +168,3 @@ def update(
         average=dataclasses.replace(state.average, actor=average),
     )
     return state, metrics
-
-
-def with_variance_floor(normaliser: Normaliser, settings: ARSSettings) -> Normaliser:
-    """Return the statistics with all variances raised to at least `variance_floor`."""
-    return normaliser._replace(variance=jnp.maximum(normaliser.variance, settings.variance_floor))
-
-
-def warm_start(state: ARSState, tools: WarmStart) -> ARSState:
-    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
-
-    def fresh(path: str) -> bool:
-        return path.endswith("/log_std")
-
-    return state._replace(
-        network=tools.tree(state.network, "network" if tools.same_algorithm else tools.acting, fresh),
-        average=tools.tree(state.average, tools.acting, fresh),
-        normaliser=tools.normaliser(state.normaliser),
-    )
-
-
-def check(name: str, settings: ARSSettings, policy: PolicySettings, num_envs: int) -> None:
-    """Make sure that the settings fit each other; see `Algorithm.check`."""
-    if num_envs > 2 * settings.directions:
-        raise ValueError(
-            f"engine.num_envs = {num_envs} is more than the {2 * settings.directions} episodes of an iteration "
-            f"(2 x {name}.directions)"
-        )
-    if (settings.top_directions or 0) > settings.directions:
-        raise ValueError(
-            f"{name}.top_directions = {settings.top_directions} is more than {name}.directions = {settings.directions}"
-        )
-    for steps in (settings.rollout_length.start, settings.rollout_length.end):
-        if steps != int(steps):
-            raise ValueError(f"{name}.rollout_length = {steps:g} is not a whole number of steps")
-    if policy.trunk or policy.critic:
-        which = f"policy.trunk = {list(policy.trunk)}" if policy.trunk else f"policy.critic = {list(policy.critic)}"
-        raise ValueError(f"{which}: '{name}' has only an actor")
-    if policy.batch_norm or policy.squash == "tanh_gaussian" or policy.std != "parameter":
-        which = "policy.batch_norm = true" if policy.batch_norm else f"policy.squash = '{policy.squash}'"
-        which = f"policy.std = '{policy.std}'" if policy.std != "parameter" else which
-        raise ValueError(f"{which} is not for '{name}'")
-
-
-ARS = Algorithm(
-    description="augmented random search (Mania et al. 2018)",
-    settings=ARSSettings,
-    learner="random_search",
-    check=check,
-    warm_start=warm_start,
-    acting_statistics=with_variance_floor,
-    policy_defaults={"actor": [], "critic": []},
-    starts_at_zero=True,
-)

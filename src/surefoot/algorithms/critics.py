@@ -8,14 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from surefoot.policies.networks import (
-    BatchStatistics,
-    Layer,
-    PolicySettings,
-    activation_function,
-    hidden_layer,
-    init_mlp,
-)
+from surefoot.policies.networks import BatchStatistics, Layer, PolicySettings, hidden_layer, init_mlp
 
 # Layer that receives the action; see `OffPolicySettings.critic_action_layer`.
 ActionLayer = Literal["first", "second", "branch"]
@@ -65,7 +58,7 @@ class Critics:
 
     def _value(self, observation: jax.Array, action: jax.Array, statistics: list[BatchStatistics] | None) -> jax.Array:
         """Return the values (B,) of a single critic."""
-        activation = activation_function(self.settings.activation)
+        activation = self.settings.activation_function
         *hidden, last = self.layers
         action_index = {"first": 0, "second": 1, "branch": -1}[self.action_layer]
         x = observation

@@ -68,17 +68,9 @@ class ExplorationSettings(Settings):
 
 
 class Exploration:
-    """Exploration noise of N environments, on the host.
-
-    Args:
-        settings: kind and scale of the noise.
-        num_envs: N.
-        action_size: A.
-        seed: seed of the random numbers.
-        index: index of this explorer among several with that seed.
+    """Exploration noise of N environments, on the host; `index` tells several with the same seed apart.
 
     Attributes:
-        settings: kind and scale of the noise.
         uses_parameter_noise: (N,) bool, whether the current episode has parameter noise instead of action noise.
         parameter_sigma: current standard deviation of parameter noise.
         distance: last measured distance between actions with and without parameter noise; nan at first.
@@ -138,11 +130,8 @@ def perturbed(layers: list[Layer], key: jax.Array, sigma: jax.Array) -> list[Lay
     noisy = []
     for layer in layers:
         key, *keys = jax.random.split(key, 3)
-        noise = {
-            name: sigma * jax.random.normal(noise_key, layer[name].shape)
-            for name, noise_key in zip(("weight", "bias"), keys, strict=True)
-        }
-        noisy.append(layer | {name: layer[name] + noise[name] for name in noise})
+        noise = zip(("weight", "bias"), keys, strict=True)
+        noisy.append(layer | {name: layer[name] + sigma * jax.random.normal(k, layer[name].shape) for name, k in noise})
     return noisy
 
 

@@ -8,21 +8,20 @@
             the actor descends `actor_loss`, then `after_actor_step`
             target networks move a fraction tau towards the online networks
 
-An algorithm is a `Rule`: the functions named in this outline (`td3.py`, `sac.py`).
+An algorithm is a subclass of `OffPolicySettings` with the functions named in this outline (`td3.py`, `sac.py`).
 """
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from pydantic import Field
 
-from surefoot.algorithms.algorithm import WarmStart
+from surefoot.algorithms.algorithm import AlgorithmSettings, Metrics, WarmStart
 from surefoot.algorithms.critics import ActionLayer, Critics, init_critics
 from surefoot.algorithms.exploration import ExplorationSettings
 from surefoot.algorithms.optimizers import adam, descend
@@ -32,14 +31,8 @@ from surefoot.policies.networks import ActorCritic, BatchStatistics, PolicySetti
 from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
 from surefoot.policies.policy import Controller
 from surefoot.schedules import Schedule, schedule
-from surefoot.settings import Settings
 
-# At these sizes XLA's intra-op parallelism saves no time; independent matrix products run concurrently instead.
-_COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
-# Array of a checkpoint with the scale of parameter noise.
-PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
-
-Metrics = dict[str, jax.Array]
+ActorLoss = tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]
 
 
 class Preset(NamedTuple):
@@ -62,15 +55,25 @@ class Preset(NamedTuple):
 PRESETS = {"none": Preset(), "crossq": Preset(False, 0.01, True, 0.5)}
 
 
-class OffPolicySettings(Settings):
-    """Settings of all algorithms that learn from a replay."""
+class OffPolicySettings(AlgorithmSettings):
+    """Settings of all algorithms that learn from a replay, and the functions by which they differ."""
+
+    learner = "off_policy"
+    allowed_policies: ClassVar = {"trunk": ((),), "std": ("parameter", "state_dependent")}
+    # The networks of the papers' own code.
+    policy_defaults: ClassVar[dict[str, Any]] = {
+        "actor": [256, 256],
+        "critic": [256, 256],
+        "activation": "relu",
+        "normalise_observations": False,
+    }
 
     buffer_size: int = Field(1_000_000, ge=100, le=100_000_000)
     """Capacity of the replay, in transitions."""
     learning_starts: int = Field(10_000, ge=0)
     """Environment steps with uniformly random actions before the first update."""
-    train_freq: int = Field(1, ge=1, le=100_000)
-    """Steps of each environment between rounds of updates."""
+    train_freq: int | None = Field(None, ge=1, le=100_000)
+    """Steps of each environment between rounds of updates; none: as few as give whole numbers of updates."""
     utd_ratio: float = Field(1.0, gt=0, le=1000)
     """Updates per environment step, all environments counted (update-to-data ratio)."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
@@ -81,7 +84,7 @@ class OffPolicySettings(Settings):
     """Rewards summed before the target bootstraps (Sutton 1988)."""
     polyak: float = Field(0.005, gt=0, le=1)
     """Tau, the fraction by which target networks move towards the online networks per update."""
-    critics: int = Field(1, ge=1, le=10)
+    critics: int = Field(2, ge=1, le=10)
     """Number of critics; targets use the smallest value (Fujimoto et al. 2018)."""
     policy_delay: int = Field(1, ge=1, le=1000)
     """Critic updates per update of actor and target networks (Fujimoto et al. 2018)."""
@@ -118,22 +121,83 @@ class OffPolicySettings(Settings):
         """Constants of the preset."""
         return PRESETS[self.preset]
 
+    def steps_per_round(self, num_envs: int) -> int:
+        """Return the steps of each environment between rounds of updates."""
+        whole = (steps for steps in range(1, 1001) if self._is_whole(num_envs * steps * self.utd_ratio))
+        return self.train_freq or next(whole, 1)
+
+    def _is_whole(self, updates: float) -> bool:
+        """Whether this number of updates is a positive multiple of `policy_delay`."""
+        count = round(updates)
+        return count > 0 and abs(updates - count) <= 1e-6 * updates and count % self.policy_delay == 0
+
+    def init_extra(self) -> Any:
+        """Return the initial `OffPolicyState.extra`."""
+        return ()
+
+    def next_action(self, state: "OffPolicyState", batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the actions (B, A) in next states used by the targets, and the bonus (B,) added to their value."""
+        raise NotImplementedError
+
+    def actor_loss(self, actor: ActorCritic, state: "OffPolicyState", batch: Batch, key: jax.Array) -> ActorLoss:
+        """Return the loss, its metrics, and the batch normalisation statistics of the actor's layers."""
+        raise NotImplementedError
+
+    def after_actor_step(self, state: "OffPolicyState", metrics: Metrics) -> "OffPolicyState":
+        """Return the state after further changes, with the metrics of `actor_loss`."""
+        del metrics
+        return state
+
+    @staticmethod
+    def implied_policy(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"batch_norm": True} if settings.get("preset") == "crossq" else {}
+
+    def check(self, name: str, policy: PolicySettings, num_envs: int) -> None:
+        super().check(name, policy, num_envs)
+        steps = self.steps_per_round(num_envs)
+        if not self._is_whole(updates := num_envs * steps * self.utd_ratio):
+            raise ValueError(
+                f"{updates:g} updates a round (engine.num_envs x {name}.train_freq x {name}.utd_ratio) is not a "
+                f"multiple of {name}.policy_delay = {self.policy_delay}; change {name}.train_freq"
+            )
+        if self.preset == "crossq" and not policy.batch_norm:
+            raise ValueError(f"{name}.preset = 'crossq' needs policy.batch_norm = true")
+        if self.critic_action_layer != "first" and not policy.critic:
+            raise ValueError(
+                f"{name}.critic_action_layer = '{self.critic_action_layer}' needs a hidden layer in policy.critic"
+            )
+        if self.symmetry == "tied":
+            check_paired_units(policy)
+        if self.buffer_size < num_envs * (self.n_step + 1):
+            raise ValueError(f"{name}.buffer_size = {self.buffer_size} is too small for {num_envs} environments")
+
+    def warm_start(self, state: "OffPolicyState", tools: WarmStart) -> "OffPolicyState":
+        same = tools.same_algorithm
+        own_std = not same and tools.policy.std != "state_dependent"  # the std is not used to act
+        actor = tools.tree(
+            state.actor, "actor" if same else tools.acting, lambda path: own_std and path.endswith("/log_std")
+        )
+        state = state._replace(
+            actor=actor,
+            average=jax.tree.map(jnp.copy, actor),
+            target_actor=jax.tree.map(jnp.copy, actor),
+            normaliser=tools.normaliser(state.normaliser),
+        )
+        critic = tools.takes_critic("critics", "critic_action_layer")
+        tools.report("noise scale", False, "from the recipe")
+        tools.report("replay", False, "starts empty; filled by the policy, without random actions")
+        names = ["average", "target_actor", "actor_opt_state"] if same else []
+        names += ["critics", "target_critics", "critic_opt_state"] if same and critic else []
+        return state._replace(**{name: tools.tree(getattr(state, name), name) for name in names})
+
 
 class OffPolicyState(NamedTuple):
     """State carried from one update to the next.
 
     Attributes:
-        actor: the policy's network.
         average: moving average of the actor, the policy to evaluate and save.
-        critics: action-value critics, stacked.
         target_actor: target network of the actor; SAC does not use it.
-        target_critics: target networks of the critics.
-        actor_opt_state: Optax state of the actor.
-        critic_opt_state: Optax state of the critics.
         extra: further state of the algorithm, such as SAC's temperature.
-        normaliser: statistics of the observations.
-        updates: () int32, number of critic updates so far.
-        key: a JAX random key.
     """
 
     actor: ActorCritic
@@ -145,30 +209,10 @@ class OffPolicyState(NamedTuple):
     critic_opt_state: optax.OptState
     extra: Any
     normaliser: Normaliser
-    updates: jax.Array
     key: jax.Array
 
 
-class Rule(NamedTuple):
-    """The functions by which off-policy algorithms differ.
-
-    Attributes:
-        next_action: `(state, batch, key, settings) -> (action, bonus)`, the actions (B, A) in next states used by the
-            targets, and the bonus (B,) or () added to their value.
-        actor_loss: `(actor, state, batch, key, settings) -> (loss, (metrics, statistics))`, with the batch
-            normalisation statistics of the actor's layers.
-        after_actor_step: `(state, metrics, settings) -> state`.
-        init_extra: `(settings) -> extra`, the initial `OffPolicyState.extra`.
-    """
-
-    next_action: Callable[..., tuple[jax.Array, jax.Array]]
-    actor_loss: Callable[..., tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]]
-    after_actor_step: Callable[..., OffPolicyState] = lambda state, metrics, settings: state
-    init_extra: Callable[[Any], Any] = lambda settings: ()
-
-
 def init(
-    rule: Rule,
     key: jax.Array,
     observation_size: int,
     action_size: int,
@@ -190,9 +234,8 @@ def init(
         target_critics=jax.tree.map(jnp.copy, critics),
         actor_opt_state=_optimizer(settings, settings.actor_weight_decay).init(actor),
         critic_opt_state=_optimizer(settings, settings.critic_weight_decay).init(critics),
-        extra=rule.init_extra(settings),
+        extra=settings.init_extra(),
         normaliser=init_normaliser(observation_size),
-        updates=jnp.zeros((), jnp.int32),
         key=key,
     )
 
@@ -202,57 +245,45 @@ def act(
 ) -> jax.Array:
     """Return actions (N, A) in [-1, 1] for raw observations (N, D).
 
-    Args:
-        controller: the actor and its normaliser.
-        observation: (N, D).
-        noise: (N, A), added to the action; None: no noise.
-        policy_noise: (N, A) standard normal, for a stochastic actor (SAC); None: its mode.
+    `noise` (N, A) is added to the action. A stochastic actor (SAC) samples by standard normal `policy_noise` (N, A);
+    without it, the action is its mode.
     """
     action = controller.action(observation, policy_noise)
     return jnp.clip(action if noise is None else action + noise, -1, 1)
 
 
-@functools.cache
-def compiled_update(rule: Rule) -> Any:
-    """Return the compiled `update` of an algorithm, which overwrites its state in place."""
-    return jax.jit(
-        functools.partial(update, rule),
-        static_argnames="settings",
-        donate_argnames="state",
-        compiler_options=_COMPILER_OPTIONS,
-    )
-
-
+@functools.partial(
+    jax.jit,
+    static_argnames="settings",
+    donate_argnames="state",
+    # At these sizes XLA's intra-op parallelism saves no time; independent matrix products run concurrently instead.
+    compiler_options={"xla_cpu_multi_thread_eigen": False},
+)
 def update(
-    rule: Rule,
     state: OffPolicyState,
     batches: Batch,
     progress: jax.Array,
     settings: OffPolicySettings,
     symmetry: Symmetry = NO_SYMMETRY,
 ) -> tuple[OffPolicyState, Metrics]:
-    """Make K updates of the critics, and K / `policy_delay` of the actor.
+    """Make K updates of the critics, and K / `policy_delay` of the actor; return state and means of the metrics.
 
     Args:
-        rule: the algorithm.
-        state: the state after the last updates.
+        state: the state after the last updates; it is overwritten in place.
         batches: K batches, K a multiple of `settings.policy_delay`.
         progress: (), fraction of the training that is done.
         settings: the algorithm's settings.
         symmetry: use of the task's symmetry.
-
-    Returns:
-        The next state and the means of the metrics.
     """
     groups = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, settings.policy_delay, *x.shape[1:]), batches)
 
     def critic_step(state: OffPolicyState, batch: Batch) -> tuple[OffPolicyState, Metrics]:
-        return _update_critics(rule, state, _prepare(state, batch, symmetry), progress, settings, symmetry)
+        return _update_critics(state, _prepare(state, batch, symmetry), progress, settings, symmetry)
 
     def delayed_step(state: OffPolicyState, group: Batch) -> tuple[OffPolicyState, Metrics]:
         state, critic_metrics = _scan(critic_step, state, group)
         batch = _prepare(state, jax.tree.map(lambda x: x[-1], group), symmetry)
-        state, actor_metrics = _update_actor(rule, state, batch, progress, settings, symmetry)
+        state, actor_metrics = _update_actor(state, batch, progress, settings, symmetry)
         if settings.ema_decay:
             state = state._replace(average=_move(state.average, state.actor, 1 - settings.ema_decay))
         if settings.choices.target_networks:
@@ -260,7 +291,6 @@ def update(
                 target_actor=_move(state.target_actor, state.actor, settings.polyak),
                 target_critics=_move(state.target_critics, state.critics, settings.polyak),
             )
-        state = state._replace(updates=state.updates + settings.policy_delay)
         return state, jax.tree.map(jnp.mean, critic_metrics) | actor_metrics
 
     state, metrics = _scan(delayed_step, state, groups)
@@ -273,54 +303,42 @@ def update(
 
 
 def critic_loss(
-    critics: Critics, state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array
+    critics: Critics,
+    state: OffPolicyState,
+    batch: Batch,
+    next_action: jax.Array,
+    bonus: jax.Array,
+    settings: OffPolicySettings,
 ) -> tuple[jax.Array, Any]:
-    """Squared Bellman errors, summed over critics, with targets from the target networks.
+    """Squared Bellman errors, summed over critics.
 
-    Also returns q (C, B), the targets (B,) and the batch normalisation statistics.
+    CrossQ has no target networks and evaluates current and next states in one batch (Bhatt et al. 2024, section 3).
+
+    Returns:
+        The loss; q (C, B), the targets (B,) and the batch normalisation statistics.
     """
     statistics: list[BatchStatistics] = []
-    target = targets(state, batch, next_action, bonus)
-    q = critics(batch.observation, batch.action, statistics)
-    return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
-
-
-def crossq_loss(
-    critics: Critics, state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array
-) -> tuple[jax.Array, Any]:
-    """`critic_loss` without target networks: current and next states in one batch (Bhatt et al. 2024, section 3)."""
-    del state
-    statistics: list[BatchStatistics] = []
-    observations = jnp.concatenate([batch.observation, batch.next_observation])
-    actions = jnp.concatenate([batch.action, next_action])
-    q, next_q = jnp.split(critics(observations, actions, statistics), 2, axis=1)
+    if settings.choices.target_networks:
+        next_q = state.target_critics(batch.next_observation, next_action)
+        q = critics(batch.observation, batch.action, statistics)
+    else:
+        observations = jnp.concatenate([batch.observation, batch.next_observation])
+        actions = jnp.concatenate([batch.action, next_action])
+        q, next_q = jnp.split(critics(observations, actions, statistics), 2, axis=1)
     target = batch.reward + batch.discount * (jax.lax.stop_gradient(next_q).min(0) + bonus)
     return jnp.square(q - target).mean(1).sum(), (q, target, statistics)
 
 
-def targets(state: OffPolicyState, batch: Batch, next_action: jax.Array, bonus: jax.Array) -> jax.Array:
-    """Return the Bellman targets, (B,), by the target critics."""
-    next_q = state.target_critics(batch.next_observation, next_action)
-    return batch.reward + batch.discount * (next_q.min(0) + bonus)
-
-
 def _update_critics(
-    rule: Rule,
-    state: OffPolicyState,
-    batch: Batch,
-    progress: jax.Array,
-    settings: OffPolicySettings,
-    symmetry: Symmetry,
+    state: OffPolicyState, batch: Batch, progress: jax.Array, settings: OffPolicySettings, symmetry: Symmetry
 ) -> tuple[OffPolicyState, Metrics]:
     """Take a gradient step of the critics."""
     key, noise_key = jax.random.split(state.key)
-    next_action, bonus = rule.next_action(state, batch, noise_key, settings)
-    preset = settings.choices
-    loss = critic_loss if preset.target_networks else crossq_loss
-    (error, (q, target, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.critics, state, batch, next_action, bonus
+    next_action, bonus = settings.next_action(state, batch, noise_key)
+    (error, (q, target, statistics)), grads = jax.value_and_grad(critic_loss, has_aux=True)(
+        state.critics, state, batch, next_action, bonus, settings
     )
-    optimizer = _optimizer(settings, settings.critic_weight_decay)
+    optimizer, preset = _optimizer(settings, settings.critic_weight_decay), settings.choices
     learning_rate = settings.critic_learning_rate.value(progress)
     critics, opt_state = descend(
         optimizer, state.critics, symmetry.project(grads), state.critic_opt_state, learning_rate
@@ -332,26 +350,20 @@ def _update_critics(
 
 
 def _update_actor(
-    rule: Rule,
-    state: OffPolicyState,
-    batch: Batch,
-    progress: jax.Array,
-    settings: OffPolicySettings,
-    symmetry: Symmetry,
+    state: OffPolicyState, batch: Batch, progress: jax.Array, settings: OffPolicySettings, symmetry: Symmetry
 ) -> tuple[OffPolicyState, Metrics]:
     """Take a gradient step of the actor."""
-    preset = settings.choices
     key, noise_key = jax.random.split(state.key)
-    (loss, (metrics, statistics)), grads = jax.value_and_grad(rule.actor_loss, has_aux=True)(
-        state.actor, state, batch, noise_key, settings
+    (loss, (metrics, statistics)), grads = jax.value_and_grad(settings.actor_loss, has_aux=True)(
+        state.actor, state, batch, noise_key
     )
-    optimizer = _optimizer(settings, settings.actor_weight_decay)
+    optimizer, preset = _optimizer(settings, settings.actor_weight_decay), settings.choices
     learning_rate = settings.actor_learning_rate.value(progress)
     actor, opt_state = descend(optimizer, state.actor, symmetry.project(grads), state.actor_opt_state, learning_rate)
     layers = update_batch_norm(actor.actor, statistics, preset.batch_norm_momentum, preset.unit_norm_weights)
     actor = symmetry.project(dataclasses.replace(actor, actor=layers))
     state = state._replace(actor=actor, actor_opt_state=opt_state, key=key)
-    return rule.after_actor_step(state, metrics, settings), {"loss/policy": loss} | metrics
+    return settings.after_actor_step(state, metrics), {"loss/policy": loss} | metrics
 
 
 def _optimizer(settings: OffPolicySettings, weight_decay: float) -> Any:
@@ -382,69 +394,3 @@ def _scan(step: Any, state: OffPolicyState, batches: Batch) -> tuple[OffPolicySt
         return jax.lax.scan(step, state, batches)
     state, metrics = step(state, jax.tree.map(lambda x: x[0], batches))
     return state, jax.tree.map(lambda x: x[None], metrics)
-
-
-def earlier_parameter_sigma(tools: WarmStart) -> float | None:
-    """Return the earlier run's scale of parameter noise, or None if it has none."""
-    sigma = tools.extra(PARAMETER_SIGMA)
-    if not tools.settings.exploration.parameter_noise or sigma is None or sigma.shape != ():
-        return None
-    return float(sigma) if 0 < sigma < math.inf else None
-
-
-def warm_start(state: OffPolicyState, tools: WarmStart) -> OffPolicyState:
-    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
-    own_std = not tools.same_algorithm and tools.policy.std != "state_dependent"  # the std is not used to act
-    actor = tools.tree(
-        state.actor,
-        "actor" if tools.same_algorithm else tools.acting,
-        lambda path: own_std and path.endswith("/log_std"),
-    )
-    state = state._replace(
-        actor=actor,
-        average=jax.tree.map(jnp.copy, actor),
-        target_actor=jax.tree.map(jnp.copy, actor),
-        normaliser=tools.normaliser(state.normaliser),
-    )
-    critic = tools.takes_critic("critics", "critic_action_layer")
-    tools.report("noise scale", False, "from the recipe")
-    tools.report("replay", False, "starts empty; filled by the policy, without random actions")
-    if not tools.same_algorithm:
-        return state
-    names = ["average", "target_actor", "actor_opt_state"]
-    names += ["critics", "target_critics", "critic_opt_state"] if critic else []
-    sigma = earlier_parameter_sigma(tools)
-    if sigma is not None:
-        tools.report("noise scale", True, f"parameter noise {sigma:.3g}; action noise from the recipe")
-    return state._replace(**{name: tools.tree(getattr(state, name), name) for name in names})
-
-
-def implied_policy(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the policy settings that a preset implies, for the algorithm's settings as plain data."""
-    return {"batch_norm": True} if settings.get("preset") == "crossq" else {}
-
-
-def check(name: str, settings: OffPolicySettings, policy: PolicySettings, num_envs: int) -> None:
-    """Make sure that the settings fit each other; see `Algorithm.check`."""
-    updates = num_envs * settings.train_freq * settings.utd_ratio
-    if updates < 0.5 or abs(updates - round(updates)) > 1e-6 * updates or round(updates) % settings.policy_delay:
-        raise ValueError(
-            f"{updates:g} updates a round (engine.num_envs x {name}.train_freq x {name}.utd_ratio) is not a "
-            f"multiple of {name}.policy_delay = {settings.policy_delay}; change {name}.train_freq"
-        )
-    if policy.trunk:
-        raise ValueError(f"policy.trunk = {list(policy.trunk)}: actor and critic share no layers in '{name}'")
-    if settings.critic_action_layer != "first" and not policy.critic:
-        raise ValueError(
-            f"{name}.critic_action_layer = '{settings.critic_action_layer}' needs a hidden layer in policy.critic"
-        )
-    if policy.std == "scheduled":
-        raise ValueError(f"policy.std = 'scheduled' is not for '{name}'")
-    if settings.symmetry == "tied":
-        check_paired_units(policy)
-    if settings.buffer_size < num_envs * (settings.n_step + 1):
-        raise ValueError(f"{name}.buffer_size = {settings.buffer_size} is too small for {num_envs} environments")
-
-
-# The networks of the papers' own code.
-NETWORKS = {"actor": [256, 256], "critic": [256, 256], "activation": "relu", "normalise_observations": False}

@@ -52,8 +52,6 @@ def moving_average(average: Any, new: Any, decay: float) -> Any:
 
 def _is_decayed(parameters: Any) -> Any:
     """Return whether weight decay applies, as a tree like `parameters`."""
-
-    def name(path: tuple) -> str:
-        return jax.tree_util.keystr(path[-1:], simple=True)
-
-    return jax.tree_util.tree_map_with_path(lambda path, _: name(path) not in _NOT_DECAYED, parameters)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) not in _NOT_DECAYED, parameters
+    )

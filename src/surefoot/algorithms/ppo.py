@@ -14,6 +14,7 @@ average of the policy, and the use of a body's symmetry (`symmetry.py`).
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -21,25 +22,32 @@ import jax.numpy as jnp
 import optax
 from pydantic import Field
 
-from surefoot.algorithms.algorithm import Algorithm, WarmStart
-from surefoot.algorithms.minibatches import Minibatches, mask_weights, masked_mean, masked_variance, standardise
+from surefoot.algorithms.algorithm import AlgorithmSettings, Metrics, WarmStart
 from surefoot.algorithms.optimizers import adam, descend, moving_average
 from surefoot.algorithms.rollout import Rollout, advantages, discounted_sums, rollout_layout
 from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, check_paired_units
+from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_critic, scheduled_log_std
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge, prepare, update_normaliser
 from surefoot.schedules import Schedule, adapted_to_kl, schedule
-from surefoot.settings import Settings
+
+# Transitions of a rollout by default: the policy then improves 50 times in 100,000 steps (benchmarks/ppo_defaults.py).
+_TRANSITIONS = 2048
+# Largest count of the return statistics after a warm start, so that they adapt quickly to a task with larger rewards.
+_RETURNS_COUNT = 100_000.0
 
 
-class PPOSettings(Settings):
+class PPOSettings(AlgorithmSettings):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
 
-    horizon: int = Field(256, ge=1, le=1_000_000)
-    """T, steps of each environment per iteration."""
-    epochs: int = Field(5, ge=1, le=1000)
+    learner = "on_policy"
+    learns_std = True
+
+    horizon: int | None = Field(None, ge=1, le=1_000_000)
+    """T, steps of each environment per iteration; none: as many as give 2,048 transitions, but at least 16."""
+    epochs: int = Field(10, ge=1, le=1000)
     """Passes over the collected transitions per iteration."""
-    minibatch_size: int = Field(512, ge=2)
+    minibatch_size: int = Field(64, ge=2)
     """Transitions per gradient step; the last minibatch of an epoch may be smaller."""
     discount: float = Field(0.99, ge=0, le=1)
     """Gamma."""
@@ -77,6 +85,53 @@ class PPOSettings(Settings):
     """Decay per iteration of the exponential moving average of the parameters, which is evaluated and saved (Polyak and
     Juditsky 1992); 0: the newest parameters."""
 
+    def steps_per_rollout(self, num_envs: int) -> int:
+        """Return T, steps of each environment per iteration."""
+        return self.horizon or max(16, _TRANSITIONS // num_envs)
+
+    def check(self, name: str, policy: PolicySettings, num_envs: int) -> None:
+        super().check(name, policy, num_envs)
+        transitions = num_envs * self.steps_per_rollout(num_envs)
+        if self.minibatch_size > transitions:
+            raise ValueError(
+                f"{name}.minibatch_size = {self.minibatch_size} is more than the {transitions} transitions of an "
+                f"iteration (engine.num_envs x {name}.horizon)"
+            )
+        if transitions > 50_000_000:
+            raise ValueError(
+                f"{transitions} transitions an iteration (engine.num_envs x {name}.horizon) is over 50 million"
+            )
+        if self.learning_rate_rule == "adaptive" and self.learning_rate.kind != "constant":
+            raise ValueError(
+                f"{name}.learning_rate.kind = '{self.learning_rate.kind}': an adaptive learning rate has no schedule"
+            )
+        if self.symmetry == "tied":
+            check_paired_units(policy)
+
+    def warm_start(self, state: "PPOState", tools: WarmStart) -> "PPOState":
+        name = "network" if tools.same_algorithm else tools.acting
+        critic, log_std = tools.takes_critic("normalise_returns"), tools.initial_log_std(state.network.log_std, name)
+
+        def fresh(path: str) -> bool:
+            return (not critic and "/critic/" in path) or (log_std is not None and path.endswith("/log_std"))
+
+        def load(template: ActorCritic, name: str) -> ActorCritic:
+            if log_std is not None:
+                template = dataclasses.replace(template, log_std=log_std)
+            return tools.tree(template, name, fresh)
+
+        network = load(state.network, name)
+        average = load(state.average, "average") if tools.same_algorithm else jax.tree.map(jnp.copy, network)
+        state = state._replace(network=network, average=average, normaliser=tools.normaliser(state.normaliser))
+        if not tools.same_algorithm:
+            return state
+        state = state._replace(opt_state=tools.tree(state.opt_state, "opt_state", fresh))
+        if critic and self.normalise_returns:  # the unit of values follows from these statistics
+            statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
+            count = jnp.minimum(statistics.count, _RETURNS_COUNT)
+            state = state._replace(return_statistics=statistics._replace(count=count))
+        return state
+
 
 class PPOState(NamedTuple):
     """State carried from one iteration to the next.
@@ -84,12 +139,9 @@ class PPOState(NamedTuple):
     Attributes:
         network: actor and critic.
         average: their moving average over iterations, the policy to evaluate and save.
-        opt_state: moments of Adam.
         normaliser: statistics of the observations, constant during an iteration.
         return_sums: (N,), running discounted sums of rewards.
         return_statistics: their mean and variance, of size 1.
-        learning_rate: (), the current learning rate.
-        key: a JAX random key.
     """
 
     network: ActorCritic
@@ -122,15 +174,33 @@ class Batch(NamedTuple):
     mask: jax.Array
 
 
-class TrainState(NamedTuple):
-    """The part of the state that a gradient step changes; see `PPOState`."""
+class Minibatches:
+    """A batch, divided into shuffled minibatches once per epoch.
 
-    network: ActorCritic
-    opt_state: optax.OptState
-    learning_rate: jax.Array
+    All fields, arrays (M,) or (M, ...), are packed into one table, so that a shuffle is one gather. The last minibatch
+    of an epoch is filled up with rows of zeros, whose `mask` is therefore 0.
+    """
 
+    def __init__(self, batch: Batch, size: int) -> None:
+        fields: dict[str, jax.Array] = batch._asdict()
+        self._rows = len(batch[0])
+        self._size = min(size, self._rows)
+        self._count = math.ceil(self._rows / self._size)
+        self._shapes = {name: x.shape[1:] for name, x in fields.items()}
+        self._layout = Layout(**{name: math.prod(shape) for name, shape in self._shapes.items()})
+        flat = {name: x.reshape(self._rows, -1) for name, x in fields.items()}
+        self._table = jnp.pad(self._layout.pack(flat, jnp), ((0, 1), (0, 0)))
 
-Metrics = dict[str, jax.Array]
+    def shuffle(self, key: jax.Array) -> jax.Array:
+        """Return the packed minibatches of one epoch, (minibatches, size, K); each row of the batch occurs once."""
+        padding = self._count * self._size - self._rows
+        order = jnp.pad(jax.random.permutation(key, self._rows), (0, padding), constant_values=self._rows)
+        return self._table[order].reshape(self._count, self._size, -1)
+
+    def unpack(self, packed: jax.Array) -> Batch:
+        """Return one packed minibatch, (size, K), as a batch."""
+        fields = self._layout.unpack(packed)
+        return Batch(**{name: x.reshape(len(packed), *self._shapes[name]) for name, x in fields.items()})
 
 
 def init(
@@ -162,17 +232,14 @@ def init(
 def update(
     state: PPOState, packed: jax.Array, progress: jax.Array, settings: PPOSettings, symmetry: Symmetry = NO_SYMMETRY
 ) -> tuple[PPOState, Metrics]:
-    """Learn from one rollout.
+    """Learn from one rollout; return the next state and the metrics.
 
     Args:
-        state: the state after the last update.
+        state: the state after the last update; it is overwritten in place.
         packed: (T+1, N, K), a rollout packed by `rollout_layout`.
         progress: (), fraction of the training that is done when the rollout ends.
         settings: PPO's settings.
         symmetry: use of the task's symmetry.
-
-    Returns:
-        The next state and the metrics.
     """
     layout = rollout_layout(len(state.normaliser.mean), len(state.network.log_std))
     rollout = Rollout(**layout.unpack(packed))
@@ -181,26 +248,23 @@ def update(
 
     batch, batch_metrics = make_batch(state, rollout, return_statistics.variance[0], settings, symmetry)
     key, shuffle_key = jax.random.split(state.key)
-    learning_rate = state.learning_rate
     if settings.learning_rate_rule == "schedule":
         learning_rate = jnp.asarray(settings.learning_rate.value(progress), jnp.float32)
-    start = TrainState(state.network, state.opt_state, learning_rate)
-    (network, opt_state, learning_rate), metrics = run_epochs(start, batch, shuffle_key, settings, symmetry)
+        state = state._replace(learning_rate=learning_rate)
+    state, metrics = run_epochs(state, batch, shuffle_key, settings, symmetry)
+    network = state.network
     if network.settings.std == "scheduled":
         log_std = jnp.full_like(network.log_std, scheduled_log_std(network.settings, progress))
         network = dataclasses.replace(network, log_std=log_std)
-
-    new_state = PPOState(
+    state = state._replace(
         network=network,
         average=moving_average(state.average, network, settings.ema_decay),
-        opt_state=opt_state,
         normaliser=update_normaliser(state.normaliser, rollout.observation[:-1], symmetry.tied),
         return_sums=return_sums[-1] * ~rollout.finished[-1],
         return_statistics=return_statistics,
-        learning_rate=learning_rate,
         key=key,
     )
-    return new_state, metrics | batch_metrics | {"learning_rate": learning_rate}
+    return state, metrics | batch_metrics | {"learning_rate": state.learning_rate}
 
 
 def make_batch(
@@ -213,7 +277,7 @@ def make_batch(
     observation = prepare(state.network.settings, state.normaliser, rollout.observation, symmetry.paired)
     acting = observation if symmetry.averaged or not symmetry.paired else observation[..., 0, :]
     distribution, value = symmetry.wrap(state.network)(acting)
-    advantage = advantages(reward, value, rollout.terminated, rollout.finished, settings.discount, settings.gae_lambda)
+    advantage = advantages(rollout, reward, value, settings.discount, settings.gae_lambda)
     target = advantage + value[:-1]
     mask = rollout.mask
     if settings.normalise_advantages == "batch":
@@ -229,27 +293,27 @@ def make_batch(
 
 
 def run_epochs(
-    start: TrainState, batch: Batch, key: jax.Array, settings: PPOSettings, symmetry: Symmetry
-) -> tuple[TrainState, Metrics]:
+    state: PPOState, batch: Batch, key: jax.Array, settings: PPOSettings, symmetry: Symmetry
+) -> tuple[PPOState, Metrics]:
     """Take one gradient step per shuffled minibatch, `epochs` times; return the means of the metrics."""
     minibatches = Minibatches(batch, settings.minibatch_size)
     optimizer = _optimizer(settings)
-    loss_gradient = jax.grad(loss, has_aux=True)
 
-    def gradient_step(state: TrainState, packed: jax.Array) -> tuple[TrainState, Metrics]:
-        network, opt_state, learning_rate = state
-        grads, metrics = loss_gradient(network, minibatches.unpack(packed), settings, symmetry)
+    def gradient_step(state: PPOState, packed: jax.Array) -> tuple[PPOState, Metrics]:
+        minibatch, learning_rate = minibatches.unpack(packed), state.learning_rate
+        grads, metrics = jax.grad(loss, has_aux=True)(state.network, minibatch, settings, symmetry)
         grads = symmetry.project(grads)
         if settings.learning_rate_rule == "adaptive":
             learning_rate = adapted_to_kl(learning_rate, metrics["policy/kl"], settings.desired_kl)
-        network, opt_state = descend(optimizer, network, grads, opt_state, learning_rate)
-        return TrainState(network, opt_state, learning_rate), metrics | {"gradient_norm": optax.tree.norm(grads)}
+        network, opt_state = descend(optimizer, state.network, grads, state.opt_state, learning_rate)
+        state = state._replace(network=network, opt_state=opt_state, learning_rate=learning_rate)
+        return state, metrics | {"gradient_norm": optax.tree.norm(grads)}
 
-    def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, Metrics]:
+    def epoch(state: PPOState, key: jax.Array) -> tuple[PPOState, Metrics]:
         return jax.lax.scan(gradient_step, state, minibatches.shuffle(key))
 
-    end, metrics = jax.lax.scan(epoch, start, jax.random.split(key, settings.epochs))
-    return end, jax.tree.map(jnp.mean, metrics)
+    state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, settings.epochs))
+    return state, jax.tree.map(jnp.mean, metrics)
 
 
 def loss(
@@ -267,7 +331,9 @@ def loss(
     ratio = jnp.exp(log_ratio)
     clipped_ratio = jnp.clip(ratio, 1 - settings.clip_eps, 1 + settings.clip_eps)
     policy_loss = -masked_mean(jnp.minimum(ratio * advantage, clipped_ratio * advantage), batch.mask)
-    value_loss = masked_mean(_value_error(value - batch.target, settings), batch.mask)
+    error = value - batch.target
+    value_error = optax.huber_loss(error) if settings.value_loss == "huber" else 0.5 * jnp.square(error)
+    value_loss = masked_mean(value_error, batch.mask)
     entropy = masked_mean(distribution.entropy(), batch.mask)
     total = policy_loss + settings.value_coef * value_loss - settings.entropy_coef * entropy
 
@@ -288,72 +354,28 @@ def loss(
     return total, metrics
 
 
-def _value_error(error: jax.Array, settings: PPOSettings) -> jax.Array:
-    return optax.huber_loss(error) if settings.value_loss == "huber" else 0.5 * jnp.square(error)
-
-
 def _optimizer(settings: PPOSettings) -> Any:
     return adam(eps=1e-5, max_grad_norm=settings.max_grad_norm)  # epsilon as in OpenAI Baselines
 
 
-def check(name: str, settings: PPOSettings, policy: PolicySettings, num_envs: int) -> None:
-    """Make sure that the settings fit each other; see `Algorithm.check`."""
-    transitions = num_envs * settings.horizon
-    if settings.minibatch_size > transitions:
-        raise ValueError(
-            f"{name}.minibatch_size = {settings.minibatch_size} is more than the {transitions} transitions of an "
-            f"iteration (engine.num_envs x {name}.horizon)"
-        )
-    if transitions > 50_000_000:
-        raise ValueError(
-            f"{transitions} transitions an iteration (engine.num_envs x {name}.horizon) is over 50 million"
-        )
-    if settings.learning_rate_rule == "adaptive" and settings.learning_rate.kind != "constant":
-        raise ValueError(
-            f"{name}.learning_rate.kind = '{settings.learning_rate.kind}': an adaptive learning rate has no schedule"
-        )
-    if policy.batch_norm or policy.squash == "tanh_gaussian":
-        which = "policy.batch_norm" if policy.batch_norm else "policy.squash = 'tanh_gaussian'"
-        raise ValueError(f"{which} is not for PPO")
-    if settings.symmetry == "tied":
-        check_paired_units(policy)
+def mask_weights(mask: jax.Array) -> jax.Array:
+    """Return weights, of sum 1, for a mean over the entries whose mask is 1."""
+    return mask / jnp.maximum(mask.sum(), 1)
 
 
-# Largest count of the return statistics after a warm start, so that they adapt quickly to a task with larger rewards.
-_RETURNS_COUNT = 100_000.0
+def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return the mean, (), of the entries of x (M,) or () whose mask (M,) is 1."""
+    return jnp.broadcast_to(x, mask.shape) @ mask_weights(mask)
 
 
-def warm_start(state: PPOState, tools: WarmStart) -> PPOState:
-    """Return the initial state after a warm start; see `Algorithm.warm_start`."""
-    name = "network" if tools.same_algorithm else tools.acting
-    critic, log_std = tools.takes_critic("normalise_returns"), tools.initial_log_std(state.network.log_std, name)
-
-    def fresh(path: str) -> bool:
-        return (not critic and "/critic/" in path) or (log_std is not None and path.endswith("/log_std"))
-
-    def load(template: ActorCritic, name: str) -> ActorCritic:
-        if log_std is not None:
-            template = dataclasses.replace(template, log_std=log_std)
-        return tools.tree(template, name, fresh)
-
-    network = load(state.network, name)
-    average = load(state.average, "average") if tools.same_algorithm else jax.tree.map(jnp.copy, network)
-    state = state._replace(network=network, average=average, normaliser=tools.normaliser(state.normaliser))
-    if not tools.same_algorithm:
-        return state
-    state = state._replace(opt_state=tools.tree(state.opt_state, "opt_state", fresh))
-    if critic and tools.settings.normalise_returns:  # the unit of values follows from these statistics
-        statistics: Normaliser = tools.tree(state.return_statistics, "return_statistics")
-        count = jnp.minimum(statistics.count, _RETURNS_COUNT)
-        state = state._replace(return_statistics=statistics._replace(count=count))
-    return state
+def masked_variance(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return the variance, (), of the entries whose mask is 1."""
+    weights = mask_weights(mask)
+    mean = jnp.sum(x * weights)
+    return jnp.sum(jnp.square(x - mean) * weights)
 
 
-PPO = Algorithm(
-    description="proximal policy optimisation (Schulman et al. 2017)",
-    settings=PPOSettings,
-    learner="on_policy",
-    warm_start=warm_start,
-    check=check,
-    learns_std=True,
-)
+def standardise(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Scale an array so that the entries whose mask is 1 have mean 0 and standard deviation 1."""
+    mean = jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)
+    return (x - mean) * jax.lax.rsqrt(masked_variance(x, mask) + 1e-8)

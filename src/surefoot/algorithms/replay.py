@@ -13,15 +13,15 @@ from surefoot.algorithms.rollout import rollout_layout
 
 
 class Batch(NamedTuple):
-    """B transitions of one or more steps, or K batches of them with a new first axis; NumPy or JAX arrays.
+    """B transitions of one or more steps, or K batches of them with a new first axis; NumPy or JAX arrays, float32.
 
     Attributes:
-        observation: (B, D) float32, raw.
-        action: (B, A) float32, in units in which the task's bounds are -1 and 1.
-        reward: (B,) float32, the discounted sum over the steps.
-        next_observation: (B, D) float32, after the last step.
-        discount: (B,) float32, the factor of the value of `next_observation`: gamma to the number of steps, or 0 if
-            the episode terminated there; on truncation targets bootstrap.
+        observation: (B, D), raw.
+        action: (B, A), in units in which the task's bounds are -1 and 1.
+        reward: (B,), the discounted sum over the steps.
+        next_observation: (B, D), after the last step.
+        discount: (B,), the factor of the value of `next_observation`: gamma to the number of steps, or 0 if the episode
+            terminated there; on truncation targets bootstrap.
     """
 
     observation: Any
@@ -32,26 +32,25 @@ class Batch(NamedTuple):
 
 
 class Replay:
-    """A ring buffer of packed rows for each of N environments.
+    """A ring buffer of packed rows for each of N environments; `count` rows of each are stored.
 
-    Args:
-        capacity: number of transitions, all environments counted; rounded up to whole rows.
-        num_envs: N.
-        observation_size: D.
-        action_size: A.
-
-    Attributes:
-        count: rows stored per environment.
+    The capacity is in transitions, all environments counted; it is rounded up to whole rows.
     """
 
     def __init__(self, capacity: int, num_envs: int, observation_size: int, action_size: int) -> None:
-        self._length = -(-capacity // num_envs) + 1
         self._num_envs = num_envs
         self._layout = rollout_layout(observation_size, action_size)
+        shape = self.shape(capacity, num_envs, observation_size, action_size)
+        self._length = shape[0]
         # The operating system allocates zeroed pages when they are first written; an empty replay uses no memory.
-        self._rows = np.zeros((self._length, num_envs, self._layout.size), np.float32)
+        self._rows = np.zeros(shape, np.float32)
         self._head = 0
         self.count = 0
+
+    @staticmethod
+    def shape(capacity: int, num_envs: int, observation_size: int, action_size: int) -> tuple[int, int, int]:
+        """Return the shape of the stored array of float32."""
+        return -(-capacity // num_envs) + 1, num_envs, rollout_layout(observation_size, action_size).size
 
     @property
     def nbytes(self) -> int:
@@ -136,11 +135,7 @@ class Replay:
         return {"rows": self._rows[order] if self._head and self.count == self._length else self._rows[: self.count]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`.
-
-        Raises:
-            ValueError: there are more rows than the capacity, or they have another shape.
-        """
+        """Continue from `state`; ValueError if there are more rows than the capacity, or they have another shape."""
         rows = state["rows"]
         if len(rows) > self._length or rows.shape[1:] != self._rows.shape[1:]:
             raise ValueError(f"rows of shape {rows.shape} do not fit a replay of {self._rows.shape}")
@@ -154,11 +149,9 @@ class Replay:
 
     def _sample_starts(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Sample rows where a transition starts: not the newest, and none that ended an episode."""
-        if self.count < 2:
-            raise ValueError("the replay holds no transition yet")
         ages, envs = [], []
         total = 0
-        for _ in range(1000):
+        for _ in range(1000 if self.count > 1 else 0):
             age = random.integers(0, self.count - 1, count)
             env = random.integers(0, self._num_envs, count)
             row = self._rows[self._index(age), env]

@@ -48,45 +48,28 @@ def rollout_layout(observation_size: int, action_size: int) -> Layout:
     )
 
 
-def advantages(
-    reward: jax.Array,
-    value: jax.Array,
-    terminated: jax.Array,
-    finished: jax.Array,
-    discount: float,
-    gae_lambda: float,
-) -> jax.Array:
-    """Generalised advantage estimates (Schulman et al. 2016, equations 11 to 16).
+def advantages(rollout: Rollout, reward: jax.Array, value: jax.Array, discount: float, gae_lambda: float) -> jax.Array:
+    """Generalised advantage estimates, (T, N) (Schulman et al. 2016, equations 11 to 16).
 
-    On truncation, bootstrap from the value of the final observation; on termination, from 0.
+    On truncation, bootstrap from the value of the final observation; on termination, from 0. The result is meaningless
+    where `rollout.finished[t]`, because no transition starts there.
 
     Args:
-        reward: (T+1, N), of the step that led to each row.
+        rollout: the ends of episodes.
+        reward: (T+1, N), perhaps scaled.
         value: (T+1, N), values of the critic.
-        terminated: (T+1, N) bool.
-        finished: (T+1, N) bool, terminated or truncated.
         discount: gamma.
         gae_lambda: lambda; 0 gives the one-step temporal difference.
-
-    Returns:
-        (T, N); meaningless where `finished[t]`, because no transition starts there.
     """
-    delta = reward[1:] + discount * value[1:] * ~terminated[1:] - value[:-1]
-    decay = discount * gae_lambda * ~finished[1:]
+    delta = reward[1:] + discount * value[1:] * ~rollout.terminated[1:] - value[:-1]
+    decay = discount * gae_lambda * ~rollout.finished[1:]
     return _linear_recurrence(decay, delta, reverse=True)
 
 
 def discounted_sums(reward: jax.Array, finished: jax.Array, start: jax.Array, discount: float) -> jax.Array:
-    """Running sums of rewards within each episode, R_t = r_t + discount * R_{t-1}.
+    """Running sums of rewards (T+1, N) within each episode, R_t = r_t + discount * R_{t-1}, at rows 1 to T: (T, N).
 
-    Args:
-        reward: (T+1, N); row 0 is already part of `start`.
-        finished: (T+1, N) bool.
-        start: (N,), the sums at row 0.
-        discount: gamma.
-
-    Returns:
-        (T, N), the sums at rows 1 to T.
+    `start` (N,) are the sums at row 0.
     """
     decay = discount * ~finished[:-1]
     first = reward[1:].at[0].add(decay[0] * start)

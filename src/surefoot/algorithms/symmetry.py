@@ -48,10 +48,6 @@ class Symmetry:
     kind: Kind = "none"
     mirror: Mirror | None = None
 
-    def __post_init__(self) -> None:
-        if self.kind == "none":
-            object.__setattr__(self, "mirror", None)
-
     @property
     def paired(self) -> Mirror | None:
         """The mirror if network inputs are pairs (..., 2, D), observations and mirror images; see `prepare`."""
@@ -89,9 +85,7 @@ class Symmetry:
     def loss(self, mean: jax.Array, weights: jax.Array) -> jax.Array:
         """Return the mirror loss, (): the mean square of net(M o) - M net(o), 0 without mirror images.
 
-        Args:
-            mean: (2 M, A), means of the actions of an augmented batch.
-            weights: (M,), weights of the transitions, of sum 1.
+        `mean` (2 M, A) are means of the actions of an augmented batch, `weights` (M,) of sum 1 those of transitions.
         """
         if self.mirror is None or self.kind not in ("augment", "loss"):
             return jnp.zeros(())
@@ -105,9 +99,7 @@ class Symmetry:
     def project(self, network: Network, weight_scale: float = 1.0) -> Network:
         """Tie the weights of networks, or their gradients, for "tied": average them with their mirror image.
 
-        Args:
-            network: an actor and critic, or action-value critics.
-            weight_scale: factor on weights; `INITIAL_SCALE` for random ones.
+        `weight_scale` is a factor on weights: `INITIAL_SCALE` for random ones.
         """
         if self.tied is None:
             return network
@@ -119,11 +111,7 @@ NO_SYMMETRY = Symmetry()
 
 
 def check_paired_units(policy: PolicySettings) -> None:
-    """Check that the units of tied networks can form pairs.
-
-    Raises:
-        ValueError: a layer has an odd number of units.
-    """
+    """Check that the units of tied networks can form pairs; ValueError if a layer has an odd number."""
     for name in ("trunk", "actor", "critic"):
         widths = getattr(policy, name)
         if any(width % 2 for width in widths):
@@ -133,12 +121,7 @@ def check_paired_units(policy: PolicySettings) -> None:
 
 
 class Exchange(NamedTuple):
-    """Effect of the mirror on a vector: value i becomes value `index[i]` times `sign[i]`.
-
-    Attributes:
-        index: (N,) int.
-        sign: (N,) float32, 1 or -1.
-    """
+    """Effect of the mirror on a vector: value i becomes value `index[i]` times `sign[i]`, 1 or -1; both are (N,)."""
 
     index: Any
     sign: Any
@@ -150,11 +133,9 @@ _SAME = Exchange(np.zeros(1, int), np.ones(1, np.float32))
 def _tie_actor_critic(network: ActorCritic, mirror: Mirror, scale: float) -> ActorCritic:
     observation = Exchange(mirror.observation_index, mirror.observation_sign)
     action = Exchange(mirror.action_index, mirror.action_sign)
-    outputs = (
-        _beside(action, Exchange(action.index, jnp.ones_like(action.sign)))
-        if network.settings.std == "state_dependent"
-        else action
-    )
+    outputs = action
+    if network.settings.std == "state_dependent":
+        outputs = _beside(action, Exchange(action.index, jnp.ones_like(action.sign)))
     trunk, feature = _tie_layers(network.trunk, observation, None, scale)
     return dataclasses.replace(
         network,
@@ -196,15 +177,11 @@ def _tie_layers(
             inputs = _beside(inputs, more)
         weight = layer["weight"]
         after = outputs if outputs is not None and index == len(layers) - 1 else _halves(weight.shape[-1])
-        tied = {name: _average(x, x[..., after.index] * after.sign) for name, x in layer.items()}
+        tied = {name: (x + x[..., after.index] * after.sign) / 2 for name, x in layer.items()}
         image = (weight[..., inputs.index, :] * inputs.sign[:, None])[..., after.index] * after.sign
-        tied_layers.append(tied | {"weight": scale * _average(weight, image)})
+        tied_layers.append(tied | {"weight": scale * ((weight + image) / 2)})
         inputs = after
     return tied_layers, inputs
-
-
-def _average(x: jax.Array, image: jax.Array) -> jax.Array:
-    return (x + image) / 2
 
 
 def _halves(width: int) -> Exchange:

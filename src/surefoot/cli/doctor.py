@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from surefoot.cli.variables import faults
+from surefoot.machine import available_memory, gigabytes
 
 OK, MISSING, NOTE = "ok", "missing", "note"
 Finding = tuple[str, str, str]
@@ -90,12 +91,11 @@ def _cores() -> int:
 
 
 def _memory() -> Finding:
-    try:
-        sizes = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-    except (OSError, KeyError, ValueError):
+    memory = available_memory()
+    if memory is None:
         return OK, "memory", "unknown on this system"
-    text = f"{_gigabytes(free)} free of {_gigabytes(total)}"
+    free, total = memory
+    text = f"{gigabytes(free)} free of {gigabytes(total)}"
     if free < _MIN_MEMORY:
         return NOTE, "memory", f"{text}; close other programs, or train with fewer --engine.num_envs"
     return OK, "memory", text
@@ -106,7 +106,7 @@ def _disk() -> Finding:
         usage = shutil.disk_usage(Path.cwd())
     except OSError as error:
         return MISSING, "disk", f"the current folder cannot be read ({error.strerror}); change to another"
-    text = f"{_gigabytes(usage.free)} free of {_gigabytes(usage.total)} in {Path.cwd()}"
+    text = f"{gigabytes(usage.free)} free of {gigabytes(usage.total)} in {Path.cwd()}"
     if usage.free < _MIN_DISK:
         return NOTE, "disk", f"{text}; checkpoints and videos may not fit"
     return OK, "disk", text
@@ -194,7 +194,3 @@ def _environment() -> Iterator[Finding]:
     flags = os.environ.get("XLA_FLAGS", "")
     if "multi_thread_eigen=false" in flags or "intra_op_parallelism_threads" in flags:
         yield NOTE, "environment", "XLA_FLAGS limits the number of threads; unset XLA_FLAGS"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -62,7 +62,7 @@ def print_catalogue(file: TextIO | None = None) -> None:
     print(file=file)
     print_table(("engine", "use"), ENGINES.items(), file)
     print(file=file)
-    algorithms = [(name, algorithm.description) for name, algorithm in ALGORITHMS.items()]
+    algorithms = [(name, first_sentence(algorithm.__doc__ or "")) for name, algorithm in ALGORITHMS.items()]
     print_table(("algorithm", "description"), algorithms, file)
 
 

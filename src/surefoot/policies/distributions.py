@@ -8,12 +8,7 @@ import jax.numpy as jnp
 
 
 class Gaussian(NamedTuple):
-    """Independent Gaussians.
-
-    Attributes:
-        mean: (..., A).
-        log_std: (..., A), or (A,) if it does not depend on the observation.
-    """
+    """Independent Gaussians: mean (..., A), and log_std (..., A), or (A,) if it does not depend on the observation."""
 
     mean: jax.Array
     log_std: jax.Array
@@ -37,12 +32,7 @@ class Gaussian(NamedTuple):
 
 
 class TanhGaussian(NamedTuple):
-    """Tanh of independent Gaussians (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
-
-    Attributes:
-        mean: (..., A), before tanh.
-        log_std: (..., A) or (A,), before tanh.
-    """
+    """Tanh of independent Gaussians of that mean and log_std (Haarnoja et al. 2018, arXiv 1812.05905, appendix C)."""
 
     mean: jax.Array
     log_std: jax.Array

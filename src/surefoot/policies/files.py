@@ -57,24 +57,28 @@ def save_policy(policy: Policy, path: Path | str) -> None:
     """Write a policy to one file, atomically.
 
     Raises:
+        PolicyFileError: `load_policy` would refuse the file; nothing is written.
         OSError: the file cannot be written.
     """
-    description = {
+    network, normaliser, mirror = policy.controller
+    header = {
         "kind": "surefoot policy",
         "format": FORMAT,
         "task": policy.task,
         "task_options": policy.task_options,
         "observation_size": policy.observation_size,
-        "action_low": [_bound(x) for x in policy.action_low],
-        "action_high": [_bound(x) for x in policy.action_high],
+        "action_low": [float(x) if math.isfinite(x) else None for x in policy.action_low],
+        "action_high": [float(x) if math.isfinite(x) else None for x in policy.action_high],
         "policy": policy.settings.model_dump(mode="json"),
         "origin": policy.origin,
     }
-    network, normaliser, mirror = policy.controller
     if mirror is not None:
-        description["mirror"] = {name: [_plain(x) for x in values] for name, values in mirror._asdict().items()}
+        header["mirror"] = {name: [_plain(x) for x in values] for name, values in mirror._asdict().items()}
+    # JAX computes in float64 if the user asks for it (JAX_ENABLE_X64).
     tree = {"parameters": network, "normaliser": normaliser}
-    save_arrays(Path(path), {name: np.asarray(leaf) for name, leaf in _arrays(tree).items()}, description)
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in _arrays(tree).items()}
+    _policy(f"cannot save {path}", arrays, header)
+    save_arrays(Path(path), arrays, header)
 
 
 def load_policy(path: Path | str) -> Policy:
@@ -83,30 +87,33 @@ def load_policy(path: Path | str) -> Policy:
     Raises:
         PolicyFileError: the file is missing, damaged, not a policy, or of another version or shape.
     """
-    path = Path(path)
     try:
-        arrays, header = load_arrays(path)
+        arrays, header = load_arrays(Path(path))
     except RunError as error:
         raise PolicyFileError(str(error)) from None
+    return _policy(str(path), arrays, header)
+
+
+def _policy(source: str, arrays: dict[str, np.ndarray], header: dict[str, Any]) -> Policy:
+    """Return the policy of a file; PolicyFileError, beginning with `source`, if arrays or header are invalid."""
     if header.get("kind") != "surefoot policy":
-        raise PolicyFileError(f"{path}: not a policy file")
+        raise PolicyFileError(f"{source}: not a policy file")
     if header.get("format") != FORMAT:
-        raise PolicyFileError(
-            f"{path}: policy format {str(header.get('format'))[:40]!r}; this version reads format {FORMAT}"
-        )
+        found = str(header.get("format"))[:40]
+        raise PolicyFileError(f"{source}: policy format {found!r}; this version reads format {FORMAT}")
     try:
-        description = validate(_Description, header, str(path))
+        description = validate(_Description, header, source)
     except InputError as error:
         raise PolicyFileError(str(error)) from None
     low = np.array([-math.inf if x is None else x for x in description.action_low], np.float32)
     high = np.array([math.inf if x is None else x for x in description.action_high], np.float32)
-    if len(low) != len(high) or not (low < high).all():
-        raise PolicyFileError(f"{path}: the action bounds do not fit each other")
-    controller = _controller(path, description, len(low), arrays)
+    if len(low) != len(high) or not (low <= high).all():
+        raise PolicyFileError(f"{source}: the action bounds do not fit each other")
+    controller = _controller(source, description, len(low), arrays)
     return Policy(description.task, low, high, controller, dict(description.task_options), dict(description.origin))
 
 
-def _mirror(path: Path, description: _Description, action_size: int) -> Mirror | None:
+def _mirror(source: str, description: _Description, action_size: int) -> Mirror | None:
     """Return the mirror of the description, if any; PolicyFileError if it is invalid."""
     fields = description.mirror
     if fields is None:
@@ -114,49 +121,41 @@ def _mirror(path: Path, description: _Description, action_size: int) -> Mirror |
     for name, values in fields:
         size = description.observation_size if name.startswith("observation") else action_size
         if len(values) != size:
-            raise PolicyFileError(f"{path}: mirror.{name} holds {len(values)} numbers, not {size}")
+            raise PolicyFileError(f"{source}: mirror.{name} holds {len(values)} numbers, not {size}")
         if name.endswith("index") and max(values) >= size:
-            raise PolicyFileError(f"{path}: mirror.{name} holds {max(values)}; the largest index is {size - 1}")
-    mirror = Mirror(
-        np.array(fields.observation_index),
-        np.array(fields.observation_sign, np.float32),
-        np.array(fields.observation_offset, np.float32),
-        np.array(fields.action_index),
-        np.array(fields.action_sign, np.float32),
-    )
+            raise PolicyFileError(f"{source}: mirror.{name} holds {max(values)}; the largest index is {size - 1}")
+    mirror = Mirror(*(np.array(values, int if name.endswith("index") else np.float32) for name, values in fields))
     if not mirror.is_involution():
-        raise PolicyFileError(f"{path}: invalid mirror: mirroring twice does not restore the original")
+        raise PolicyFileError(f"{source}: invalid mirror: mirroring twice does not restore the original")
     return mirror
 
 
-def _controller(path: Path, description: _Description, action_size: int, arrays: dict[str, np.ndarray]) -> Controller:
+def _controller(source: str, description: _Description, action_size: int, arrays: dict[str, np.ndarray]) -> Controller:
     """Return network, normaliser and mirror; PolicyFileError if arrays or mirror do not match the description."""
     settings, size = description.policy, description.observation_size
     if sum(array.size for array in arrays.values()) > _MOST_PARAMETERS:
-        raise PolicyFileError(f"{path}: too large for a policy")
-    mirror = _mirror(path, description, action_size)
+        raise PolicyFileError(f"{source}: too large for a policy")
+    mirror = _mirror(source, description, action_size)
 
     # Only algorithms with a state-value critic save it.
     init = init_actor_critic if any(name.startswith("parameters/critic/") for name in arrays) else init_actor
-
-    def make():
-        network = init(jax.random.PRNGKey(0), size, action_size, settings)
-        return {"parameters": network, "normaliser": init_normaliser(size)}
-
-    template = jax.eval_shape(make)
+    template = {
+        "parameters": jax.eval_shape(lambda: init(jax.random.PRNGKey(0), size, action_size, settings)),
+        "normaliser": jax.eval_shape(lambda: init_normaliser(size)),
+    }
     expected = _arrays(template)
     if expected.keys() != arrays.keys():
         odd = sorted(expected.keys() ^ arrays.keys())[0]
-        raise PolicyFileError(f"{path}: array '{odd[:80]}' is {'missing' if odd in expected else 'not known'}")
+        raise PolicyFileError(f"{source}: array '{odd[:80]}' is {'missing' if odd in expected else 'not known'}")
     for name, leaf in expected.items():
         array = arrays[name]
         shapes = (leaf.shape, (size,)) if name == "normaliser/count" else (leaf.shape,)
         if array.shape not in shapes or array.dtype != np.float32:
-            raise PolicyFileError(f"{path}: array '{name}' is {array.dtype} {array.shape}, not float32 {leaf.shape}")
+            raise PolicyFileError(f"{source}: array '{name}' is {array.dtype} {array.shape}, not float32 {leaf.shape}")
         if not np.isfinite(array).all():
-            raise PolicyFileError(f"{path}: array '{name}' holds numbers that are not finite")
+            raise PolicyFileError(f"{source}: array '{name}' holds numbers that are not finite")
         if name.endswith(("variance", "normaliser/count")) and (array < 0).any():
-            raise PolicyFileError(f"{path}: array '{name}' holds negative numbers")
+            raise PolicyFileError(f"{source}: array '{name}' holds negative numbers")
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
     return Controller(tree["parameters"], tree["normaliser"], mirror)
 
@@ -165,10 +164,6 @@ def _arrays(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the leaves of a tree by path, in JAX's order."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
-def _bound(x: float) -> float | None:
-    return float(x) if math.isfinite(x) else None
 
 
 def _plain(x: np.number) -> int | float:

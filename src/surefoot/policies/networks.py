@@ -16,18 +16,11 @@ from surefoot.schedules import Schedule, schedule
 from surefoot.settings import Settings
 
 Layer = dict[str, jax.Array]
-
+Activation = Callable[[jax.Array], jax.Array]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=100_000)], ...], Field(max_length=30)]
 
 # Upper limit of a state-dependent log_std, from the SAC authors' code (github.com/rail-berkeley/softlearning).
 _LARGEST_LOG_STD = 2.0
-
-_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "tanh": jnp.tanh,
-    "relu": jax.nn.relu,
-    "elu": jax.nn.elu,
-    "silu": jax.nn.silu,
-}
 
 
 class PolicySettings(Settings):
@@ -63,36 +56,33 @@ class PolicySettings(Settings):
     minimum_std: float = Field(0.01, ge=1e-6, le=10)
     """Lower limit of the action standard deviation, from any source; prevents a collapse of exploration."""
 
-
-def activation_function(name: str) -> Callable[[jax.Array], jax.Array]:
-    """Return the activation function called `name`."""
-    return _ACTIVATIONS[name]
+    @property
+    def activation_function(self) -> Activation:
+        """Activation function of the hidden layers."""
+        return getattr(jax.nn, self.activation)
 
 
 def init_mlp(
     key: jax.Array, sizes: Sequence[int], last_gain: float, layer_norm: bool, batch_norm: bool = False
 ) -> list[Layer]:
-    """Create the layers of a perceptron with orthogonal weights and zero biases.
+    """Create the layers of a perceptron with orthogonal weights and zero biases; norms only in hidden layers.
 
     Args:
         key: a JAX random key.
         sizes: input size, hidden sizes, output size.
         last_gain: scale of the last layer's weights; hidden layers use sqrt(2) (Saxe et al. 2014).
-        layer_norm: add the gain and bias of layer normalisation to hidden layers.
-        batch_norm: add the gain, bias and running statistics of batch normalisation to hidden layers.
+        layer_norm: add the gain and bias of layer normalisation.
+        batch_norm: add the gain, bias and running statistics of batch normalisation.
     """
     layers = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        last = index == len(sizes) - 2
-        gain = last_gain if last else math.sqrt(2)
+        hidden = index < len(sizes) - 2
         key, use = jax.random.split(key)
-        layer = {
-            "weight": jax.nn.initializers.orthogonal(gain)(use, (inputs, outputs), jnp.float32),
-            "bias": jnp.zeros(outputs),
-        }
-        if layer_norm and not last:
+        orthogonal = jax.nn.initializers.orthogonal(math.sqrt(2) if hidden else last_gain)
+        layer = {"weight": orthogonal(use, (inputs, outputs), jnp.float32), "bias": jnp.zeros(outputs)}
+        if layer_norm and hidden:
             layer |= {"norm_gain": jnp.ones(outputs), "norm_bias": jnp.zeros(outputs)}
-        if batch_norm and not last:
+        if batch_norm and hidden:
             layer |= {"batch_gain": jnp.ones(outputs), "batch_bias": jnp.zeros(outputs)}
             layer |= {"batch_mean": jnp.zeros(outputs), "batch_variance": jnp.ones(outputs)}
         layers.append(layer)
@@ -107,10 +97,7 @@ class BatchStatistics(NamedTuple):
 
 
 def hidden_layer(
-    layer: Layer,
-    x: jax.Array,
-    activation: Callable[[jax.Array], jax.Array],
-    statistics: list[BatchStatistics] | None = None,
+    layer: Layer, x: jax.Array, activation: Activation, statistics: list[BatchStatistics] | None = None
 ) -> jax.Array:
     """Apply a hidden layer to (..., I) and return (..., O).
 
@@ -135,23 +122,17 @@ def hidden_layer(
 def update_batch_norm(
     layers: list[Layer], statistics: list[BatchStatistics], momentum: float, unit_norm: bool = False
 ) -> list[Layer]:
-    """Update the running statistics of batch normalisation.
+    """Update the running statistics of batch normalisation with the weight `momentum` by those of a batch, in order.
 
-    Args:
-        layers: the layers.
-        statistics: those of a batch, for each layer with batch normalisation in order.
-        momentum: weight of the batch.
-        unit_norm: also rescale the weights into each normalised unit to norm 1.
+    With `unit_norm`, also rescale the weights into each normalised unit to norm 1.
     """
     batch_statistics = iter(statistics)
     updated = []
     for layer in layers:
         if "batch_gain" in layer:
             mean, variance = next(batch_statistics)
-            layer = layer | {
-                "batch_mean": layer["batch_mean"] + momentum * (mean - layer["batch_mean"]),
-                "batch_variance": layer["batch_variance"] + momentum * (variance - layer["batch_variance"]),
-            }
+            changes = {"batch_mean": mean, "batch_variance": variance}
+            layer = layer | {name: layer[name] + momentum * (new - layer[name]) for name, new in changes.items()}
             if unit_norm:
                 norm = jnp.linalg.norm(layer["weight"], axis=-2, keepdims=True)
                 layer["weight"] = layer["weight"] / (norm + 1e-8)
@@ -160,10 +141,7 @@ def update_batch_norm(
 
 
 def apply_head(
-    layers: list[Layer],
-    x: jax.Array,
-    activation: Callable[[jax.Array], jax.Array],
-    statistics: list[BatchStatistics] | None = None,
+    layers: list[Layer], x: jax.Array, activation: Activation, statistics: list[BatchStatistics] | None = None
 ) -> jax.Array:
     """Apply hidden layers and a final linear layer to (..., I); `statistics` as in `hidden_layer`."""
     for layer in layers[:-1]:
@@ -179,8 +157,8 @@ class ActorCritic:
     """An actor and a state-value critic: a pytree of arrays with static settings.
 
     Attributes:
-        actor: layers of the actor, the last one linear.
-        critic: layers of the critic, the last one linear; none if the algorithm's critics are elsewhere.
+        actor: its layers, the last one linear.
+        critic: its layers, the last one linear; none if the algorithm's critics are elsewhere.
         log_std: (A,), log standard deviation of actions, or the bias of a state-dependent one.
         trunk: hidden layers common to both, possibly none.
         settings: the architecture.
@@ -200,7 +178,7 @@ class ActorCritic:
         features = self.features(observation)
         distribution = self._distribution(features, None)
         assert isinstance(distribution, Gaussian)
-        return distribution, self._value(features)
+        return distribution, apply_head(self.critic, features, self.settings.activation_function)[..., 0]
 
     def distribution(self, observation: jax.Array, statistics: list[BatchStatistics] | None = None) -> Distribution:
         """Return the distribution of actions (..., A) for normalised observations (..., D).
@@ -209,23 +187,15 @@ class ActorCritic:
         """
         return self._distribution(self.features(observation), statistics)
 
-    def value(self, observation: jax.Array) -> jax.Array:
-        """Return the values, (...,), of normalised observations (..., D)."""
-        return self._value(self.features(observation))
-
     def features(self, observation: jax.Array) -> jax.Array:
         """Apply the trunk to normalised observations (..., D)."""
         for layer in self.trunk:
-            observation = hidden_layer(layer, observation, self._activation)
+            observation = hidden_layer(layer, observation, self.settings.activation_function)
         return observation
-
-    @property
-    def _activation(self) -> Callable[[jax.Array], jax.Array]:
-        return activation_function(self.settings.activation)
 
     def _distribution(self, features: jax.Array, statistics: list[BatchStatistics] | None) -> Distribution:
         settings, log_std = self.settings, self.log_std
-        output = apply_head(self.actor, features, self._activation, statistics)
+        output = apply_head(self.actor, features, settings.activation_function, statistics)
         if settings.std == "state_dependent":
             output, offset = jnp.split(output, 2, axis=-1)
             log_std = jnp.clip(log_std + offset, None, _LARGEST_LOG_STD)
@@ -235,9 +205,6 @@ class ActorCritic:
         log_std = jnp.maximum(log_std, math.log(settings.minimum_std))
         return (TanhGaussian if settings.squash == "tanh_gaussian" else Gaussian)(mean, log_std)
 
-    def _value(self, features: jax.Array) -> jax.Array:
-        return apply_head(self.critic, features, self._activation)[..., 0]
-
 
 def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, settings: PolicySettings) -> ActorCritic:
     """Create an actor and a state-value critic."""
@@ -246,10 +213,9 @@ def init_actor_critic(key: jax.Array, observation_size: int, action_size: int, s
     feature_size = settings.trunk[-1] if settings.trunk else observation_size
     outputs = 2 * action_size if settings.std == "state_dependent" else action_size
     norms = (settings.layer_norm, settings.batch_norm)
-    # The trunk is created as a perceptron without its last layer, so that all its layers are hidden ones.
-    trunk = init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, *norms)[:-1]
     return ActorCritic(
-        trunk=trunk,
+        # Without the last layer of this perceptron, all layers of the trunk are hidden ones.
+        trunk=init_mlp(trunk_key, (observation_size, *settings.trunk, 1), 1.0, *norms)[:-1],
         actor=init_mlp(actor_key, (feature_size, *settings.actor, outputs), 0.01, *norms),
         critic=init_mlp(critic_key, (feature_size, *settings.critic, 1), 1.0, *norms),
         log_std=jnp.full(action_size, math.log(initial_std), jnp.float32),

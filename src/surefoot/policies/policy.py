@@ -1,5 +1,6 @@
 """The policy: everything a trained body needs in order to act, in one object."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -43,33 +44,29 @@ class Controller(NamedTuple):
         return distribution.mode() if noise is None else distribution.sample(noise)
 
 
+@dataclasses.dataclass(eq=False)
 class Policy:
     """A controller with its task and action bounds.
 
     Attributes:
         task: name of the task.
-        task_options: keyword arguments of the task.
         action_low: (A,) float32, lower bounds of the actions.
         action_high: (A,) float32, upper bounds of the actions.
         controller: network, normaliser and, if the policy is averaged over mirror images, the mirror.
+        task_options: keyword arguments of the task.
         origin: algorithm, seed, steps, versions; for information only.
     """
 
-    def __init__(
-        self,
-        task: str,
-        action_low: np.ndarray,
-        action_high: np.ndarray,
-        controller: Controller,
-        task_options: dict[str, Any] | None = None,
-        origin: dict[str, Any] | None = None,
-    ) -> None:
-        self.task = task
-        self.task_options = task_options or {}
-        self.action_low = np.asarray(action_low, np.float32)
-        self.action_high = np.asarray(action_high, np.float32)
-        self.controller = controller
-        self.origin = origin or {}
+    task: str
+    action_low: np.ndarray
+    action_high: np.ndarray
+    controller: Controller
+    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.action_low = np.asarray(self.action_low, np.float32)
+        self.action_high = np.asarray(self.action_high, np.float32)
 
     @property
     def settings(self) -> PolicySettings:
@@ -89,19 +86,17 @@ class Policy:
     def predict(
         self, observation, state: None = None, episode_start: None = None, deterministic: bool = True
     ) -> tuple[np.ndarray, None]:
-        """Compute actions, with the signature of Stable-Baselines3.
+        """Compute actions, with the signature of Stable-Baselines3; `state` and `episode_start` are ignored.
 
         Args:
             observation: (D,) or (N, D), as the task returns it (not normalised).
-            state: ignored; for compatibility.
-            episode_start: ignored; for compatibility.
             deterministic: return the mean action; else a sample.
 
         Returns:
             The action, (A,) or (N, A) float32 within the task's bounds, and None.
 
         Raises:
-            InputError: the observation has the wrong shape or is not finite.
+            InputError: the observation has the wrong shape or is not finite, or the action is not.
         """
         del state, episode_start
         try:
@@ -117,7 +112,10 @@ class Policy:
         noise = None
         if not deterministic:
             noise = self._generator.standard_normal((*observation.shape[:-1], self.action_size), np.float32)
-        return np.array(self._act(self.controller, observation, noise)), None
+        action = np.array(self._act(self.controller, observation, noise))
+        if not np.isfinite(action).all():
+            raise InputError(f"the action of the policy of '{self.task}' is not finite; its weights are too large")
+        return action, None
 
     @functools.cached_property
     def _generator(self) -> np.random.Generator:
@@ -131,14 +129,19 @@ class Policy:
         return jax.jit(act)
 
 
+def action_scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre and half the range of actions, (A,) float32 each; 0 and 1 where a bound is infinite."""
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(bounded, low, -1), np.where(bounded, high, 1)
+    return np.asarray((high + low) / 2, np.float32), np.asarray((high - low) / 2, np.float32)
+
+
 def to_bounds(sample: jax.Array, low: np.ndarray, high: np.ndarray) -> jax.Array:
     """Map actions (..., A) from units in which the bounds are -1 and 1 to the task's units, and clip them.
 
     Values without finite bounds are unchanged.
     """
-    bounded = np.isfinite(low) & np.isfinite(high)
-    centre = np.where(bounded, (np.where(bounded, high, 0) + np.where(bounded, low, 0)) / 2, 0).astype(np.float32)
-    half = np.where(bounded, (np.where(bounded, high, 1) - np.where(bounded, low, -1)) / 2, 1).astype(np.float32)
+    centre, half = action_scale(low, high)
     return jnp.clip(centre + half * sample, low, high)
 
 
@@ -153,4 +156,5 @@ def new_policy(
 ) -> Policy:
     """Create an untrained policy."""
     network = init_actor_critic(key, observation_size, len(action_low), settings)
-    return Policy(task, action_low, action_high, Controller(network, init_normaliser(observation_size)), task_options)
+    controller = Controller(network, init_normaliser(observation_size))
+    return Policy(task, action_low, action_high, controller, task_options or {})

@@ -1,11 +1,15 @@
 """Complete recipes, from a base recipe and changes, checked against their task and engine."""
 
+import math
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from surefoot.algorithms.registry import DEFAULT_ALGORITHM
+from surefoot.algorithms.replay import Replay
 from surefoot.errors import InputError
+from surefoot.machine import available_memory, gigabytes
 from surefoot.policies.symmetry import Mirror
 from surefoot.recipes.files import default_recipe, load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe, replaced
@@ -34,7 +38,10 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
     base = load_recipe(recipe) if recipe else default_recipe(name, changes.get("algorithm", DEFAULT_ALGORITHM))
     if resolve(base.task)[0] != name:
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
-    complete = validate(Recipe, replaced(base, dict(changes)), "settings")
+    data = replaced(base, dict(changes))
+    for table in ("task_options", "train_task_options"):
+        data[table] = {name: _absolute(name, value) for name, value in data[table].items()}
+    complete = validate(Recipe, data, "settings")
     info = complete.evaluation_task()
     setting = f"{complete.algorithm}.symmetry"
     chosen = setting in changes or not (recipe is None or recipe in recipe_names())
@@ -45,7 +52,29 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
     check_wrappers(complete.wrappers, info)
     complete.training_task()
     training_mirror(complete, info)
+    if complete.settings.learner == "off_policy":
+        _check_memory(complete, info)
     return complete
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """Return the path of a robot's file as an absolute one, so that the run can be resumed from any folder."""
+    if not isinstance(value, str) or not value.endswith((".xml", ".mjcf", ".urdf", ".xacro", ".toml")):
+        return value
+    packaged = name == "xml_file" and not os.path.dirname(value)  # a model in Gymnasium's package
+    return os.path.abspath(value) if os.path.isfile(value) and not packaged else value
+
+
+def _check_memory(recipe: Recipe, info: TaskInfo) -> None:
+    """Check that the replay fits into this machine's memory."""
+    capacity, memory = recipe.settings.buffer_size, available_memory()
+    shape = Replay.shape(capacity, recipe.engine.num_envs, info.observation_size, info.action_size)
+    size = 4 * math.prod(shape)
+    if memory and size > memory[1]:
+        raise InputError(
+            f"{recipe.algorithm}.buffer_size = {capacity}: the replay of '{info.name}' takes {gigabytes(size)}; this "
+            f"machine has {gigabytes(memory[1])} of memory, enough for {memory[1] * capacity // (2 * size)} transitions"
+        )
 
 
 def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:

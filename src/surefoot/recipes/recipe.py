@@ -20,7 +20,7 @@ else:
     _AlgorithmTables = pydantic.create_model(
         "_AlgorithmTables",
         __base__=Settings,
-        **{name: (algorithm.settings | None, None) for name, algorithm in ALGORITHMS.items()},
+        **{name: (algorithm | None, None) for name, algorithm in ALGORITHMS.items()},
     )
 
 
@@ -100,7 +100,7 @@ class Recipe(_AlgorithmTables):
 
     @property
     def settings(self) -> Any:
-        """Settings of the algorithm, an instance of its record's `settings` class."""
+        """Settings of the algorithm."""
         return getattr(self, self.algorithm)
 
     @property
@@ -155,12 +155,12 @@ class Recipe(_AlgorithmTables):
         settings = data[name] if data.get(name) is not None else {}
         if isinstance(policy, dict):
             implied = algorithm.implied_policy(settings) if isinstance(settings, dict) else {}
-            data = data | {"policy": {**algorithm.policy_defaults, **policy, **implied}}
+            data = data | {"policy": {**algorithm.policy_defaults, **implied, **policy}}
         return data | {name: settings}
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
-        training, algorithm = self.training, ALGORITHMS[self.algorithm]
+        training, algorithm = self.training, self.settings
         if training.samplers > 1 and training.mode == "synchronous":
             raise ValueError(f"training.samplers = {training.samplers} needs training.mode = 'asynchronous'")
         if self.engine.num_envs % training.samplers:
@@ -170,12 +170,12 @@ class Recipe(_AlgorithmTables):
         learns_std = algorithm.learns_std and self.policy.std == "parameter"
         if training.from_std is not None and not (training.start_from and learns_std):
             raise ValueError("training.from_std needs training.start_from and a learned std, as PPO's with 'parameter'")
-        if not algorithm.off_policy:
+        if algorithm.learner != "off_policy":
             if training.mode == "asynchronous":
                 raise ValueError(f"training.mode = 'asynchronous' is not for '{self.algorithm}', which has no replay")
             if self.wrappers.action_cost_from or self.wrappers.action_cost_until:
                 raise ValueError(f"wrappers.action_cost_from and action_cost_until are not for '{self.algorithm}'")
-        algorithm.check(self.algorithm, self.settings, self.policy, self.engine.num_envs)
+        algorithm.check(self.algorithm, self.policy, self.engine.num_envs)
         return self
 
 
@@ -192,4 +192,9 @@ def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
                 nested = {"start": nested}
             table[name] = table = nested if isinstance(nested, dict) else {}
         table[last] = value
+    # The recipe's own value of a policy setting gives way to one that the changes imply.
+    algorithm = ALGORITHMS.get(data["algorithm"])
+    for name in algorithm.implied_policy(data.get(data["algorithm"]) or {}) if algorithm else ():
+        if f"policy.{name}" not in changes:
+            data["policy"].pop(name, None)
     return data

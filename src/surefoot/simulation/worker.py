@@ -101,7 +101,6 @@ class Environments:
         sizes = setup.sim_output.columns("observation").stop, setup.command.columns("action").stop
         if shapes != ((sizes[0],), (sizes[1],)):
             raise ValueError(f"observation and action have the shapes {shapes} here")
-        self._action_dtype = env.action_space.dtype
 
     def begin(self) -> None:
         """Start a new episode in every environment, with its shared seed."""
@@ -114,7 +113,7 @@ class Environments:
         """Step every environment with its command from shared memory."""
         command = self._setup.command.unpack(self._shared.command[self._envs[0][0] : self._envs[-1][0] + 1])
         # A new array, because an environment may keep its action.
-        actions = command["action"].astype(self._action_dtype)
+        actions = command["action"].copy()
         finished, resting = command["finished"].tolist(), command["resting"].tolist()
         for (index, env), action, reset, rests in zip(self._envs, actions, finished, resting, strict=True):
             self.current = index

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 _FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just before the fall are added
+_UNBOUNDED = 1e9  # action bounds of this size or more are none
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,6 +132,9 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
                 f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
                 + suggestion(id, twins or short_names())
             )
+        for values, space in (("observations", observation), ("actions", action)):
+            if not space.shape[0]:
+                raise InputError(f"task '{name}' has no {values}; there is nothing to learn")
         limit = env.spec.max_episode_steps if env.spec else None
         with foreign_code(f"task '{name}' cannot be described"):
             source: Any = env.unwrapped  # an environment of a user may define the attributes of a `TaskDescription`
@@ -155,8 +159,9 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             id=id,
             options=options,
             observation_size=observation.shape[0] * wrappers.frame_stack,
-            action_low=action.low.astype(np.float32),
-            action_high=action.high.astype(np.float32),
+            # Environments give the largest numbers of a type if there are no bounds.
+            action_low=np.where(action.low > -_UNBOUNDED, action.low, -np.inf).astype(np.float32),
+            action_high=np.where(action.high < _UNBOUNDED, action.high, np.inf).astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // wrappers.action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
             fall=fall if fall in get_args(FallRule) else "none",

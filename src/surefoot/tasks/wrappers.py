@@ -116,6 +116,18 @@ class Guarded(gymnasium.Wrapper):
         return foreign_code(f"task '{self._name}' failed in its {method}")
 
 
+class ConvertAction(gymnasium.ActionWrapper):
+    """Hands actions to an environment in the type of its action space and within its bounds; integers are rounded."""
+
+    def action(self, action: Any) -> np.ndarray:
+        """Return the converted action."""
+        space: Any = self.env.action_space
+        action = np.asarray(action, np.float64)
+        if space.dtype.kind in "iu":
+            action = np.rint(action)
+        return np.clip(action, space.low, space.high).astype(space.dtype)
+
+
 class ActionRepeat(gymnasium.Wrapper):
     """Repeats each action `times` times, or until the episode ends, and sums the rewards."""
 
@@ -150,11 +162,13 @@ def wrapper_options(options: dict[str, Any], source: str = "task options") -> Wr
 
 
 def wrap(env: gymnasium.Env, action_repeat: int, frame_stack: int, name: str) -> gymnasium.Env:
-    """Check an environment with flat observations (D,) and wrap it; stacked observations are flat too, oldest first.
+    """Check an environment with flat observations (D,) and wrap it, so that it takes float32 actions.
 
-    At the start of an episode the first observation fills the stack.
+    Stacked observations are flat too, oldest first. At the start of an episode the first observation fills the stack.
     """
     env = Checked(env, name)
+    if env.action_space.dtype != np.float32:
+        env = ConvertAction(env)
     if action_repeat > 1:
         env = ActionRepeat(env, action_repeat)
     if frame_stack > 1:

@@ -103,7 +103,8 @@ class Evaluator:
             return None
         if not np.isfinite(episodes.returns).all():
             arrays = {"returns": episodes.returns, "lengths": episodes.lengths}
-            raise NonFiniteError("a return of an evaluation is not finite", arrays)
+            first = np.flatnonzero(~np.isfinite(episodes.returns))[0]
+            raise NonFiniteError(f"the return of episode {first} of an evaluation is {episodes.returns[first]}", arrays)
         mean, confirmed, solved = float(episodes.returns.mean()), None, False
         values = {
             "evaluation/return": mean,

@@ -2,16 +2,18 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 
 class Interruption:
     """A context in which the first SIGINT, SIGTERM or SIGHUP only requests a stop; a second SIGINT interrupts at once.
 
-    A SIGHUP that is ignored, as under `nohup`, stays ignored.
+    A SIGHUP that is ignored, as under `nohup`, stays ignored. `notify` is called by the first signal's handler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._notify = notify
         self._event = threading.Event()
         self._previous: dict[int, object] = {}
 
@@ -41,4 +43,6 @@ class Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.request()
+        if not self.requested():
+            self.request()
+            self._notify()

@@ -1,15 +1,16 @@
 """The interface between a learner and the training loop, and the parts that all learners share."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.symmetry import Symmetry
+from surefoot.errors import NonFiniteError
+from surefoot.packing import Layout
 from surefoot.policies.normaliser import symmetrise
 from surefoot.policies.policy import Controller, Policy
 from surefoot.pytrees import unflatten_tree
@@ -88,9 +89,13 @@ class Learner(abc.ABC):
             EngineError: a simulator failed.
         """
 
+    def notes(self) -> Iterator[str]:
+        """Yield warnings for the user before a training; by default there are none."""
+        yield from ()
+
     def policy(self) -> Policy:
         """Return a copy of the current policy."""
-        normaliser = ALGORITHMS[self._recipe.algorithm].acting_statistics(self._state.normaliser, self._settings)
+        normaliser = self._settings.acting_statistics(self._state.normaliser)
         return snapshot(self.info, Controller(self._state.average, normaliser, self._symmetry.averaged))
 
     @abc.abstractmethod
@@ -132,3 +137,27 @@ class Learner(abc.ABC):
 def snapshot(info: TaskInfo, controller: Controller) -> Policy:
     """Return a policy with a copy of the arrays, which later updates do not change."""
     return Policy(info.name, info.action_low, info.action_high, jax.tree.map(np.array, controller), info.options)
+
+
+def not_finite(
+    layout: Layout, info: TaskInfo, packed: np.ndarray, first_env: int = 0, ahead: int = 0, **arrays: Any
+) -> NonFiniteError:
+    """Return the error that names the first value that is not finite in packed steps of a learner.
+
+    Args:
+        layout: their fields.
+        info: the task, for the names of the values.
+        packed: (T, N, K).
+        first_env: number of the first environment.
+        ahead: environment steps of this iteration before these.
+        **arrays: saved for the user.
+    """
+    step, env, column = np.argwhere(~np.isfinite(packed))[0].tolist()
+    field = next(name for name in layout.names if column < layout.columns(name).stop)
+    index = column - layout.columns(field).start
+    names = {"observation": info.observation_names, "action": info.action_names}
+    which = f"{field} {index}" if field in names else f"the {field.replace('_', ' ')}"
+    named = names.get(field)
+    text = f"{which} ('{named[index]}')" if named else which
+    message = f"{text} of environment {first_env + env} is {packed[step, env, column]}"
+    return NonFiniteError(message, arrays, ahead + step * packed.shape[1])

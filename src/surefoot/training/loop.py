@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.errors import FolderLostError, NonFiniteError, RunError, SurefootError
 from surefoot.files import atomic_write, save_arrays
 from surefoot.policies.files import save_policy
@@ -39,7 +38,7 @@ from surefoot.training.random_search import RandomSearchLearner
 from surefoot.training.warm_start.source import load_source
 from surefoot.training.warm_start.transfer import Transfer
 
-# The keys are values of `Algorithm.learner`.
+# The keys are values of `AlgorithmSettings.learner`.
 LEARNERS: dict[str, type[Learner]] = {
     "on_policy": OnPolicyLearner,
     "off_policy": OffPolicyLearner,
@@ -156,7 +155,7 @@ class _Session:
         self._folder = folder
         self._progress = progress or Progress(quiet=True)
         self._callback = callback
-        self._interruption = Interruption()
+        self._interruption = Interruption(self._progress.interrupted)
         self._best: Policy | None = None  # unless it was saved by an earlier session
         self._info = recipe.evaluation_task()
         self._engine_name = choose_engine(recipe.engine.name, self._info)
@@ -164,7 +163,7 @@ class _Session:
         # Contexts close in reverse order.
         stack.callback(self._progress.stop)
         stop = self._interruption.requested
-        learner = LEARNERS[ALGORITHMS[recipe.algorithm].learner]
+        learner = LEARNERS[recipe.settings.learner]
         self._learner = learner(recipe, self._info, self._make_engines(stack), stop)
         stack.callback(self._learner.close)
         self._evaluator = Evaluator(self._engine_name, self._info, recipe, stop)
@@ -209,6 +208,7 @@ class _Session:
             raise RunError(f"its counters do not fit step {step}")
         # Simulators whose state cannot be saved also restart from a defined seed.
         self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _LARGEST_SEED)
+        self._check_sizes(arrays)
         try:
             self._learner.restore(arrays, "learner")
             if counters.evaluating_at is not None:
@@ -222,6 +222,17 @@ class _Session:
         if changed:
             self._progress.warn("versions have changed; results may differ in the last bits: " + ", ".join(changed))
         self.counters = counters
+
+    def _check_sizes(self, arrays: dict[str, np.ndarray]) -> None:
+        """Check that a checkpoint's policy fits the task, which may have changed since."""
+        names = (f"learner/algorithm/{name}" for name in ("normaliser/mean", "average/log_std"))
+        then = [arrays[name].size for name in names if name in arrays]
+        now = [self._info.observation_size, self._info.action_size]
+        if len(then) == 2 and then != now:
+            raise RunError(
+                f"the policy of '{self._folder.path}' takes {then[0]} observations and returns {then[1]} actions; task "
+                f"'{self._info.name}' now has {now[0]} and {now[1]}"
+            )
 
     def run(self) -> Outcome:
         """Train until done, solved or interrupted, and leave the run folder complete."""
@@ -277,6 +288,8 @@ class _Session:
         )
         if recipe.engine.name == "auto" and self._engine_name == "processes" and (hint := envpool.hint(self._info)):
             self._progress.say(hint)
+        for note in self._learner.notes():
+            self._progress.warn(note)
         self._log_event(event, **details, versions=versions(), revision=revision(), engine=self._engine_name)
 
     def _loop(self) -> str:
@@ -431,7 +444,7 @@ class _Session:
         except OSError as problem:
             where = f"; its arrays could not be saved: {problem.strerror}"
         self._log_event("failure", error=str(error))
-        error.args = (f"{error}; the run stopped at step {steps}, its last checkpoint is kept{where}",)
+        error.args = (f"{error}, at step {steps + error.ahead:,}; the last checkpoint is kept{where}",)
 
     @property
     def _first_seed(self) -> int:

@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from surefoot.algorithms import off_policy
-from surefoot.algorithms.registry import ALGORITHMS
+from surefoot.algorithms.algorithm import Metrics
 from surefoot.algorithms.replay import Replay
 from surefoot.algorithms.rollout import rollout_layout
 from surefoot.errors import NonFiniteError, RunError
+from surefoot.machine import available_memory, gigabytes
 from surefoot.policies.normaliser import update_normaliser
-from surefoot.policies.policy import Controller
+from surefoot.policies.policy import Controller, action_scale
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.training.learner import Learner
 from surefoot.training.sampler import Sampler, Transitions
@@ -32,7 +33,7 @@ _DISTANCE_OBSERVATIONS = 256
 class OffPolicyLearner(Learner):
     """An off-policy algorithm and the samplers that act for it.
 
-    A round is `train_freq` steps of every environment and the updates that belong to them. In synchronous mode, one
+    A round is some steps of every environment and the updates that belong to them. In synchronous mode, one
     sampler acts, then the learner updates. In asynchronous mode, the samplers act with the weights of the last round
     while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. The
     update-to-data ratio is therefore the same, weights are at most one round old, and results depend on the seed only.
@@ -43,28 +44,39 @@ class OffPolicyLearner(Learner):
         recipe, info, settings = self._recipe, self.info, self._settings
         sizes = info.observation_size, info.action_size
         self._num_envs = sum(engine.num_envs for engine in self.engines)
-        steps_per_round = self._num_envs * settings.train_freq
+        self._steps_per_round = settings.steps_per_round(self._num_envs)
+        steps_per_round = self._num_envs * self._steps_per_round
         self._rounds = max(1, _STEPS_PER_ITERATION // steps_per_round)
         self._updates_per_round = round(steps_per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * steps_per_round
-        rule = ALGORITHMS[recipe.algorithm].rule
-        self._compiled_update = off_policy.compiled_update(rule)
         key = jax.random.PRNGKey(recipe.seed)
-        self._state = off_policy.init(rule, key, *sizes, recipe.policy, settings, self._symmetry)
+        self._state = off_policy.init(key, *sizes, recipe.policy, settings, self._symmetry)
         self._layout = rollout_layout(*sizes)
         self._replay = Replay(settings.buffer_size, self._num_envs, *sizes)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         # The replay holds actions in units of half the task's range, relative to its centre.
-        low, high = np.float32(info.action_low), np.float32(info.action_high)
-        bounded = np.isfinite(high - low)
-        half_range = np.where(bounded, (high - low) / 2, 1)
+        centre, half_range = action_scale(info.action_low, info.action_high)
         self._action_cost_scale = recipe.wrappers.reward_scale * half_range
-        self._idle_action = -np.where(bounded, (low + high) / 2, 0) / half_range
+        self._idle_action = -centre / np.where(half_range > 0, half_range, 1)
         self._samplers = [Sampler(recipe, info, engine, index) for index, engine in enumerate(self.engines)]
         self._pool = None
         if recipe.training.mode == "asynchronous":
             self._pool = ThreadPoolExecutor(len(self.engines), "surefoot-sampler")
         self._steps = 0
+
+    def notes(self) -> Iterator[str]:
+        size, memory = self._replay.nbytes, available_memory()
+        if memory and 2 * size > memory[0]:
+            yield (
+                f"the replay takes {gigabytes(size)} when it is full, and twice as much while a checkpoint is saved; "
+                f"{gigabytes(memory[0])} of memory are free; lower {self._recipe.algorithm}.buffer_size"
+            )
+        unbounded = ~np.isfinite(self.info.action_low) | ~np.isfinite(self.info.action_high)
+        if unbounded.any():
+            yield (
+                f"{unbounded.sum()} of {self.info.action_size} actions of '{self.info.name}' have no bounds; "
+                f"{self._recipe.algorithm} keeps them within -1 and 1"
+            )
 
     def start(self, seed: int) -> None:
         for sampler in self._samplers:
@@ -72,13 +84,21 @@ class OffPolicyLearner(Learner):
 
     def take_over(self, transfer: Transfer) -> None:
         super().take_over(transfer)
-        sigma = off_policy.earlier_parameter_sigma(transfer)
+        sigma = transfer.parameter_sigma()
         for sampler in self._samplers:
             sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
 
     def iterate(self, progress: float) -> dict[str, float]:
+        first = self._steps
+        try:
+            return self._iterate(progress)
+        except NonFiniteError as error:
+            error.ahead += self._steps - first
+            raise
+
+    def _iterate(self, progress: float) -> dict[str, float]:
         clock = time.perf_counter
-        rounds: list[off_policy.Metrics] = []
+        rounds: list[Metrics] = []
         update_s, simulation_s = 0.0, 0.0
         iteration_start = clock()
         episodes: list[tuple[float, int]] = []
@@ -150,7 +170,7 @@ class OffPolicyLearner(Learner):
         controller = Controller(self._state.actor, self._state.normaliser)
         if self._pool is not None:
             controller = _copy(controller)  # updates reuse the memory of the learner's weights
-        steps = self._steps + self._num_envs * np.arange(self._settings.train_freq)
+        steps = self._steps + self._num_envs * np.arange(self._steps_per_round)
         request = steps, progress, controller, observations
         if self._pool is None:
             return lambda: [sampler.collect(*request) for sampler in self._samplers]
@@ -170,7 +190,7 @@ class OffPolicyLearner(Learner):
         self._steps += rows.shape[0] * rows.shape[1]
         return max(transitions.simulation_s for transitions in collected)
 
-    def _update(self, progress: float) -> off_policy.Metrics:
+    def _update(self, progress: float) -> Metrics:
         """Make one round of updates and return the metrics."""
         settings = self._settings
         cost = self._recipe.wrappers.action_cost_at(self._steps) * self._action_cost_scale
@@ -178,7 +198,7 @@ class OffPolicyLearner(Learner):
         batches = self._replay.sample(
             random, count, settings.batch_size, settings.n_step, settings.discount, cost, idle
         )
-        self._state, metrics = self._compiled_update(
+        self._state, metrics = off_policy.update(
             self._state, batches, np.float32(progress), settings=settings, symmetry=self._symmetry
         )
         return metrics

@@ -18,7 +18,7 @@ from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Controller
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.training.learner import Learner
+from surefoot.training.learner import Learner, not_finite
 
 
 class EpisodeStats(NamedTuple):
@@ -45,7 +45,8 @@ class OnPolicyLearner(Learner):
         info, engine = self.info, self.engine
         num_envs, settings = engine.num_envs, self._settings
         self._layout = rollout_layout(info.observation_size, info.action_size)
-        self.steps_per_iteration = num_envs * settings.horizon
+        self._horizon = settings.steps_per_rollout(num_envs)
+        self.steps_per_iteration = num_envs * self._horizon
         key, sizes = jax.random.PRNGKey(self._recipe.seed), (info.observation_size, info.action_size)
         self._state = ppo.init(key, *sizes, num_envs, self._recipe.policy, settings, self._symmetry)
         self._episodes = EpisodeStats(jnp.zeros(num_envs), jnp.zeros(num_envs))
@@ -66,7 +67,8 @@ class OnPolicyLearner(Learner):
         rollout = collection.rollout
         self._episodes, episodes, finite = _finished_episodes(self._layout, self._episodes, rollout)
         if not bool(finite):
-            raise NonFiniteError("an observation or a reward is not finite", {"rollout": np.asarray(rollout)})
+            arrays = {"rollout": np.asarray(rollout)}
+            raise not_finite(self._layout, self.info, arrays["rollout"], **arrays)
         collected = time.perf_counter()
         self._state, metrics = ppo.update(self._state, rollout, jnp.float32(progress), self._settings, self._symmetry)
         values = {name: float(value) for name, value in metrics.items()}
@@ -101,7 +103,7 @@ class OnPolicyLearner(Learner):
 
     def _collect(self) -> tuple[Collection, float]:
         """Step all environments `horizon` times; return the rollout and the seconds spent in the simulator."""
-        horizon, num_envs = self._settings.horizon, self.engine.num_envs
+        horizon, num_envs = self._horizon, self.engine.num_envs
         key, noise = _draw_noise(self._state.key, (horizon + 1, num_envs, self.info.action_size))
         self._state = self._state._replace(key=key)
         carry = Collection(

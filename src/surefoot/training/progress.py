@@ -1,6 +1,7 @@
 """Display of a training's progress: a live bar in a terminal, plain lines otherwise."""
 
 import contextlib
+import os
 import sys
 import time
 
@@ -67,7 +68,7 @@ class Progress:
         self._first_update = self._first_update or (now, steps)
         if now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
-            self._print(f"step {steps:,} of {self._total:,}  {summary}{self._time_left(steps, now)}")
+            self._print(f"step {steps:,} of {max(steps, self._total):,}  {summary}{self._time_left(steps, now)}")
 
     def say(self, message: str) -> None:
         """Show one line."""
@@ -77,6 +78,13 @@ class Progress:
     def warn(self, message: str) -> None:
         """Show one line, even if quiet."""
         self._print(f"warning: {message}")
+
+    def interrupted(self) -> None:
+        """Say, even if a signal arrives amid other output, that the training is going to stop."""
+        if not self._quiet:
+            text = "stopping: the current iteration ends, then a checkpoint is saved; Ctrl-C again stops at once"
+            with contextlib.suppress(OSError):
+                os.write(2, f"\n{text}\n".encode())
 
     def stop(self) -> None:
         """Remove the bar."""

@@ -18,7 +18,7 @@ from surefoot.policies.policy import Controller
 from surefoot.policies.symmetry import Mirror
 from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.training.learner import Learner
+from surefoot.training.learner import Learner, not_finite
 
 
 class EnvStatus(NamedTuple):
@@ -138,7 +138,8 @@ class RandomSearchLearner(Learner):
             normaliser, packed = self._step(normaliser, sim_output, packed, actors, state.normaliser, status)
             if not np.isfinite(np.asarray(packed)).all():
                 arrays = {"sim_output": sim_output, "command": np.asarray(packed)}
-                raise NonFiniteError("an observation or a reward is not finite", arrays)
+                ahead = int(lengths.sum())
+                raise not_finite(self._step.layout, self.info, arrays["command"][None], ahead=ahead, **arrays)
             command = self._step.unpack(packed)
             active = candidate[running]
             returns[active] += command.reward[running]
@@ -179,7 +180,7 @@ def _decide(
     finished = (experience.terminated | experience.truncated | status.expiring) & status.running
     if policy.normalise_observations:
         merged = merge(merged, experience.observation, (~status.resting & ~finished).astype(jnp.float32))
-    used = ars.with_variance_floor(merged if settings.statistics == "step" else normaliser, settings)
+    used = settings.acting_statistics(merged if settings.statistics == "step" else normaliser)
 
     def act(actor: list[Layer], observation: jax.Array) -> jax.Array:
         action_size = actor[-1]["bias"].shape[-1]

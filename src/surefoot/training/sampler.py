@@ -12,7 +12,6 @@ import numpy as np
 from surefoot.algorithms.exploration import Exploration, action_distance, perturbed
 from surefoot.algorithms.off_policy import act
 from surefoot.algorithms.rollout import Rollout, rollout_layout
-from surefoot.errors import NonFiniteError
 from surefoot.policies.networks import ActorCritic
 from surefoot.policies.policy import Controller
 from surefoot.pytrees import random_from_words, random_words
@@ -20,6 +19,7 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.training.learner import not_finite
 
 # Attributes of a sampler that describe its episodes in progress.
 _EPISODE_FIELDS = ("sim_output", "command", "finished", "returns", "lengths")
@@ -108,9 +108,9 @@ class Sampler:
             row, command = self._step(None, self._sim_output, self._command, controller, self._perturbed, noise)
             row, self._command = np.asarray(row), np.asarray(command)
             if not np.isfinite(row).all():
-                raise NonFiniteError(
-                    "an observation or a reward is not finite", {"row": row, "sim_output": self._sim_output}
-                )
+                layout = rollout_layout(self._info.observation_size, self._info.action_size)
+                first, arrays = self._index * self.engine.num_envs, {"row": row, "sim_output": self._sim_output}
+                raise not_finite(layout, self._info, row[None], first, step - steps[0], **arrays)
             rows.append(row)
             self._count_episodes(episodes)
             self._pending = True

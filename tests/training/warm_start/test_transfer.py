@@ -14,7 +14,7 @@ import pytest
 
 from helpers.messages import one_line, only_error
 from helpers.progress import Watcher
-from surefoot.algorithms import ars, off_policy, ppo, registry
+from surefoot.algorithms import ars, off_policy, ppo
 from surefoot.algorithms.symmetry import Symmetry
 from surefoot.api import make_recipe_from
 from surefoot.cli.main import main
@@ -98,7 +98,7 @@ def initial(recipe: Recipe) -> Any:
         return ppo.init(*arguments, recipe.engine.num_envs, recipe.policy, recipe.settings, symmetry)
     if recipe.algorithm == "ars":
         return ars.init(*arguments, recipe.policy)
-    return off_policy.init(registry.ALGORITHMS[recipe.algorithm].rule, *arguments, recipe.policy, recipe.settings)
+    return off_policy.init(*arguments, recipe.policy, recipe.settings)
 
 
 def scrambled(state: Any) -> Any:
@@ -146,7 +146,7 @@ def policy_of(recipe: Recipe, state: Any) -> Policy:
         mirror = info.mirror if recipe.settings.symmetry == "averaged" else None
         return snapshot(info, Controller(state.average, state.normaliser, mirror))
     if recipe.algorithm == "ars":
-        return snapshot(info, Controller(state.average, ars.with_variance_floor(state.normaliser, recipe.settings)))
+        return snapshot(info, Controller(state.average, recipe.settings.acting_statistics(state.normaliser)))
     return snapshot(info, Controller(state.average, state.normaliser))
 
 
@@ -190,8 +190,7 @@ def test_the_same_task_takes_over_the_whole_state(algorithm):
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
     # Schedules, episodes and random numbers start again, and unused parts keep their initial values.
     anew = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "log_std"]}
-    anew |= {"td3": ["key", "updates", "temperature"], "ddpg": ["key", "updates", "temperature", "normaliser"]}
-    anew |= {"sac": ["key", "updates", "normaliser"]}
+    anew |= {"td3": ["key"], "ddpg": ["key", "normaliser"], "sac": ["key", "normaliser"]}
     was, now, own = (flatten_tree(one, "") for one in (state, found, initial(recipe)))
     for name, array in was.items():
         new = any(part in name for part in anew[algorithm])
@@ -224,7 +223,7 @@ def judge(recipe: Recipe, state: Any, seen: np.ndarray) -> jax.Array:
     """Values of some observations, and of an action, according to the critic."""
     observation = prepare(recipe.policy, state.normaliser, jnp.asarray(seen))
     if recipe.algorithm == "ppo":
-        return state.network.value(observation)
+        return state.network(observation)[1]
     action = jnp.tile(jnp.array([0.3, -0.7]), (len(seen), 1))
     return state.critics(observation, action)
 
@@ -319,10 +318,10 @@ def test_the_scale_of_parameter_noise_continues(sigma, taken):
     folder, _, _ = make_run("Before-v0", "ddpg")
     rewrite(folder, lambda arrays: arrays.update({"learner/samplers/0/exploration/parameter_sigma": np.asarray(sigma)}))
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first", ddpg__exploration__parameter_noise=0.5)
-    assert off_policy.earlier_parameter_sigma(transfer) == (0.3 if taken else None)
+    assert transfer.parameter_sigma() == (0.3 if taken else None)
     assert transfer.parts["noise scale"].taken == taken
     _, _, transfer = start("Before-v0", "ddpg", "Before-v0/first")
-    assert off_policy.earlier_parameter_sigma(transfer) is None
+    assert transfer.parameter_sigma() is None
 
 
 def test_optimizer_moments_are_transferred_without_gradient_clipping():

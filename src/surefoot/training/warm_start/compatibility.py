@@ -174,7 +174,7 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
     policy = source.policy.model_dump(mode="json")
     if source.algorithm == own.algorithm:
         del policy["minimum_std"]  # not inherited
-        if ALGORITHMS[own.algorithm].learns_std and source.policy.std == "scheduled":
+        if own.settings.learns_std and source.policy.std == "scheduled":
             # The schedule continues from its last value.
             start = min(10.0, float(f"{source.std.mean():.6g}"))
             policy["std_schedule"] = source.policy.std_schedule.model_copy(update={"start": start}).model_dump()

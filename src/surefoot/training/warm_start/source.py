@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.errors import InputError, RunError
 from surefoot.policies.files import load_policy
 from surefoot.policies.networks import PolicySettings
@@ -22,6 +21,7 @@ from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 # Prefixes in a checkpoint, of the learner's state and of the algorithm's (`Learner.state`).
 _LEARNER, _ALGORITHM = "learner/", "algorithm/"
+_PARAMETER_SIGMA = "samplers/0/exploration/parameter_sigma"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +38,7 @@ class WarmStartSource:
     arrays: Mapping[str, np.ndarray]  # the algorithm's state; of a policy file, `parameters` and `normaliser`
     acting: str  # name of the networks that act, among the arrays
     averaged: bool  # whether the policy is averaged with its mirror image (`symmetry = "averaged"`)
-    # Further arrays of the learner (`Algorithm.warm_start_extras`).
-    extras: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    parameter_sigma: np.ndarray | None = None  # the last scale of parameter noise, (); None if there was none
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -116,11 +115,10 @@ def _from_policy(path: str) -> WarmStartSource:
 
 def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSource:
     recipe = read_recipe(folder.recipe)
-    extras = ALGORITHMS[recipe.algorithm].warm_start_extras
 
     def wanted(name: str) -> bool:  # not the replay, which may be large
         name = name.removeprefix(_LEARNER)
-        return name.startswith(_ALGORITHM) or name in extras
+        return name.startswith(_ALGORITHM) or name == _PARAMETER_SIGMA
 
     try:
         step, stored, _ = Checkpoints(folder.checkpoints, warn=warn).latest(wanted)
@@ -138,5 +136,5 @@ def _from_run(folder: RunFolder, warn: Callable[[str], object]) -> WarmStartSour
         arrays={name.removeprefix(_ALGORITHM): arrays[name] for name in arrays if name.startswith(_ALGORITHM)},
         acting="average",
         averaged=recipe.symmetry == "averaged",
-        extras={name: arrays[name] for name in extras if name in arrays},
+        parameter_sigma=arrays.get(_PARAMETER_SIGMA),
     )

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.algorithms.symmetry import Symmetry
 from surefoot.errors import RunError
 from surefoot.files import atomic_write
@@ -53,7 +52,6 @@ class Transfer:
 
     def __init__(self, source: WarmStartSource, recipe: Recipe, info: TaskInfo) -> None:
         self.source = source
-        self.settings = recipe.settings
         self.policy = recipe.policy
         self.same_algorithm = source.recipe is not None and source.algorithm == recipe.algorithm
         self.acting = source.acting
@@ -72,7 +70,7 @@ class Transfer:
         for names, what in ((mapping.new, "new"), (mapping.dropped, "dropped")):
             detail += f"; {len(names)} {what}: {listed(names)}" if names else ""
         self.report("policy", True, detail)
-        state = ALGORITHMS[self._recipe.algorithm].warm_start(state, self)
+        state = self._recipe.settings.warm_start(state, self)
         self.parts = {name: self.parts[name] for name in _ORDER if name in self.parts}
         return state
 
@@ -97,7 +95,7 @@ class Transfer:
         source = self.source
         earlier = Normaliser(*(jnp.asarray(source.array(f"normaliser/{name}")) for name in Normaliser._fields))
         if source.recipe is not None and not self.same_algorithm:
-            earlier = ALGORITHMS[source.algorithm].acting_statistics(earlier, source.recipe.settings)
+            earlier = source.recipe.settings.acting_statistics(earlier)
         new = "; none of new values" if self._mapping.new else ""
         self.report("normaliser", True, f"of {float(earlier.count.max()):,.0f} observations{new}")
         return self._mapping.statistics(earlier)
@@ -115,7 +113,7 @@ class Transfer:
                 there, here = (functools.reduce(getattr, name.split("."), r) for r in (earlier, self._recipe))
                 if there != here:
                     reason = f"{name} is {shown(there)} there, {shown(here)} here"
-        targets = "with its target networks" if ALGORITHMS[algorithm].off_policy else ""
+        targets = "with its target networks" if self._recipe.settings.learner == "off_policy" else ""
         self.report("critic", not reason, reason or targets)
         if self.same_algorithm:
             self.report("optimiser", True, "Adam's moments" + (", except the critic's" if reason else ""))
@@ -133,8 +131,14 @@ class Transfer:
         self._report_std(np.asarray(earlier if initial is None else initial), initial is None)
         return initial
 
-    def extra(self, name: str) -> np.ndarray | None:
-        return self.source.extras.get(name) if self.same_algorithm else None
+    def parameter_sigma(self) -> float | None:
+        """Return the earlier run's scale of parameter noise, or None if there is none to continue from."""
+        sigma = self.source.parameter_sigma if self.same_algorithm else None
+        used = self._recipe.settings.exploration.parameter_noise
+        if not used or sigma is None or sigma.shape != () or not 0 < sigma < math.inf:
+            return None
+        self.report("noise scale", True, f"parameter noise {float(sigma):.3g}; action noise from the recipe")
+        return float(sigma)
 
     def report(self, part: str, taken: bool, detail: str) -> None:
         self.parts[part] = TransferredPart(taken, detail)
