@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from measuring import background_load, print_table, write_results
-from surefoot.bodies.robot import Robot
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, EpisodeStep, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
+from surefoot.tasks.velocity.robot import Robot
 
 _SETTLING_S = 1.0
 _PERCENTILES = (50, 90, 95, 99, 99.9, 100)
@@ -54,7 +54,7 @@ def track(policy: Policy, info: TaskInfo, episodes: int, seed: int) -> dict[str,
     result = run_episodes(policy, engine, info, episodes, seed, samples.add)
     assert result is not None
     summary = {"episodes": episodes, "falls": int(result.terminated.sum()), "return": summarise(result.returns)}
-    return summary | _figures(samples.concatenated(), engine.task.robot.record)
+    return summary | _figures(samples.concatenated(), engine.task.robot)
 
 
 class _Samples:
@@ -62,7 +62,7 @@ class _Samples:
 
     def __init__(self, engine: BatchEngine) -> None:
         self._engine = engine
-        timestep_s, envs, robot = engine.task.timestep_s, engine.num_envs, engine.task.robot.record
+        timestep_s, envs, robot = engine.task.timestep_s, engine.num_envs, engine.task.robot
         self._settling, self._stride = round(_SETTLING_S / timestep_s), round(1 / (robot.gait_hz * timestep_s))
         self._since_command = np.zeros(envs, int)
         self._command = np.zeros((envs, 3))
@@ -93,7 +93,7 @@ class _Samples:
         parts["torque"].append(np.abs(measured["torque"][step.active]))
         down = measured["contact"] > 0
         parts["lift"].append(self._lift[down & (self._steps_up >= 2) & step.active[:, None]])
-        self._lift = np.where(down, 0, np.maximum(self._lift, measured["foot_height"] - task.robot.record.sole_m))
+        self._lift = np.where(down, 0, np.maximum(self._lift, measured["foot_height"] - task.robot.sole_m))
         self._steps_up = np.where(down, 0, self._steps_up + 1)
         self._since_command[(state["command"] != command).any(1)] = 0
         self._command = state["command"].copy()

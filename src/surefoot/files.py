@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import struct
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,11 +24,26 @@ from surefoot.errors import RunError
 
 MAX_HEADER_BYTES = 8 * 2**20  # a checkpoint of a thousand arrays needs about 100 kB
 
+_MOST_DOTS = 150  # in a line of TOML
 _METADATA = "__metadata__"
 _OURS = "surefoot"
 _TYPES = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 # Safetensors' codes by NumPy's names: I8, U16, F64.
 _CODES = {"bool": "BOOL"} | {name: name[0].upper() + name.lstrip("floatuin") for name in _TYPES.split()}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the contents of a TOML text.
+
+    Raises:
+        ValueError: it is not TOML, or is nested too deeply. Python reads deeply dotted names in quadratic time.
+    """
+    try:
+        if all(line.count(".") <= _MOST_DOTS for line in text.splitlines()):
+            return tomllib.loads(text)
+    except RecursionError:
+        pass
+    raise ValueError("nested too deeply")
 
 
 @contextlib.contextmanager

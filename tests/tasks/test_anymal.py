@@ -13,7 +13,6 @@ from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
 from helpers.mirrors import assert_steps_are_mirrored
 from surefoot.bodies import anymal_c
-from surefoot.bodies.scene import new_scene
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
@@ -155,9 +154,8 @@ def test_halving_the_physics_step_keeps_the_peak_speed_of_limited_motors() -> No
     """Feet in the air; the knees swing as fast as the motors allow. An explicit limit gives 14 and 8 rad/s."""
 
     def peak_and_reversals(step_s: float) -> tuple[float, float]:
-        spec = new_scene(step_s)
+        spec = anymal_c.make_scene(step_s, motor="limited", armature=anymal_c.ARMATURE)
         spec.option.gravity = [0, 0, 0]
-        anymal_c.add_anymal_c(spec, motor="limited", armature=anymal_c.ARMATURE)
         model = spec.compile()
         data, speed = mujoco.MjData(model), []
         data.qpos[2] = 2

@@ -1,5 +1,6 @@
 """The task `walk`: observation, reward, termination and mirror image for several bodies."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from helpers import walkers
 from helpers.engines import assert_state_is_restored
 from helpers.messages import one_line
+from surefoot.cli.listing import print_task
 from surefoot.errors import InputError
 from surefoot.recipes.make import make_recipe
 from surefoot.simulation.batch import BatchEngine
@@ -232,6 +234,23 @@ def test_description_names_the_body(folder: Path) -> None:
     assert found is not None and found.name == "ANYmal C"
     info = find_task("walk", options_of("biped.xml", folder))
     assert info.body == env_of("biped.xml", folder).task.body
+
+
+@pytest.mark.parametrize("task", ["walk", "velocity"])
+def test_a_body_that_does_not_stand_is_reported_on_loading_and_listed(task: str, tmp_path: Path) -> None:
+    path = tmp_path / "floating.xml"
+    path.write_text(walkers.biped().replace("<worldbody>", '<option gravity="0 0 0"/><worldbody>', 1))
+    fault = "it does not stand: its file has no gravity that pulls it down"
+    with pytest.warns(UserWarning, match=f"small biped: {fault}"):
+        assert find_task(task, {"body": str(path)}).fault == fault
+    listed = io.StringIO()
+    print_task(task, listed, options={"body": str(path)})
+    assert f"small biped: {fault}" in listed.getvalue()
+
+
+@pytest.mark.parametrize("task", ["walk", "velocity", "anymal-velocity"])
+def test_anymal_stands(task: str) -> None:
+    assert find_task(task).fault is None
 
 
 @pytest.mark.parametrize(

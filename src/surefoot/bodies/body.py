@@ -6,38 +6,23 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Foot:
-    """A part that is meant to touch the ground.
+    """A part that is meant to touch the ground."""
 
-    Attributes:
-        name: label in figures and tables, such as "LF".
-        geoms: names of its MuJoCo geoms.
-    """
-
-    name: str
-    geoms: tuple[str, ...]
+    name: str  # label in figures and tables, such as "LF"
+    geoms: tuple[str, ...]  # names of its MuJoCo geoms
 
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """Names of a body's parts in its MuJoCo model.
+    """Names of a body's parts in its MuJoCo model."""
 
-    Attributes:
-        name: label in figures and tables.
-        trunk: the MuJoCo body that represents the whole robot.
-        joints: the joints that actions move, in the order of the actions.
-        feet: in the order of a footfall diagram, top to bottom.
-        joint_pairs: (left, right) joints that a mirror exchanges.
-        foot_pairs: (left, right) names of feet that a mirror exchanges.
-        speed_limit: no-load speed of the motors, rad/s; None if unknown.
-    """
-
-    name: str
-    trunk: str
-    joints: tuple[str, ...]
-    feet: tuple[Foot, ...]
-    joint_pairs: tuple[tuple[str, str], ...] = ()
-    foot_pairs: tuple[tuple[str, str], ...] = ()
-    speed_limit: float | None = None
+    name: str  # label in figures and tables
+    trunk: str  # the MuJoCo body that represents the whole robot
+    joints: tuple[str, ...]  # the joints that actions move, in the order of the actions
+    feet: tuple[Foot, ...]  # in the order of a footfall diagram, top to bottom
+    joint_pairs: tuple[tuple[str, str], ...] = ()  # (left, right) joints that a mirror exchanges
+    foot_pairs: tuple[tuple[str, str], ...] = ()  # (left, right) names of feet that a mirror exchanges
+    speed_limit: float | None = None  # no-load speed of the motors, rad/s; None if unknown
 
 
 _SIDE = re.compile(r"^(LF|RF|LH|RH|FL|FR|RL|RR|HL|HR|left|right)_|_(left|right)(?=_|$)|_\d+$|_joint$")

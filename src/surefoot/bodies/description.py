@@ -1,14 +1,14 @@
 """TOML description of a body: names and gains that replace detected ones."""
 
-import tomllib
 from pathlib import Path
 
 from pydantic import Field
 
 from surefoot.errors import InputError
+from surefoot.files import parse_toml
 from surefoot.settings import Settings, validate
 
-_LARGEST_FILE = 1_000_000  # bytes; a description takes a few hundred
+_LARGEST_FILE = 100_000  # bytes; a description takes a few hundred
 _MOST_GAIN = 1e6
 
 Pair = tuple[str, str]
@@ -50,8 +50,8 @@ def read_description(path: Path) -> BodyDescription:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(f"body '{path}' is too large for a description of a body")
-        data = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = parse_toml(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"body '{path}' cannot be read: {error}") from None
     description = validate(BodyDescription, data, f"body '{path}'")
     for gain in (description.kp, description.kd):

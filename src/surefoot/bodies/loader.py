@@ -6,6 +6,8 @@ author.
 
 import dataclasses
 import itertools
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,8 @@ import numpy as np
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
 from surefoot.bodies.description import BodyDescription, model_beside, read_description
-from surefoot.bodies.scene import ALL_BITS, add_backdrop, add_scenery
+from surefoot.bodies.model_file import explain, read_model
+from surefoot.bodies.scene import add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.symmetry import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
 from surefoot.errors import InputError, suggestion
@@ -24,32 +27,22 @@ MENAGERIE = "menagerie:"
 _MODELS = (".xml", ".mjcf", ".urdf")
 _STANDING_KEYS = ("home", "stand", "standing", "default")
 _LEAST_STEP_S = 1e-4  # 200 physics steps per action
+_MOST_ITERATIONS = 1000
+_LONGEST_NAME = 500  # shown in a message
 
 
 class Pose(NamedTuple):
-    """A standing pose.
+    """A standing pose."""
 
-    Attributes:
-        qpos: (nq,) positions of the compiled model; its lowest part touches the floor.
-        ctrl: (nu,) targets of the servos, the joint positions of the pose.
-        height_m: height of the trunk above the floor.
-    """
-
-    qpos: np.ndarray
-    ctrl: np.ndarray
-    height_m: float
+    qpos: np.ndarray  # (nq,) positions of the compiled model; its lowest part touches the floor
+    ctrl: np.ndarray  # (nu,) targets of the servos, the joint positions of the pose
+    height_m: float  # height of the trunk above the floor
 
 
 class LoadedBody(NamedTuple):
-    """A robot in its scene.
+    """A robot in its scene."""
 
-    Attributes:
-        spec: model with a floor, light, a free trunk, and a servo for each joint, of the same name.
-        body: names of its parts.
-        pose: standing pose.
-    """
-
-    spec: mujoco.MjSpec
+    spec: mujoco.MjSpec  # model with a floor, light, a free trunk, and a servo for each joint, of the same name
     body: Body
     pose: Pose
 
@@ -66,14 +59,16 @@ def load_body(source: str) -> LoadedBody:
     """
     path, description = _find_files(source)
     try:
-        spec = mujoco.MjSpec.from_file(str(path))
-        if description.name:
-            spec.modelname = description.name
-        return _complete(spec, description)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # MuJoCo's, of old attributes
+            spec = read_model(path)
+            if description.name:
+                spec.modelname = description.name
+            return _complete(spec, description)
     except InputError as error:
         raise InputError(f"body '{source}': {error}") from None
     except (ValueError, mujoco.FatalError) as error:  # raised by MuJoCo
-        raise InputError(f"body '{source}' is not a model that MuJoCo can read: {error}") from None
+        raise InputError(f"body '{source}': {explain(str(error))}") from None
 
 
 def _find_files(source: str) -> tuple[Path, BodyDescription]:
@@ -81,6 +76,11 @@ def _find_files(source: str) -> tuple[Path, BodyDescription]:
     if source.startswith(MENAGERIE):
         return _menagerie_file(source), BodyDescription(model=source)
     path = Path(source)
+    if path.suffix.lower() == ".xacro":
+        written = path.with_suffix("" if path.stem.lower().endswith(".urdf") else ".urdf")
+        if not written.is_file():
+            raise InputError(f"body '{source}' is a xacro file; write it out first: xacro {path.name} > {written.name}")
+        path = written
     if path.suffix.lower() not in (*_MODELS, ".toml"):
         raise InputError(
             f"body '{source}' is neither anymal-c nor menagerie:NAME nor a file that ends with .xml, .mjcf, .urdf "
@@ -105,7 +105,7 @@ def _check_file(path: Path, name: str) -> None:
     except (OSError, ValueError):  # such as a name too long, or with a null byte
         exists = False
     if not exists:
-        raise InputError(f"body '{name}': there is no such file")
+        raise InputError(f"body '{name[:_LONGEST_NAME]}': there is no such file")
 
 
 def _menagerie_file(source: str) -> Path:
@@ -137,33 +137,36 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     _name_parts(spec)
     original = spec.compile()
     spec.compiler.discardvisual = False  # true for URDF; it would remove the sky and the floor's material, too
-    if original.opt.timestep < _LEAST_STEP_S:
-        raise InputError(f"its timestep is {original.opt.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
-    trunk = _free_trunk(spec, original, description)
+    _check_option(original.opt)
+    trunk = _find_trunk(original, description)
     joints = _known_joints(original, trunk, description)
     angles, quat = _find_angles(original, description), _find_quat(original, trunk, description)
-    complete = parts.is_free(original, trunk)
-    if parts.find_floor(original) is None:
-        add_scenery(spec, contype=ALL_BITS, conaffinity=ALL_BITS)
-        complete = False
-    elif add_backdrop(spec):
-        complete = False
-    actuated = [original.joint(j).name for j in dict.fromkeys(parts.driven_joints(original))]
-    servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *actuated))}
+    add_scenery(spec, floor=parts.find_floor(original, trunk) is None)
+    driven = [original.joint(j).name for j in parts.driven_joints(original)]
+    servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *driven))}
+    _free_trunk(spec, original, trunk)
     for key in list(spec.keys):  # the number of coordinates may have changed
         spec.delete(key)
-    model = original if complete else spec.compile()
+    model = spec.compile()
     _, height_m = _stand(model, trunk, angles, quat)
     add_servos(spec, model, servos, height_m)
     model = spec.compile()
     qpos, height_m = _stand(model, trunk, angles, quat)
-    place = model.joint(model.body(trunk).jntadr[0]).qposadr[0]
+    place = model.jnt_qposadr[parts.free_joint(model, trunk)]
     facing = find_facing(standing(model, qpos), joints)
     if facing is not None:
         mujoco.mju_mulQuat(qpos[place + 3 : place + 7], facing, qpos[place + 3 : place + 7].copy())
     ctrl = np.array([angles.get(model.actuator(i).name, 0.0) for i in range(model.nu)])
     body = _name_body(model, qpos, height_m, trunk, joints, description, spec.modelname)
     return LoadedBody(spec, body, Pose(qpos, ctrl, height_m))
+
+
+def _check_option(option: mujoco.MjOption) -> None:
+    if option.timestep < _LEAST_STEP_S:
+        raise InputError(f"its timestep is {option.timestep:g} s; it must be {_LEAST_STEP_S:g} or more")
+    for name in ("iterations", "ls_iterations", "noslip_iterations", "ccd_iterations", "sdf_iterations"):
+        if getattr(option, name) > _MOST_ITERATIONS:
+            raise InputError(f"its option {name} is {getattr(option, name):,}; at most {_MOST_ITERATIONS:,} is allowed")
 
 
 def _name_parts(spec: mujoco.MjSpec) -> None:
@@ -177,23 +180,58 @@ def _name_parts(spec: mujoco.MjSpec) -> None:
                 names.add(element.name)
 
 
-def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, description: BodyDescription) -> str:
-    """Return the trunk; add a free joint if it has none."""
+def _unused(name: str, group: Sequence) -> str:
+    """Return `name`, with underscores appended until no element of the group has it."""
+    names = {element.name for element in group}
+    while name in names:
+        name += "_"
+    return name
+
+
+def _find_trunk(model: mujoco.MjModel, description: BodyDescription) -> str:
+    """Return the trunk, which is a root or fixed to one."""
     trunk = description.trunk or parts.find_trunk(model)
     known = [model.body(i).name for i in range(1, model.nbody)]
     if trunk not in known:
         raise InputError(f"it has no body '{trunk}'" + suggestion(trunk, known))
-    if model.body(trunk).parentid[0] != 0:
-        raise InputError(f"the trunk '{trunk}' is a child of '{model.body(model.body(trunk).parentid[0]).name}'")
-    if not parts.is_free(model, trunk):
-        if model.body(trunk).jntnum[0]:
-            tie = model.joint(model.body(trunk).jntadr[0]).name
-            raise InputError(
-                f"the trunk '{trunk}' is tied to the world by the joint '{tie}'; the trunk of a walker "
-                "must have a free joint or no joint"
-            )
-        spec.body(trunk).add_freejoint(name=f"{trunk} free")
+    body = model.body(trunk)
+    root = model.body(body.rootid[0])
+    if not parts.is_fixed(model, body.id, root.id):
+        raise InputError(f"the trunk '{trunk}' is a child of '{model.body(body.parentid[0]).name}'")
+    if root.jntnum[0] and parts.free_joint(model, trunk) is None:
+        raise InputError(
+            f"the trunk '{trunk}' is tied to the world by the joint '{model.joint(root.jntadr[0]).name}'; the trunk of "
+            "a walker must have a free joint or no joint"
+        )
     return trunk
+
+
+def _free_trunk(spec: mujoco.MjSpec, model: mujoco.MjModel, trunk: str) -> None:
+    """Add a free joint if the trunk has none, and move the frame of its root into the trunk's."""
+    root = model.body(model.body(trunk).rootid[0])
+    part = spec.body(root.name)
+    if not root.jntnum[0]:
+        part.add_freejoint(name=_unused(f"{trunk} free", spec.joints))
+    if root.name != trunk:
+        _move_frame(part, model, root.id, model.body(trunk).id)
+
+
+def _move_frame(part: mujoco.MjsBody, model: mujoco.MjModel, root: int, trunk: int) -> None:
+    """Move the frame of a root body into the frame of a body that is fixed to it; nothing else moves."""
+    data = standing(model, model.qpos0)
+    # The pose of the old frame in the new one.
+    pos, quat, place, turn = np.zeros(3), np.zeros(4), np.zeros(3), np.zeros(4)
+    mujoco.mju_negPose(place, turn, data.xpos[trunk], data.xquat[trunk])
+    mujoco.mju_mulPose(pos, quat, place, turn, data.xpos[root], data.xquat[root])
+    frame = part.add_frame(pos=pos, quat=quat)
+    for element in (*part.bodies, *part.geoms, *part.sites, *part.cameras, *part.lights):
+        if element.frame is None:
+            element.set_frame(frame)
+    if part.explicitinertial:
+        part.fullinertia, part.inertia = [np.nan] * 6, model.body_inertia[root]
+        mujoco.mju_mulPose(place, turn, pos, quat, model.body_ipos[root], model.body_iquat[root])
+        part.ipos, part.iquat = place, turn
+    part.pos, part.quat = data.xpos[trunk], data.xquat[trunk]
 
 
 def _known_joints(model: mujoco.MjModel, trunk: str, description: BodyDescription) -> tuple[str, ...]:
@@ -238,10 +276,12 @@ def _find_angles(model: mujoco.MjModel, description: BodyDescription) -> dict[st
 
 def _find_quat(model: mujoco.MjModel, trunk: str, description: BodyDescription) -> np.ndarray | None:
     """Return the trunk's orientation in the keyframe of the standing pose, or None without one."""
-    if description.pose is not None or not model.nkey or not parts.is_free(model, trunk):
+    joint = parts.free_joint(model, trunk)
+    if description.pose is not None or not model.nkey or joint is None:
         return None
-    place = model.jnt_qposadr[model.body(trunk).jntadr[0]]
-    return model.key_qpos[_home(model), place + 3 : place + 7]
+    # A trunk that is fixed to its root may be turned against it.
+    data = standing(model, model.key_qpos[_home(model)])
+    return data.body(trunk).xquat.copy()
 
 
 def _servo(model: mujoco.MjModel, joint: str, description: BodyDescription) -> Servo:
@@ -262,16 +302,14 @@ def _stand(model: mujoco.MjModel, trunk: str, angles: dict[str, float], quat: np
     qpos = model.qpos0.copy()
     for joint, value in angles.items():
         qpos[model.joint(joint).qposadr[0]] = value
-    place = model.joint(model.body(trunk).jntadr[0]).qposadr[0]
+    place = model.jnt_qposadr[parts.free_joint(model, trunk)]
     if quat is not None:
         qpos[place + 3 : place + 7] = quat
+    floor = parts.known_floor(model, trunk)
     qpos[place + 2] += 10  # high enough for all distances to be positive
     data = standing(model, qpos)
-    above = parts.clearances(data, trunk).min()
-    if not np.isfinite(above):
-        raise InputError("no geom of the robot can touch the ground")
-    qpos[place + 2] -= above
-    return qpos, float(qpos[place + 2] - data.geom_xpos[parts.find_floor(model), 2])
+    qpos[place + 2] -= parts.clearances(data, floor, trunk).min()
+    return qpos, float(qpos[place + 2] - parts.floor_height(data, floor))
 
 
 def _name_body(
@@ -285,7 +323,7 @@ def _name_body(
 ) -> Body:
     """Return the names of the parts of a completed model in its standing pose."""
     data = standing(model, qpos)
-    clearance = parts.clearances(data, trunk)
+    clearance = parts.clearances(data, parts.known_floor(model, trunk), trunk)
     if description.feet is None:
         feet: tuple[Foot, ...] = parts.find_feet(model, clearance, trunk, height_m)
     else:

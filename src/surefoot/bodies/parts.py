@@ -15,14 +15,19 @@ _LABEL = re.compile(r"(?:^|[_\-. ])(left|right|[lr][fhbmr]|[fhbmr][lr]|l|r)(?=[_
 _LEVEL_M = 0.005  # geoms within this distance count as equally low
 _NEAR_FLOOR = 0.1  # fraction of the trunk's height
 _FAR_M = 100.0
+_LEAST_MASS_KG = 1e-3
+_LEVEL = 0.999  # cosine
 # As plain integers: elements of MuJoCo's arrays do not compare equal to its enumerations inside a tuple.
 HINGES = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
+_SOLID_GROUND = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 BY_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 
 
 def find_trunk(model: mujoco.MjModel) -> str:
     """Return the root body with most joints below it; a free one is preferred.
+
+    If the root has no mass, such as the base_footprint of a URDF, it is the heaviest body that is fixed to the root.
 
     Raises:
         InputError: the model has no joints.
@@ -32,14 +37,25 @@ def find_trunk(model: mujoco.MjModel) -> str:
     )
     if not below:
         raise InputError("it has no joints")
-    root = max(below, key=lambda body: (is_free(model, model.body(body).name), below[body]))
+    root = max(below, key=lambda body: (free_joint(model, model.body(body).name) is not None, below[body]))
+    if model.body_mass[root] < _LEAST_MASS_KG:
+        fixed = [body for body in range(1, model.nbody) if is_fixed(model, body, root)]
+        root = max(fixed, key=lambda body: model.body_mass[body])
     return model.body(root).name
 
 
-def is_free(model: mujoco.MjModel, body: str) -> bool:
-    """Whether a MuJoCo body has a free joint."""
-    part = model.body(body)
-    return bool(part.jntnum[0] and model.jnt_type[part.jntadr[0]] == _FREE)
+def is_fixed(model: mujoco.MjModel, body: int, root: int) -> bool:
+    """Whether a body is a root or fixed to it."""
+    while body not in (0, root) and not model.body_jntnum[body]:
+        body = model.body_parentid[body]
+    return bool(body == root)
+
+
+def free_joint(model: mujoco.MjModel, trunk: str) -> int | None:
+    """Return the free joint that moves a trunk, or None."""
+    root = model.body_rootid[model.body(trunk).id]
+    free = model.body_jntnum[root] and model.jnt_type[model.body_jntadr[root]] == _FREE
+    return int(model.body_jntadr[root]) if free else None
 
 
 def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
@@ -48,56 +64,115 @@ def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
         j for j in range(model.njnt) if model.jnt_type[j] in HINGES and is_below(model, model.jnt_bodyid[j], trunk)
     ]
     driven = [j for j in driven_joints(model) if j in below]
-    found = driven or [j for j in below if model.jnt_limited[j] and model.jnt_type[j] == HINGES[0]]
+    # A joint that follows another one, by "mimic" in URDF, is not free to move.
+    of_joints = (model.eq_type == int(mujoco.mjtEq.mjEQ_JOINT)) & (model.eq_obj2id >= 0)
+    followers = model.eq_obj1id[of_joints]
+    limited = [j for j in below if model.jnt_limited[j] and model.jnt_type[j] == HINGES[0]]
+    found = driven or [j for j in limited if j not in followers]
     if not found:
         raise InputError("none of its joints has an actuator or limits; state them as joints = [...] in a TOML file")
     return tuple(model.joint(j).name for j in dict.fromkeys(found))
 
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
-    """Return the joint of each actuator that drives one, in the order of the actuators."""
-    return [int(model.actuator_trnid[i, 0]) for i in range(model.nu) if model.actuator_trntype[i] in BY_JOINT]
+    """Return the hinges and slides that actuators move, also by way of tendons, in the order of the actuators."""
+    joints: list[int] = []
+    for kind, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True):
+        if kind in BY_JOINT:
+            joints.append(int(target))
+        elif kind == int(mujoco.mjtTrn.mjTRN_TENDON):
+            wraps = range(model.tendon_adr[target], model.tendon_adr[target] + model.tendon_num[target])
+            joints += [
+                int(model.wrap_objid[i]) for i in wraps if model.wrap_type[i] == int(mujoco.mjtWrap.mjWRAP_JOINT)
+            ]
+    return [joint for joint in joints if model.jnt_type[joint] in HINGES]
 
 
 def is_below(model: mujoco.MjModel, body: int, trunk: str) -> bool:
-    """Whether a MuJoCo body is the trunk or one of its descendants."""
-    top = model.body(trunk).id
-    while body and body != top:
-        body = model.body_parentid[body]
-    return bool(body == top)
+    """Whether a MuJoCo body belongs to the robot of a trunk."""
+    return bool(body and model.body_rootid[body] == model.body_rootid[model.body(trunk).id])
 
 
-def find_floor(model: mujoco.MjModel) -> int | None:
-    """Return the geom of a level floor, or None if there is none.
+def touches(model: mujoco.MjModel, first: int, second: int) -> bool:
+    """Whether two geoms can collide: by their bits, or as a pair."""
+    types, affinities, bodies = model.geom_contype, model.geom_conaffinity, model.geom_bodyid
+    if {first, second} in [set(pair) for pair in zip(model.pair_geom1, model.pair_geom2, strict=True)]:
+        return True
+    low, high = sorted((int(bodies[first]), int(bodies[second])))
+    if (low << 16) + high in model.exclude_signature:
+        return False
+    return bool(types[first] & affinities[second] or types[second] & affinities[first])
+
+
+def find_floor(model: mujoco.MjModel, trunk: str) -> int | None:
+    """Return the highest level plane or box under a trunk that the robot can touch, or None.
 
     Raises:
         InputError: the ground is a height field.
     """
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    for geom in range(model.ngeom):
-        if model.body_weldid[model.geom_bodyid[geom]] == 0 and collides(model, geom):
-            if model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_HFIELD):
-                raise InputError("its ground is a height field; choose a file without it, and a level floor is added")
-            if model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_PLANE) and data.geom_xmat[geom, 8] > 0.999:
-                return geom
-    return None
+    place = data.body(trunk).xpos
+    own = [geom for geom in range(model.ngeom) if is_below(model, model.geom_bodyid[geom], trunk)]
+    tops = {}
+    for geom in set(range(model.ngeom)).difference(own):
+        top = _top(data, geom, place) if model.body_weldid[model.geom_bodyid[geom]] == 0 else None
+        if top is not None and any(touches(model, geom, part) for part in own):
+            tops[geom] = top
+    if not tops:
+        return None
+    below = [geom for geom in tops if tops[geom] <= place[2]]
+    floor = max(below, key=lambda geom: tops[geom]) if below else min(tops, key=lambda geom: tops[geom])
+    if model.geom_type[floor] == int(mujoco.mjtGeom.mjGEOM_HFIELD):
+        raise InputError("its ground is a height field; choose a file without it, and a level floor is added")
+    return floor
 
 
-def clearances(data: mujoco.MjData, trunk: str) -> np.ndarray:
+def known_floor(model: mujoco.MjModel, trunk: str) -> int:
+    """Return the floor under a trunk (`find_floor`).
+
+    Raises:
+        InputError: there is none.
+    """
+    floor = find_floor(model, trunk)
+    if floor is None:
+        raise InputError("no geom of the robot can touch the ground")
+    return floor
+
+
+def _top(data: mujoco.MjData, geom: int, place: np.ndarray) -> float | None:
+    """Return the height of a plane, box or height field if it is level and extends under a place, (3,), else None."""
+    kind, size, centre = data.model.geom_type[geom], data.model.geom_size[geom], data.geom_xpos[geom]
+    axes = data.geom_xmat[geom].reshape(3, 3)
+    if kind == int(mujoco.mjtGeom.mjGEOM_PLANE):
+        return float(centre[2]) if axes[2, 2] > _LEVEL else None
+    if kind not in _SOLID_GROUND:
+        return None
+    up = int(np.abs(axes[2]).argmax())
+    offset = np.abs(axes.T @ (place - centre))
+    sides = [axis for axis in range(3) if axis != up]
+    top = float(centre[2] + size[up])
+    if abs(axes[2, up]) < _LEVEL or (offset[sides] + max(place[2] - top, 0) > size[sides]).any():
+        return None
+    return top
+
+
+def floor_height(data: mujoco.MjData, floor: int) -> float:
+    """Return the height of a floor's surface, m."""
+    is_box = data.model.geom_type[floor] == int(mujoco.mjtGeom.mjGEOM_BOX)
+    half = np.abs(data.geom_xmat[floor].reshape(3, 3)[2]) @ data.model.geom_size[floor] if is_box else 0.0
+    return float(data.geom_xpos[floor, 2] + half)
+
+
+def clearances(data: mujoco.MjData, floor: int, trunk: str) -> np.ndarray:
     """Return the height of each geom's lowest point above the floor, (ngeom,) m.
 
-    Geoms that do not collide or do not belong to the robot are at infinity.
-
-    Args:
-        data: a robot in a scene with a floor.
-        trunk: name of its trunk.
+    Geoms that cannot touch the floor or do not belong to the robot are at infinity.
     """
     model = data.model
-    floor = find_floor(model)
     above = np.full(model.ngeom, np.inf)
     for geom in range(model.ngeom):
-        if collides(model, geom) and is_below(model, model.geom_bodyid[geom], trunk):
+        if is_below(model, model.geom_bodyid[geom], trunk) and touches(model, floor, geom):
             above[geom] = mujoco.mj_geomDistance(model, data, floor, geom, _FAR_M, None)
     return above
 
@@ -105,11 +180,7 @@ def clearances(data: mujoco.MjData, trunk: str) -> np.ndarray:
 def find_feet(model: mujoco.MjModel, clearance: np.ndarray, trunk: str, height_m: float) -> tuple[Foot, ...]:
     """Return the feet: last links of limbs with a foot or shin in their names; else the last links near the floor.
 
-    Args:
-        model: the model.
-        clearance: of each geom above the floor in the standing pose, (ngeom,).
-        trunk: name of the trunk.
-        height_m: standing height of the trunk.
+    `clearance` is that of each geom above the floor in the standing pose, (ngeom,); `height_m` that of the trunk.
 
     Raises:
         InputError: no feet are found.
@@ -157,17 +228,11 @@ def last_joint(model: mujoco.MjModel, geom: str, joints: tuple[str, ...]) -> str
     return None
 
 
-def collides(model: mujoco.MjModel, geom: int) -> bool:
-    """Whether a geom can collide with any other."""
-    paired = geom in model.pair_geom1 or geom in model.pair_geom2
-    return bool(model.geom_contype[geom] or model.geom_conaffinity[geom] or paired)
-
-
 def _last_links(model: mujoco.MjModel, trunk: str) -> list[int]:
     """Return the moving bodies without moving descendants."""
     moving = [b for b in range(1, model.nbody) if model.body_weldid[b] == b and is_below(model, b, trunk)]
     parents = {int(model.body_weldid[model.body_parentid[b]]) for b in moving}
-    return [b for b in moving if b not in parents and b != model.body(trunk).id]
+    return [b for b in moving if b not in parents and b != model.body_weldid[model.body(trunk).id]]
 
 
 def _geoms_of(model: mujoco.MjModel, link: int) -> np.ndarray:

@@ -5,94 +5,84 @@ import dataclasses
 import mujoco
 import numpy as np
 
-from surefoot.bodies.parts import BY_JOINT, driven_joints
+from surefoot.bodies.parts import BY_JOINT
+from surefoot.bodies.scene import PLAIN
 
 # Default stiffness: the torque limit is reached at this error, rad (m for slides).
 _FULL_TORQUE_ERROR = 0.6
 # Without a torque limit, the default stiffness is this fraction of weight times standing height, N m / rad.
 _WEIGHT_FRACTION = 0.5
 _DAMPING_RATIO = 0.5
+_MOST_TORQUE = 1e6  # N m; stands for a limit that is unknown
+_SOLVER_ITERATIONS, _LINE_SEARCH_ITERATIONS = 100, 50  # MuJoCo's defaults
 
 
 @dataclasses.dataclass(frozen=True)
 class Servo:
-    """A position servo.
+    """A position servo."""
 
-    Attributes:
-        kp: stiffness, N m / rad; None for the default.
-        kd: damping, N m s / rad; None for the default.
-        limit: largest torque, N m; inf if unknown.
-    """
-
-    kp: float | None
-    kd: float | None
-    limit: float
+    kp: float | None  # stiffness, N m / rad; None for the default
+    kd: float | None  # damping, N m s / rad; None for the default
+    low: float  # least torque, N m; -inf if unknown
+    high: float  # largest torque, N m; inf if unknown
 
 
 def find_servo(model: mujoco.MjModel, joint: str) -> Servo:
-    """Return the gains and torque limit that a model defines for a joint."""
+    """Return the gains and torque limits that a model defines for a joint."""
     number = model.joint(joint).id
-    limit = float(model.jnt_actfrcrange[number, 1]) if model.jnt_actfrclimited[number] else np.inf
-    kp = kd = None
-    for actuator in range(model.nu):
-        if not _drives(model, actuator, number):
+    low, high = model.jnt_actfrcrange[number] if model.jnt_actfrclimited[number] else (-np.inf, np.inf)
+    kp, kd = None, 0.0
+    for actuator in range(len(model.actuator_trntype)):
+        if model.actuator_trntype[actuator] not in BY_JOINT or model.actuator_trnid[actuator, 0] != number:
             continue
-        gear = abs(float(model.actuator_gear[actuator, 0]))
-        gain, (_, stiffness, damping) = model.actuator_gainprm[actuator, 0], model.actuator_biasprm[actuator, :3]
-        if model.actuator_biastype[actuator] == int(mujoco.mjtBias.mjBIAS_AFFINE) and gain > 0 and stiffness == -gain:
-            kp, kd = float(gain) * gear**2, -float(damping) * gear**2
-        elif (
-            model.actuator_biastype[actuator] == int(mujoco.mjtBias.mjBIAS_NONE)
-            and model.actuator_ctrllimited[actuator]
-        ):
-            limit = min(limit, abs(float(model.actuator_ctrlrange[actuator, 1] * gain)) * gear)
+        gear, gain = model.actuator_gear[actuator, 0], model.actuator_gainprm[actuator, 0]
+        _, stiffness, damping = model.actuator_biasprm[actuator, :3]
+        kind, limits = model.actuator_biastype[actuator], []
+        if kind == int(mujoco.mjtBias.mjBIAS_AFFINE):
+            kd -= float(damping) * gear**2
+            if gain > 0 and stiffness == -gain:
+                kp = float(gain) * gear**2
+        elif kind == int(mujoco.mjtBias.mjBIAS_NONE) and model.actuator_ctrllimited[actuator]:
+            limits.append(model.actuator_ctrlrange[actuator] * gain)
         if model.actuator_forcelimited[actuator]:
-            limit = min(limit, float(model.actuator_forcerange[actuator, 1]) * gear)
-    # A limit of zero means no limit.
-    return Servo(kp, kd, limit if limit > 0 else np.inf)
+            limits.append(model.actuator_forcerange[actuator])
+        for limit in limits:
+            low, high = max(low, min(limit * gear)), min(high, max(limit * gear))
+    if low >= high:  # an empty range means no limit
+        low, high = -np.inf, np.inf
+    return Servo(kp, float(kd) if kp is not None or kd > 0 else None, float(low), float(high))
 
 
 def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Servo], height_m: float) -> None:
-    """Replace all actuators of joints by position servos with the joints' names, in the order of `servos`.
+    """Replace all actuators by position servos with the joints' names, in the order of `servos`.
 
-    Sensors and keyframes are deleted, as they may refer to the old actuators.
-
-    Args:
-        spec: the model to change.
-        model: the same model, compiled.
-        servos: servo of each joint.
-        height_m: standing height of the trunk.
+    Elements that may refer to actuators are deleted. `model` is `spec` compiled; `height_m` is the standing height of
+    the trunk.
     """
-    for group in (spec.sensors, spec.keys):
+    for group in (spec.sensors, spec.keys, spec.tuples, spec.actuators):
         for element in list(group):
             spec.delete(element)
-    replaced = [
-        model.actuator(i).name for i in range(model.nu) if any(_drives(model, i, j) for j in driven_joints(model))
-    ]
-    for name in replaced:
-        spec.delete(spec.actuator(name))
     inertia = _joint_inertias(model)
     weight = float(model.body_subtreemass[0] * np.linalg.norm(model.opt.gravity))
     for joint, servo in servos.items():
-        kp = servo.kp
+        limit = max(abs(servo.low), abs(servo.high))
+        kp, kd = servo.kp, servo.kd
         if kp is None:
-            finite = np.isfinite(servo.limit)
-            kp = servo.limit / _FULL_TORQUE_ERROR if finite else _WEIGHT_FRACTION * weight * height_m
-        kd = servo.kd
+            kp = limit / _FULL_TORQUE_ERROR if np.isfinite(limit) else _WEIGHT_FRACTION * weight * height_m
         if kd is None:
             kd = 2 * _DAMPING_RATIO * float(np.sqrt(kp * inertia[model.joint(joint).dofadr[0]]))
-        added = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        # The file's defaults are not for this servo.
+        added = spec.add_actuator(PLAIN.default, name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         added.set_to_position(kp=kp, kv=kd)
-        if np.isfinite(servo.limit):
+        if np.isfinite([servo.low, servo.high]).any():
             added.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
-            added.forcerange = [-servo.limit, servo.limit]
+            added.forcerange = [max(servo.low, -_MOST_TORQUE), min(servo.high, _MOST_TORQUE)]
     # With implicit integration the servos' damping is stable at larger time steps.
     if spec.option.integrator == mujoco.mjtIntegrator.mjINT_EULER:
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-
-
-def _drives(model: mujoco.MjModel, actuator: int, joint: int) -> bool:
-    return bool(model.actuator_trntype[actuator] in BY_JOINT and model.actuator_trnid[actuator, 0] == joint)
+    # Models made for MJX cap the solver at few iterations, too few for other integrators and for pushes.
+    spec.option.iterations = max(spec.option.iterations, _SOLVER_ITERATIONS)
+    spec.option.ls_iterations = max(spec.option.ls_iterations, _LINE_SEARCH_ITERATIONS)
 
 
 def _joint_inertias(model: mujoco.MjModel) -> np.ndarray:
@@ -101,4 +91,4 @@ def _joint_inertias(model: mujoco.MjModel) -> np.ndarray:
     mujoco.mj_forward(model, data)
     full = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, full)
-    return np.diag(full).copy()
+    return np.maximum(np.diag(full), 0)

@@ -83,15 +83,7 @@ def find_joint_pairs(data: mujoco.MjData, trunk: str, joints: Sequence[str]) -> 
 def find_foot_pairs(
     data: mujoco.MjData, trunk: str, feet: Iterable[tuple[str, tuple[str, ...]]], ends: dict[str, str | None], pairs
 ) -> tuple[tuple[str, str], ...]:
-    """Return (left, right) feet whose last joints are a pair and whose positions are mirror images.
-
-    Args:
-        data: the robot in its standing pose.
-        trunk: name of the trunk.
-        feet: name and geoms of each foot.
-        ends: the last joint above each foot.
-        pairs: (left, right) joints.
-    """
+    """Return (left, right) feet whose last joints, `ends`, are one of `pairs` and whose positions are mirror images."""
     places = {name: foot_place(data, geoms) for name, geoms in feet}
     foot_pairs = []
     for left, right in pairs:
@@ -111,25 +103,25 @@ def _are_images(data: mujoco.MjData, trunk: str, first: np.ndarray, second: np.n
     return bool(np.linalg.norm((first - centre) * _POLAR + centre - second) < _TOLERANCE * centre[2])
 
 
-def mirror_joints(data: mujoco.MjData, body: Body) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return index and sign of each joint's mirror image, (A,) each; None if any joint has no image.
+def find_partners(model: mujoco.MjModel, qpos: np.ndarray, body: Body) -> dict[str, tuple[str, float]] | None:
+    """Return the mirror image of each joint and foot, and the sign of a joint's angle in its image.
 
-    A joint without a partner, such as a waist, may be its own image.
+    A joint without a partner, such as a waist, may be its own image. Returns None if any joint or foot has no image
+    in the standing pose `qpos`.
     """
-    partner = {name: image for pair in body.joint_pairs for name, image in (pair, pair[::-1])}
-    images = [partner.get(joint, joint) for joint in body.joints]
-    signs = [joint_sign(data, body.trunk, image, joint) for joint, image in zip(body.joints, images, strict=True)]
-    if any(sign is None for sign in signs):
-        return None
-    return np.array([body.joints.index(image) for image in images]), np.array(signs, np.float32)
-
-
-def mirror_feet(data: mujoco.MjData, body: Body) -> np.ndarray | None:
-    """Return the index of each foot's mirror image, (F,); None if any foot has no image."""
-    partner = {name: image for pair in body.foot_pairs for name, image in (pair, pair[::-1])}
-    names = [foot.name for foot in body.feet]
+    data = standing(model, qpos)
+    swaps = {name: image for pair in (*body.joint_pairs, *body.foot_pairs) for name, image in (pair, pair[::-1])}
+    partners = {}
+    for joint in body.joints:
+        image = swaps.get(joint, joint)
+        sign = joint_sign(data, body.trunk, image, joint)
+        if sign is None:
+            return None
+        partners[joint] = image, sign
     places = {foot.name: foot_place(data, foot.geoms) for foot in body.feet}
-    images = [partner.get(name, name) for name in names]
-    if not all(_are_images(data, body.trunk, places[a], places[b]) for a, b in zip(names, images, strict=True)):
-        return None
-    return np.array([names.index(image) for image in images])
+    for foot, place in places.items():
+        image = swaps.get(foot, foot)
+        if not _are_images(data, body.trunk, place, places[image]):
+            return None
+        partners[foot] = image, 1.0
+    return partners

@@ -5,9 +5,9 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from surefoot.algorithms.registry import ALGORITHMS
 from surefoot.cli.setting_rows import SettingRow, default_rows, option_rows, setting_groups
@@ -66,15 +66,17 @@ def print_catalogue(file: TextIO | None = None) -> None:
     print_table(("algorithm", "description"), algorithms, file)
 
 
-def print_task(name: str, file: TextIO | None = None, width: int | None = None) -> None:
-    """Print a task's description, recipes, shipped policies and options.
+def print_task(
+    name: str, file: TextIO | None = None, width: int | None = None, options: Mapping[str, Any] | None = None
+) -> None:
+    """Print a task's description, recipes, shipped policies and options; some options may be changed.
 
     Raises:
         InputError: there is no such task.
     """
     file = file or sys.stdout
     name = resolve(name)[0]
-    recipe = validate(Recipe, {"task": name}, f"task '{name}'")
+    recipe = validate(Recipe, {"task": name, "task_options": dict(options or {})}, f"task '{name}'")
     info = recipe.evaluation_task()
     for line in _describe(info):
         print(printable(line, file), file=file)
@@ -105,6 +107,7 @@ def _describe(info: TaskInfo) -> list[str]:
         f"{info.name} ({info.id})" if info.name != info.id else info.name,
         f"{info.observation_size} observations, {info.action_size} actions, {limit}, engine {engine}{solved}",
         falls.get(info.fall, "a fall ends the episode"),
+        *([f"{info.body.name}: {info.fault}"] if info.body and info.fault else []),
     ]
 
 

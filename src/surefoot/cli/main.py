@@ -18,6 +18,7 @@ from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 success, 1 failure, 2 wrong input, 130 interrupted."""
+    warnings.showwarning = lambda message, *_, **__: print(f"surefoot: {message}", file=sys.stderr)
     # JAX warns about every fork. This program forks only to execute another one, such as ffmpeg.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     try:
@@ -60,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     settings: dict[str, str | None] = {}
     if arguments[0] == "train":
         arguments, settings = split_settings(arguments, flags)
-    elif arguments[0] in ("evaluate", "record", "report"):
+    elif arguments[0] in ("evaluate", "record", "report", "list"):
         arguments, settings = split_settings(arguments, flags, "task_options.")
     args, rest = parser.parse_known_args(arguments)
     if rest:
@@ -279,7 +280,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.task is None:
         print_catalogue()
     else:
-        print_task(args.task)
+        print_task(args.task, options=_changed_options(args))
     return 0
 
 

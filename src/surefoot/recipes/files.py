@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 
 from surefoot.algorithms.registry import DEFAULT_ALGORITHM
 from surefoot.errors import InputError, suggestion
+from surefoot.files import parse_toml
 from surefoot.recipes.recipe import Recipe
 from surefoot.settings import validate
 
 _TUNED = resources.files("surefoot.recipes") / "tuned"
 _LARGEST_FILE = 65_536  # a complete recipe takes 3 kB
-_MOST_DOTS = 500  # in a line; Python reads deeply dotted names in quadratic time
 
 
 def recipe_names() -> list[str]:
@@ -84,15 +83,11 @@ def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:
     try:
-        if any(line.count(b".") > _MOST_DOTS for line in content.splitlines()):
-            raise RecursionError
-        return tomllib.loads(content.decode("utf-8"))
+        return parse_toml(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise InputError(f"{source}: not a text file in UTF-8") from None
     except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
         raise InputError(f"{source}: not valid TOML: {str(error)[:200]}") from None
-    except RecursionError:
-        raise InputError(f"{source}: nested too deeply") from None
 
 
 def _key(name: str) -> str:

@@ -76,6 +76,8 @@ def _head(measures: dict) -> Markup:
     lead += f" of {training['algorithm'].upper()}" if training.get("algorithm") else ""
     lead += f" after {number(steps, 3) if steps < 1e6 else number(steps / 1e6, 3) + ' million'} steps" if steps else ""
     lead += f", deterministic, over {measures['episodes']} held-out episodes."
+    if measures.get("body_fault"):
+        lead += f" At rest in its pose, {measures['body_fault']}."
     return Markup(
         f'<header><p class="eyebrow">Gait report</p><h1>{text(_headline(measures))}</h1>'
         f'<p class="lead"><b>{text(measures["id"])}</b>. {text(lead)}</p></header>{tiles(_tiles(measures))}'

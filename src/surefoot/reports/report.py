@@ -113,6 +113,7 @@ def write_report(
             "episodes": episodes,
             "seeds": [first, first + episodes - 1],
             "reward_threshold": info.reward_threshold,
+            "body_fault": info.fault,
             "versions": versions(),
             "revision": revision(),
             "body": body.name if body else None,

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from surefoot.bodies import anymal_c
-from surefoot.bodies.scene import Contact, add_block, new_scene
+from surefoot.bodies.scene import Contact, add_block
 from surefoot.tasks.observation import axial, per_joint, polar, quaternion, scalars
 from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.symmetry import task_mirror
@@ -79,9 +79,14 @@ class AnymalC(Task):
 
     def __init__(self, options: AnymalCOptions) -> None:
         super().__init__(options)
-        spec = new_scene(0.002, options.contact)
-        armature = anymal_c.ARMATURE if options.motor == "limited" else 0.0
-        anymal_c.add_anymal_c(spec, options.base, motor=options.motor, armature=armature, visuals=options.visuals)
+        spec = anymal_c.make_scene(
+            0.002,
+            options.contact,
+            options.base,
+            armature=anymal_c.ARMATURE if options.motor == "limited" else 0.0,
+            motor=options.motor,
+            visuals=options.visuals,
+        )
         self.add_obstacles(spec)
         self.model = spec.compile()
         self._start = self.model.qpos0.copy()

@@ -49,6 +49,7 @@ class TaskInfo:
             such as "hull angle (1 before)".
         action_names: A names, or None.
         mirror: the mirror image of observations and actions, or None.
+        fault: why the body does not stand, in one line, or None.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TaskInfo:
     observation_names: tuple[str, ...] | None = None
     action_names: tuple[str, ...] | None = None
     mirror: "Mirror | None" = None
+    fault: str | None = None
 
     @functools.cached_property
     def _wrappers(self) -> WrapperOptions:
@@ -153,7 +155,10 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
                 action.shape,
             ):
                 mirror = None
+            fault = source.fault() if isinstance(source, Task) else None
             ages = range(wrappers.frame_stack - 1, -1, -1)
+        if fault and isinstance(body, Body):
+            warnings.warn(f"{body.name}: {fault}", stacklevel=2)
         return TaskInfo(
             name=canonical,
             id=id,
@@ -169,6 +174,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             observation_names=names and tuple(f"{n} ({age} before)" if age else n for age in ages for n in names),
             action_names=_names(source, "action_names", action.shape[0]),
             mirror=mirror and stacked(mirror, wrappers.frame_stack),
+            fault=fault,
         )
 
 

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 
-from surefoot.bodies.body import Body
-from surefoot.bodies.symmetry import mirror_feet, mirror_joints, standing
+from surefoot.bodies.symmetry import find_partners
 from surefoot.errors import InputError
 from surefoot.tasks.observation import Part, per_joint
 
@@ -25,7 +23,7 @@ def task_mirror(task: "Task", qpos: np.ndarray) -> "Mirror | None":
 
     One action drives each joint of the body, in their order. Returns None if the body's two sides differ.
     """
-    if task.body is None or (partners := partners_in_space(task.model, qpos, task.body)) is None:
+    if task.body is None or (partners := find_partners(task.model, qpos, task.body)) is None:
         return None
     return derive_mirror(task.observation, task.body.joints, partners)
 
@@ -37,21 +35,6 @@ def derive_mirror(observation: Sequence[Part], joints: Sequence[str], partners: 
     index, sign = _images(observation, partners)
     action_index, action_sign = _images([per_joint("{}", joints)], partners)
     return Mirror(index, sign, np.zeros(len(index), np.float32), action_index, action_sign)
-
-
-def partners_in_space(model: mujoco.MjModel, qpos: np.ndarray, body: Body) -> Partners | None:
-    """Return the partners of joints and feet, checked against the model at rest at `qpos`.
-
-    Returns None if places or axes of the two sides are not each other's mirror image.
-    """
-    data = standing(model, qpos)
-    joints, feet = mirror_joints(data, body), mirror_feet(data, body)
-    if joints is None or feet is None:
-        return None
-    index, signs = joints
-    names = [foot.name for foot in body.feet]
-    partners = {joint: (body.joints[i], float(s)) for joint, i, s in zip(body.joints, index, signs, strict=True)}
-    return partners | {name: (names[i], 1.0) for name, i in zip(names, feet, strict=True)}
 
 
 def known_mirror(info: "TaskInfo", setting: str) -> "Mirror":

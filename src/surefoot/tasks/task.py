@@ -118,6 +118,10 @@ class Task(TaskDescription, abc.ABC):
         """Seconds per action."""
         return self.frame_skip * self.model.opt.timestep
 
+    def fault(self) -> str | None:
+        """Return why the body does not stand, in one line; None if it does or if that is unknown."""
+        return None
+
     def init_substep_buffers(self, num_envs: int) -> State:
         """Return the arrays for `per_substep_control` and `recorded_fields`."""
         widths = {"ctrl_schedule": self.model.nu} if self.per_substep_control else {}

@@ -17,7 +17,8 @@ from pydantic import Field
 from surefoot.bodies import anymal_c
 from surefoot.bodies.body import Body
 from surefoot.bodies.loader import MENAGERIE, LoadedBody, Pose, load_body
-from surefoot.bodies.scene import new_scene
+from surefoot.bodies.parts import free_joint
+from surefoot.bodies.stance import find_fault
 from surefoot.bodies.symmetry import standing
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import axial, per_foot, per_joint, polar, scalars, sideways
@@ -104,7 +105,7 @@ class Walk(Task):
     def _find_addresses(self, body: Body) -> None:
         """Look up the addresses of the body's parts in MuJoCo's arrays, its weight and the strength of its servos."""
         model = self.model
-        root = model.body(body.trunk).jntadr[0]
+        root = free_joint(model, body.trunk)
         self._q, self._v = int(model.jnt_qposadr[root]), int(model.jnt_dofadr[root])
         joints = [model.joint(name) for name in body.joints]
         self._joint_q = np.array([joint.qposadr[0] for joint in joints])
@@ -115,9 +116,9 @@ class Walk(Task):
         self._low, self._high = ranges.T
         self._rest = self.pose.qpos[self._joint_q]
         strength = model.actuator_gainprm[self._ctrl, 0] * self.options.action_scale
-        forces = model.actuator_forcerange[self._ctrl, 1]
+        forces = np.abs(model.actuator_forcerange[self._ctrl]).max(1)
         self._strength = np.maximum(np.where(model.actuator_forcelimited[self._ctrl] > 0, forces, strength), 1e-6)
-        weight = model.body_subtreemass[model.body(body.trunk).id] * np.linalg.norm(model.opt.gravity)
+        weight = model.body_subtreemass[model.body(body.trunk).rootid[0]] * np.linalg.norm(model.opt.gravity)
         self._weight = max(float(weight), 1e-6)
         self._floor_m = self.pose.qpos[self._q + 2] - self.pose.height_m
         touching = [(f"touch {geom}", number) for number, foot in enumerate(body.feet) for geom in foot.geoms]
@@ -133,6 +134,10 @@ class Walk(Task):
 
     def mirror(self) -> "Mirror | None":
         return task_mirror(self, self.pose.qpos)
+
+    def fault(self) -> str | None:
+        assert self.body is not None
+        return find_fault(self.model, self.body, self.pose)
 
     def init_buffers(self, num_envs: int) -> State:
         return {name: np.zeros((num_envs, len(self._joint_q))) for name in ("last", "before")}
@@ -223,13 +228,12 @@ _compiled_once = functools.lru_cache(maxsize=4)(_compiled)
 
 
 def _load_anymal() -> LoadedBody:
-    spec = new_scene(0.004)
+    spec = anymal_c.make_scene(0.004, stiffness=_ANYMAL_STIFFNESS, joint_damping=_ANYMAL_DAMPING)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    anymal_c.add_anymal_c(spec, stiffness=_ANYMAL_STIFFNESS, joint_damping=_ANYMAL_DAMPING)
     model = spec.compile()
     qpos = model.qpos0.copy()
     qpos[7:] = anymal_c.STANDING_POSE
     data = standing(model, qpos)
     feet = [data.geom(geom).xpos[2] for foot in anymal_c.BODY.feet for geom in foot.geoms]
     qpos[2] -= min(feet) - anymal_c.FOOT_RADIUS_M
-    return LoadedBody(spec, anymal_c.BODY, Pose(qpos, np.array(anymal_c.STANDING_POSE), float(qpos[2])))
+    return LoadedBody(spec, anymal_c.BODY, Pose(qpos, anymal_c.STANDING_POSE, float(qpos[2])))

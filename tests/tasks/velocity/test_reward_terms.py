@@ -1,6 +1,6 @@
 """Reward terms against numbers computed by hand, their weights, and terms of a user's own module."""
 
-import dataclasses
+import copy
 import sys
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from helpers.messages import one_line
-from surefoot.bodies.anymal_c import make_robot
 from surefoot.errors import InputError
 from surefoot.tasks.catalogue import find_policy_task, find_task, make_env
 from surefoot.tasks.velocity.reward_terms import (
@@ -20,8 +19,9 @@ from surefoot.tasks.velocity.reward_terms import (
     select_terms,
     weighted_terms,
 )
+from surefoot.tasks.velocity.robot import AnymalC
 
-ROBOT = make_robot()
+ROBOT = AnymalC("urdf", "limited", visuals=False)
 
 
 def state(**changes) -> RobotState:
@@ -104,7 +104,8 @@ def test_weights_replace_defaults_and_zero_removes_a_term() -> None:
 
 def test_torques_and_lengths_are_relative_to_the_robots_size() -> None:
     """A robot of half the height and a quarter of the weight, whose motion is the same seen from its own height."""
-    small = dataclasses.replace(ROBOT, length_scale=0.5, torque_scale=0.125, torque_limit=ROBOT.torque_limit / 8)
+    small = copy.copy(ROBOT)
+    small.length_scale, small.torque_scale, small.torque_limit = 0.5, 0.125, ROBOT.torque_limit / 8
     large_state = state(torque=twelve(76, -4), foot_height=[[0.1] * 4] * 2, foot_speed=[[1.0] * 4] * 2)
     small_state = large_state._replace(
         robot=small, torque=large_state.torque / 8, foot_height=large_state.foot_height / 2

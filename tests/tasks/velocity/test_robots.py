@@ -10,10 +10,11 @@ import pytest
 import surefoot
 from helpers import walkers
 from helpers.messages import one_line
-from surefoot.bodies.robot import load_robot
+from surefoot.bodies.loader import load_body
 from surefoot.errors import InputError
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
+from surefoot.tasks.velocity.robot import Robot
 
 # No randomness.
 CERTAIN = {
@@ -53,16 +54,16 @@ def test_the_default_robot_is_anymal_c() -> None:
 
 
 def test_the_record_follows_from_the_model(files: dict[str, str]) -> None:
-    quadruped, biped = load_robot(files["quadruped"]), load_robot(files["biped"])
+    quadruped, biped = (Robot(load_body(files[name]), None) for name in ("quadruped", "biped"))
     np.testing.assert_allclose(quadruped.sole_m, 0.02, atol=1e-9)
     assert quadruped.stance_m == pytest.approx((0.2146, 0.12), abs=1e-4)
     assert (quadruped.trunk.half_length_m, quadruped.trunk.radius_m) == pytest.approx((0.22, 0.05))
-    assert quadruped.knees == ("FL_calf", "FR_calf", "RL_calf", "RR_calf")
+    assert quadruped._knees == ("FL_calf", "FR_calf", "RL_calf", "RR_calf")
     assert quadruped.lateral_joints == (0, 3, 6, 9)
     np.testing.assert_array_equal(quadruped.torque_limit, 25)
     assert np.isinf(quadruped.speed_limit).all()
     assert quadruped.floor_m == pytest.approx(0.5)
-    assert biped.knees == ("left_shin", "right_shin")
+    assert biped._knees == ("left_shin", "right_shin")
     assert [biped.body.joints[i] for i in biped.lateral_joints] == ["waist", "left_hip_roll", "right_hip_roll"]
     # Straight legs of 0.15 + 0.3 + 0.33 m; with both knees bent by 60 degrees the shins are half as long.
     angles = np.zeros((2, 7))
@@ -100,7 +101,7 @@ def test_velocities_are_in_the_axes_of_the_standing_trunk(name: str, files: dict
     env = make(files[name], **CERTAIN)
     env.reset(seed=0)
     standing = np.zeros(9)
-    mujoco.mju_quat2Mat(standing, env.task.robot.record.pose.qpos[3:7])
+    mujoco.mju_quat2Mat(standing, env.task.robot.stand.qpos[3:7])
     env.data.qvel[:3] = 0.4, 0.2, 0.0
     env.data.qvel[3:6] = standing.reshape(3, 3).T @ [0.0, 0.0, 0.7]  # MuJoCo counts it in the trunk's own axes
     observation = env._output(np.zeros((1, env.action_space.shape[0]))).observation[0]

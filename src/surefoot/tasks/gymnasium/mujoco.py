@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot.bodies.symmetry import find_partners
 from surefoot.tasks.gymnasium.mujoco_observation import link_partners
 from surefoot.tasks.gymnasium.task import BODIES, GymnasiumTask
-from surefoot.tasks.symmetry import derive_mirror, partners_in_space
+from surefoot.tasks.symmetry import derive_mirror
 from surefoot.tasks.task import State, Task, TaskOutput
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Ant(MujocoTask):
         if self.body is None or not self.observation or shown or "contact_force_range" in self.options:
             return None
         model, start = self.env.model, self.env.init_qpos
-        partners = partners_in_space(model, start, self.body)
+        partners = find_partners(model, start, self.body)
         links = link_partners(model, start)
         return derive_mirror(self.observation, self.body.joints, {**partners, **links}) if partners else None
 

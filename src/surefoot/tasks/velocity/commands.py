@@ -1,7 +1,6 @@
 """Velocity commands: drawn at random, held for some seconds, and corrected for commands with a target direction."""
 
 from collections.abc import Callable
-from types import MappingProxyType
 
 import numpy as np
 import pydantic
@@ -45,17 +44,17 @@ class CommandOptions(TaskOptions):
 
 
 class Commands:
-    """Commands of N environments, in state["command"] (N, 3)."""
+    """Commands of N environments, in state["command"] (N, 3).
+
+    Attributes:
+        buffers: name and width of the arrays of `state` besides "command".
+    """
 
     def __init__(self, options: CommandOptions, facing: Callable[[State], np.ndarray]) -> None:
         """Set up; `facing` returns the directions in which the robots face, (N,) rad."""
         self.options = options
         self._facing = facing
-
-    @property
-    def buffers(self) -> MappingProxyType[str, int]:
-        """Name and width of the arrays of `state` besides "command"."""
-        return MappingProxyType({"turns_to_goal": 1, "goal": 1} if self.options.heading else {})
+        self.buffers = {"turns_to_goal": 1, "goal": 1} if options.heading else {}
 
     def assign(self, state: State, env_indices: np.ndarray, count: np.ndarray) -> None:
         """Assign environments (K,) their commands number `count` (K,), from the random keys state["key"]."""

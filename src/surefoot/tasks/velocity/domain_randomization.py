@@ -12,7 +12,7 @@ from surefoot.errors import InputError
 from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
-from surefoot.tasks.velocity.robot import RobotModel
+from surefoot.tasks.velocity.robot import Robot
 
 _STREAM, _PUSH_STREAM = 2, 3
 
@@ -52,8 +52,8 @@ class DomainRandomizer:
 
     randomised_fields = ("geom_friction", "body_mass", "body_inertia", "actuator_gainprm", "actuator_biasprm")
 
-    def __init__(self, options: RandomizationOptions, robot: RobotModel) -> None:
-        model, body = robot.model, robot.record.body
+    def __init__(self, options: RandomizationOptions, robot: Robot) -> None:
+        model, body = robot.model, robot.body
         self._options = options
         self._frame_skip = robot.frame_skip
         self._push_every = max(1, round(options.push_every_s / (robot.frame_skip * model.opt.timestep)))
@@ -61,14 +61,14 @@ class DomainRandomizer:
         self._feet = [model.geom(geom).id for foot in body.feet for geom in foot.geoms]
         self._trunk = model.body(body.trunk).id
         self._mass = float(model.body_mass[self._trunk])
-        self._load_kg = robot.record.load_kg if options.base_mass is None else options.base_mass
+        self._load_kg = robot.load_kg if options.base_mass is None else options.base_mass
         if self._load_kg >= self._mass:
             raise InputError(f"base_mass = {self._load_kg:g}: must be less than the trunk's mass, {self._mass:.3g} kg")
         self._inertia = model.body_inertia[self._trunk].copy()
         self._gain = model.actuator_gainprm[: model.nu, 0].copy()
         self._bias = model.actuator_biasprm[: model.nu, :3].copy()
         self._compensation = np.zeros_like(self._bias)  # of the back-EMF, not a gain of the controller
-        self._compensation[robot.servos, 2] = robot.record.back_emf
+        self._compensation[robot.servos, 2] = robot.back_emf
 
     def reset(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
         """Draw `randomised_fields` and "delay" for episodes that start in environments (K,) with random keys (K,)."""

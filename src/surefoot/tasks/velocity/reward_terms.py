@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot.bodies.robot import Robot
 from surefoot.errors import InputError, suggestion
+from surefoot.tasks.velocity.robot import Robot
 
 _TRACKING_VARIANCE = 0.25  # (m/s)^2, (rad/s)^2
 _LONG_STEP_S = 0.5
@@ -37,54 +37,30 @@ class RobotState(NamedTuple):
     """State of N environments at the end of a control step, for a robot with A joints, F feet and K knees.
 
     Vectors are in the trunk's axes: x forward, y left, z up as the robot stands.
-
-    Attributes:
-        robot: the robot's record, with its limits and sizes.
-        velocity: (N, 3) of the trunk, m/s.
-        angular_velocity: (N, 3) of the trunk, rad/s.
-        gravity: (N, 3) unit vector that points down.
-        height: (N,) of the trunk above the floor, m.
-        clearance: (N,) of the trunk's lowest point above the ground, m.
-        command: (N, 3) commanded velocity forward and left, m/s, and turning rate, rad/s.
-        standing: (N,) bool, whether the command is to stand still.
-        joint_angle: (N, A) from the standing pose, rad.
-        joint_velocity: (N, A) rad/s.
-        joint_acceleration: (N, A) mean over the step, rad/s^2.
-        beyond_soft_limit: (N, A) distance beyond the middle 90 % of the joint range, rad.
-        torque: (N, A) N m.
-        action: (N, A).
-        previous_action: (N, A).
-        foot_height: (N, F) of the soles above the ground, m.
-        terrain_rise: (N, F) rise of the ground within 20 cm ahead of each moving foot, m; 0.0 on flat ground.
-        foot_speed: (N, F) along the ground, m/s.
-        contact: (N, F) 1 for feet on the ground, else 0.
-        air_time: (N, F) for feet that just landed, the time since they left the ground, else 0, s.
-        knee_height: (N, K) of the knees' centres above the ground, m.
-        stance: (N, F) 1 if the foot should be on the ground according to the gait clock, else 0; None without a clock.
     """
 
-    robot: Robot
-    velocity: Any
-    angular_velocity: Any
-    gravity: Any
-    height: Any
-    clearance: Any
-    command: Any
-    standing: Any
-    joint_angle: Any
-    joint_velocity: Any
-    joint_acceleration: Any
-    beyond_soft_limit: Any
-    torque: Any
-    action: Any
-    previous_action: Any
-    foot_height: Any
-    terrain_rise: Any
-    foot_speed: Any
-    contact: Any
-    air_time: Any
-    knee_height: Any
-    stance: Any
+    robot: Robot  # its limits and sizes
+    velocity: Any  # (N, 3) of the trunk, m/s
+    angular_velocity: Any  # (N, 3) of the trunk, rad/s
+    gravity: Any  # (N, 3) unit vector that points down
+    height: Any  # (N,) of the trunk above the floor, m
+    clearance: Any  # (N,) of the trunk's lowest point above the ground, m
+    command: Any  # (N, 3) commanded velocity forward and left, m/s, and turning rate, rad/s
+    standing: Any  # (N,) bool, whether the command is to stand still
+    joint_angle: Any  # (N, A) from the standing pose, rad
+    joint_velocity: Any  # (N, A) rad/s
+    joint_acceleration: Any  # (N, A) mean over the step, rad/s^2
+    beyond_soft_limit: Any  # (N, A) distance beyond the middle 90 % of the joint range, rad
+    torque: Any  # (N, A) N m
+    action: Any  # (N, A)
+    previous_action: Any  # (N, A)
+    foot_height: Any  # (N, F) of the soles above the ground, m
+    terrain_rise: Any  # (N, F) rise of the ground within 20 cm ahead of each moving foot, m; 0.0 on flat ground
+    foot_speed: Any  # (N, F) along the ground, m/s
+    contact: Any  # (N, F) 1 for feet on the ground, else 0
+    air_time: Any  # (N, F) for feet that just landed, the time since they left the ground, else 0, s
+    knee_height: Any  # (N, K) of the knees' centres above the ground, m
+    stance: Any  # (N, F) 1 if the foot should be down according to the gait clock, else 0; None without a clock
 
 
 Term = Callable[[RobotState, Any], Any]
@@ -92,15 +68,10 @@ Term = Callable[[RobotState, Any], Any]
 
 @dataclasses.dataclass(frozen=True)
 class RewardTerm:
-    """A function of the robot's state and its weight.
+    """A function of the robot's state and its weight."""
 
-    Attributes:
-        function: the term, (N,) from a `RobotState` and the array module.
-        weight: reward per second and unit of the term.
-    """
-
-    function: Term
-    weight: float
+    function: Term  # (N,) from a `RobotState` and the array module
+    weight: float  # reward per second and unit of the term
 
     @property
     def name(self) -> str:
@@ -113,11 +84,7 @@ class RewardTerm:
 
 
 def reward_term(weight: float) -> Callable[[Term], RewardTerm]:
-    """Make a function a reward term; a decorator.
-
-    Args:
-        weight: reward per second and unit; 0 for a term that is off unless the option `weights` names it.
-    """
+    """Make a function a reward term; a decorator. A term of weight 0 is off unless the option `weights` names it."""
     return lambda function: RewardTerm(function, weight)
 
 
@@ -249,12 +216,9 @@ TERMS: dict[str, RewardTerm] = {term.name: term for term in list(globals().value
 def select_terms(
     weights: Mapping[str, float], modules: Iterable[str] = (), defaults: Mapping[str, float] | None = None
 ) -> tuple[RewardTerm, ...]:
-    """Return the reward terms whose weight is not 0.
+    """Return the reward terms whose weight is not 0, also those of `modules` ("my_terms" or "my_terms:name").
 
-    Args:
-        weights: weights that a user sets, by name.
-        modules: modules with further terms, "my_terms" or "my_terms:name".
-        defaults: weights that replace those of the terms.
+    Weights that a user sets by name come before `defaults`, and these before the terms' own.
 
     Raises:
         InputError: a term or module does not exist.

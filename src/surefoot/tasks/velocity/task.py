@@ -22,7 +22,8 @@ import pydantic
 from pydantic import Field
 
 from surefoot.bodies import anymal_c
-from surefoot.bodies.robot import Robot, load_robot
+from surefoot.bodies.loader import load_body
+from surefoot.bodies.stance import find_fault
 from surefoot.tasks import rotations
 from surefoot.tasks.observation import at_points, axial, per_foot, per_joint, polar, scalars, sideways
 from surefoot.tasks.options import TaskOptions
@@ -32,7 +33,7 @@ from surefoot.tasks.velocity.commands import CommandOptions, Commands
 from surefoot.tasks.velocity.domain_randomization import DomainRandomizer, RandomizationOptions
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.reward_terms import RobotState, select_terms, weighted_terms
-from surefoot.tasks.velocity.robot import RobotModel
+from surefoot.tasks.velocity.robot import AnymalC, Robot
 from surefoot.tasks.velocity.terrain import STUCK, Curriculum, Terrain, TerrainOptions
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ class Velocity(Task):
         super().__init__(options)
         self._terrain = None if options.terrain == "flat" else Terrain(options.terrain)
         self._curriculum = None if self._terrain is None else Curriculum(self._terrain, options.level)
-        self.robot = robot = RobotModel(self._make_robot(), self._terrain)
+        self.robot = robot = self._make_robot()
         self.model, self.frame_skip = robot.model, robot.frame_skip
-        self.body = robot.record.body
+        self.body = robot.body
         self.commands = Commands(options, robot.facing)
         self._randomizer = DomainRandomizer(options, robot)
         self.randomised_fields = self._randomizer.randomised_fields
@@ -132,8 +133,8 @@ class Velocity(Task):
         self._target = robot.holding_targets()
         self._soft_range = robot.soft_range()
         self._command_steps = max(1, round(options.command_every_s / self.timestep_s))
-        self._phase_step = 2 * np.pi * (options.gait_hz or robot.record.gait_hz) * self.timestep_s
-        hull = robot.record.trunk
+        self._phase_step = 2 * np.pi * (options.gait_hz or robot.gait_hz) * self.timestep_s
+        hull = robot.trunk
         # Points on the axes of the trunk's cylinders; the trunk's lowest point is below one of them.
         self._under = np.array([[x, y] for x in (-1, 0, 1) for y in (-1, 1)]) * [hull.half_length_m, hull.half_width_m]
         self._under += hull.centre[:2]
@@ -147,13 +148,14 @@ class Velocity(Task):
         self._define_observation()
 
     def _make_robot(self) -> Robot:
-        body = self.options.body
-        return anymal_c.make_robot(visuals=self.options.visuals) if body == ANYMAL else load_robot(body)
+        if self.options.body == ANYMAL:
+            return AnymalC("urdf", "limited", self.options.visuals, self._terrain)
+        return Robot(load_body(self.options.body), self._terrain)
 
     def _define_observation(self) -> None:
         """Set the parts of the observation and the noise of each value."""
-        options, joints = self.options, self.robot.record.body.joints
-        feet = [foot.name for foot in self.robot.record.body.feet]
+        options, joints = self.options, self.robot.body.joints
+        feet = [foot.name for foot in self.robot.body.feet]
         # The noise is legged_gym's.
         noisy = [
             (polar("base velocity {}"), 0.1),
@@ -175,7 +177,12 @@ class Velocity(Task):
         self._noise_scale = options.noise * np.array(amplitudes, np.float32)
 
     def mirror(self) -> "Mirror | None":
-        return task_mirror(self, self.robot.record.pose.qpos)
+        return task_mirror(self, self.robot.stand.qpos)
+
+    def fault(self) -> str | None:
+        ctrl = self.robot.stand.ctrl.copy()
+        ctrl[self.robot.servos] = self._target
+        return find_fault(self.model, self.robot.body, self.robot.stand, ctrl)
 
     def init_buffers(self, num_envs: int) -> State:
         widths = self._kept | {"target": self._kept["action"], "airborne": self._kept["contact"], "delay": 1}
@@ -198,7 +205,7 @@ class Velocity(Task):
         self._randomizer.reset(state, env_indices, key)
         drawn = self.options.reset_noise * uniform(key, _START_STREAM, start, joints + 6, np)
         angles = np.clip(robot.pose * (1 + 0.5 * drawn[:, :joints]), *robot.joint_range)
-        self._place(state, env_indices, robot.record.standing_height(angles))
+        self._place(state, env_indices, robot.standing_height(angles))
         state["qpos"][env_indices, robot.joint_qpos] = angles
         state["qvel"][env_indices] = 0
         state["qvel"][env_indices, robot.trunk_qvel] = 0.5 * drawn[:, joints:]
@@ -216,7 +223,7 @@ class Velocity(Task):
         position[:, 2] = height
         if self._curriculum is not None and self._terrain is not None:
             position[:, :2], facing = self._curriculum.reset(state, env_indices, state["key"][env_indices])
-            forward, side = self.robot.record.stance_m
+            forward, side = self.robot.stance_m
             x, y = np.array([[1, 1, -1, -1, 0], [1, -1, 1, -1, 0]]) * [[forward], [side]]
             cos, sin = np.cos(facing)[:, None], np.sin(facing)[:, None]
             ground = self._terrain.height(position[:, :1] + cos * x - sin * y, position[:, 1:2] + sin * x + cos * y)
@@ -233,7 +240,7 @@ class Velocity(Task):
         state["target"][:] = self._target + self.options.action_scale * state["action"]
         arrived = np.arange(self.frame_skip) >= state["delay"]
         if len(robot.pose) < self.model.nu:  # other joints are held
-            state["ctrl_schedule"][:] = robot.record.pose.ctrl
+            state["ctrl_schedule"][:] = robot.stand.ctrl
         schedule = np.where(arrived[:, :, None], state["target"][:, None], previous[:, None])
         state["ctrl_schedule"][:, :, robot.servos] = schedule
         self._randomizer.push(state)
@@ -321,7 +328,7 @@ class Velocity(Task):
         upright = -robot_state.gravity[:, 2]
         if self.options.clip_reward_at_zero:
             terms["clip_reward_at_zero"] = xp.maximum(-sum(terms.values(), xp.zeros_like(upright)), 0.0)
-        fell = (robot_state.clearance < self.robot.record.fall_clearance_m) | (upright < _COS_MOST_TILT)
+        fell = (robot_state.clearance < self.robot.fall_clearance_m) | (upright < _COS_MOST_TILT)
         if self.options.terminate_when_stuck and self._terrain is not None:
             fell |= measured["progress"][:, 0] < STUCK
         return TaskOutput(self._observe(measured, robot_state, xp), terms, fell)
@@ -343,7 +350,7 @@ class Velocity(Task):
 
     def _robot_state(self, measured: Mapping[str, Any], xp: Any) -> RobotState:
         """Return the quantities of the reward terms, in the trunk's axes."""
-        robot = self.robot.record
+        robot = self.robot
         rotation = rotations.matrices(measured["orientation"], xp)
         gravity = -rotation[:, 2]
         under = (
@@ -395,7 +402,7 @@ class Velocity(Task):
             moving = xp.where(xp.any(measured["command"] != 0, axis=1), 1.0, 0.0)[:, None]
             parts += [moving * xp.sin(measured["phase"]), moving * xp.cos(measured["phase"])]
         if self.options.observe_heights:
-            parts.append(xp.clip(measured["scan"] - self.robot.record.look_height_m, -1, 1))
+            parts.append(xp.clip(measured["scan"] - self.robot.look_height_m, -1, 1))
         exact = xp.concatenate(parts, axis=1)
         if not self._noise_scale.any():
             return exact
@@ -410,4 +417,4 @@ class AnymalCVelocity(Velocity):
     Options = AnymalCVelocityOptions
 
     def _make_robot(self) -> Robot:
-        return anymal_c.make_robot(self.options.base, self.options.motor, self.options.visuals)
+        return AnymalC(self.options.base, self.options.motor, self.options.visuals, self._terrain)

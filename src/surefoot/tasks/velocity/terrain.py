@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from pydantic import Field
 
+from surefoot.bodies.scene import ALL_BITS, PLAIN
 from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
@@ -49,42 +50,43 @@ class Terrain:
         self._grid = np.stack([_grid(column, name) for column, name in enumerate(self.kinds)])
         self._riser_m = np.array([[riser_m(name, level) for level in range(LEVELS)] for name in self.kinds])
 
-    def build(self, spec: mujoco.MjSpec, floor_m: float = 0.0, contype: int = 1, conaffinity: int = 0) -> None:
-        """Add the world to a scene with a floor at height `floor_m`, with MuJoCo's collision masks."""
+    def build(self, spec: mujoco.MjSpec, floor_m: float = 0.0) -> None:
+        """Add the world, which collides with everything, to a scene with a floor at height `floor_m`."""
         for column, kind in enumerate(self.kinds):
             middle = [LEVELS * TILE_M / 2, (column + 0.5) * TILE_M]
             if kind.startswith("stairs"):
                 for level in range(LEVELS):
-                    self._add_stairs(spec, column, level, floor_m, contype, conaffinity)
+                    self._add_stairs(spec, column, level, floor_m)
                 continue
             heights = self._grid[column]
             top = float(heights.max())
             size = [LEVELS * TILE_M / 2, TILE_M / 2, top, _BASE_M]
-            field = spec.add_hfield(name=f"terrain {column}", nrow=_CELLS + 1, ncol=LEVELS * _CELLS + 1, size=size)
+            field = spec.add_hfield(
+                name=f"surefoot terrain {column}", nrow=_CELLS + 1, ncol=LEVELS * _CELLS + 1, size=size
+            )
             field.userdata = (heights / top).ravel().tolist()
             spec.worldbody.add_geom(
-                name=f"terrain {column}",
+                PLAIN.default,
                 type=mujoco.mjtGeom.mjGEOM_HFIELD,
                 hfieldname=field.name,
                 pos=[*middle, floor_m],
-                contype=contype,
-                conaffinity=conaffinity,
+                contype=ALL_BITS,
+                conaffinity=ALL_BITS,
                 rgba=_COLOUR,
             )
 
-    def _add_stairs(
-        self, spec: mujoco.MjSpec, column: int, level: int, floor_m: float, contype: int, conaffinity: int
-    ) -> None:
+    def _add_stairs(self, spec: mujoco.MjSpec, column: int, level: int, floor_m: float) -> None:
         riser = self._riser_m[column, level]
         for step in range(_STEPS):
             half = _HILL_M - step * _TREAD_M
             shade = [*(part * (0.86 + 0.14 * (step % 2)) for part in _COLOUR[:3]), 1]
             spec.worldbody.add_geom(
+                PLAIN.default,
                 type=mujoco.mjtGeom.mjGEOM_BOX,
                 pos=[(level + 0.5) * TILE_M, (column + 0.5) * TILE_M, floor_m + (step + 0.5) * riser],
                 size=[half, half, riser / 2],
-                contype=contype,
-                conaffinity=conaffinity,
+                contype=ALL_BITS,
+                conaffinity=ALL_BITS,
                 rgba=shade,
             )
 
@@ -161,21 +163,14 @@ class TerrainOptions(TaskOptions):
 
 
 class Curriculum:
-    """Level of difficulty of each environment.
+    """Level of difficulty of each environment; the same, if `level` is given.
 
     As in legged_gym, the level rises after an episode that covers more than half a tile, and drops after one that
     covers less than half of the commanded distance. After the last level, a random one is drawn. The kind of terrain
     does not change. Distances are measured from start to end, because commands may lead in circles.
-
-    Args:
-        terrain: the world.
-        level: fixed level, or None.
     """
 
-    buffers: ClassVar[dict[str, int]] = {
-        **{"level": 1, "column": 1, "start": 2, "distance": 1},
-        **{"commanded_pose": 3, "progress": 1},
-    }
+    buffers: ClassVar = {"level": 1, "column": 1, "start": 2, "distance": 1, "commanded_pose": 3, "progress": 1}
 
     def __init__(self, terrain: Terrain, level: int | None) -> None:
         self._terrain = terrain
@@ -188,8 +183,7 @@ class Curriculum:
     def reset(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Choose the levels of environments (K,) with random keys (K,).
 
-        Returns:
-            Initial positions (K, 2), m, and directions (K,), rad.
+        Returns initial positions (K, 2), m, and directions (K,), rad.
         """
         drawn = uniform(key, _STREAM, np.zeros(len(key), np.uint32), 6, np).astype(float)
         chance = (drawn[:, :2] + 1) / 2
@@ -222,12 +216,7 @@ class Curriculum:
     ) -> None:
         """Update the distance covered, the progress, and the pose (m, m, rad) after exact tracking of all commands.
 
-        Args:
-            state: of all environments.
-            position: (N, 3) of the trunks, m.
-            facing: (N,) directions of the trunks, rad.
-            velocity: (N, 3) of the trunks in the world frame, m/s.
-            timestep_s: seconds since the last update.
+        Position (N, 3) m, direction (N,) rad and velocity (N, 3) m/s of the trunks are those in the world frame.
         """
         state["distance"][:, 0] = np.hypot(*(position[:, :2] - state["start"]).T)
         pose, step = state["commanded_pose"], state["tracked_command"] * timestep_s

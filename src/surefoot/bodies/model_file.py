@@ -1,0 +1,167 @@
+"""Reading of MJCF and URDF files: limits on what they may ask for, meshes of URDF packages, errors in plain words."""
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mujoco
+
+from surefoot.errors import InputError
+
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST, _MOST_FILES = 20_000_000, 20_000, 300, 100
+_MOST_VALUES = 2e7  # of one element, such as the pixels of a texture
+_MOST_FOLDERS_UP = 4
+_MOST_LENGTH_RANGE_STEPS = 10_000  # of each muscle
+# Attributes that ask for memory or elements by a number.
+_SIZES = {"count", "nrow", "ncol", "width", "height", "resolution", "dim", "nsample", "memory", "njmax", "nconmax"}
+_SIZES |= {"nstack", "nuserdata", "params", "rayres"}
+_REPEATING = ("replicate", "composite", "flexcomp")
+_ATTRIBUTE = re.compile(r"""([\w:]+)\s*=\s*["']([^"']*)["']""")
+_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_MESHES = (".stl", ".obj", ".msh")
+# MuJoCo's messages, and what a person should know and do.
+_WORDS = {
+    r"empty file": "the file is empty",
+    r"XML parse error.*Line number=(\d+)": "it is not a model that MuJoCo can read: no valid XML near line {0}",
+    r"no decoder found for mesh file '(.*?)'": "the mesh '{0}' cannot be read; convert it to .stl or .obj",
+    r"[Ee]rror opening file '(.*?)'": "there is no file '{0}', which it needs; copy it there",
+    r"mass and inertia of moving bodies.*name '(.*?)'": "the moving body '{0}' has no mass; give it mass and inertia, "
+    "or fix its joint",
+    r"inertia must satisfy.*name '(.*?)'": "the inertia of '{0}' is impossible: its largest principal moment exceeds "
+    "the sum of the others; correct it",
+    r"global coordinates": "it has global coordinates, which MuJoCo no longer reads; load and save it in MuJoCo 2.3.3",
+    r"model type: '(.*?)'": "it is only a part of a model, <{0}>; choose the file that includes it",
+    r"keyframe '?(.*?)'?: invalid (\w+) size, expected (?:length )?(\d+)": "keyframe {0} must have {2} values in {1}",
+}
+
+
+def read_model(path: Path) -> mujoco.MjSpec:
+    """Read a model without compiling it.
+
+    Raises:
+        InputError: the file is larger, deeper or asks for more than a robot needs, or its meshes are missing.
+        ValueError: MuJoCo cannot read it.
+    """
+    _check_size(path)
+    spec = mujoco.MjSpec.from_string(_find_meshes(path)) if path.suffix.lower() == ".urdf" else None
+    spec = spec or mujoco.MjSpec.from_file(str(path))
+    steps = spec.compiler.LRopt.inttotal / max(spec.compiler.LRopt.timestep, 1e-9)
+    if steps > _MOST_LENGTH_RANGE_STEPS:
+        raise InputError(f"its <lengthrange> asks for {steps:.0e} steps; at most {_MOST_LENGTH_RANGE_STEPS:,} are made")
+    return spec
+
+
+def explain(message: str) -> str:
+    """Return an error of MuJoCo's in words that say what to do; otherwise MuJoCo's own."""
+    for pattern, words in _WORDS.items():
+        if found := re.search(pattern, message, re.DOTALL):
+            return words.format(*found.groups())
+    return f"it is not a model that MuJoCo can read: {message}"
+
+
+def _find_meshes(path: Path) -> str:
+    """Return the text of a URDF file with the places of its meshes, in its folder or in those above.
+
+    Visual meshes that are missing or of a kind that MuJoCo cannot read are left out.
+    """
+    text = path.read_text("utf-8", errors="replace")
+    if "<!ENTITY" in text:
+        raise InputError("it defines entities, which are not read")
+    if "${" in text or "xacro:" in text:
+        raise InputError(f"it contains xacro; write it out first: xacro {path.name} > robot.urdf")
+    try:
+        robot = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f"it is not a model that MuJoCo can read: no valid XML near line {error.position[0]}"
+        ) from None
+    extension = robot.find("mujoco")
+    if extension is None:
+        extension = ElementTree.SubElement(robot, "mujoco")
+    compiler = extension.find("compiler")
+    if compiler is None:
+        compiler = ElementTree.SubElement(extension, "compiler")
+    folder = compiler.attrib.pop("meshdir", "")
+    compiler.set("strippath", "false")
+    for link in robot.iter("link"):
+        for shape in [*link.findall("visual"), *link.findall("collision")]:
+            for mesh in shape.iter("mesh"):
+                name = mesh.get("filename", "")
+                found = _find_mesh(path.resolve().parent, name, folder)
+                if found is not None and found.suffix.lower() in _MESHES:
+                    mesh.set("filename", str(found))
+                elif shape.tag == "visual":
+                    link.remove(shape)
+                    break
+                elif found is None:
+                    raise InputError(f"the mesh '{name}' is neither in its folder nor in those above; copy it there")
+                else:
+                    raise InputError(f"the mesh '{name}' cannot be read; convert it to .stl or .obj")
+    return ElementTree.tostring(robot, "unicode")
+
+
+def _find_mesh(folder: Path, name: str, meshdir: str) -> Path | None:
+    place = Path(name.partition("://")[2] or name)
+    # A package is a folder; it may be the file's own or one above it.
+    options = [place, Path(*place.parts[1:]), Path(meshdir, place), Path(meshdir, place.name)]
+    for parent in (folder, *folder.parents[:_MOST_FOLDERS_UP]):
+        for option in options:
+            if option.name and (parent / option).is_file():
+                return parent / option
+    return None
+
+
+def _check_size(path: Path) -> None:
+    """Check a file and those that it includes before MuJoCo reads them."""
+    waiting, elements, files = [path], 0.0, set()
+    while waiting:
+        current = waiting.pop()
+        if current in files or not current.is_file():
+            continue
+        files.add(current)
+        if len(files) > _MOST_FILES:
+            raise InputError(f"it includes more than {_MOST_FILES} files")
+        if current.stat().st_size > _MOST_BYTES:
+            raise InputError(f"'{current.name}' is larger than {_MOST_BYTES / 1e6:.0f} MB")
+        factors = [1.0]  # copies of an element, by depth
+        for tag in _tags(current.read_text("utf-8", errors="replace")):
+            if tag.startswith("/"):
+                factors = factors[:-1] or [1.0]
+                continue
+            name, attributes = tag.split(None, 1)[0].rstrip("/") if tag.strip() else "", dict(_ATTRIBUTE.findall(tag))
+            values = math.prod(
+                _number(value)
+                for key, value in attributes.items()
+                if key in _SIZES or (name, key) == ("numeric", "size")
+            )
+            factor = factors[-1] * (values if name in _REPEATING else 1)
+            elements += factor
+            if not tag.endswith("/"):
+                factors.append(factor)
+            if values > _MOST_VALUES:
+                raise InputError(f"its <{name}> asks for {values:.0e} values; at most {_MOST_VALUES:.0e} are read")
+            if elements > _MOST_ELEMENTS or len(factors) > _DEEPEST:
+                raise InputError(
+                    f"it has more than {_MOST_ELEMENTS:,} elements, or elements nested more than {_DEEPEST} deep"
+                )
+            if name == "include" and "file" in attributes:
+                waiting.append(path.parent / attributes["file"])
+
+
+def _tags(text: str):
+    """Yield the inside of each tag."""
+    place = 0
+    while (start := text.find("<", place)) >= 0:
+        comment = text.startswith("<!--", start)
+        place = text.find("-->" if comment else ">", start)
+        if place < 0:
+            return
+        if not comment and text[start + 1] not in "!?":
+            yield text[start + 1 : place]
+
+
+def _number(text: str) -> float:
+    """Return the product of the numbers in a text, "10 20" or "5M"; parts that are no numbers count as 1."""
+    parts = re.findall(r"(\d+(?:\.\d*)?(?:e\d{1,3})?)([KMGTPE]?)", text[:200], re.IGNORECASE)
+    return math.prod(max(float(value) * _UNITS.get(unit.upper(), 1), 1.0) for value, unit in parts)
