@@ -1,8 +1,8 @@
 """Mutated files of every kind that Surefoot reads, and a check of how it reads them.
 
 `tests/test_mutations.py` reads a few, `benchmarks/mutations.py` thousands. Each mutation is defined by its kind and its
-number. `python -m helpers.mutations KIND START STOP [SECONDS]` reads some in an empty folder and prints one JSON line
-before each and one per fault; a reader that hangs or crashes ends the process.
+number. `python -m helpers.mutations KIND,KIND START STOP [SECONDS]` reads some in an empty folder. It prints one JSON
+line before each and one per fault; a reader that hangs or crashes ends the process.
 """
 
 import contextlib
@@ -14,11 +14,14 @@ import resource
 import signal
 import struct
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from surefoot.errors import SurefootError
 
 LIMIT_CPU_S, LIMIT_WALL_S, LIMIT_BYTES = 5.0, 60.0, 2**30
 _LARGEST = 2**20  # bytes of a mutated file
@@ -262,63 +265,70 @@ def _metrics(_: Path) -> Kind:
     return Kind({"metrics.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()}, read_metrics)
 
 
-def run(kind: str, start: int, stop: int, seconds: float = float("inf")) -> None:
-    """Read mutations of a kind in the present folder, and print what is wrong; see the module."""
-    import time
+def run(names: Sequence[str], start: int, stop: int, seconds: float = float("inf")) -> None:
+    """Read mutations of some kinds in the present folder, and print what is wrong; see the module.
 
-    from surefoot.errors import SurefootError
-
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # JAX would write there
-    made = kinds()[kind](Path.cwd())
-    inside = Path("inside").absolute()
-    outside = sorted(os.listdir())
-    touched: list[str] = []
+    Each kind takes at most `seconds`, its preparation not counted.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    writes = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
-    programs = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class")
-
-    def watch(event: str, arguments: tuple) -> None:
-        if event in programs or (event in writes and not str(arguments[0]).startswith(str(inside))):
-            touched.append(f"{event} {arguments[:2]!r:.100}")
-        elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
-            allowed = arguments[0].startswith((str(inside), "/dev/null"))
-            touched.extend([] if allowed else [f"open {arguments[0][:100]}"])
-
-    sys.addaudithook(watch)
-    end = time.monotonic() + seconds
     warnings.simplefilter("ignore")
-    for number in range(start, stop):
-        if time.monotonic() > end:
-            break
-        print(json.dumps({"reading": number}), flush=True)
-        name, data = mutate(number, made.originals)
+    inside = Path("inside").absolute()
+    touched = _watch((str(inside), os.devnull, os.environ.get("JAX_COMPILATION_CACHE_DIR", os.devnull)))
+    for kind in names:
+        made = kinds()[kind](Path.cwd())
         inside.mkdir(exist_ok=True)
-        (inside / name).write_bytes(data)
-        touched.clear()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        signal.setitimer(signal.ITIMER_PROF, LIMIT_CPU_S)
-        signal.alarm(int(LIMIT_WALL_S))
-        fault = ""
-        try:
-            made.read(inside / name)
-        except SurefootError as error:
-            if "\n" in str(error) or not 0 < len(str(error)) < 2000:
-                fault = f"message of {len(str(error))} characters"
-        except BaseException as error:
-            fault = "".join(traceback.format_exception(error)[-4:])
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
-        grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-        if grown > LIMIT_BYTES:
-            fault += f" {grown / 2**30:.1f} GB of memory"
-        if touched or sorted({*os.listdir(), "inside"}) != sorted({*outside, "inside"}):
-            fault += f" touched {touched or os.listdir()}"
-        for path in inside.iterdir():
-            path.unlink()
-        if fault:
-            print(json.dumps({"fault": number, "what": fault}), flush=True)
+        outside, end = sorted(os.listdir()), time.monotonic() + seconds
+        for number in range(start, stop):
+            if time.monotonic() > end:
+                break
+            print(json.dumps({"kind": kind, "reading": number}), flush=True)
+            name, data = mutate(number, made.originals)
+            (inside / name).write_bytes(data)
+            touched.clear()
+            fault = _read(made.read, inside / name)
+            if touched or sorted(os.listdir()) != outside:
+                fault += f" touched {touched or os.listdir()}"
+            for path in inside.iterdir():
+                path.unlink()
+            if fault:
+                print(json.dumps({"kind": kind, "fault": number, "what": fault}), flush=True)
     print(json.dumps({"done": True}), flush=True)
 
 
+def _watch(allowed: tuple[str, ...]) -> list[str]:
+    """Return a list that is filled with what Python changes outside of some folders, and starts."""
+    writes = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+    programs = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class")
+    touched: list[str] = []
+
+    def watch(event: str, arguments: tuple) -> None:
+        opened = event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        changes = (opened or event in writes) and not str(arguments[0]).startswith(allowed)
+        if changes or event in programs:
+            touched.append(f"{event} {arguments[:2]!r:.100}")
+
+    sys.addaudithook(watch)
+    return touched
+
+
+def _read(read: Callable[[Path], object], path: Path) -> str:
+    """Read a file within the limits; return what is wrong, or ""."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_CPU_S)
+    signal.alarm(int(LIMIT_WALL_S))
+    fault = ""
+    try:
+        read(path)
+    except SurefootError as error:
+        if "\n" in str(error) or not 0 < len(str(error)) < 2000:
+            fault = f"message of {len(str(error))} characters"
+    except BaseException as error:
+        fault = "".join(traceback.format_exception(error)[-4:])
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.alarm(0)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return fault + (f" {grown / 2**30:.1f} GB of memory" if grown > LIMIT_BYTES else "")
+
+
 if __name__ == "__main__":
-    run(sys.argv[1], *map(int, sys.argv[2:4]), *map(float, sys.argv[4:]))
+    run(sys.argv[1].split(","), *map(int, sys.argv[2:4]), *map(float, sys.argv[4:]))
