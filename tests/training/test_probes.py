@@ -13,6 +13,22 @@ from surefoot.recipes.recipe import Recipe
 
 DISCOUNT = 0.7  # far from 1, so that a missing or doubled discount shows
 
+
+def known_values(*iterations: int) -> pytest.MarkDecorator:
+    """Parametrise a test by the probes with known values, with a number of iterations for each."""
+    known = [
+        (probes.ConstantReward, [1.0], [1.0]),
+        (probes.ObservedReward, [-1.0, 1.0], [-1.0, 1.0]),
+        (probes.DelayedReward, [-1.0, 1.0], [DISCOUNT, 1.0]),
+        (probes.EndlessReward, [1.0], [1 / (1 - DISCOUNT)]),
+    ]
+    return pytest.mark.parametrize(
+        "iterations, probe, observations, values",
+        [(count, *probe) for count, probe in zip(iterations, known, strict=True)],
+        ids=["constant reward", "observed reward", "delayed reward", "time limit"],
+    )
+
+
 # --- PPO --------------------------------------------------------------------------------------------------------------
 
 PPO = probe_recipe(
@@ -29,16 +45,7 @@ PPO = probe_recipe(
 )
 
 
-@pytest.mark.parametrize(
-    "probe, iterations, observations, values",
-    [
-        (probes.ConstantReward, 40, [1.0], [1.0]),
-        (probes.ObservedReward, 60, [-1.0, 1.0], [-1.0, 1.0]),
-        (probes.DelayedReward, 60, [-1.0, 1.0], [DISCOUNT, 1.0]),
-        (probes.EndlessReward, 80, [1.0], [1 / (1 - DISCOUNT)]),
-    ],
-    ids=["constant reward", "observed reward", "delayed reward", "time limit"],
-)
+@known_values(40, 60, 60, 80)
 def test_ppo_learns_known_values(
     probe: type[Probe], iterations: int, observations: list[float], values: list[float]
 ) -> None:
@@ -93,16 +100,7 @@ def off_policy_recipe(algorithm: str, temperature: float = 0.01) -> Recipe:
     return probe_recipe(algorithm, settings, policy)
 
 
-@pytest.mark.parametrize(
-    "probe, iterations, observations, values",
-    [
-        (probes.ConstantReward, 4, [1.0], [1.0]),
-        (probes.ObservedReward, 4, [-1.0, 1.0], [-1.0, 1.0]),
-        (probes.DelayedReward, 4, [-1.0, 1.0], [DISCOUNT, 1.0]),
-        (probes.EndlessReward, 8, [1.0], [1 / (1 - DISCOUNT)]),
-    ],
-    ids=["constant reward", "observed reward", "delayed reward", "time limit"],
-)
+@known_values(4, 4, 4, 8)
 @pytest.mark.parametrize("algorithm", OFF_POLICY)
 def test_off_policy_critics_learn_known_values(
     algorithm: str,
