@@ -33,7 +33,7 @@ TASKS = {
     "Hopper-v5": 200_000,
     "Walker2d-v5": 200_000,
 }
-_OLD: dict[str, Any] = {"ppo.horizon": 256, "ppo.minibatch_size": 512, "ppo.epochs": 5, "ppo.discount": 0.99}
+_OLD: dict[str, Any] = {"engine.num_envs": 32, "ppo.horizon": 256, "ppo.minibatch_size": 512, "ppo.epochs": 5}
 # Stable-Baselines3 2.8: one environment, no normalisation; its value coefficient weights the whole squared error.
 _THEIRS: dict[str, Any] = {"engine.num_envs": 1, "ppo.horizon": 2048, "ppo.minibatch_size": 64, "ppo.epochs": 10}
 _THEIRS |= {"ppo.discount": 0.99, "ppo.value_coef": 1.0, "ppo.normalise_returns": "false"}

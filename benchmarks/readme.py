@@ -95,7 +95,9 @@ SECTIONS = (
     ),
     (
         "Other Gymnasium tasks, untuned",
-        "Default settings, one seed.",
+        "Default settings of version 0.1, one seed; to repeat them, add `--engine.num_envs 32 --ppo.horizon 256 "
+        "--ppo.minibatch_size 512 --ppo.epochs 5` to the commands. Present defaults: "
+        "[PPO](../algorithms/ppo.md#defaults).",
         (
             ("walker2d-ppo", "PPO", "Walker2d-v5"),
             ("hopper-ppo", "PPO", "Hopper-v5"),

@@ -44,6 +44,13 @@ def test_a_recipe_has_only_the_table_of_its_algorithm(algorithm: str) -> None:
     assert recipe.settings is getattr(recipe, algorithm)
 
 
+def test_ppo_collects_2048_transitions_by_default() -> None:
+    for num_envs, steps in ((8, 256), (1, 2048), (32, 64), (1000, 16)):
+        recipe = changed("ppo", **({} if num_envs == 8 else {"engine__num_envs": num_envs}))
+        assert recipe.engine.num_envs == num_envs and recipe.settings.steps_per_rollout(num_envs) == steps
+    assert changed("sac").engine.num_envs == 32
+
+
 def test_the_default_algorithm_is_ppo() -> None:
     assert validate(Recipe, {"task": "Hopper-v5"}, "test") == validate(
         Recipe, {"task": "Hopper-v5", "algorithm": "ppo"}, "test"

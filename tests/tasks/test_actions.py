@@ -124,5 +124,5 @@ def test_every_algorithm_trains_in_any_action_space(algorithm, space, tmp_path, 
     err = capsys.readouterr().err
     unbounded = not np.issubdtype(space.dtype, np.integer)
     assert ("2 of 2 actions" in err and "within -1 and 1" in err) == (off_policy and unbounded)
-    policy = api.load(outcome.folder.policy)
+    policy = api.load(outcome.folder.policy / "policy.safetensors")
     assert np.isfinite(policy.predict(np.zeros(3, np.float32))[0]).all()

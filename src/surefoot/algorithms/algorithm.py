@@ -65,6 +65,8 @@ class AlgorithmSettings(Settings):
     """Policy settings whose defaults differ from those of `PolicySettings`."""
     allowed_policies: ClassVar[dict[str, tuple[Any, ...]]] = {"batch_norm": (False,), "squash": ("clip", "tanh")}
     """Allowed values of some policy settings."""
+    default_num_envs: ClassVar[int] = 32
+    """Default of `engine.num_envs`."""
     learns_std: ClassVar[bool] = False
     """Whether it learns the action standard deviation if `policy.std` is "parameter"."""
     starts_at_zero: ClassVar[bool] = False

@@ -31,7 +31,7 @@ from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_c
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge, prepare, update_normaliser
 from surefoot.schedules import Schedule, adapted_to_kl, schedule
 
-# Transitions of a rollout by default: the policy then improves 50 times in 100,000 steps (benchmarks/ppo_defaults.py).
+# Transitions of a rollout by default: 49 iterations in 100,000 steps. Measured in docs/algorithms/ppo.md, "Defaults".
 _TRANSITIONS = 2048
 # Largest count of the return statistics after a warm start, so that they adapt quickly to a task with larger rewards.
 _RETURNS_COUNT = 100_000.0
@@ -41,6 +41,7 @@ class PPOSettings(AlgorithmSettings):
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
 
     learner = "on_policy"
+    default_num_envs = 8
     learns_std = True
 
     horizon: int | None = Field(None, ge=1, le=1_000_000)

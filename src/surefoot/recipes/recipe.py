@@ -30,7 +30,7 @@ class EngineSettings(Settings):
     name: Literal["auto", "batch", "envpool", "processes"] = "auto"
     """The engine; auto: the fastest one that supports the task."""
     num_envs: int = Field(32, ge=1, le=100_000)
-    """Environments stepped together."""
+    """Environments stepped together; PPO's default is 8."""
     threads: int = Field(0, ge=0, le=1024)
     """Threads or worker processes; 0: one per CPU core."""
 
@@ -142,7 +142,7 @@ class Recipe(_AlgorithmTables):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
-        """Add the algorithm's table and its defaults of the policy."""
+        """Add the algorithm's table and its defaults of policy and engine."""
         if not isinstance(data, dict):
             return data
         name = data.get("algorithm", DEFAULT_ALGORITHM)
@@ -156,6 +156,8 @@ class Recipe(_AlgorithmTables):
         if isinstance(policy, dict):
             implied = algorithm.implied_policy(settings) if isinstance(settings, dict) else {}
             data = data | {"policy": {**algorithm.policy_defaults, **implied, **policy}}
+        if isinstance(engine := data.get("engine", {}), dict):
+            data = data | {"engine": {"num_envs": algorithm.default_num_envs, **engine}}
         return data | {name: settings}
 
     @model_validator(mode="after")
