@@ -1,4 +1,4 @@
-"""The base of all algorithms: their settings, and what recipes, learners, warm starts and listings need to know."""
+"""The base of all algorithms: settings, and properties used by recipes, learners, warm starts and listings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol

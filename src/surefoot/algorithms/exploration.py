@@ -68,7 +68,7 @@ class ExplorationSettings(Settings):
 
 
 class Exploration:
-    """Exploration noise of N environments, on the host; `index` tells several with the same seed apart.
+    """Exploration noise of N environments, on the host; `index` distinguishes several with the same seed.
 
     Attributes:
         uses_parameter_noise: (N,) bool, whether the current episode has parameter noise instead of action noise.

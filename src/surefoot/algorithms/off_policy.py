@@ -73,7 +73,7 @@ class OffPolicySettings(AlgorithmSettings):
     learning_starts: int = Field(10_000, ge=0)
     """Environment steps with uniformly random actions before the first update."""
     train_freq: int | None = Field(None, ge=1, le=100_000)
-    """Steps of each environment between rounds of updates; none: as few as give whole numbers of updates."""
+    """Steps of each environment between rounds of updates; none: the fewest that give a whole number of updates."""
     utd_ratio: float = Field(1.0, gt=0, le=1000)
     """Updates per environment step, all environments counted (update-to-data ratio)."""
     batch_size: int = Field(256, ge=1, le=1_000_000)

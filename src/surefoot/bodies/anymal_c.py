@@ -30,7 +30,7 @@ BODY = Body(
 FOOT_RADIUS_M = 0.03
 STANDING_POSE = np.array([*(0, 0.4, -0.8) * 2, *(0, -0.4, 0.8) * 2])
 TORQUE_LIMIT = 80.0  # N m
-# Torque at a standstill, from which it falls to nothing at the speed limit.
+# Torque at standstill; it falls linearly to 0 at the speed limit.
 _STALL_TORQUE = 120.0
 # Braking torque of the motors per speed, N m s / rad.
 BACK_EMF = _STALL_TORQUE / 7.5

@@ -60,7 +60,7 @@ def load_body(source: str) -> LoadedBody:
     path, description = _find_files(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # MuJoCo's, of old attributes
+            warnings.simplefilter("ignore", UserWarning)  # MuJoCo's, about old attributes
             spec = read_model(path)
             if description.name:
                 spec.modelname = description.name
@@ -279,7 +279,7 @@ def _find_quat(model: mujoco.MjModel, trunk: str, description: BodyDescription) 
     joint = parts.free_joint(model, trunk)
     if description.pose is not None or not model.nkey or joint is None:
         return None
-    # A trunk that is fixed to its root may be turned against it.
+    # A trunk that is fixed to its root may be rotated relative to it.
     data = standing(model, model.key_qpos[_home(model)])
     return data.body(trunk).xquat.copy()
 

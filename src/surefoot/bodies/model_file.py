@@ -1,4 +1,4 @@
-"""Reading of MJCF and URDF files: limits on what they may ask for, meshes of URDF packages, errors in plain words."""
+"""Reading of MJCF and URDF files: limits on their size, meshes of URDF packages, clear messages."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _REPEATING = ("replicate", "composite", "flexcomp")
 _ATTRIBUTE = re.compile(r"""([\w:]+)\s*=\s*["']([^"']*)["']""")
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _MESHES = (".stl", ".obj", ".msh")
-# MuJoCo's messages, and what a person should know and do.
+# MuJoCo's messages, and the messages shown instead.
 _WORDS = {
     r"empty file": "the file is empty",
     r"XML parse error.*Line number=(\d+)": "it is not a model that MuJoCo can read: no valid XML near line {0}",
@@ -40,7 +40,7 @@ def read_model(path: Path) -> mujoco.MjSpec:
     """Read a model without compiling it.
 
     Raises:
-        InputError: the file is larger, deeper or asks for more than a robot needs, or its meshes are missing.
+        InputError: the file is larger or deeper than a robot's, needs too much memory, or its meshes are missing.
         ValueError: MuJoCo cannot read it.
     """
     _check_size(path)
@@ -53,7 +53,7 @@ def read_model(path: Path) -> mujoco.MjSpec:
 
 
 def explain(message: str) -> str:
-    """Return an error of MuJoCo's in words that say what to do; otherwise MuJoCo's own."""
+    """Return a clear message for an error of MuJoCo, or else MuJoCo's own."""
     for pattern, words in _WORDS.items():
         if found := re.search(pattern, message, re.DOTALL):
             return words.format(*found.groups())
@@ -61,7 +61,7 @@ def explain(message: str) -> str:
 
 
 def _find_meshes(path: Path) -> str:
-    """Return the text of a URDF file with the places of its meshes, in its folder or in those above.
+    """Return the text of a URDF file with the paths of its meshes, in its folder or in those above.
 
     Visual meshes that are missing or of a kind that MuJoCo cannot read are left out.
     """

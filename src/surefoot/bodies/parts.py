@@ -27,7 +27,7 @@ BY_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPAREN
 def find_trunk(model: mujoco.MjModel) -> str:
     """Return the root body with most joints below it; a free one is preferred.
 
-    If the root has no mass, such as the base_footprint of a URDF, it is the heaviest body that is fixed to the root.
+    If the root has no mass, such as the base_footprint of a URDF, return the heaviest body that is fixed to it.
 
     Raises:
         InputError: the model has no joints.
@@ -75,7 +75,7 @@ def find_joints(model: mujoco.MjModel, trunk: str) -> tuple[str, ...]:
 
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
-    """Return the hinges and slides that actuators move, also by way of tendons, in the order of the actuators."""
+    """Return the hinges and slides that actuators move, directly or by tendons, in the order of the actuators."""
     joints: list[int] = []
     for kind, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True):
         if kind in BY_JOINT:

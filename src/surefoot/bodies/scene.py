@@ -31,7 +31,7 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal", model: str = "s
 
 
 def add_scenery(spec: mujoco.MjSpec, floor: bool) -> None:
-    """Add light and sky if a scene has none, and if asked to, a floor at height 0 that collides with everything."""
+    """Add light and sky if a scene has none, and with `floor` a floor at height 0 that collides with everything."""
     scenery = new_scene(spec.option.timestep)
     if spec.lights:
         scenery.delete(scenery.light("sun"))
@@ -46,7 +46,7 @@ def add_scenery(spec: mujoco.MjSpec, floor: bool) -> None:
     while any(name.startswith(prefix) for name in names):
         prefix = f"_{prefix}"
     spec.attach(scenery, prefix=prefix, frame=spec.worldbody.add_frame())
-    if not floor:  # deleted only now, as a scene without shapes is attached without its textures
+    if not floor:  # deleted after attaching, because textures of a scene without shapes are not attached
         spec.delete(spec.geom(f"{prefix}floor"))
 
 

@@ -1,4 +1,4 @@
-"""Whether a body stands: a second at rest in its standing pose, simulated."""
+"""Check of standing: simulate a second at rest in the standing pose."""
 
 from collections.abc import Iterable
 
@@ -20,8 +20,8 @@ _LOOSE, _RUNAWAY = 0.5, 1.0  # rad (m for slides), of joints without and with a 
 def find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray | None = None) -> str | None:
     """Return why a body does not stand, in one line; None if it does.
 
-    It stands if, after a second at rest, its trunk is up, its feet are on the ground, and no joint has run away. The
-    servos' targets are `ctrl` instead of those of the pose, if given.
+    It stands if, after a second at rest, its trunk is up, its feet are on the ground, and no joint has left its place.
+    `ctrl` replaces the servos' targets of the pose, if given.
     """
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda _: None)  # of physics that become unstable; they are reported below

@@ -183,7 +183,7 @@ def _stdout_as_stderr() -> Iterator[None]:
 
 
 def _find_policy(args: argparse.Namespace, run: str) -> Path:
-    """Return a policy file, or that of a run; say so if it is the last one for want of a best one."""
+    """Return a policy file, or that of a run; report if it is the last one because there is no best one."""
     from surefoot.runs.folder import RunFolder
 
     if os.path.isfile(run):

@@ -48,7 +48,7 @@ def _jax_fault() -> str:
 
 @functools.cache
 def _xla_fault(flags: str) -> str:
-    # XLA aborts the process, so that only another one can try, which takes seconds.
+    # In another process, because XLA aborts; this takes seconds.
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -86,7 +86,7 @@ def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> 
     tables = {known.rpartition(".")[0] for known in fields} - {""}
     inside = [known for known in fields if owner not in tables or known.startswith(f"{owner}.")]
     parts, meant = {known: known.rpartition(".")[2] for known in inside}, _OTHER_NAMES.get(last, last)
-    # Settings of the same last part, then of a part that contains it, then, within a table, of similar parts or all.
+    # Settings with the same last part, then those whose last part contains it, then similar ones or all of its table.
     options = [known for known in parts if parts[known] in (last, meant)]
     if not options and owner in tables:
         options = [known for known in parts if meant in parts[known]]

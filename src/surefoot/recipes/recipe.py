@@ -194,7 +194,7 @@ def replaced(recipe: Recipe, changes: dict[str, Any]) -> dict[str, Any]:
                 nested = {"start": nested}
             table[name] = table = nested if isinstance(nested, dict) else {}
         table[last] = value
-    # The recipe's own value of a policy setting gives way to one that the changes imply.
+    # A policy setting that the changes imply replaces the recipe's own value.
     algorithm = ALGORITHMS.get(data["algorithm"])
     for name in algorithm.implied_policy(data.get(data["algorithm"]) or {}) if algorithm else ():
         if f"policy.{name}" not in changes:

@@ -259,7 +259,7 @@ def _plot_training(metrics: list[dict], info: TaskInfo) -> Plots:
 
 
 def _origin(policy: Policy, recipe: Recipe | None, metrics: list[dict]) -> dict[str, Any]:
-    """Training of a policy by its file, where values of a wrong type become None, and by its run, if there is one."""
+    """Training of a policy according to its file, with None for values of wrong types, and its run, if there is one."""
     origin, versions = policy.origin, policy.origin.get("versions")
     steps, seed = ((x if isinstance(x, int) and x >= 0 else None) for x in (origin.get("steps"), origin.get("seed")))
     texts = {name: origin[name] if isinstance(origin.get(name), str) else None for name in ("algorithm", "recipe")}

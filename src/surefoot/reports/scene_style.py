@@ -29,7 +29,7 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
     whose root body can move away, unless `keep_camera`.
     """
     model, data, renderer = env.model, env.data, env.mujoco_renderer
-    # Without a graphics card, drawing larger costs less time than MuJoCo's own smoothing of edges.
+    # Without a graphics card, drawing at a larger size takes less time than MuJoCo's anti-aliasing.
     renderer.width, renderer.height = drawn = round(_OVERSIZE * size[0]), round(_OVERSIZE * size[1])
     model.vis.quality.offsamples = 0
     model.vis.global_.offwidth = max(drawn[0], model.vis.global_.offwidth)
@@ -114,8 +114,8 @@ def _spread_floor(model: mujoco.MjModel) -> None:
 def _merge_small_triangles(model: mujoco.MjModel, pixel_m: float) -> None:
     """Remove triangles of less than about a pixel from meshes that are only visual.
 
-    Robots designed by CAD have some 100,000 of them, and without a graphics card they take most of the time. Vertices
-    in one cell of a grid become one; triangles that lose a corner, and duplicates, go.
+    CAD models have about 100,000 of them, and without a graphics card these take most of the time. Vertices in one cell
+    of a grid are merged; degenerate and duplicate triangles are removed.
     """
     collides = (model.geom_contype | model.geom_conaffinity) != 0
     colliding = model.geom_dataid[collides & (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH)]

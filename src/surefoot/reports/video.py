@@ -77,7 +77,7 @@ def record(
     with _Scene(info, size, fps, None if is_video else _ANIMATION_WIDTH) as scene:
         label = f"{info.name}, episode {{}}" if episodes > 1 else info.name
         first, steps = round(start * scene.steps_per_s), episodes * ((info.max_episode_steps or 0) + 1)
-        # More than whole episodes have, so that only `seconds` ends the film.
+        # More episodes than needed, so that only `seconds` ends the film.
         frames = steps // scene.every + 2 if seconds is None else max(1, round(seconds * scene.fps))
         film = _Film(scene, first, frames, label if is_video and caption else None, progress)
         with (write_mp4 if is_video else write_animation)(path, scene.fps) as film.send:
@@ -106,7 +106,7 @@ class _Film:
         self._poses: collections.deque[np.ndarray] = collections.deque(maxlen=round(scene.steps_per_s) + 1)
 
     def __call__(self, step: EpisodeStep) -> bool:
-        """Draw a step; return whether the film has its length."""
+        """Draw a step; return whether the film is complete."""
         if step.length[0] == 0:
             self._poses.clear()
         if self._label and (pose := self._scene.trunk_pose()) is not None:

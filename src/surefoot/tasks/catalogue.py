@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 _FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just before the fall are added
-_UNBOUNDED = 1e9  # action bounds of this size or more are none
+_UNBOUNDED = 1e9  # larger action bounds count as no bounds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             id=id,
             options=options,
             observation_size=observation.shape[0] * wrappers.frame_stack,
-            # Environments give the largest numbers of a type if there are no bounds.
+            # Some environments state the largest number of a type instead of no bound.
             action_low=np.where(action.low > -_UNBOUNDED, action.low, -np.inf).astype(np.float32),
             action_high=np.where(action.high < _UNBOUNDED, action.high, np.inf).astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // wrappers.action_repeat),

@@ -33,7 +33,7 @@ _DISTANCE_OBSERVATIONS = 256
 class OffPolicyLearner(Learner):
     """An off-policy algorithm and the samplers that act for it.
 
-    A round is some steps of every environment and the updates that belong to them. In synchronous mode, one
+    A round consists of some steps of every environment and the corresponding updates. In synchronous mode, one
     sampler acts, then the learner updates. In asynchronous mode, the samplers act with the weights of the last round
     while the learner updates from transitions stored before; then the new ones are stored in the samplers' order. The
     update-to-data ratio is therefore the same, weights are at most one round old, and results depend on the seed only.

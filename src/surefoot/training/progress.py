@@ -80,7 +80,7 @@ class Progress:
         self._print(f"warning: {message}")
 
     def interrupted(self) -> None:
-        """Say, even if a signal arrives amid other output, that the training is going to stop."""
+        """Announce the stop of the training, even if the signal arrives during other output."""
         if not self._quiet:
             text = "stopping: the current iteration ends, then a checkpoint is saved; Ctrl-C again stops at once"
             with contextlib.suppress(OSError):

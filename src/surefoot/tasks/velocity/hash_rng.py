@@ -26,8 +26,8 @@ def hashed(bits: Any) -> Any:
 def uniform(key: Any, stream: int, count: Any, size: int, xp: Any) -> Any:
     """Return (K, size) float32 numbers, uniform in [-1, 1) with a resolution of 2^-23.
 
-    They follow from the key, (K,) uint32; the stream, which is the number of the purpose; and the count, (K,) uint32,
-    of the draw within the stream. `xp` is `numpy` or `jax.numpy`.
+    They depend on the key, (K,) uint32, on the stream, the number of the purpose, and on the count, (K,) uint32, of the
+    draw within the stream. `xp` is `numpy` or `jax.numpy`.
     """
     seed = hashed(hashed(hashed(key) + np.uint32(stream)) + count)
     bits = hashed(seed[:, None] + hashed(xp.arange(size, dtype=xp.uint32)))

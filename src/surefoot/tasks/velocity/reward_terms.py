@@ -218,7 +218,7 @@ def select_terms(
 ) -> tuple[RewardTerm, ...]:
     """Return the reward terms whose weight is not 0, also those of `modules` ("my_terms" or "my_terms:name").
 
-    Weights that a user sets by name come before `defaults`, and these before the terms' own.
+    Weights that a user sets replace `defaults`, which replace the terms' own.
 
     Raises:
         InputError: a term or module does not exist.

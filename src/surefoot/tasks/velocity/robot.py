@@ -151,7 +151,7 @@ class Robot:
         self._set_scale(pose.height_m / _REFERENCE_HEIGHT_M, mass / _REFERENCE_MASS_KG)
 
     def _set_scale(self, length: float, mass: float) -> None:
-        """Set what follows from length and mass relative to ANYmal C."""
+        """Set the values that depend on length and mass relative to ANYmal C."""
         self.length_scale, self.torque_scale = length, length * mass
         self.power_scale = self.torque_scale / length**0.5
         self.knee_radius_m = _KNEE_RADIUS_M * length
@@ -276,7 +276,7 @@ class Robot:
 
 
 class AnymalC(Robot):
-    """ANYmal C with its own servos (80 N m / rad, 2 N m s / rad) and the figures that shipped policies learned with."""
+    """ANYmal C with its own servos (80 N m / rad, 2 N m s / rad) and the constants of the shipped policies."""
 
     def __init__(
         self, base: anymal_c.Base, motor: anymal_c.Motor, visuals: bool, terrain: Terrain | None = None

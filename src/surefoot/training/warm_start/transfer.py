@@ -132,7 +132,7 @@ class Transfer:
         return initial
 
     def parameter_sigma(self) -> float | None:
-        """Return the earlier run's scale of parameter noise, or None if there is none to continue from."""
+        """Return the earlier run's scale of parameter noise, or None if it has none."""
         sigma = self.source.parameter_sigma if self.same_algorithm else None
         used = self._recipe.settings.exploration.parameter_noise
         if not used or sigma is None or sigma.shape != () or not 0 < sigma < math.inf:
