@@ -103,8 +103,9 @@ def _add_motors(spec: mujoco.MjSpec, stiffness: float, damping: float) -> None:
     """Add a direct-current motor with a position controller to each joint, as two actuators whose torques add up.
 
     The back-EMF brakes in proportion to the speed. The driver compensates it up to its largest voltage, which gives
-    the torque at a standstill. Both torques are linear in the speed or constant, so that an implicit integrator has
-    the right slope on both sides of the limit. An explicit integrator overshoots the no-load speed and rings.
+    the torque at a standstill. Each torque is constant or linear in the speed, so an implicit integrator knows its
+    derivative on both sides of the limit. With an explicit integrator the speed would oscillate about the no-load
+    speed.
     """
     for joint in JOINTS:
         driver = _add_actuator(spec, joint, joint)

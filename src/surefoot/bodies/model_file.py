@@ -13,7 +13,7 @@ _MOST_BYTES, _MOST_ELEMENTS, _DEEPEST, _MOST_FILES = 20_000_000, 20_000, 300, 10
 _MOST_VALUES = 2e7  # of one element, such as the pixels of a texture
 _MOST_FOLDERS_UP = 4
 _MOST_LENGTH_RANGE_STEPS = 10_000  # of each muscle
-# Attributes that ask for memory or elements by a number.
+# Attributes whose number determines the memory or the number of elements.
 _SIZES = {"count", "nrow", "ncol", "width", "height", "resolution", "dim", "nsample", "memory", "njmax", "nconmax"}
 _SIZES |= {"nstack", "nuserdata", "params", "rayres"}
 _REPEATING = ("replicate", "composite", "flexcomp")

@@ -7,7 +7,7 @@ from surefoot.gait.contacts import phase_distance
 
 UNCLEAR = "unclear"
 
-# Phase distances, in cycles: feet within the first move together, feet beyond the second alternate.
+# Phase distances in cycles: feet closer than the first move together, feet further apart than the second alternate.
 _TOGETHER, _APART = 0.1, 0.4
 # Other common names of left and right, fore and hind feet.
 _FEET = {"FL": "LF", "FR": "RF", "RL": "LH", "RR": "RH", "HL": "LH", "HR": "RH"}

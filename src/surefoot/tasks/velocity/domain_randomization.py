@@ -67,7 +67,7 @@ class DomainRandomizer:
         self._inertia = model.body_inertia[self._trunk].copy()
         self._gain = model.actuator_gainprm[: model.nu, 0].copy()
         self._bias = model.actuator_biasprm[: model.nu, :3].copy()
-        self._compensation = np.zeros_like(self._bias)  # of the back-EMF, not a gain of the controller
+        self._compensation = np.zeros_like(self._bias)  # of the back-EMF; it is not randomised
         self._compensation[robot.servos, 2] = robot.back_emf
 
     def reset(self, state: State, env_indices: np.ndarray, key: np.ndarray) -> None:
