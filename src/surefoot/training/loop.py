@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from surefoot.simulation import envpool
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.training.evaluator import EvaluationResult, Evaluator
-from surefoot.training.interruption import Interruption
+from surefoot.training.interruption import stop_on_signals
 from surefoot.training.learner import Learner
 from surefoot.training.off_policy import OffPolicyLearner
 from surefoot.training.on_policy import OnPolicyLearner
@@ -155,18 +156,17 @@ class _Session:
         self._folder = folder
         self._progress = progress or Progress(quiet=True)
         self._callback = callback
-        self._interruption = Interruption(self._progress.interrupted)
+        self._stop = threading.Event()
         self._best: Policy | None = None  # unless it was saved by an earlier session
         self._info = recipe.evaluation_task()
         self._engine_name = choose_engine(recipe.engine.name, self._info)
         self._checkpoints = Checkpoints(folder.checkpoints, recipe.training.keep_checkpoints, self._progress.warn)
         # Contexts close in reverse order.
         stack.callback(self._progress.stop)
-        stop = self._interruption.requested
         learner = LEARNERS[recipe.settings.learner]
-        self._learner = learner(recipe, self._info, self._make_engines(stack), stop)
+        self._learner = learner(recipe, self._info, self._make_engines(stack), self._stop.is_set)
         stack.callback(self._learner.close)
-        self._evaluator = Evaluator(self._engine_name, self._info, recipe, stop)
+        self._evaluator = Evaluator(self._engine_name, self._info, recipe, self._stop.is_set)
         stack.callback(self._evaluator.close)
         self._folder_is_there = stack.enter_context(folder.lock())
         shown = recipe.model_dump(mode="json")
@@ -174,7 +174,7 @@ class _Session:
         for tracker in self._trackers:
             stack.callback(tracker.close)
         self._metrics = stack.enter_context(MetricsLog(folder.metrics, self._progress.warn))
-        stack.enter_context(self._interruption)
+        stack.enter_context(stop_on_signals(self._stop, self._progress.interrupted))
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = lambda message, *_, **__: self._progress.warn(str(message))
 
@@ -295,7 +295,7 @@ class _Session:
     def _loop(self) -> str:
         counters, settings = self.counters, self._recipe.training
         self._progress.start(settings.steps, counters.steps)
-        while not self._interruption.requested() and self._folder_is_there():
+        while not self._stop.is_set() and self._folder_is_there():
             done = counters.steps >= settings.steps
             evaluated = max(counters.evaluated_at, counters.evaluating_at or 0)
             due = counters.steps // settings.evaluate_every > evaluated // settings.evaluate_every
@@ -363,7 +363,7 @@ class _Session:
         for tracker in self._trackers:
             tracker.log(step, values)
         if self._callback is not None and self._callback(step, dict(values)) is True:
-            self._interruption.request()
+            self._stop.set()
 
     def _log_event(self, event: str, **details: Any) -> None:
         self._metrics.mark(event, self.counters.steps, **details)
@@ -409,10 +409,10 @@ class _Session:
         """Save everything; if the disk is full, wait for space. False: interrupted before that."""
         pause = _RETRY_S
         while not (self._save_checkpoint() and self._save_policies()):
-            if self._interruption.requested():
+            if self._stop.is_set():
                 return False
             self._progress.warn(f"the end of the training waits in memory; next try in {pause:.0f} s, Ctrl-C gives up")
-            self._interruption.wait(pause)
+            self._stop.wait(pause)
             pause = min(2 * pause, 60 * _RETRY_S)
         return True
 
