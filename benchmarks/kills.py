@@ -23,12 +23,16 @@ from surefoot.runs.metrics import read_metrics
 TASK = "Hopper-v5"
 _SMALL = {"policy.actor": [32], "policy.critic": [32], "engine.threads": 1, "training.evaluation_episodes": 2}
 _REPLAY = {"engine.num_envs": 4, "policy.actor": [32], "policy.critic": [32]}
-# Per algorithm: settings, and environment steps in one part of a training.
+# By algorithm, perhaps with a suffix: settings, and environment steps in one part of a training.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "ppo": ({"engine.num_envs": 16, "ppo.horizon": 64}, 4_096),
     "ddpg": (_REPLAY | {"ddpg.learning_starts": 500}, 1_000),
     "td3": (_REPLAY | {"td3.learning_starts": 500}, 1_000),
     "sac": (_REPLAY | {"sac.learning_starts": 500}, 1_000),
+    "td3-asynchronous": (
+        _REPLAY | {"td3.learning_starts": 500, "training.mode": "asynchronous", "training.samplers": 2},
+        1_000,
+    ),
     "ars": ({"engine.num_envs": 16, "policy.actor": [], "policy.critic": []}, 4_000),
 }
 COMPARED = ("loss/policy", "loss/value", "train/return", "train/length", "evaluation/return")
@@ -85,7 +89,7 @@ def _train(
     """Train in processes of which up to `most` are killed; return the run and the number of kills."""
     surefoot = [sys.executable, "-m", "surefoot.cli.main"]
     words = [word for name, value in settings.items() for word in (f"--{name}", json.dumps(value).strip('"'))]
-    command = ["train", TASK, "--algorithm", algorithm, "--name", "run", "--root", str(root), *words]
+    command = ["train", TASK, "--algorithm", algorithm.partition("-")[0], "--name", "run", "--root", str(root), *words]
     folder, killed = RunFolder(root / TASK / "run"), 0
     while True:
         before = _size(folder.metrics)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +391,7 @@ def test_a_disk_that_is_full_from_the_start_stops_the_run_before_it_begins(tmp_p
 # --- a run folder that disappears -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced"])
+@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced", "deleted with all others"])
 def test_a_run_whose_folder_disappears_stops_and_is_saved_beside_it(fate, folder, tmp_path, monkeypatch):
     def after(iteration):
         if iteration == 3:
@@ -400,11 +401,16 @@ def test_a_run_whose_folder_disappears_stops_and_is_saved_beside_it(fate, folder
                 shutil.rmtree(folder.path)
             if fate == "replaced":
                 folder.path.mkdir()
+            if fate == "deleted with all others":
+                folder.path.parent.rmdir()
+                folder.path.parent.touch()
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     whole = train(tmp_path / "whole", **EVERY)
     with pytest.raises(SurefootError, match="was deleted or moved while it trained") as caught:
         train(tmp_path, Watcher(after), **EVERY)
-    rescued = RunFolder(folder.path.with_name("run-rescued"))
+    root = tmp_path / "temporary" if fate == "deleted with all others" else tmp_path
+    rescued = RunFolder(root / "Hopper-v5" / "run-rescued")
     one_line(caught.value, f"surefoot resume {rescued.path}", f"step {3 * ITERATION}")
     assert folder.path.exists() == (fate == "replaced") and (fate != "replaced" or not list(folder.path.iterdir()))
     assert load_policy(rescued.policy_file).origin["steps"] <= 3 * ITERATION

@@ -32,7 +32,7 @@ from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.training import loop
-from surefoot.training.interruption import Interruption
+from surefoot.training.interruption import stop_on_signals
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -147,9 +147,10 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted, tmp_path):
 
 
 def test_the_first_ctrl_c_says_at_once_what_is_being_finished(capfd):
-    with Interruption(Progress().interrupted) as interruption:
+    stop = threading.Event()
+    with stop_on_signals(stop, Progress().interrupted):
         signal.raise_signal(signal.SIGINT)
-        assert interruption.requested()
+        assert stop.is_set()
         assert "stopping: the current iteration ends, then a checkpoint is saved" in capfd.readouterr().err
         signal.raise_signal(signal.SIGTERM)
         assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
+import tempfile
 import threading
 import time
 import warnings
@@ -419,7 +420,11 @@ class _Session:
     def _move_beside(self) -> FolderLostError:
         """Save all that is in memory in a new folder beside the run's; return the error that ends the run."""
         lost = self._folder.path
-        self._folder = folder = RunFolder.create(lost.parent.parent, lost.parent.name, None, f"{lost.name}-rescued")
+        task, name = lost.parent.name, f"{lost.name}-rescued"
+        try:
+            self._folder = folder = RunFolder.create(lost.parent.parent, task, None, name)
+        except RunError:
+            self._folder = folder = RunFolder.create(tempfile.gettempdir(), task, None, name)
         self._checkpoints = Checkpoints(folder.checkpoints, self._checkpoints.keep, self._progress.warn)
         self.save_recipe()
         with self._warn_if_not_saved(folder.metrics):
