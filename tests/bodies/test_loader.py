@@ -1,5 +1,6 @@
 """Loading of bodies: detection of parts, TOML descriptions, and errors for invalid input."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -286,3 +287,14 @@ def test_offline_the_error_names_the_remedy(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=r"cannot be downloaded .* connect to the network once") as caught:
         load_body("menagerie:unitree_go2")
     one_line(caught.value)
+
+
+def test_warnings_of_mujoco_leave_no_file_in_the_current_folder(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = tmp_path / "biped.xml"
+    path.write_text(walkers.biped().replace('damping="0.5"', 'damping="nan"'))
+    with contextlib.suppress(InputError):
+        load_body(str(path))
+    assert list(folder.iterdir()) == []

@@ -243,6 +243,7 @@ def _recipe(_: Path) -> Kind:
 def _robot(_: Path) -> Kind:
     from helpers.walkers import biped, urdf_biped
     from surefoot.bodies.loader import load_body
+    from surefoot.bodies.stance import find_fault
 
     description = 'model = "biped.xml"\ntrunk = "pelvis"\nkp = 40.0\nkd = 1.0\npose = { left_knee = 0.4 }\n'
     texts = {"biped.xml": biped(), "biped.urdf": urdf_biped(), "biped.toml": description}
@@ -250,7 +251,8 @@ def _robot(_: Path) -> Kind:
     def read(path: Path) -> None:
         if path.suffix == ".toml":
             (path.parent / "biped.xml").write_text(biped())
-        load_body(str(path))
+        loaded = load_body(str(path))
+        find_fault(loaded.spec.compile(), loaded.body, loaded.pose)
 
     return Kind({name: text.encode() for name, text in texts.items()}, read)
 

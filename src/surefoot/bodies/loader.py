@@ -17,7 +17,7 @@ import numpy as np
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body, Foot
 from surefoot.bodies.description import BodyDescription, model_beside, read_description
-from surefoot.bodies.model_file import explain, read_model
+from surefoot.bodies.model_file import explain, quiet_mujoco, read_model
 from surefoot.bodies.scene import add_scenery
 from surefoot.bodies.servos import Servo, add_servos, find_servo
 from surefoot.bodies.symmetry import find_facing, find_foot_pairs, find_joint_pairs, joint_sign, standing
@@ -59,7 +59,7 @@ def load_body(source: str) -> LoadedBody:
     """
     path, description = _find_files(source)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_mujoco():
             warnings.simplefilter("ignore", UserWarning)  # MuJoCo's, about old attributes
             spec = read_model(path)
             if description.name:

@@ -1,7 +1,9 @@
 """Reading of MJCF and URDF files: limits on their size, meshes of URDF packages, clear messages."""
 
+import contextlib
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,6 +36,17 @@ _WORDS = {
     r"model type: '(.*?)'": "it is only a part of a model, <{0}>; choose the file that includes it",
     r"keyframe '?(.*?)'?: invalid (\w+) size, expected (?:length )?(\d+)": "keyframe {0} must have {2} values in {1}",
 }
+
+
+@contextlib.contextmanager
+def quiet_mujoco() -> Iterator[None]:
+    """Keep MuJoCo from printing warnings, and from writing them to MUJOCO_LOG.TXT in the current folder."""
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda _: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(previous)
 
 
 def read_model(path: Path) -> mujoco.MjSpec:

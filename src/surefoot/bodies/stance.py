@@ -8,6 +8,7 @@ import numpy as np
 from surefoot.bodies import parts
 from surefoot.bodies.body import Body
 from surefoot.bodies.loader import Pose
+from surefoot.bodies.model_file import quiet_mujoco
 from surefoot.bodies.symmetry import standing
 
 _SECONDS, _MOST_STEPS = 1.0, 2000
@@ -23,12 +24,8 @@ def find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray |
     It stands if, after a second at rest, its trunk is up, its feet are on the ground, and no joint has left its place.
     `ctrl` replaces the servos' targets of the pose, if given.
     """
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda _: None)  # of physics that become unstable; they are reported below
-    try:
+    with quiet_mujoco():  # unstable physics are reported below
         fault = _find_fault(model, body, pose, pose.ctrl if ctrl is None else ctrl)
-    finally:
-        mujoco.set_mju_user_warning(previous)
     return fault and f"it does not stand: {fault}"
 
 

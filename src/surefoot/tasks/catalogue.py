@@ -9,10 +9,10 @@ import warnings
 from typing import TYPE_CHECKING, Any, get_args
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from surefoot.bodies.body import Body
+from surefoot.bodies.model_file import quiet_mujoco
 from surefoot.errors import InputError, foreign_code, suggestion
 from surefoot.settings import Settings, plain
 from surefoot.tasks.gymnasium.task import GymnasiumTask
@@ -267,10 +267,8 @@ def make_physics_task(info: TaskInfo) -> Task:
 
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda _: None)  # no warnings, nor a MUJOCO_LOG.TXT, about the age of a model's file
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
             env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
         for warning in caught:  # not shown on failure; the error suffices then
             warnings.warn(warning.message, warning.category, stacklevel=3)
@@ -281,8 +279,6 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
         raise InputError(f"task '{name}' needs a package that is not installed: {one_line(error)}") from error
     except Exception as error:  # a user's task may raise anything
         raise InputError(f"task '{name}' cannot be made: {one_line(error)}") from error
-    finally:
-        mujoco.set_mju_user_warning(previous)
 
 
 def _describe(space: gymnasium.Space) -> str:
