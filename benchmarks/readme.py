@@ -243,7 +243,7 @@ def results_page() -> str:
         lines += ["", f"## {title}", "", introduction, ""]
         lines += training_table(trainings)
         lines += extras.get(title, list)()
-    lines += throughput()
+    lines += [*walking(), *physics_step(), *throughput()]
     return "\n".join(lines) + "\n"
 
 
@@ -384,6 +384,57 @@ def ablation() -> list[str]:
         f"([data]({data_link('ddpg-ablation')}), [finding](experiments/2026-ddpg-ablation.md)):",
         "",
         *table(("", "last policy", "during training", "each seed", "minutes"), rows),
+        *shell([result["command"]]),
+    ]
+
+
+def walking() -> list[str]:
+    """Return the section on robots of other projects that learned to walk."""
+    result = load("walking")
+    rows = [
+        (
+            f"{run['body']} ([film](../pictures/walk-{name}.webp))",
+            millions(run["steps"]),
+            f"{run['net_speed_m_s']:.2f}",
+            f"{run['path_speed_m_s']:.2f}",
+            f"{run['turn_deg']:.0f} ({run['largest_turn_deg']:.0f})",
+            str(run["falls"]),
+        )
+        for name, run in result["runs"].items()
+    ]
+    columns = ("robot", "steps (M)", "net speed, m/s", "path speed, m/s", "turn, degrees (largest)", "falls per 100")
+    return [
+        "",
+        "## Walk, robots from files",
+        "",
+        "Recipe `walk`, one seed, desired speed 1 m/s, 100 held-out episodes of 20 s "
+        f"([data]({data_link('walking')}), [finding](experiments/2026-walking-straight.md)):",
+        "",
+        *table(columns, rows),
+        *shell([result["command"]]),
+    ]
+
+
+def physics_step() -> list[str]:
+    """Return the section on the physics step."""
+    result = load("half_step")
+    rows = []
+    for name, runs in result["policies"].items():
+        cells = [f"{runs['full'][key]:,.1f} / {runs['half'][key]:,.1f}" for key in runs["change"]]
+        largest = max(runs["change"].values(), key=abs)
+        rows.append(
+            (f"`{name}`", f"{runs['full']['step_ms']:g} / {runs['half']['step_ms']:g}", *cells, f"{largest:+.1%}")
+        )
+    columns = ("policy", "step, ms", "return", "distance, m", "peak torque, N m", "peak speed, rad/s", "largest change")
+    return [
+        "",
+        "## Physics step",
+        "",
+        f"Shipped policies at the physics step of their task and at half of it, {result['episodes']} held-out "
+        "episodes; peak speeds are means over episodes "
+        f"([data]({data_link('half_step')}), [finding](experiments/2026-motor-limits.md)):",
+        "",
+        *table(columns, rows),
         *shell([result["command"]]),
     ]
 
