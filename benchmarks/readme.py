@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "results" / "index.md"
+PICTURES = ROOT / "docs" / "pictures"
 # Rows of the table in README.md: file, task, algorithm.
 HIGHLIGHTS = (
     ("anymal-ppo", "ANYmal C runs", "PPO"),
@@ -28,7 +29,8 @@ HIGHLIGHTS = (
 SECTIONS = (
     (
         "ANYmal C, running",
-        "Task `anymal`, motors limited as the real ones are. Findings: "
+        "Task `anymal`, motors limited as the real ones are; in the trainings their limits were "
+        "[explicit](experiments/2026-motor-limits.md). Findings: "
         "[ANYmal runs within a minute](experiments/2026-anymal-running.md), "
         "[servos without a speed limit](experiments/2026-unlimited-servos.md).",
         (
@@ -39,7 +41,8 @@ SECTIONS = (
     ),
     (
         "ANYmal C, a step of 15 cm",
-        "Task `anymal-step`. Finding: [a step is climbed if it grows](experiments/2026-anymal-step.md).",
+        "Task `anymal-step`, with the motors' [explicit limits](experiments/2026-motor-limits.md). Finding: [a step is "
+        "climbed if it grows](experiments/2026-anymal-step.md).",
         (
             ("anymal-step-ppo", "PPO", "warm start from `anymal`; two seeds on busy cores"),
             ("anymal-step-from-scratch-ppo", "PPO", "from scratch, shared core"),
@@ -393,7 +396,8 @@ def walking() -> list[str]:
     result = load("walking")
     rows = [
         (
-            f"{run['body']} ([film](../pictures/walk-{name}.webp))",
+            run["body"]
+            + (f" ([film](../pictures/{film}))" if (PICTURES / (film := f"walk-{name}.webp")).exists() else ""),
             millions(run["steps"]),
             f"{run['net_speed_m_s']:.2f}",
             f"{run['path_speed_m_s']:.2f}",
