@@ -39,6 +39,14 @@ def lowest(model: mujoco.MjModel, qpos: np.ndarray) -> float:
     return min(found)
 
 
+@pytest.mark.parametrize("option", ['integrator="Euler"', 'integrator="RK4" solver="PGS" iterations="50"'])
+def test_integrator_and_solver_fit_the_servos(tmp_path: Path, option: str) -> None:
+    """Gymnasium's Humanoid has the second: with its own options it is simulated at a third of the speed."""
+    model = load(tmp_path, walkers.biped().replace("<option ", f"<option {option} ")).spec.compile()
+    assert model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+    assert model.opt.solver == int(mujoco.mjtSolver.mjSOL_NEWTON)
+
+
 def test_torque_motors_are_replaced_by_servos_and_a_floor_is_added(tmp_path: Path) -> None:
     spec, body, pose = load(tmp_path, walkers.biped())
     model = spec.compile()

@@ -77,8 +77,10 @@ def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Ser
         if np.isfinite([servo.low, servo.high]).any():
             added.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
             added.forcerange = [max(servo.low, -_MOST_TORQUE), min(servo.high, _MOST_TORQUE)]
-    # With implicit integration the servos' damping is stable at larger time steps.
-    if spec.option.integrator == mujoco.mjtIntegrator.mjINT_EULER:
+    # With implicit integration the servos' damping is stable at larger time steps. Runge-Kutta computes each step four
+    # times, and the solver PGS needs many more iterations than Newton's.
+    spec.option.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    if spec.option.integrator in (mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtIntegrator.mjINT_RK4):
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     # Models made for MJX cap the solver at few iterations, too few for other integrators and for pushes.
     spec.option.iterations = max(spec.option.iterations, _SOLVER_ITERATIONS)
