@@ -1,6 +1,7 @@
 """The task `walk`: observation, reward, termination and mirror image for several bodies."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from surefoot.cli.listing import print_task
 from surefoot.errors import InputError
 from surefoot.recipes.make import make_recipe
 from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks import catalogue
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.walk import Walk
 
@@ -241,10 +243,13 @@ def test_a_body_that_does_not_stand_is_reported_on_loading_and_listed(task: str,
     path = tmp_path / "floating.xml"
     path.write_text(walkers.biped().replace("<worldbody>", '<option gravity="0 0 0"/><worldbody>', 1))
     fault = "it does not stand: its file has no gravity that pulls it down"
+    catalogue._warn_once.cache_clear()
     with pytest.warns(UserWarning, match=f"small biped: {fault}"):
         assert find_task(task, {"body": str(path)}).fault == fault
     listed = io.StringIO()
-    print_task(task, listed, options={"body": str(path)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is reported once
+        print_task(task, listed, options={"body": str(path)})
     assert f"small biped: {fault}" in listed.getvalue()
 
 

@@ -158,7 +158,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             fault = source.fault() if isinstance(source, Task) else None
             ages = range(wrappers.frame_stack - 1, -1, -1)
         if fault and isinstance(body, Body):
-            warnings.warn(f"{body.name}: {fault}", stacklevel=2)
+            _warn_once(f"{body.name}: {fault}")
         return TaskInfo(
             name=canonical,
             id=id,
@@ -176,6 +176,11 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             mirror=mirror and stacked(mirror, wrappers.frame_stack),
             fault=fault,
         )
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
 
 
 def options_class(id: str) -> type[Settings]:
