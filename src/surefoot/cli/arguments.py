@@ -102,7 +102,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
-    listing = add("list", "list tasks, recipes, engines and algorithms, or the details of a task")
+    listing = add("list", "list tasks, recipes, engines and algorithms, or the details of a task", _TASK_OPTIONS)
     listing.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
     add("doctor", "check the installation")
     return parser, commands.choices
