@@ -111,7 +111,7 @@ def test_a_new_algorithm_is_one_file_and_one_line(folder: Path) -> None:
         ["list"],
     )
     assert json.loads(evaluated)[0]["algorithm"] == "a2c"
-    assert "advantage actor-critic" in listed
+    assert "Advantage actor-critic" in listed
     rows = [row for row in read_metrics(folder / "runs/Hopper-v5/first/metrics.jsonl") if "policy/clip_fraction" in row]
     assert rows and all(row["policy/clip_fraction"] == 0 for row in rows)
 
@@ -129,7 +129,7 @@ def test_new_exploration_noise_is_one_function_and_one_line(folder: Path) -> Non
     )
     module.write_text(text)
     short = [f"--{name.replace('__', '.')}={value}" for name, value in SHORT.items()]
-    td3 = ["--td3.exploration.noise=smooth", "--td3.learning_starts=100"]
+    td3 = ["--td3.exploration.noise=smooth", "--td3.learning_starts=100", "--policy.actor=[8]", "--policy.critic=[8]"]
     _, listed = run(
         package,
         ["train", "Pendulum-v1", "--algorithm", "td3", "--name", "first", *td3, *short, "--quiet"],
