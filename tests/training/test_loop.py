@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.algorithms import ppo
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
-from surefoot.errors import EngineError, NonFiniteError, RunError, SurefootError
+from surefoot.errors import EngineError, InputError, NonFiniteError, RunError, SurefootError
 from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, EpisodeRunner, Episodes
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
@@ -126,6 +127,11 @@ def test_non_finite_numbers_stop_the_run_and_keep_the_last_state(cause, fragment
         assert found["rollout"].shape[:2] == (17, 4)
     assert read_metrics(folder.metrics)[-1]["event"] == "failure"
     assert not folder.policy.exists(), "no policy of such numbers is kept"
+
+
+def test_training_in_float64_is_refused(tmp_path):
+    with jax.enable_x64(True), pytest.raises(InputError, match="JAX_ENABLE_X64"):
+        train(tmp_path)
 
 
 def test_a_failed_run_resumes_from_its_last_checkpoint(folder, tmp_path, monkeypatch):

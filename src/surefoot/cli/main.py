@@ -18,6 +18,7 @@ from surefoot.errors import EngineError, InputError, SurefootError, suggestion
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 success, 1 failure, 2 wrong input, 130 interrupted."""
+    os.environ.pop("JAX_ENABLE_X64", None)  # Surefoot computes in float32
     warnings.showwarning = lambda message, *_, **__: print(f"surefoot: {message}", file=sys.stderr)
     # JAX warns about every fork. This program forks only to execute another one, such as ffmpeg.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from pydantic import Field
 
-from surefoot.errors import FolderLostError, NonFiniteError, RunError, SurefootError
+from surefoot.errors import FolderLostError, InputError, NonFiniteError, RunError, SurefootError
 from surefoot.files import atomic_write, save_arrays
 from surefoot.policies.files import save_policy
 from surefoot.policies.policy import Policy
@@ -150,6 +151,8 @@ class _Session:
         callback: Callback | None,
         stack: contextlib.ExitStack,
     ) -> None:
+        if jax.config.read("jax_enable_x64"):
+            raise InputError("Surefoot trains in float32; unset JAX_ENABLE_X64 or jax.config's 'jax_enable_x64'")
         self._began = self._saved_at = time.perf_counter()
         self._saving_s, self._seconds_before = 0.0, 0.0
         self.counters = Counters()
