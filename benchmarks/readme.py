@@ -50,7 +50,9 @@ SECTIONS = (
     ),
     (
         "ANYmal C, velocity commands",
-        "Task `anymal-velocity`. Finding: [following commands](experiments/2026-anymal-commands.md).",
+        "Task `anymal-velocity`. Finding: [following commands](experiments/2026-anymal-commands.md). Tracking by "
+        "seed 0 is measured with the motors' implicit limits, all else with the "
+        "[explicit](experiments/2026-motor-limits.md) ones.",
         (("anymal-velocity-ppo", "PPO", "shared core"),),
     ),
     (
