@@ -52,6 +52,15 @@ def test_resume_continues_to_the_given_steps(run):
     assert surefoot.resume("Pendulum-v1/tiny", root, steps=384).counters.steps == 384
 
 
+@pytest.mark.parametrize("options, message", [({"steps": 0}, "training.steps = 0"), ({"callback": 3}, "callback = 3")])
+def test_a_refused_resume_leaves_the_run_unchanged(options, message, run):
+    recipe = run[0].folder.recipe.read_bytes()
+    with pytest.raises(InputError) as caught:
+        surefoot.resume(run[0], progress=False, **options)
+    one_line(caught.value, message)
+    assert run[0].folder.recipe.read_bytes() == recipe
+
+
 def test_evaluate_takes_a_run_or_a_policy_file(run):
     outcome, root = run
     result = surefoot.evaluate("Pendulum-v1/tiny", episodes=3, root=root)

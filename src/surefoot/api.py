@@ -74,8 +74,6 @@ def train_recipe(
     callback: Callback | None = None,
 ) -> Outcome:
     """Train with a complete recipe; otherwise as `train`."""
-    if callback is not None and not callable(callback):
-        raise InputError(f"callback = {callback!r}: give a function of step and metrics")
     with _new_folder(recipe, name, root) as folder:
         return loop.train(recipe, folder, _shown(progress), callback)
 

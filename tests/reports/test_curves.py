@@ -66,6 +66,7 @@ def test_one_run_has_training_and_evaluation_returns_over_steps_and_minutes(tmp_
     pixels = read(path)
     assert pixels.shape[1] >= 1600 and pixels.std() > 5
     steps, minutes = drawn[0].axes
+    assert (steps.get_xlabel(), minutes.get_xlabel()) == ("environment steps", "training time, minutes")
     training, evaluation, threshold = lines_of(steps)
     assert np.isnan(training[0, 1]) and training[1:, 1] == pytest.approx([row["train/return"] for row in rows[1:]])
     assert evaluation[:, 0].tolist() == [1000, 9000, 17000, 25000, 33000]

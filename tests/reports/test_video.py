@@ -162,6 +162,8 @@ def test_the_caption_shows_the_command():
         lines = film._values(film._last[0])
     assert lines[0]["time"] == "2.0 s"
     assert lines[1] == {"speed": "1.50 m/s", "command": "0.80, 0.00 m/s, -0.25 rad/s"}
+    film._poses.clear()  # as for a body without a known trunk
+    assert [list(line) for line in film._values(film._last[0])] == [["return", "time"], ["command"]]
 
 
 def test_a_caption_that_does_not_fit_loses_its_second_line_first():

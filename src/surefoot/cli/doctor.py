@@ -37,7 +37,6 @@ _EXTRAS = {
 _VARIABLES = {
     "JAX_DISABLE_JIT": ({"", "0", "false"}, "JAX compiles nothing and is about 100 times slower"),
     "JAX_DEBUG_NANS": ({"", "0", "false"}, "JAX checks every value for NaN and is much slower"),
-    "JAX_ENABLE_X64": ({"", "0", "false"}, "JAX computes in double precision, which is slower and untested"),
     "JAX_PLATFORMS": ({"", "cpu"}, "JAX uses this device and fails without it"),
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")

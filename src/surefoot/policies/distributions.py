@@ -55,9 +55,5 @@ class TanhGaussian(NamedTuple):
         log_slope = jnp.sum(2 * (math.log(2) - x - jax.nn.softplus(-2 * x)), axis=-1)
         return Gaussian(*self).log_prob(x) - log_slope
 
-    def entropy(self, noise: jax.Array) -> jax.Array:
-        """Return an estimate of the entropy, (...,), from one sample; it has no closed form."""
-        return -self.log_prob(noise)
-
 
 Distribution = Gaussian | TanhGaussian

@@ -37,8 +37,8 @@ class PolicySettings(Settings):
     layer_norm: bool = False
     """Layer normalisation before each activation (Ba, Kiros, Hinton 2016)."""
     batch_norm: bool = False
-    """Batch normalisation before each activation (Ioffe and Szegedy 2015), with running statistics when acting. Not
-    for PPO."""
+    """Batch normalisation before each activation (Ioffe and Szegedy 2015), with running statistics when acting.
+    Only for DDPG, TD3 and SAC."""
     normalise_observations: bool = True
     """Normalise observations by their running mean and standard deviation."""
     observation_clip: float = Field(10.0, gt=0)

@@ -91,7 +91,7 @@ def draw_curves(
     figure, panels = new_figure(width or (9.0 if len(clocks) > 1 else 6.0), 3.6, 1, len(clocks), sharey=True)
     thresholds = threshold if isinstance(threshold, Mapping) else {} if threshold is None else {"": threshold}
     alone = len(groups) == 1 and all(len(seeds) == 1 for seeds in groups.values())
-    for axes, (name, label) in zip(panels, clocks.items(), strict=True):
+    for axes, (name, x_label) in zip(panels, clocks.items(), strict=True):
         for colour, (label, seeds) in zip(itertools.cycle(COLOURS), groups.items()):
             if len(seeds) == 1:
                 _draw_run(axes, seeds[0], name, colour, None if alone else label)
@@ -99,7 +99,7 @@ def draw_curves(
                 _draw_seeds(axes, seeds, name, colour, f"{label} ({len(seeds)} seeds)")
         for value in thresholds.values():
             axes.axhline(value, color=FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
-        axes.set_xlabel(label)
+        axes.set_xlabel(x_label)
         _scale(axes, 6)
     first = panels[0]
     at = {"xycoords": first.get_yaxis_transform(), "textcoords": "offset points"}

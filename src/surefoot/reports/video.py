@@ -127,15 +127,15 @@ class _Film:
     def _values(self, step: EpisodeStep) -> list[dict[str, str]]:
         """Return the lines of the caption: values by name."""
         rate = self._scene.steps_per_s
-        lines = [{"return": f"{step.total[0]:,.0f}", "time": f"{step.length[0] / rate:.1f} s"}]
+        lines = [{"return": f"{step.total[0]:,.0f}", "time": f"{step.length[0] / rate:.1f} s"}, {}]
         if self._poses:
             distance = np.linalg.norm(self._poses[-1][:2] - self._poses[0][:2])
-            lines.append({"speed": f"{distance * rate / max(1, len(self._poses) - 1):.2f} m/s"})
+            lines[1]["speed"] = f"{distance * rate / max(1, len(self._poses) - 1):.2f} m/s"
         command = np.ravel(step.info.get("command", ()))
         if command.shape == (3,):
             forward, left, turn = command
-            lines[1:] = [lines[-1] | {"command": f"{forward:.2f}, {left:.2f} m/s, {turn:.2f} rad/s"}]
-        return lines
+            lines[1]["command"] = f"{forward:.2f}, {left:.2f} m/s, {turn:.2f} rad/s"
+        return [line for line in lines if line]
 
     def summary(self) -> dict[str, Any]:
         """Return the mean results of the episodes."""

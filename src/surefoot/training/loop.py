@@ -21,7 +21,7 @@ from surefoot.policies.files import save_policy
 from surefoot.policies.policy import Policy
 from surefoot.pytrees import flatten_tree, unflatten_tree
 from surefoot.recipes.files import dump_recipe, read_recipe
-from surefoot.recipes.recipe import Recipe
+from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import MetricsLog
@@ -130,7 +130,7 @@ def resume(
     """
     recipe = read_recipe(folder.recipe)
     if steps is not None:
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+        recipe = validate(Recipe, replaced(recipe, {"training.steps": steps}), "settings")
     with contextlib.ExitStack() as stack:
         session = _Session(recipe, folder, progress, callback, stack)
         session.restore()
@@ -153,6 +153,8 @@ class _Session:
     ) -> None:
         if jax.config.read("jax_enable_x64"):
             raise InputError("Surefoot trains in float32; unset JAX_ENABLE_X64 or jax.config's 'jax_enable_x64'")
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback = {callback!r}: give a function of step and metrics")
         self._began = self._saved_at = time.perf_counter()
         self._saving_s, self._seconds_before = 0.0, 0.0
         self.counters = Counters()

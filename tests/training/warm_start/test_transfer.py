@@ -307,6 +307,12 @@ def test_a_critic_that_is_not_wanted_or_does_not_fit_is_new(algorithm, change):
             np.testing.assert_array_equal(array, was[name], err_msg=name)
 
 
+def test_the_optimiser_has_its_own_reason():
+    folder, *_ = make_run("Before-v0", "ppo")
+    _, _, transfer = start("Before-v0", "ppo", folder.policy_file, training__from_critic=False)
+    assert transfer.parts["optimiser"] == (False, "a policy file has none")
+
+
 def test_another_number_of_critics_is_incompatible():
     make_run("Before-v0", "td3")
     _, _, transfer = start("Before-v0", "td3", "Before-v0/first", td3__critics=3)

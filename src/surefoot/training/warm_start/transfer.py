@@ -102,10 +102,10 @@ class Transfer:
 
     def takes_critic(self, *names: str) -> bool:
         earlier, algorithm, reason = self.source.recipe, self._recipe.algorithm, ""
-        if not self._recipe.training.from_critic:
-            reason = "training.from_critic = false"
-        elif earlier is None:
+        if earlier is None:
             reason = "a policy file has none"
+        elif not self._recipe.training.from_critic:
+            reason = "training.from_critic = false"
         elif not self.same_algorithm:
             reason = f"it is of {self.source.algorithm}"
         else:
