@@ -119,6 +119,7 @@ def test_train_takes_an_environment_a_class_or_a_function(tmp_path):
         local: "local/test-train-takes-an-environment-a-class-or-a-function-locals-local-v0",
     }
     assert name_of(gymnasium.make("Pendulum-v1")) == "Pendulum-v1"
+    assert find_task(name_of(gymnasium.make("Pendulum-v1", max_episode_steps=50))).max_episode_steps == 50
     for number, (task, name) in enumerate(expected.items()):
         outcome = surefoot.train(task, name=f"run{number}", root=tmp_path, progress=False, **TINY)
         policy = surefoot.load(outcome)

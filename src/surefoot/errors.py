@@ -111,7 +111,8 @@ def suggestion(name: str, options: Iterable[str], longest: int = 250) -> str:
 
 
 def alternatives(name: str, options: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid name, and all of them."""
+    """Return the end of an error message: the nearest valid name, and all of them; "" if there are none."""
     options = sorted(options)
     close = nearest(name, options, 1)
-    return (f"; did you mean '{close[0]}'? Choose from " if close else "; choose from ") + ", ".join(options)
+    start = f"; did you mean '{close[0]}'? Choose from " if close else "; choose from "
+    return start + ", ".join(options) if options else ""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from surefoot.errors import InputError, NonFiniteError
+from surefoot.errors import EngineError, InputError, NonFiniteError
 from surefoot.simulation.batch import BatchEngine, obstacle
 from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_task, make_env
@@ -239,6 +239,14 @@ def test_diverged_physics_is_an_error_that_contains_the_state(
     untouched = BatchEngine(find_task(task), COPIES)
     untouched.reset(seed=SEED)
     assert_same(found, record(untouched, actions))
+
+
+def test_an_exception_of_the_task_in_a_restart_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = BatchEngine(find_task("HalfCheetah-v5"), COPIES)
+    engine.reset(seed=SEED)
+    monkeypatch.setattr(engine.task, "after_reset", lambda: None)  # a TypeError
+    with pytest.raises(EngineError, match="task 'half-cheetah' failed: "):
+        engine.restart(np.ones(COPIES, bool))
 
 
 def test_it_is_a_vector_environment() -> None:

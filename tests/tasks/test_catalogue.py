@@ -145,6 +145,10 @@ def test_options_of_the_wrong_type_are_refused(task: str, options: dict, message
     assert f"task '{find_task(task).name}': {message}" in message_of(task, options)
 
 
+def test_an_option_of_a_task_without_options_is_refused(odd_task) -> None:
+    assert message_of(odd_task(BOX, BOX), {"speed": 1}) == "task 'SurefootOdd-v0': unknown option 'speed'"
+
+
 @pytest.mark.parametrize(
     "task, stated, values",
     [

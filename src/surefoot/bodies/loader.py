@@ -67,7 +67,7 @@ def load_body(source: str) -> LoadedBody:
             return _complete(spec, description)
     except InputError as error:
         raise InputError(f"body '{source}': {error}") from None
-    except (ValueError, mujoco.FatalError) as error:  # raised by MuJoCo
+    except (OSError, ValueError, mujoco.FatalError) as error:  # of MuJoCo, or a file that cannot be read
         raise InputError(f"body '{source}': {explain(str(error))}") from None
 
 

@@ -100,8 +100,9 @@ class BatchEngine(Engine):
             return self._sim_output(finished)
 
     def reset_some(self, which: np.ndarray) -> np.ndarray:
-        self._reset(np.flatnonzero(which).astype(np.int32))
-        return self._sim_output(which)
+        with self._guard():
+            self._reset(np.flatnonzero(which).astype(np.int32))
+            return self._sim_output(which)
 
     def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
         fields = self.layout.unpack(sim_output)

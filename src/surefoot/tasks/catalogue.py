@@ -17,7 +17,7 @@ from surefoot.errors import InputError, foreign_code, suggestion
 from surefoot.settings import Settings, plain
 from surefoot.tasks.gymnasium.task import GymnasiumTask
 from surefoot.tasks.options import EnvOptions, env_options, env_options_class, time_limit
-from surefoot.tasks.registry import find_entry, make_task, one_line, resolve, short_names
+from surefoot.tasks.registry import find_entry, make_task, resolve, short_names
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
 from surefoot.tasks.task_env import TaskEnv, prepare_rendering
@@ -281,9 +281,9 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
     except InputError:
         raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise InputError(f"task '{name}' needs a package that is not installed: {one_line(error)}") from error
+        raise InputError(f"task '{name}' needs a package that is not installed: {error}") from error
     except Exception as error:  # a user's task may raise anything
-        raise InputError(f"task '{name}' cannot be made: {one_line(error)}") from error
+        raise InputError(f"task '{name}' cannot be made: {str(error) or type(error).__name__}") from error
 
 
 def _describe(space: gymnasium.Space) -> str:

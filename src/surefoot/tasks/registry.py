@@ -190,8 +190,9 @@ def name_of(task: Any) -> str:
                 f"{type(task).__name__}: an environment that gymnasium.make did not make cannot be made again; give "
                 "its class, or a function that makes it"
             )
-        spec = task.spec
-        if not spec.additional_wrappers and spec.kwargs == gymnasium.spec(spec.id).kwargs:
+        spec, plain = task.spec, gymnasium.spec(task.spec.id)
+        changed = (spec.kwargs, spec.max_episode_steps) != (plain.kwargs, plain.max_episode_steps)
+        if not spec.additional_wrappers and not changed:
             return resolve(spec.id)[0]
         return _register_factory(spec.name, lambda **kwargs: gymnasium.make(spec, **kwargs))
     if not callable(task):
@@ -228,11 +229,6 @@ def make_task(id: str, options: dict[str, Any], headless: bool = False) -> Task:
     return entry.task(validate(entry.task.Options, own, f"task '{entry.short_name or id}'", noun="option"))
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's message in one line, or else its type."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _import(task: str, module: str) -> Any:
     """Import the module of a task; also from the current folder, after other folders."""
     if "" not in sys.path and os.getcwd() not in sys.path:
@@ -240,7 +236,8 @@ def _import(task: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:  # the module may raise anything
-        raise InputError(f"task '{task}': the module '{module}' cannot be imported: {one_line(error)}") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"task '{task}': the module '{module}' cannot be imported: {reason}") from error
 
 
 register_with_gymnasium()

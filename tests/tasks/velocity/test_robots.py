@@ -149,6 +149,12 @@ def test_many_environments_equal_single_ones(
 
 
 @pytest.mark.parametrize("kind", ["stairs_up", "rough"])
+def test_a_robot_that_its_file_places_where_a_hill_is_stands_beside_it(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "robot.xml").write_text(walkers.quadruped().replace('pos="0 0 1"', 'pos="4 4 1"'))
+    assert task(str(tmp_path / "robot.xml"), terrain=kind).fault is None
+
+
+@pytest.mark.parametrize("kind", ["stairs_up", "rough"])
 def test_robots_start_on_the_terrain(kind: str, files: dict[str, str]) -> None:
     """Also in a scene whose floor is not at height 0."""
     env = make(files["quadruped"], terrain=kind, level=7, **CERTAIN)

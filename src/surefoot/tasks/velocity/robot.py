@@ -104,6 +104,8 @@ class Robot:
         self._position, self._quat = slice(q, q + 3), slice(q + 3, q + 7)
         self.trunk_qvel = slice(v, v + 6)
         self._linear, self._angular = slice(v, v + 3), slice(v + 3, v + 6)
+        if terrain is not None:  # a file may place the robot where a hill now is
+            model.qpos0[q : q + 2] = self.stand.qpos[q : q + 2] = 0
         self._sensors = Layout(
             foot_position=3 * len(geoms), foot_velocity=3 * len(geoms), knee=3 * len(self._knees), contact=len(geoms)
         )
