@@ -149,6 +149,9 @@ def test_training_shows_its_progress_unless_told_not_to(tmp_path, capsys):
         (lambda root: surefoot.record([]), "list is neither a run nor a policy"),
         (lambda root: surefoot.resume({}), "dict is neither a run nor a policy"),
         (lambda root: surefoot.report(3), "int is neither a run nor a policy"),
+        (lambda root: surefoot.record("run", seed=-1), "seed = -1: choose 0 to 100,000,000"),
+        (lambda root: surefoot.make("Pendulum-v1", num_envs=0), "num_envs = 0: choose 1 to 100,000"),
+        (lambda root: surefoot.make("half-cheetah", threads=-1), "threads = -1: choose 0 to 1,024"),
     ],
 )
 def test_a_wrong_argument_is_a_one_line_error(call, message, tmp_path):

@@ -10,8 +10,8 @@ from typing import Any
 
 import gymnasium
 
-from surefoot.errors import FolderLostError, InputError, RunError
-from surefoot.evaluation.episodes import EVALUATION_SEEDS
+from surefoot.errors import FolderLostError, InputError, RunError, check_range
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED
 from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
@@ -131,7 +131,7 @@ def record(
         run: as in `evaluate`.
         output: the video: .mp4, or .webp or .gif for a short animation; None: in the run folder, or policy.mp4.
         which: of a run, "policy", the best or the last one if there is no best yet; or "last".
-        seed: offset of the seeds.
+        seed: offset of the seeds, 0 to 100,000,000.
         root: folder of all runs.
         task: another task with the same spaces.
         task_options: task options that differ from the policy's own.
@@ -145,6 +145,7 @@ def record(
     """
     from surefoot.reports import video  # imports MuJoCo's renderer
 
+    check_range("seed", seed, 0, MAX_SEED)
     path, trusted = Path("policy.mp4"), False
     if isinstance(run, Policy):
         policy = run

@@ -35,6 +35,7 @@ FAULTS = {
     "ball_joint.xml": "nothing moves its joints 'left_hip', 'right_hip'",
     "no_contact.xml": "its file disables contacts",
     "no_gravity.xml": "its file has no gravity",
+    "long_timestep.xml": "within a second",
     "hung.xml": "its feet 'left', 'right' ended 11 cm above the ground; it rested on its part 'stand geom 1'",
     "key_wild.xml": "its feet 'left', 'right' ended 80 cm above the ground; it rested on its part 'torso'",
     "defaults_motor.xml": r"its trunk sank from 0.48 to 0.1 m within a second",

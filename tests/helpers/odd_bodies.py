@@ -163,6 +163,7 @@ def write_bodies(here: Path) -> None:
     write("no_gravity.xml", biped(head='<option gravity="0 0 0"/>', world=PLANE))
     write("slow_timestep.xml", biped(head='<option timestep="0.05"/>', world=PLANE))
     write("odd_timestep.xml", biped(head='<option timestep="0.015"/>', world=PLANE))
+    write("long_timestep.xml", biped(head='<option timestep="3"/>', world=PLANE))
 
     # Other free bodies, a mocap body, keyframes that hold them all.
     BALLS = "".join(

@@ -1,5 +1,6 @@
 """Check of standing: simulate a second at rest in the standing pose."""
 
+import math
 from collections.abc import Iterable
 
 import mujoco
@@ -37,7 +38,7 @@ def _find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray)
     data = standing(model, pose.qpos)
     data.ctrl[:] = ctrl
     upright = data.body(body.trunk).xmat.reshape(3, 3).copy()
-    mujoco.mj_step(model, data, nstep=min(_MOST_STEPS, round(_SECONDS / model.opt.timestep)))
+    mujoco.mj_step(model, data, nstep=min(_MOST_STEPS, math.ceil(_SECONDS / model.opt.timestep)))
     if not np.isfinite(data.qpos).all() or any(warning.number for warning in data.warning):
         return "its simulation becomes unstable within a second" + _overlap(standing(model, pose.qpos))
     mujoco.mj_forward(model, data)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, check_range, suggestion
 from surefoot.simulation import batch, envpool
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import Engine
@@ -42,8 +42,10 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     `threads` is the number of threads or worker processes; 0: one per CPU core.
 
     Raises:
-        InputError: as `choose_engine`.
+        InputError: as `choose_engine`; or a number is out of range.
     """
+    check_range("num_envs", num_envs, 1, 100_000)
+    check_range("threads", threads, 0, 1024)
     engines = {"batch": BatchEngine, "envpool": EnvPoolEngine, "processes": ProcessesEngine}
     return engines[choose_engine(name, info)](info, num_envs, threads)
 
