@@ -12,6 +12,7 @@ import pytest
 
 import surefoot
 from helpers.messages import one_line
+from surefoot.api import make_recipe_from
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.policies.files import save_policy
 from surefoot.policies.networks import PolicySettings
@@ -19,6 +20,7 @@ from surefoot.policies.policy import new_policy
 from surefoot.reports import video
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.registry import name_of
+from surefoot.training.progress import Progress
 
 TINY = {
     "engine__num_envs": 4,
@@ -135,6 +137,17 @@ def test_training_shows_its_progress_unless_told_not_to(tmp_path, capsys):
     loud = capsys.readouterr().err
     surefoot.train("Pendulum-v1", name="quiet", root=tmp_path, progress=False, **TINY)
     assert "evaluated return" in loud and capsys.readouterr().err == ""
+
+
+def test_a_warm_start_warns_once_of_a_missing_mirror_image(tmp_path, capsys, recwarn):
+    options = {"facing": "backward"}
+    info = find_task("anymal", options)
+    sizes = info.observation_size, info.action_low, info.action_high
+    policy = new_policy(jax.random.PRNGKey(0), "anymal", *sizes, PolicySettings(), options)
+    save_policy(policy, tmp_path / "p.safetensors")
+    changes = {"task_options.facing": "backward", "training.start_from": str(tmp_path / "p.safetensors")}
+    assert make_recipe_from("anymal", None, changes, tmp_path, Progress()).symmetry == "none"
+    assert capsys.readouterr().err.count("no mirror image is known") == 1 and not recwarn.list
 
 
 @pytest.mark.parametrize(

@@ -247,10 +247,10 @@ def make_recipe_from(
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: progress.warn(str(message))
         own = make_recipe(task, recipe, changes)
-    if "training.start_from" not in changes or not own.training.start_from:
-        return own
-    source = load_source(own.training.start_from, root, progress.warn)
-    complete, inherited = plan(source, own, recipe, changes)
+        if "training.start_from" not in changes or not own.training.start_from:
+            return own
+        source = load_source(own.training.start_from, root, progress.warn)
+        complete, inherited = plan(source, own, recipe, changes)
     if inherited:
         progress.say(f"as in {source.name}: {inherited}")
     return complete

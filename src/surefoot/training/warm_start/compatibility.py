@@ -193,7 +193,7 @@ def _inherited_settings(source: WarmStartSource, own: Recipe, changes: Mapping[s
 
 
 def _inherited_symmetry(source: WarmStartSource, own: Recipe) -> str:
-    """Return the value of `symmetry` that the earlier networks need, "" if the recipe's value works."""
+    """Return the value of `symmetry` that the earlier networks need, or the recipe's if that works; "" without any."""
     field = type(own.settings).model_fields.get("symmetry")
     allowed = () if field is None else typing.get_args(field.annotation)
     if "tied" in allowed and source.recipe is not None and source.recipe.symmetry == "tied":
@@ -201,7 +201,8 @@ def _inherited_symmetry(source: WarmStartSource, own: Recipe) -> str:
     if "averaged" in allowed and source.averaged != (own.symmetry == "averaged"):
         return "averaged" if source.averaged else "none"
     # Untied weights cannot be tied later. The weights of a policy file may be tied.
-    return "none" if own.symmetry == "tied" and source.recipe is not None else ""
+    untied = own.symmetry == "tied" and source.recipe is not None
+    return ("none" if untied else own.symmetry) if allowed else ""
 
 
 def shown(value: Any) -> str:
