@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -625,11 +626,16 @@ def assert_refused(capsys, place: str) -> None:
     assert sorted(Path().rglob("*")) == existing
 
 
-def test_the_module_of_an_earlier_task_is_not_imported(tmp_path, monkeypatch):
-    """Names of values are not looked up if that would run foreign code; the sizes must then be the same."""
-    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+def test_a_policy_file_does_not_import_the_module_of_its_task_but_a_run_does(tmp_path, monkeypatch):
+    """Without the module, names of values are not looked up; the sizes must then be the same."""
+    (tmp_path / "stranger.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    folder, _, _ = make_run("Before-v0", "ppo")
+    folder, recipe, state = make_run("Before-v0", "ppo")
+    policy = policy_of(recipe, state)
+    policy.task = "stranger:Before-v0"
+    save_policy(policy, folder.policy_file)
+    _, _, transfer = start("Before-v0", "ppo", folder.policy_file)
+    assert "(by position)" in transfer.parts["policy"].detail and "stranger" not in sys.modules
     folder.recipe.write_text(folder.recipe.read_text().replace('"Before-v0"', '"stranger:Before-v0"'))
     _, _, transfer = start("Before-v0", "ppo", "Before-v0/first")
-    assert "(by position)" in transfer.parts["policy"].detail
+    assert "(by name)" in transfer.parts["policy"].detail and sys.modules.pop("stranger")

@@ -65,7 +65,7 @@ class WarmStartSource:
         return RunError(f"cannot start from '{self.name}': {reason}")
 
     def find_task(self) -> TaskInfo | None:
-        """Return its task; None if it cannot be made here, or if that would import a module."""
+        """Return its task; None if it cannot be made here, or if a policy file would import a module."""
         try:
             trusted = self.recipe is not None and self.recipe.names(self.task, self.options)
             return find_policy_task(self.task, self.options, trusted=trusted)
