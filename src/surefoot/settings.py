@@ -127,6 +127,6 @@ def _written(value: Any) -> str:
         return "a very large value"
 
 
-def _short(text: str, limit: int = 100) -> str:
+def _short(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return text if len(text) <= 100 else text[:97] + "..."

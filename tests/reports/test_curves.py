@@ -156,7 +156,7 @@ def test_several_tasks_have_their_own_thresholds(tmp_path, drawn):
 def test_each_loss_has_a_panel_and_other_losses_follow():
     rows = [row | {"loss/my_own": 1.0, "train/entropy": 2.0} for row in make_rows()]
     rows[10]["loss/value"] = None
-    figure = draw_losses([{"label": "run", "metrics": rows}], title="a title")
+    figure = draw_losses([{"label": "run", "metrics": rows}])
     figure.canvas.draw()
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
     assert titles == ["policy loss", "value loss", "entropy", "learning rate", "my own"]

@@ -50,20 +50,20 @@ def print_settings(
         print(printable(line, file), file=file)
 
 
-def print_catalogue(file: TextIO | None = None) -> None:
+def print_catalogue() -> None:
     """Print the tasks with short names, the recipes, the engines and the algorithms."""
     tasks = [(name, id, *_engine_and_threshold(name)) for name, id in short_names().items()]
-    print_table(("task", "Gymnasium id", "engine", "solved at"), tasks, file)
-    print("or any other Gymnasium id with flat observations and continuous actions", file=file)
-    print("options, recipes and policies of a task: surefoot list TASK\n", file=file)
+    print_table(("task", "Gymnasium id", "engine", "solved at"), tasks)
+    print("or any other Gymnasium id with flat observations and continuous actions")
+    print("options, recipes and policies of a task: surefoot list TASK\n")
     recipes = [(name, load_recipe(name)) for name in recipe_names()]
     rows = [(name, recipe.task, first_sentence(recipe.description)) for name, recipe in recipes]
-    print_table(("recipe", "task", "description"), rows, file)
-    print(file=file)
-    print_table(("engine", "use"), ENGINES.items(), file)
-    print(file=file)
+    print_table(("recipe", "task", "description"), rows)
+    print()
+    print_table(("engine", "use"), ENGINES.items())
+    print()
     algorithms = [(name, first_sentence(algorithm.__doc__ or "")) for name, algorithm in ALGORITHMS.items()]
-    print_table(("algorithm", "description"), algorithms, file)
+    print_table(("algorithm", "description"), algorithms)
 
 
 def print_task(

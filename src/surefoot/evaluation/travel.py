@@ -63,12 +63,12 @@ def summarise_travel(position: np.ndarray, heading: np.ndarray, step_s: float) -
     }
 
 
-def distance_travelled(position: np.ndarray, step_s: float, window_s: float = _WINDOW_S) -> float:
+def distance_travelled(position: np.ndarray, step_s: float) -> float:
     """Return the horizontal distance travelled by the trunk (T, 2 or 3), m.
 
-    Positions are sampled once per `window_s`, so that lateral sway within a stride does not count.
+    Positions are sampled once per second, so that lateral sway within a stride does not count.
     """
-    every = max(1, round(window_s / step_s))
+    every = max(1, round(_WINDOW_S / step_s))
     samples = position[np.unique(np.append(np.arange(0, len(position), every), len(position) - 1)), :2]
     return float(np.linalg.norm(np.diff(samples, axis=0), axis=1).sum())
 

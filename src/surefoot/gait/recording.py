@@ -80,13 +80,13 @@ def record_episodes(
     return Recording(recorded, step_s, model)
 
 
-def untrained(policy: Policy, seed: int = 0) -> Policy:
+def untrained(policy: Policy) -> Policy:
     """Return an untrained policy of the same shape: new random weights and no normalisation statistics.
 
     A symmetric policy stays symmetric, and a linear one is zero if its algorithm starts with zero weights.
     """
     initial = new_policy(
-        jax.random.key(seed),
+        jax.random.key(0),
         policy.task,
         policy.observation_size,
         policy.action_low,

@@ -112,7 +112,7 @@ def draw_curves(
     return figure
 
 
-def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
+def draw_losses(runs: Sequence[Run]) -> Figure:
     """Plot training metrics over environment steps, one small panel each.
 
     Common metrics come first (losses, entropy, KL divergence, action std, learning rate, speed), then all others named
@@ -139,7 +139,8 @@ def draw_losses(runs: Sequence[Run], *, title: str | None = None) -> Figure:
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("environment steps", fontsize=10, color=INK)
-    _add_legend(figure, grid[0], title, len(groups) > 1)
+    if len(groups) > 1:
+        _add_legend(figure, grid[0])
     return figure
 
 
@@ -275,21 +276,18 @@ def _short(value: float, _: int | None = None) -> str:
     return f"{value / size:.4g}{letter}".replace("-", "\N{MINUS SIGN}")
 
 
-def _add_legend(figure: Figure, axes: Axes, title: str | None, legend: bool = True) -> None:
+def _add_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Put the title and the legend of `axes` above all panels."""
-    if legend:
-        handles, labels = axes.get_legend_handles_labels()
-        # Widths in inches: about 0.09 per letter, 0.9 per handle with its margins.
-        longest = max(map(len, labels), default=0)
-        columns = min(len(labels), 4, int(figure.get_figwidth() / (0.9 + 0.09 * longest)))
-        drawn = figure.legend(
-            handles, labels, loc="outside upper center", ncols=max(1, columns), frameon=False,
-            fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=INK,
-        )  # fmt: skip
-        for text in drawn.get_texts():
-            text.set_parse_math(False)  # names of runs may contain "$"
-    elif title:
-        figure.suptitle(title, fontsize=12, fontweight="bold", color=INK)
+    handles, labels = axes.get_legend_handles_labels()
+    # Widths in inches: about 0.09 per letter, 0.9 per handle with its margins.
+    longest = max(map(len, labels), default=0)
+    columns = min(len(labels), 4, int(figure.get_figwidth() / (0.9 + 0.09 * longest)))
+    drawn = figure.legend(
+        handles, labels, loc="outside upper center", ncols=max(1, columns), frameon=False,
+        fontsize=10, title=title, title_fontproperties={"size": 12, "weight": "bold"}, labelcolor=INK,
+    )  # fmt: skip
+    for text in drawn.get_texts():
+        text.set_parse_math(False)  # names of runs may contain "$"
 
 
 def _save(figure: Figure, path: Path) -> Path:
