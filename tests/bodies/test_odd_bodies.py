@@ -302,6 +302,15 @@ def test_a_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, text: 
     one_line(caught.value)
 
 
+def test_a_file_that_is_included_by_another_folders_file_is_checked(tmp_path: Path) -> None:
+    """MuJoCo looks for it beside the file that includes it, too."""
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", '<mujoco><include file="b.xml"/></mujoco>', "a.xml")
+    write(tmp_path / "parts", '<mujoco><size memory="900G"/></mujoco>', "b.xml")
+    with pytest.raises(InputError, match="asks for 9e.11 values"):
+        load_body(str(write(tmp_path, odd_bodies.biped(head='<include file="parts/a.xml"/>'))))
+
+
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is larger than 20 MB"):
         load_body(str(write(tmp_path, "<mujoco>" + " " * 20_000_000)))

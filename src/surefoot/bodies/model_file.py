@@ -159,7 +159,8 @@ def _check_size(path: Path) -> None:
                     f"it has more than {_MOST_ELEMENTS:,} elements, or elements nested more than {_DEEPEST} deep"
                 )
             if name == "include" and "file" in attributes:
-                waiting.append(path.parent / attributes["file"])
+                # MuJoCo looks beside the model and beside the file that includes.
+                waiting += [folder / attributes["file"] for folder in {path.parent, current.parent}]
 
 
 def _tags(text: str):
