@@ -274,7 +274,7 @@ HEADERS = {
     "empty task": ({"task": ""}, "task"),
     "long task": ({"task": "x" * 1000}, "task"),
     "task that is a table": ({"task": {"import": "os"}}, "task"),
-    "deep options": ({"task_options": {"x": {"y": {"z": 1}}}}, "task_options"),
+    "deep options": ({"task_options": {"x": json.loads("[" * 10 + "]" * 10)}}, "task_options"),
     "option beyond all numbers": ({"task_options": {"x": 10**400}}, ""),
     "no network": ({"policy": None}, "'policy'"),
     "unknown shape": (shape(hidden=3), "'policy.hidden'"),
