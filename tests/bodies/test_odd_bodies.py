@@ -281,6 +281,10 @@ def test_meshes_of_a_package_are_found_beside_the_file_and_above_and_missing_vis
             '<mujoco><worldbody><replicate count="1000"><replicate count="1000"><geom/></replicate></replicate>',
             "elements",
         ),
+        ('<mujoco><worldbody><replicate count="&#51;0000"><geom/>', "more than 20,000 elements"),
+        ('<mujoco><worldbody><replicate sep=">" count="30000"><geom/>', "more than 20,000 elements"),
+        ("""<mujoco><worldbody><replicate count="30000" sep="' count='1"><geom/>""", "more than 20,000 elements"),
+        ('<mujoco><![CDATA[>< <!-- ]]><worldbody><replicate count="30000"><geom/>', "more than 20,000 elements"),
         ('<mujoco><worldbody><flexcomp name="f" count="900 900 900"/>', "asks for 7e.08 values"),
         ('<mujoco><asset><hfield name="h" nrow="900000" ncol="900000"/></asset></mujoco>', "asks for 8e.11 values"),
         (
@@ -292,6 +296,9 @@ def test_meshes_of_a_package_are_found_beside_the_file_and_above_and_missing_vis
         ('<mujoco><compiler><lengthrange timestep="1e-6" inttotal="1e6"/></compiler></mujoco>', "asks for 1e.12 steps"),
         ("<!--" * 1_000_000, "is not a model that MuJoCo can read"),
         ("<" * 1_000_000, "not a model"),
+        ("<a b='" * 1_000_000, "not a model"),
+        ("<?" * 1_000_000, "not a model"),
+        ("<a " + "b" * 1_000_000 + ">", "not a model"),
         (odd_bodies.biped(head='<option iterations="1000000000"/>'), "its option iterations is 1,000,000,000"),
         ('<mujoco><include file="robot.xml"/></mujoco>', "MuJoCo"),
     ],
@@ -307,7 +314,7 @@ def test_a_file_that_is_included_by_another_folders_file_is_checked(tmp_path: Pa
     (tmp_path / "parts").mkdir()
     write(tmp_path / "parts", '<mujoco><include file="b.xml"/></mujoco>', "a.xml")
     write(tmp_path / "parts", '<mujoco><size memory="900G"/></mujoco>', "b.xml")
-    with pytest.raises(InputError, match="asks for 9e.11 values"):
+    with pytest.raises(InputError, match=r"asks for 9e.11 values"):
         load_body(str(write(tmp_path, odd_bodies.biped(head='<include file="parts/a.xml"/>'))))
 
 

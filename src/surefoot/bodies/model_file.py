@@ -1,6 +1,7 @@
 """Reading of MJCF and URDF files: limits on their size, meshes of URDF packages, clear messages."""
 
 import contextlib
+import html
 import math
 import re
 from collections.abc import Iterator
@@ -19,7 +20,11 @@ _MOST_LENGTH_RANGE_STEPS = 10_000  # of each muscle
 _SIZES = {"count", "nrow", "ncol", "width", "height", "resolution", "dim", "nsample", "memory", "njmax", "nconmax"}
 _SIZES |= {"nstack", "nuserdata", "params", "rayres"}
 _REPEATING = ("replicate", "composite", "flexcomp")
-_ATTRIBUTE = re.compile(r"""([\w:]+)\s*=\s*["']([^"']*)["']""")
+_ATTRIBUTE = re.compile(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""")
+# A comment, character data, a declaration, or a tag; the group is the inside of the tag. Values may contain ">".
+_TAG = re.compile(
+    r"""<(?:!--(?:.*?-->|.*)|!\[CDATA\[(?:.*?\]\]>|.*)|[!?][^>]*+>?|((?:[^<>"']++|"[^"]*+"|'[^']*+')*+)>)""", re.DOTALL
+)
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _MESHES = (".stl", ".obj", ".msh")
 # MuJoCo's messages, and the messages shown instead.
@@ -138,11 +143,15 @@ def _check_size(path: Path) -> None:
         if current.stat().st_size > _MOST_BYTES:
             raise InputError(f"'{current.name}' is larger than {_MOST_BYTES / 1e6:.0f} MB")
         factors = [1.0]  # copies of an element, by depth
-        for tag in _tags(current.read_text("utf-8", errors="replace")):
+        for found in _TAG.finditer(current.read_text("utf-8", errors="replace")):
+            tag = found[1] or ""
             if tag.startswith("/"):
                 factors = factors[:-1] or [1.0]
                 continue
-            name, attributes = tag.split(None, 1)[0].rstrip("/") if tag.strip() else "", dict(_ATTRIBUTE.findall(tag))
+            if not tag.strip():
+                continue
+            name = tag.split(None, 1)[0].rstrip("/")
+            attributes = {key: html.unescape(double or single) for key, double, single in _ATTRIBUTE.findall(tag)}
             values = math.prod(
                 _number(value)
                 for key, value in attributes.items()
@@ -161,18 +170,6 @@ def _check_size(path: Path) -> None:
             if name == "include" and "file" in attributes:
                 # MuJoCo looks beside the model and beside the file that includes.
                 waiting += [folder / attributes["file"] for folder in {path.parent, current.parent}]
-
-
-def _tags(text: str):
-    """Yield the inside of each tag."""
-    place = 0
-    while (start := text.find("<", place)) >= 0:
-        comment = text.startswith("<!--", start)
-        place = text.find("-->" if comment else ">", start)
-        if place < 0:
-            return
-        if not comment and text[start + 1] not in "!?":
-            yield text[start + 1 : place]
 
 
 def _number(text: str) -> float:
