@@ -19,6 +19,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Most of the tests' time is compilation, and compiled functions run only briefly: this saves a third of it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("SUREFOOT_GOOD_XLA_FLAGS", os.environ["XLA_FLAGS"])  # commands do not try them again
 
 # A shell that starts the tests in the background makes them and their child processes ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,11 +1,12 @@
 """Environment variables with which MuJoCo or JAX would fail, reported in one line before a command runs."""
 
-import functools
 import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+
+GOOD_XLA_FLAGS = "SUREFOOT_GOOD_XLA_FLAGS"
 
 _FALLBACK = {
     "MUJOCO_GL": "unset it, or set it to egl, glfw or disable",
@@ -46,13 +47,15 @@ def _jax_fault() -> str:
     return ""
 
 
-@functools.cache
 def _xla_fault(flags: str) -> str:
-    # In another process, because XLA aborts; this takes seconds.
+    # In another process, because XLA aborts. That takes seconds, so this process and its children remember good flags.
+    if os.environ.get(GOOD_XLA_FLAGS) == flags:
+        return ""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-c", "import jax; jax.devices()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode == 0:
+        os.environ[GOOD_XLA_FLAGS] = flags
         return ""
     lines = [line for line in result.stderr.splitlines() if "XLA_FLAGS" in line or "flag" in line.lower()]
     return " ".join(lines[0].rpartition("] ")[2].split()) if lines else f"JAX ends with status {result.returncode}"
