@@ -309,10 +309,11 @@ def test_a_file_that_asks_for_too_much_is_refused_at_once(tmp_path: Path, text: 
     one_line(caught.value)
 
 
-def test_a_file_that_is_included_by_another_folders_file_is_checked(tmp_path: Path) -> None:
-    """MuJoCo looks for it beside the file that includes it, too."""
+@pytest.mark.parametrize("part", ['<include file="b.xml"/>', '<asset><model name="b" file="b.xml"/></asset>'])
+def test_files_that_an_included_file_needs_are_checked(tmp_path: Path, part: str) -> None:
+    """MuJoCo looks for them beside the file that names them, too."""
     (tmp_path / "parts").mkdir()
-    write(tmp_path / "parts", '<mujoco><include file="b.xml"/></mujoco>', "a.xml")
+    write(tmp_path / "parts", f"<mujoco>{part}</mujoco>", "a.xml")
     write(tmp_path / "parts", '<mujoco><size memory="900G"/></mujoco>', "b.xml")
     with pytest.raises(InputError, match=r"asks for 9e.11 values"):
         load_body(str(write(tmp_path, odd_bodies.biped(head='<include file="parts/a.xml"/>'))))

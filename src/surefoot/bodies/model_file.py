@@ -131,7 +131,7 @@ def _find_mesh(folder: Path, name: str, meshdir: str) -> Path | None:
 
 
 def _check_size(path: Path) -> None:
-    """Check a file and those that it includes before MuJoCo reads them."""
+    """Check a file, and those that it includes or attaches, before MuJoCo reads them."""
     waiting, elements, files = [path], 0.0, set()
     while waiting:
         current = waiting.pop()
@@ -139,7 +139,7 @@ def _check_size(path: Path) -> None:
             continue
         files.add(current)
         if len(files) > _MOST_FILES:
-            raise InputError(f"it includes more than {_MOST_FILES} files")
+            raise InputError(f"it needs more than {_MOST_FILES} model files")
         if current.stat().st_size > _MOST_BYTES:
             raise InputError(f"'{current.name}' is larger than {_MOST_BYTES / 1e6:.0f} MB")
         factors = [1.0]  # copies of an element, by depth
@@ -167,8 +167,8 @@ def _check_size(path: Path) -> None:
                 raise InputError(
                     f"it has more than {_MOST_ELEMENTS:,} elements, or elements nested more than {_DEEPEST} deep"
                 )
-            if name == "include" and "file" in attributes:
-                # MuJoCo looks beside the model and beside the file that includes.
+            if name in ("include", "model") and "file" in attributes:
+                # MuJoCo looks beside the model and beside the file that names it.
                 waiting += [folder / attributes["file"] for folder in {path.parent, current.parent}]
 
 
