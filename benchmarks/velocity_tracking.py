@@ -130,11 +130,11 @@ def _figures(samples: dict[str, np.ndarray], robot: Robot) -> dict[str, Any]:
     }
 
 
-def _spread(values: np.ndarray, limit: np.ndarray | None) -> dict[str, Any]:
-    """Return percentiles of values, and the fraction over the joints' limits (A,) if these are known."""
+def _spread(values: np.ndarray, limit: np.ndarray | float | None = None) -> dict[str, Any]:
+    """Return percentiles of values, and the fraction over the limit, (A,) or of all joints, if it is known."""
     summary: dict[str, Any] = {}
     if limit is not None and np.isfinite(limit).all():
-        summary = {"limit": float(limit.max()), "fraction_over_limit": float((values > limit).mean())}
+        summary = {"limit": float(np.max(limit)), "fraction_over_limit": float((values > limit).mean())}
     if values.size:
         summary |= {f"p{rank:g}": float(np.percentile(values, rank)) for rank in _PERCENTILES}
     return summary
