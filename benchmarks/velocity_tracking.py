@@ -130,7 +130,7 @@ def _figures(samples: dict[str, np.ndarray], robot: Robot) -> dict[str, Any]:
     }
 
 
-def _spread(values: np.ndarray, limit: np.ndarray | float | None = None) -> dict[str, Any]:
+def _spread(values: np.ndarray, limit: np.ndarray | float | None) -> dict[str, Any]:
     """Return percentiles of values, and the fraction over the limit, (A,) or of all joints, if it is known."""
     summary: dict[str, Any] = {}
     if limit is not None and np.isfinite(limit).all():
