@@ -136,17 +136,16 @@ class ProcessesEngine(Engine):
 
     name = "processes"
 
-    def __init__(self, info: TaskInfo, num_envs: int, workers: int = 0, timeout_s: float = 300.0) -> None:
+    def __init__(self, info: TaskInfo, num_envs: int, workers: int = 0) -> None:
         """Make `num_envs` environments in up to that many `workers` (0: one per CPU core).
 
-        Any module or the running script may have registered the task. `timeout_s` limits one step of a worker's
-        environments, in seconds.
+        Any module or the running script may have registered the task.
 
         Raises:
             EngineError: the environment cannot be made in a worker; `details` holds the worker's traceback.
         """
         super().__init__(info, num_envs)
-        self._timeout_s = timeout_s
+        self._timeout_s = 300.0  # for one step of a worker's environments
         self._seed = self._deaths = self._deaths_in_a_row = self._steps_since_death = 0
         command = Layout(action=info.action_size, finished="flag", resting="flag")
         made = info.name, *_registration(info.id), info.env_options, info.action_repeat, info.frame_stack
@@ -295,7 +294,7 @@ class ProcessesEngine(Engine):
             handle.process.kill()
         return EngineError(
             f"{' and '.join(map(str, hung))} of task '{self._info.name}' gave no answer for "
-            f"{self._timeout_s:g} seconds; an environment hangs, or needs a longer timeout_s"
+            f"{self._timeout_s:g} seconds; an environment hangs"
         )
 
 

@@ -122,21 +122,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
     wrappers = wrapper_options(options, f"task '{name}'")
     env = Guarded(_make(name, id, _env_options(canonical, id, options)), name)
     with contextlib.closing(env):
-        observation, action = env.observation_space, env.action_space
-        if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
-            raise InputError(
-                f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers, "
-                "such as HalfCheetah-v5"
-            )
-        if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
-            twins = [other for other in gymnasium.registry if other.startswith(f"{id.split('-v')[0]}Continuous")]
-            raise InputError(
-                f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
-                + suggestion(id, twins or short_names())
-            )
-        for values, space in (("observations", observation), ("actions", action)):
-            if not space.shape[0]:
-                raise InputError(f"task '{name}' has no {values}; there is nothing to learn")
+        observation, action = _flat_spaces(env, name, id)
         limit = env.spec.max_episode_steps if env.spec else None
         with foreign_code(f"task '{name}' cannot be described"):
             source: Any = env.unwrapped  # an environment of a user may define the attributes of a `TaskDescription`
@@ -176,6 +162,26 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             mirror=mirror and stacked(mirror, wrappers.frame_stack),
             fault=fault,
         )
+
+
+def _flat_spaces(env: gymnasium.Env, name: str, id: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    """Return the observation and the action space, checked to be flat boxes with at least one value."""
+    observation, action = env.observation_space, env.action_space
+    if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
+        raise InputError(
+            f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers, "
+            "such as HalfCheetah-v5"
+        )
+    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+        twins = [other for other in gymnasium.registry if other.startswith(f"{id.split('-v')[0]}Continuous")]
+        raise InputError(
+            f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
+            + suggestion(id, twins or short_names())
+        )
+    for values, space in (("observations", observation), ("actions", action)):
+        if not space.shape[0]:
+            raise InputError(f"task '{name}' has no {values}; there is nothing to learn")
+    return observation, action
 
 
 @functools.cache

@@ -190,11 +190,11 @@ def test_the_same_task_takes_over_the_whole_state(algorithm):
     seen = as_seen(observations(()), BEFORE)
     np.testing.assert_array_equal(answer(recipe, found, seen), answer(earlier, state, seen))
     # Schedules, episodes and random numbers start again, and unused parts keep their initial values.
-    anew = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "log_std"]}
-    anew |= {"td3": ["key"], "ddpg": ["key", "normaliser"], "sac": ["key", "normaliser"]}
+    initialised = {"ppo": ["learning_rate", "return_sums", "key"], "ars": ["key", "log_std"]}
+    initialised |= {"td3": ["key"], "ddpg": ["key", "normaliser"], "sac": ["key", "normaliser"]}
     was, now, own = (flatten_tree(one, "") for one in (state, found, initial(recipe)))
     for name, array in was.items():
-        new = any(part in name for part in anew[algorithm])
+        new = any(part in name for part in initialised[algorithm])
         if name != "/return_statistics/count":  # which has its own test
             np.testing.assert_array_equal(now[name], own[name] if new else array, err_msg=name)
     assert transfer.parts["policy"].taken and transfer.parts.get("critic", transfer.parts["policy"]).taken
