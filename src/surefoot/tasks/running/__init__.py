@@ -1,0 +1,1 @@
+"""Learning to run: a planar body moved by 18 muscles."""
