@@ -122,10 +122,17 @@ def test_envpool_equals_an_unwrapped_pool_stacked_by_hand() -> None:
         plain.close()
 
 
-def test_batch_does_not_support_wrappers() -> None:
+@pytest.mark.parametrize("limit", [20, 1000])  # 20 steps end within the seventh action; or Hopper falls
+def test_batch_repeats_actions_as_the_wrapper_does(limit: int, assert_matches_single_environments) -> None:
+    info = find_task("Hopper-v5", {"action_repeat": REPEAT, "max_episode_steps": limit})
+    assert choose_engine("auto", info) == "batch"
+    assert_matches_single_environments(info, steps=60, first=1e-5, rtol=1e-4, atol=1e-4, reward_rtol=1e-4)
+
+
+def test_batch_does_not_stack_observations() -> None:
     info = find_task("half-cheetah", {"frame_stack": 2})
     assert choose_engine("auto", info) == ("envpool" if envpool.installed() else "processes")
-    with pytest.raises(InputError, match=r"engine 'batch' cannot simulate .* no action_repeat and no frame_stack"):
+    with pytest.raises(InputError, match=r"engine 'batch' cannot simulate .* no frame_stack"):
         choose_engine("batch", info)
     with pytest.raises(InputError, match="use 'auto'"):
         make_recipe("ant", None, {"wrappers.frame_stack": 2, "engine.name": "batch"})

@@ -13,7 +13,7 @@ from surefoot.errors import EngineError, InputError, NonFiniteError, foreign_cod
 from surefoot.packing import Layout
 from surefoot.pytrees import random_from_words, random_words
 from surefoot.simulation.engine import Engine, StepResult
-from surefoot.tasks.catalogue import TaskInfo, has_batch_physics, make_physics_task
+from surefoot.tasks.catalogue import TaskInfo, find_task, has_batch_physics, make_physics_task
 from surefoot.tasks.task import State, Task, TaskOutput
 
 # MuJoCo silently resets a state that diverged, and counts a warning of one of these kinds.
@@ -22,8 +22,8 @@ _BLOW_UPS = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.m
 
 def obstacle(info: TaskInfo) -> str:
     """Return why this engine cannot simulate the task, "" if it can."""
-    if info.is_wrapped:
-        return "it has no action_repeat and no frame_stack"
+    if info.frame_stack > 1:
+        return "it has no frame_stack"
     if not has_batch_physics(info):
         return "only subclasses of surefoot.tasks.Task and HalfCheetah-v5, Ant-v5, Hopper-v5, Walker2d-v5"
     return ""
@@ -32,7 +32,9 @@ def obstacle(info: TaskInfo) -> str:
 class BatchEngine(Engine):
     """Environments of one MuJoCo task, bit-identical at any number of threads, whose whole state can be saved.
 
-    The simulator output holds what the task gathers, then "truncated" and "started" (the episode has just begun).
+    The simulator output holds what the task gathers, then "truncated" and "started" (the episode has just begun). With
+    `action_repeat` it holds one such block per environment step of an action. As with the wrapper, an action ends with
+    its episode; the simulation of the steps that are left is ignored.
 
     Attributes:
         state: the arrays that the task reads, MuJoCo's and its own, (N, ...) each.
@@ -45,7 +47,9 @@ class BatchEngine(Engine):
         super().__init__(info, num_envs)
         with self._guard():
             self.task = task = make_physics_task(info)
-            self._limit = info.max_episode_steps or np.inf
+            self._repeat = info.action_repeat
+            unrepeated = info if self._repeat == 1 else find_task(info.name, info.env_options)
+            self._limit = unrepeated.max_episode_steps or np.inf
             # As in Gymnasium, contact wrenches are computed on an environment's MjData after the step. Only a
             # persistent batch keeps them.
             self._batch = mujoco.batch.Batch(task.model, num_envs, threads, persistent=task.needs_contact_forces)
@@ -72,43 +76,69 @@ class BatchEngine(Engine):
         with self._guard():
             self.task.reset_curriculum(self.state)
             self._reset(np.arange(self.num_envs, dtype=np.int32))
-            return self._sim_output(np.ones(self.num_envs, bool))
+            return np.tile(self._sim_output(np.ones(self.num_envs, bool)), self._repeat)
 
     def stagger(self, random: np.random.Generator) -> None:
         """Let the current episodes reach their time limits at different times."""
         if limit := self._info.max_episode_steps:
-            self._elapsed[:] = random.integers(0, limit, self.num_envs)
+            self._elapsed[:] = random.integers(0, limit, self.num_envs) * self._repeat
 
     def advance(self, action: np.ndarray, finished: np.ndarray, resting: np.ndarray | None = None) -> np.ndarray:
         with self._guard():
-            self.task.apply_action(self.state, action)
-            self._before_step[:] = self._batch.state
-            some_finished = finished.any()
-            moving = np.flatnonzero(~finished).astype(np.int32) if some_finished else None
-            self._step(moving)
-            if self.task.needs_contact_forces:
-                for env in range(self.num_envs) if moving is None else moving:
-                    self._batch.get_data(env, self._data)
-                    mujoco.mj_rnePostConstraint(self.task.model, self._data)
-                    self.state["contact_force"][env] = self._data.cfrc_ext[1:]
-            self.task.post_step(self.state)
-            self._elapsed += 1
-            self._check_physics(action)
-            if some_finished:
-                begun = finished if resting is None else finished & ~resting
-                self._reset(np.flatnonzero(begun).astype(np.int32))
-            return self._sim_output(finished)
+            moving = np.flatnonzero(~finished).astype(np.int32) if finished.any() else None
+            outputs = []
+            for repetition in range(1, self._repeat + 1):
+                self._simulate(action, moving)
+                if repetition == self._repeat and moving is not None:
+                    begun = finished if resting is None else finished & ~resting
+                    self._reset(np.flatnonzero(begun).astype(np.int32))
+                outputs.append(self._sim_output(finished))
+            return outputs[0] if self._repeat == 1 else np.concatenate(outputs, axis=1)
+
+    def _simulate(self, action: np.ndarray, moving: np.ndarray | None) -> None:
+        """Make one environment step of the environments `moving`, (K,) int; None: of all."""
+        self.task.apply_action(self.state, action)
+        self._before_step[:] = self._batch.state
+        self._step(moving)
+        if self.task.needs_contact_forces:
+            for env in range(self.num_envs) if moving is None else moving:
+                self._batch.get_data(env, self._data)
+                mujoco.mj_rnePostConstraint(self.task.model, self._data)
+                self.state["contact_force"][env] = self._data.cfrc_ext[1:]
+        self.task.post_step(self.state)
+        self._elapsed += 1
+        self._check_physics(action)
 
     def reset_some(self, which: np.ndarray) -> np.ndarray:
         with self._guard():
             self._reset(np.flatnonzero(which).astype(np.int32))
-            return self._sim_output(which)
+            return np.tile(self._sim_output(which), self._repeat)
 
     def interpret(self, sim_output: jax.Array, action: jax.Array) -> StepResult:
-        fields = self.layout.unpack(sim_output)
+        if self._repeat == 1:
+            return self._interpret_block(sim_output, action)
+        num_envs = len(sim_output)
+        blocks = sim_output.reshape(num_envs * self._repeat, self.layout.size)
+        result = self._interpret_block(blocks, jnp.repeat(action, self._repeat, axis=0))
+        result = jax.tree.map(lambda part: part.reshape(num_envs, self._repeat, *part.shape[1:]), result)
+        ended = jnp.cumsum(result.terminated | result.truncated, axis=1) > 0
+        counts = ~jnp.pad(ended[:, :-1], ((0, 0), (1, 0)))
+        last = counts.sum(1) - 1
+        rows = jnp.arange(num_envs)
+        return StepResult(
+            result.observation[rows, last],
+            (result.reward * counts).sum(1),
+            result.terminated[rows, last],
+            result.truncated[rows, last],
+            {name: (term * counts).sum(1) for name, term in (result.terms or {}).items()},
+        )
+
+    def _interpret_block(self, block: jax.Array, action: jax.Array) -> StepResult:
+        """Read the simulator output (N, layout.size) of one environment step."""
+        fields = self.layout.unpack(block)
         truncated, started = fields.pop("truncated"), fields.pop("started")
         output = self.task.observe_and_reward(fields, action, jnp)
-        reward = sum(output.reward_terms.values(), jnp.zeros(len(sim_output)))
+        reward = sum(output.reward_terms.values(), jnp.zeros(len(block)))
         return StepResult(
             output.observation,
             jnp.where(started, 0, reward),

@@ -1,6 +1,5 @@
 """Choice of the engine: by name, or the fastest one that supports the task."""
 
-import dataclasses
 from typing import Any
 
 from surefoot.errors import InputError, check_range, suggestion
@@ -52,5 +51,4 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
 
 def make_vector(num_envs: int, task: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:
     """Make one of Surefoot's own tasks for `gymnasium.make_vec`; it cannot be rendered."""
-    info = find_task(task, options)
-    return BatchEngine(dataclasses.replace(info, max_episode_steps=max_episode_steps), num_envs)
+    return BatchEngine(find_task(task, options | {"max_episode_steps": max_episode_steps}), num_envs)
