@@ -73,6 +73,7 @@ ENTRIES: dict[str, Entry] = {
         Entry("surefoot/AnymalCStep-v0", "surefoot.tasks.anymal:AnymalCStep", "anymal-step", 800),
         Entry("surefoot/AnymalCVelocity-v0", "surefoot.tasks.velocity.task:AnymalCVelocity", "anymal-velocity", 1000),
         Entry("surefoot/Velocity-v0", "surefoot.tasks.velocity.task:Velocity", "velocity", 1000),
+        Entry("surefoot/LearningToRun-v0", "surefoot.tasks.running.task:LearningToRun", "learning-to-run", 1000),
         Entry("surefoot/Walk-v0", "surefoot.tasks.walk:Walk", "walk", 1000),
     )
 }

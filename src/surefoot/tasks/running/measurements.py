@@ -5,36 +5,21 @@ and in OpenSim. The axes are OpenSim's: x forward, y up, angles counter-clockwis
 positive `pelvis_tilt` leans backward). Units are m, rad, s and N m. Each quantity is an array (N, width).
 """
 
-# Coordinates of the model, in the order of the contest's observation: hip flexion, knee extension and ankle
-# dorsiflexion are positive.
-COORDINATES = (
-    "pelvis_tilt",
-    "pelvis_tx",
-    "pelvis_ty",
-    "hip_r",
-    "knee_r",
-    "ankle_r",
-    "hip_l",
-    "knee_l",
-    "ankle_l",
-)
-JOINTS = COORDINATES[3:]
 # Points whose positions are measured: the origins of these bodies' frames.
 POINTS = ("head", "pelvis", "torso", "toes_l", "toes_r", "talus_l", "talus_r")
 # Bodies whose motion the observation set `everything` contains.
 BODIES = ("head", "torso", "toes_l", "toes_r", "talus_l", "talus_r")
 BODY_MOTION = ("vx", "vy", "ax", "ay", "rz", "vrz", "arz")
-NUM_MUSCLES = 18
 # Observed in place of an obstacle if none is ahead.
 NO_OBSTACLE = (100.0, 0.0, 0.0)
 
 WIDTHS = {
-    "coordinates": 9,  # in the order of COORDINATES
+    "coordinates": 9,  # in the order of `bodies.runner.COORDINATES`
     "speeds": 9,  # their derivatives
     "positions": 14,  # x, y of each of POINTS, absolute
     "com": 4,  # centre of mass: x, y, vx, vy
     "activation": 18,  # of the muscles of the right leg, then of the left leg
-    "limit_torque": 6,  # of the joint limits, in the order of JOINTS
+    "limit_torque": 6,  # of the joint limits, in the order of `bodies.runner.LEG_JOINTS`
     "advance": 1,  # x of the pelvis less its x one control step (10 ms) before; 0 after a reset
     "strength": 2,  # scale of the varied muscle of the left leg, then of the right leg; 1 by default
     "obstacle": 3,  # next obstacle: x less the pelvis's x, y of its centre, radius; or NO_OBSTACLE
