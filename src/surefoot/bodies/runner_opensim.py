@@ -1,0 +1,221 @@
+"""The muscle runner as a model of OpenSim: built from its figures, or read from a file.
+
+The figures are those of gait9dof18musc.osim (CC BY 3.0; credits in gait9dof18musc.toml). Needs the extra `opensim`.
+"""
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from surefoot.errors import InputError
+
+_COORDINATES = {"femur": "hip_flexion", "tibia": "knee_angle", "talus": "ankle_angle", "torso": "lumbar_extension"}
+"""Coordinate of a body's joint; each leg's end in "_r" or "_l"."""
+_LIMITED = {"hip": "hip_flexion", "knee": "knee_angle", "ankle": "ankle_angle"}
+_SIDES = {"r": 1.0, "l": -1.0}
+"""Suffix of each leg's names, and the sign of its z."""
+
+
+@cache
+def figures() -> dict[str, Any]:
+    """Return the figures of the model, of the right leg only; the left is its mirror image in z."""
+    return tomllib.loads(resources.files("surefoot.bodies").joinpath("gait9dof18musc.toml").read_text())
+
+
+def make_opensim_model(path: str = "") -> Any:
+    """Make the `opensim.Model`, from `figures` or, if given, from the file `path` (gait9dof18musc.osim of `osim-rl`).
+
+    Raises:
+        InputError: there is no such file, or its model has other coordinates or muscles.
+    """
+    import opensim
+
+    opensim.Logger.setLevelString("error")
+    built = _Builder(opensim).build()
+    if not path:
+        return built
+    if not Path(path).is_file():
+        raise InputError(f"OpenSim model '{path}' does not exist")
+    try:
+        model = opensim.Model(path)
+        model.finalizeConnections()
+    except RuntimeError as error:
+        raise InputError(f"OpenSim cannot read the model '{path}': {' '.join(str(error).split())[:200]}") from error
+    for kind in ("Coordinates", "Muscles"):
+        names, expected = (sorted(_names(each, kind)) for each in (model, built))
+        if names != expected:
+            raise InputError(f"OpenSim model '{path}' is not gait9dof18musc; its {kind.lower()} are {', '.join(names)}")
+    return model
+
+
+def _names(model: Any, kind: str) -> list[str]:
+    parts = model.getCoordinateSet() if kind == "Coordinates" else model.getMuscles()
+    return [parts.get(index).getName() for index in range(parts.getSize())]
+
+
+class _Builder:
+    """Adds the parts of the model one after the other, in the order of the original file."""
+
+    def __init__(self, opensim: Any) -> None:
+        self._osim = opensim
+        self._model = opensim.Model()
+        self._bodies: dict[str, Any] = {"ground": self._model.getGround()}
+        self._coordinates: dict[str, Any] = {}
+
+    def build(self) -> Any:
+        """Return the model."""
+        data = figures()
+        self._model.setName("gait9dof18musc")
+        self._model.setGravity(self._vector(data["gravity"]))
+        legs = [body for body in data["bodies"] if body["name"] in ("femur", "tibia", "talus", "calcn", "toes")]
+        trunk = [body for body in data["bodies"] if body not in legs]
+        self._add_body(trunk[0])
+        for side in _SIDES:
+            for body in legs:
+                self._add_body(body, side)
+        for body in trunk[1:]:
+            self._add_body(body)
+        for side in _SIDES:
+            for muscle in data["muscles"]:
+                self._add_muscle(muscle, side)
+        self._add_contact(data["contact"])
+        for limit in data["limits"]:
+            for side in _SIDES:
+                self._add_limit(limit, side)
+        self._model.finalizeConnections()
+        return self._model
+
+    def _vector(self, values: list[float], side: str = "") -> Any:
+        x, y, z = values
+        return self._osim.Vec3(x, y, z * _SIDES.get(side, 1.0))
+
+    def _body(self, name: str, side: str) -> Any:
+        return self._bodies.get(f"{name}_{side}") or self._bodies[name]
+
+    def _given(self, function: Any) -> Any:
+        """Return a function for OpenSim to own, so that Python does not free it, too."""
+        function.thisown = False
+        return function
+
+    def _spline(self, angles: list[float], values: list[float]) -> Any:
+        spline = self._osim.SimmSpline()
+        for angle, value in zip(angles, values, strict=True):
+            spline.addPoint(angle, value)
+        return spline
+
+    def _add_body(self, body: dict[str, Any], side: str = "") -> None:
+        osim, suffix = self._osim, side and f"_{side}"
+        added = osim.Body(
+            body["name"] + suffix,
+            body["mass"],
+            self._vector(body["com"], side),
+            osim.Inertia(*body["inertia"], 0.0, 0.0, 0.0),
+        )
+        self._model.addBody(added)
+        self._bodies[added.getName()] = added
+        parent = self._body(body["parent"], side), self._vector(body["origin"], side), osim.Vec3(0)
+        ends = *parent, added, osim.Vec3(0), osim.Vec3(0)
+        name = f"{body['name']}_joint{suffix}"
+        if body["joint"] == "planar":
+            joint, coordinates = osim.PlanarJoint(name, *ends), ("pelvis_tilt", "pelvis_tx", "pelvis_ty")
+        elif body["joint"] == "weld":
+            joint, coordinates = osim.WeldJoint(name, *ends), ()
+        else:
+            coordinates = (_COORDINATES[body["name"]] + suffix,)
+            joint = self._knee(name, ends, *coordinates) if body["joint"] == "knee" else osim.PinJoint(name, *ends)
+        self._model.addJoint(joint)  # first, because it makes the knee's coordinate
+        for index, coordinate in enumerate(coordinates):
+            self._coordinates[coordinate] = part = joint.upd_coordinates(index)
+            part.setName(coordinate)
+            part.setDefaultValue(figures()["pose"].get(coordinate, 0.0))
+            part.setDefaultLocked(body["name"] == "torso")
+
+    def _knee(self, name: str, ends: tuple, coordinate: str) -> Any:
+        """Return the joint whose axis moves with its angle."""
+        osim, knee = self._osim, figures()["knee"]
+        motion = osim.SpatialTransform()
+        turning = osim.ArrayStr()
+        turning.append(coordinate)
+        functions = (osim.LinearFunction(1.0, 0.0), *(self._spline(**knee[axis]) for axis in "xy"))
+        axes = osim.Vec3(0, 0, 1), osim.Vec3(1, 0, 0), osim.Vec3(0, 1, 0)
+        parts = motion.updTransformAxis(0), motion.updTransformAxis(3), motion.updTransformAxis(4)
+        for part, axis, function in zip(parts, axes, functions, strict=True):
+            part.setAxis(axis)
+            part.setCoordinateNames(turning)
+            part.setFunction(self._given(function))
+        for index, axis in ((1, osim.Vec3(0, 1, 0)), (2, osim.Vec3(1, 0, 0)), (5, osim.Vec3(0, 0, 1))):
+            part = motion.updTransformAxis(index)
+            part.setAxis(axis)
+            part.setFunction(self._given(osim.Constant(0.0)))
+        return osim.CustomJoint(name, *ends, motion)
+
+    def _add_muscle(self, figure: dict[str, Any], side: str) -> None:
+        names = "max_isometric_force", "optimal_fibre_length", "tendon_slack_length", "pennation"
+        name = f"{figure['name']}_{side}"
+        muscle = self._osim.Thelen2003Muscle(name, *(figure[each] for each in names))
+        muscle.setMaxContractionVelocity(15.0)
+        muscle.set_activation_time_constant(0.01)
+        muscle.set_deactivation_time_constant(0.04)
+        muscle.set_FmaxTendonStrain(figure["max_tendon_strain"])
+        if "max_passive_strain" in figure:
+            muscle.set_FmaxMuscleStrain(figure["max_passive_strain"])
+        if "passive_shape" in figure:
+            muscle.set_KshapePassive(figure["passive_shape"])
+        points = muscle.updGeometryPath().updPathPointSet()
+        for index, point in enumerate(figure["path"], 1):
+            added = self._path_point(point, side)
+            added.setName(f"{name}-P{index}")
+            points.adoptAndAppend(added)
+        self._model.addForce(muscle)
+
+    def _path_point(self, point: dict[str, Any], side: str) -> Any:
+        osim, at = self._osim, self._vector(point["at"], side)
+        if "while" in point:
+            part = osim.ConditionalPathPoint()
+            part.setCoordinate(self._coordinates[f"{_LIMITED[point['while']]}_{side}"])
+            part.setRangeMin(point["range"][0])
+            part.setRangeMax(point["range"][1])
+            part.setLocation(at)
+        elif "angles" in point:
+            part = osim.MovingPathPoint()
+            knee = self._coordinates[f"knee_angle_{side}"]
+            part.set_x_location(self._spline(point["angles"], point["x"]))
+            part.set_y_location(self._spline(point["angles"], point["y"]))
+            part.set_z_location(osim.Constant(at.get(2)))
+            for connect in (part.setXCoordinate, part.setYCoordinate, part.setZCoordinate):
+                connect(knee)
+        else:
+            part = osim.PathPoint()
+            part.setLocation(at)
+        part.setParentFrame(self._body(point["body"], side))
+        return part
+
+    def _add_contact(self, contact: dict[str, Any]) -> None:
+        osim = self._osim
+        floor = osim.ContactHalfSpace(osim.Vec3(0), osim.Vec3(0, 0, -1.5707963267949), self._bodies["ground"], "floor")
+        self._model.addContactGeometry(floor)
+        for side in _SIDES:
+            force = osim.HuntCrossleyForce()
+            force.setName(f"foot_{side}")
+            force.addGeometry("floor")
+            for part in ("heel", "toe"):
+                at = self._vector(contact[part]["at"], side)
+                frame, name = self._body(contact[part]["body"], side), f"{part}_{side}"
+                self._model.addContactGeometry(osim.ContactSphere(contact["radius"], at, frame, name))
+                force.addGeometry(name)
+            force.setStiffness(contact["stiffness"])
+            force.setDissipation(contact["dissipation"])
+            force.setStaticFriction(contact["static_friction"])
+            force.setDynamicFriction(contact["dynamic_friction"])
+            force.setViscousFriction(contact["viscous_friction"])
+            force.setTransitionVelocity(contact["transition_velocity"])
+            self._model.addForce(force)
+
+    def _add_limit(self, limit: dict[str, Any], side: str) -> None:
+        names = ("upper_limit", "upper_stiffness", "lower_limit", "lower_stiffness", "damping", "transition")
+        coordinate = f"{_LIMITED[limit['joint']]}_{side}"
+        force = self._osim.CoordinateLimitForce(coordinate, *(limit[name] for name in names))
+        force.setName(f"{limit['joint'].capitalize()}Limit_{side}")
+        self._model.addForce(force)

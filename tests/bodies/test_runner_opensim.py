@@ -1,0 +1,77 @@
+"""The runner's OpenSim model, built from the figures, against numbers of the original file in OpenSim 4.6."""
+
+import numpy as np
+import pytest
+
+from surefoot.bodies.runner_opensim import figures, make_opensim_model
+from surefoot.errors import InputError
+
+pytest.importorskip("opensim", reason="OpenSim is not installed")
+
+# gait9dof18musc.osim of osim-rl 3.0.11 in OpenSim 4.6, muscles in equilibrium at the default pose: forces of a leg's
+# tendons (N), accelerations of the coordinates (rad/s2 and m/s2), vertical force of a foot's spheres (N).
+_TENDON_FORCES = [194.3003, 42.7288, 171.7874, 158.0121, 99.033, 436.7939, 273.0178, 370.006, 104.0506]
+_ACCELERATIONS = [24.19589, 11.63128, 3.2589, -166.34212, 259.57822, 2925.27219, -166.34212, 259.57822, 2925.27219, 0]
+_FOOT_FORCE = 784.1684
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = make_opensim_model()
+    state = model.initSystem()
+    model.equilibrateMuscles(state)
+    model.realizeAcceleration(state)
+    return model, state
+
+
+def test_model_has_mass_and_centre_of_mass_of_the_original(model):
+    model, state = model
+    assert model.getTotalMass(state) == pytest.approx(79.6646)
+    centre = model.calcMassCenterPosition(state)
+    assert [centre.get(axis) for axis in range(3)] == pytest.approx([-0.069734, 0.970769, 0], abs=1e-6)
+
+
+def test_forces_and_accelerations_are_those_of_the_original(model):
+    model, state = model
+    muscles, coordinates = model.getMuscles(), model.getCoordinateSet()
+    forces = [muscles.get(index).getTendonForce(state) for index in range(muscles.getSize())]
+    assert forces == pytest.approx(2 * _TENDON_FORCES, abs=1e-3)
+    accelerations = [coordinates.get(index).getAccelerationValue(state) for index in range(10)]
+    assert accelerations == pytest.approx(_ACCELERATIONS, abs=1e-3)
+    for foot in ("foot_r", "foot_l"):
+        assert -model.getForceSet().get(foot).getRecordValues(state).get(1) == pytest.approx(_FOOT_FORCE, abs=1e-3)
+
+
+def test_names_are_the_right_leg_then_the_left(model):
+    muscles = model[0].getMuscles()
+    names = [muscles.get(index).getName() for index in range(muscles.getSize())]
+    assert names == [f"{muscle['name']}_{side}" for side in "rl" for muscle in figures()["muscles"]]
+
+
+def test_file_that_is_missing_or_another_model_is_refused(tmp_path, model):
+    with pytest.raises(InputError, match="does not exist"):
+        make_opensim_model(str(tmp_path / "none.osim"))
+    path = tmp_path / "other.osim"
+    path.write_text("<nonsense/>")
+    with pytest.raises(InputError, match=r"cannot read|is not gait9dof18musc"):
+        make_opensim_model(str(path))
+    other = make_opensim_model()
+    other.updMuscles().get(0).setName("biceps")
+    other.printToXML(str(path))
+    with pytest.raises(InputError, match=r"its muscles are.*biceps"):
+        make_opensim_model(str(path))
+
+
+def test_written_and_read_again_it_is_the_same(tmp_path, model):
+    built, state = model
+    path = tmp_path / "runner.osim"
+    built.printToXML(str(path))
+    read = make_opensim_model(str(path))
+    again = read.initSystem()
+    read.equilibrateMuscles(again)
+    read.realizeAcceleration(again)
+    values, expected = (
+        [m.getCoordinateSet().get(index).getAccelerationValue(s) for index in range(10)]
+        for m, s in ((read, again), (built, state))
+    )
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
