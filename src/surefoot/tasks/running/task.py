@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+import pydantic
 from pydantic import Field
 
 from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, DEFAULT_POSE, LEG_JOINTS, MUSCLES, make_scene
@@ -82,6 +83,14 @@ class LearningToRunOptions(RewardOptions):
     """Physics time step, s; it must divide 0.01 s."""
     visuals: bool = True
     """Whether the runner has parts that do not collide."""
+
+    @pydantic.field_validator("timestep_s")
+    @classmethod
+    def _check_timestep(cls, timestep_s: float) -> float:
+        steps = CONTROL_S / timestep_s
+        if abs(steps - round(steps)) > 1e-6:
+            raise ValueError(f"must divide {CONTROL_S:g} s, the time of a step of the task")
+        return timestep_s
 
 
 class LearningToRun(Task):
