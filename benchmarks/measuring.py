@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
+from surefoot.evaluation.statistics import summarise
 from surefoot.runs.versions import revision, versions
 
 Name = TypeVar("Name")
@@ -148,6 +150,35 @@ def spread(values: Iterable[float]) -> dict[str, Any]:
 def format_spread(values: dict[str, Any], digits: int = 0) -> str:
     """Format a spread as median (min-max)."""
     return f"{values['median']:,.{digits}f} ({values['min']:,.{digits}f}-{values['max']:,.{digits}f})"
+
+
+def summarise_seeds(returns: Iterable[ArrayLike]) -> dict[str, Any]:
+    """Summarise an algorithm over S independent training seeds.
+
+    Episodes of one policy do not show the variation between trainings. Therefore the statistics are those of
+    `summarise` over the mean return of each seed, and the interval resamples whole seeds (Agarwal et al. 2021, with one
+    task as the only stratum).
+
+    Args:
+        returns: one array (E,) per seed; the lengths may differ.
+
+    Returns:
+        `summarise` of the seeds' means, with n = S; also `episodes`, the number of episodes of all seeds, and
+        `episode_sd`, the pooled standard deviation of returns around their seed's mean (0 if every seed has one
+        episode).
+
+    Raises:
+        InputError: there are no seeds, or a seed has no values or one that is not finite.
+    """
+    seeds = [summarise(values) for values in returns]
+    total = summarise([seed["mean"] for seed in seeds])
+    squares = sum(seed["sd"] ** 2 * (seed["n"] - 1) for seed in seeds)
+    episodes = sum(seed["n"] for seed in seeds)
+    degrees_of_freedom = episodes - len(seeds)
+    return total | {
+        "episodes": episodes,
+        "episode_sd": (squares / degrees_of_freedom) ** 0.5 if degrees_of_freedom else 0.0,
+    }
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -19,7 +19,7 @@ from surefoot.policies.networks import PolicySettings
 from surefoot.policies.policy import new_policy
 from surefoot.reports import video
 from surefoot.tasks.catalogue import find_task, make_env
-from surefoot.tasks.registry import name_of
+from surefoot.tasks.registry import is_local, name_of
 from surefoot.training.progress import Progress
 
 TINY = {
@@ -110,7 +110,7 @@ class Reach(gymnasium.Env):
         return np.array([self._place], np.float32), -abs(self._place), False, self._step == 10, {}
 
 
-def test_train_takes_an_environment_a_class_or_a_function(tmp_path):
+def test_train_takes_an_environment_a_class_or_a_function(tmp_path, capsys):
     def local() -> gymnasium.Env:
         return Reach(0.1)
 
@@ -126,10 +126,27 @@ def test_train_takes_an_environment_a_class_or_a_function(tmp_path):
         outcome = surefoot.train(task, name=f"run{number}", root=tmp_path, progress=False, **TINY)
         policy = surefoot.load(outcome)
         assert (outcome.reason, policy.task) == ("finished", name)
+        warned = capsys.readouterr().err
+        assert (f"only this process knows the task '{name}': no other one can resume" in warned) == ("local/" in name)
         assert len(surefoot.evaluate(policy, episodes=2)["returns"]) == 2
     assert surefoot.resume(outcome, progress=False, steps=384).counters.steps == 384
     with contextlib.closing(make_env(find_task("local/Pendulum-v0"))) as env:
         assert env.unwrapped.g == 5.0
+
+
+def test_a_task_of_another_process_is_refused_with_the_remedy():
+    with pytest.raises(InputError, match="made by a class or function of another process; define it in a module") as e:
+        find_task("local/Gone-v0")
+    one_line(e.value)
+
+
+def test_tasks_that_only_this_process_knows():
+    gymnasium.register("SurefootApi-v0", entry_point=Reach)
+    gymnasium.register("SurefootApi-v1", entry_point="__main__:Reach")
+    gymnasium.register("SurefootApi-v2", entry_point=f"{__name__}:Reach")
+    own = ("SurefootApi-v0", "SurefootApi-v1")
+    others = ("SurefootApi-v2", f"{__name__}:Reach", "anymal", "ant", "Pendulum-v1", "surefoot/AnymalC-v0", "walk")
+    assert [is_local(name) for name in (*own, *others)] == [True] * 2 + [False] * len(others)
 
 
 def test_training_shows_its_progress_unless_told_not_to(tmp_path, capsys):

@@ -23,7 +23,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.simulation.factory import make_engine
 from surefoot.simulation.stable_baselines import as_vec_env
 from surefoot.tasks.catalogue import find_policy_task, find_task
-from surefoot.tasks.registry import name_of
+from surefoot.tasks.registry import is_local, name_of
 from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training import loop
 from surefoot.training.loop import Callback, Outcome
@@ -60,10 +60,16 @@ def train(
         SurefootError: a name or a setting is wrong, or the training failed.
     """
     changes = {key.replace("__", "."): value for key, value in settings.items()}
+    progress = _shown(progress)
     if not isinstance(task, str):
         task = name_of(task)
-    progress = _shown(progress)
-    return train_recipe(make_recipe_from(task, recipe, changes, root, progress), name, root, progress, callback)
+    complete = make_recipe_from(task, recipe, changes, root, progress)
+    if is_local(complete.task):
+        progress.warn(
+            f"only this process knows the task '{complete.task}': no other one can resume, evaluate or film the run; "
+            "for that, define the task in a module and train it from there, as 'module:name'"
+        )
+    return train_recipe(complete, name, root, progress, callback)
 
 
 def train_recipe(

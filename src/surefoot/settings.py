@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import pydantic
+from pydantic.fields import FieldInfo
 
 from surefoot.errors import InputError, alternatives, nearest, suggestion
 
@@ -51,8 +52,13 @@ class Settings(pydantic.BaseModel):
         """Complete a partial table with the field's default."""
         if not isinstance(data, dict):
             return data
-        complete = merged({name: field.default for name, field in cls.model_fields.items()}, data)
+        complete = merged({name: field.default for name, field in named_fields(cls).items()}, data)
         return {name: complete[name] for name in data}
+
+
+def named_fields(model: type[Settings]) -> dict[str, FieldInfo]:
+    """Return the fields of a settings class by the names that users give them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def merged(defaults: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) 
     field = _short(".".join(path))
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
-        names = owner.model_fields if owner else ()
+        names = named_fields(owner) if owner else ()
         hint = suggestion if noun == "setting" else alternatives  # settings are too many to list
         return f"unknown {noun} '{field}'" + hint(path[-1][:80], names)
     if first["type"] == "missing":
@@ -111,7 +117,7 @@ def _explain(model: type[Settings], error: pydantic.ValidationError, noun: str) 
 def _model_at(model: type[Settings], path: list[str]) -> type[Settings] | None:
     """Return the settings class at a path of field names in `model`, None if there is none."""
     for name in path:
-        field = model.model_fields.get(name)
+        field = named_fields(model).get(name)
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
         if not nested:

@@ -1,5 +1,6 @@
 """Robot files that are odd in one way each: what is loaded, whether it stands, and what is refused in one line."""
 
+import re
 from pathlib import Path
 
 import mujoco
@@ -217,7 +218,49 @@ def test_the_floor_is_the_one_under_the_feet_that_they_can_touch(name: str, floo
     (_, body, pose), model = load(bodies / f"{name}.xml")
     found = parts.find_floor(model, body.trunk)
     assert found is not None and model.geom(found).name == floor
-    assert parts.floor_height(standing(model, pose.qpos), found) == pytest.approx(0, abs=1e-9)
+    height = -0.003 if floor.startswith("scenery/") else 0  # an added floor lies below the file's own
+    assert parts.floor_height(standing(model, pose.qpos), found) == pytest.approx(height, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "world, added",
+    [
+        (odd_bodies.PLANE, None),
+        ('<geom type="box" size="20 20 .1" pos="0 0 -.1"/>', None),
+        ('<geom type="box" size=".1 20 20" pos="0 0 -.1" euler="0 90 0"/>', None),
+        ("", 0),
+        ('<geom type="box" size=".3 .3 .1" pos="0 0 -.1"/>', -0.003),
+        ('<geom type="box" size=".3 .3 .1" pos="3 0 -.102"/>', -0.006),
+        ('<geom type="box" size=".3 .3 .1" pos="3 0 .1"/>', 0),
+        ('<geom type="plane" size="0 0 .1" contype="0" conaffinity="0"/>', -0.003),
+        ('<geom type="box" size="9 9 .1" pos="0 0 -.1" contype="0" conaffinity="0"/>', -0.003),
+    ],
+)
+def test_an_added_floor_never_coincides_with_a_surface_of_the_file(
+    tmp_path: Path, world: str, added: float | None
+) -> None:
+    """Otherwise pictures of both flicker."""
+    (_, body, pose), model = load(write(tmp_path, odd_bodies.biped(world=world)))
+    names = [model.geom(i).name for i in range(model.ngeom)]
+    assert ("scenery/floor" in names) == (added is not None)
+    if added is not None:
+        assert model.geom("scenery/floor").pos[2] == pytest.approx(added, abs=1e-9)
+    assert find_fault(model, body, pose) is None
+
+
+@pytest.mark.parametrize("kind, unit", [("slide", "m"), ("hinge", "rad")])
+def test_a_joint_that_runs_away_is_reported_in_its_own_unit(tmp_path: Path, kind: str, unit: str) -> None:
+    """A load on a joint whose motor is too weak to hold it."""
+    way = 'type="slide" axis="0 0 1"' if kind == "slide" else 'type="hinge" axis="0 1 0"'
+    load_part = (
+        f'<body name="load" pos="0 0 3"><joint name="lift" {way}/>'
+        '<geom type="sphere" size=".02" pos=".2 0 0" mass=".05" contype="0" conaffinity="0"/></body>'
+    )
+    drives = odd_bodies.MOTORS + '<motor joint="lift" gear=".01" ctrlrange="-1 1"/>'
+    text = odd_bodies.biped(world=odd_bodies.PLANE, trunk=load_part, actuator=drives)
+    (_, body, pose), model = load(write(tmp_path, text))
+    fault = find_fault(model, body, pose)
+    assert fault is not None and re.search(rf"its joint 'lift' moved by [\d.]+ {unit} within", fault)
 
 
 def test_a_box_that_is_not_under_the_robot_is_no_floor(tmp_path: Path) -> None:
@@ -317,6 +360,30 @@ def test_files_that_an_included_file_needs_are_checked(tmp_path: Path, part: str
     write(tmp_path / "parts", '<mujoco><size memory="900G"/></mujoco>', "b.xml")
     with pytest.raises(InputError, match=r"asks for 9e.11 values"):
         load_body(str(write(tmp_path, odd_bodies.biped(head='<include file="parts/a.xml"/>'))))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("way", ["attach", "include"])
+def test_elements_of_files_within_replicate_count_as_often_as_they_are_copied(
+    tmp_path: Path, way: str, named: bool
+) -> None:
+    """An asset without a name has that of its model; the copied file attaches a third one, as often again."""
+    part = '<body name="part"><geom size="0.1"/></body>'
+    model = f'<mujoco model="{{}}"><asset>{{}}</asset><worldbody>{{}}{part}</worldbody></mujoco>'
+    copied = '<replicate count="{}"><attach model="{}" body="part" prefix="p"/></replicate>'
+    name = 'name="named"' if named else ""
+    write(tmp_path, model.format("leaf", "", ""), "c.xml")
+    twigs = f'<model {name} file="c.xml"/>', copied.format(150, "named" if named else "leaf")
+    write(tmp_path, model.format("twig", *twigs), "b.xml")
+    text = model.format("tree", '<model name="b" file="b.xml"/>', copied.format(150, "b"))
+    if way == "include":
+        write(tmp_path, f"<mujocoinclude>{twigs[1]}</mujocoinclude>", "twigs.xml")
+        text = model.format("tree", twigs[0], '<replicate count="150"><include file="twigs.xml"/></replicate>')
+    with pytest.raises(InputError, match="more than 20,000 elements"):
+        load_body(str(write(tmp_path, text)))
+    few = text.replace('"150"', '"10"')
+    with pytest.raises(InputError, match="it has no joints"):
+        load_body(str(write(tmp_path, few)))
 
 
 def test_a_huge_file_is_refused(tmp_path: Path) -> None:

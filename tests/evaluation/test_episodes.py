@@ -10,7 +10,6 @@ from surefoot.evaluation.episodes import (
     CONFIRMATION_SEEDS,
     EVALUATION_SEEDS,
     SELECTION_SEEDS,
-    TRAINING_SEED_BOUND,
     EpisodeRunner,
     Episodes,
     run_episodes,
@@ -156,8 +155,8 @@ def test_a_round_can_be_cancelled() -> None:
     runner.close()
 
 
-def test_ranges_of_training_and_evaluation_seeds_are_disjoint() -> None:
-    bounds = [0, TRAINING_SEED_BOUND, SELECTION_SEEDS, CONFIRMATION_SEEDS, EVALUATION_SEEDS, 2**31]
+def test_ranges_of_seeds_are_disjoint() -> None:
+    bounds = [0, SELECTION_SEEDS, CONFIRMATION_SEEDS, EVALUATION_SEEDS, 2**31]
     assert bounds == sorted(bounds)
     # The evaluator wraps around after 200 million seeds.
     assert min(CONFIRMATION_SEEDS - SELECTION_SEEDS, EVALUATION_SEEDS - CONFIRMATION_SEEDS) > 200_010_000

@@ -1,6 +1,7 @@
 """ANYmal's running tasks against an independent loop over MuJoCo."""
 
 import os
+import subprocess
 import sys
 
 import gymnasium
@@ -14,10 +15,12 @@ from helpers.messages import one_line
 from helpers.mirrors import assert_steps_are_mirrored
 from surefoot.bodies import anymal_c
 from surefoot.errors import InputError
+from surefoot.reports.opengl import gl_available
 from surefoot.simulation.batch import BatchEngine
 from surefoot.tasks.catalogue import find_task, make_env
 
 TASKS = ["surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0"]
+RENDERING = ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.*")
@@ -121,13 +124,25 @@ def test_make_vec_makes_single_environments_too(mode: str) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no EGL")
 def test_a_rendered_task_needs_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"):
+    for name in RENDERING:
         monkeypatch.setenv(name, "")  # so that the value is restored
         monkeypatch.delenv(name)
     gymnasium.make(TASKS[0])
     assert "MUJOCO_GL" not in os.environ
     gymnasium.make(TASKS[0], render_mode="rgb_array")
     assert os.environ["MUJOCO_GL"] == "egl"
+
+
+def test_a_users_script_can_render_gymnasiums_own_tasks_without_a_display() -> None:
+    """MuJoCo would abort the process."""
+    if not gl_available():
+        pytest.skip("needs OpenGL")
+    make = "gymnasium.make('Pusher-v5', render_mode='rgb_array', width=32, height=32)"
+    script = f"import gymnasium, surefoot; env = {make}; env.reset(seed=0); print(env.render().shape)"
+    environment = {name: value for name, value in os.environ.items() if name not in RENDERING}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "(32, 32, 3)\n"), result.stderr
 
 
 def test_torque_limit_of_limited_motors_falls_with_speed() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pydantic
 import pytest
 
 from helpers.messages import one_line
@@ -168,6 +169,36 @@ def test_infinity_none_lists_and_numbers_of_numpy_are_options(task: str, stated:
     assert info.env_options == values
     assert [type(value) for value in info.env_options.values()] == [type(value) for value in values.values()]
     assert find_task(task, json.loads(json.dumps(info.options, allow_nan=False))).env_options == values
+
+
+RESERVED = sorted({name for name in dir(pydantic.BaseModel) if not name.startswith("__")} | {"option_copy", "_x"})
+
+
+class Reserved(Odd):
+    """Its constructor takes arguments with the names of a Pydantic model's attributes."""
+
+    def __init__(self, render_mode=None, **arguments) -> None:
+        super().__init__(BOX, BOX)
+        self.arguments = arguments
+
+
+def test_an_option_may_have_a_name_that_pydantic_reserves(odd_task, recwarn: pytest.WarningsRecorder) -> None:
+    id = odd_task(BOX, BOX)
+    named = "".join(f", {name}: int = {number}" for number, name in enumerate(RESERVED))
+    scope: dict = {"Reserved": Reserved}
+    exec(f"def make(render_mode=None{named}):\n return Reserved(**{{name: v for name, v in locals().items()}})", scope)
+    for entry_point in (scope["make"], lambda **arguments: Reserved(**arguments)):
+        gymnasium.register(id, entry_point=entry_point)
+        given = {name: number + 1 for number, name in enumerate(RESERVED)}
+        info = find_task(id, given)
+        assert info.env_options == given
+        arguments = make_env(info).unwrapped.arguments
+        assert {name: arguments[name] for name in RESERVED} == given
+    gymnasium.register(id, entry_point=scope["make"])
+    assert find_task(id, {"copy": 3}).env_options == {"copy": 3}
+    assert "copy = 'x': input should be a valid" in message_of(id, {"copy": "x"})
+    assert "unknown option 'copi'; did you mean 'copy'?" in message_of(id, {"copi": 1})
+    assert not [warning for warning in recwarn if "pydantic" in str(warning.category.__module__)]
 
 
 def test_a_registered_task_that_changes_is_described_again(odd_task) -> None:

@@ -26,11 +26,13 @@ from surefoot.evaluation.episodes import CONFIRMATION_SEEDS, SELECTION_SEEDS, Ep
 from surefoot.files import load_arrays
 from surefoot.policies.files import load_policy
 from surefoot.recipes.files import read_recipe
+from surefoot.recipes.recipe import Recipe
 from surefoot.runs import checkpoints
 from surefoot.runs.checkpoints import Checkpoints
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.batch import BatchEngine
+from surefoot.simulation.engine import MOST_ENVS
 from surefoot.training import loop
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
@@ -315,6 +317,11 @@ def test_evaluations_are_due_by_steps(folder, tmp_path, monkeypatch):
     train(tmp_path, training__evaluate_every=100)
     rows = read_metrics(folder.metrics)
     assert [row["step"] for row in rows if "evaluation/return" in row] == [128, 256, 320, 384]
+
+
+def test_seeds_of_trainings_are_below_those_of_evaluations():
+    largest = next(bound.le for bound in Recipe.model_fields["seed"].metadata if hasattr(bound, "le"))
+    assert max(largest * loop._SEED_STRIDE, loop._FIRST_SEEDS) + MOST_ENVS <= SELECTION_SEEDS
 
 
 def test_the_seed_determines_the_training(tmp_path):

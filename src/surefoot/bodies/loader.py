@@ -141,7 +141,8 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     trunk = _find_trunk(original, description)
     joints = _known_joints(original, trunk, description)
     angles, quat = _find_angles(original, description), _find_quat(original, trunk, description)
-    add_scenery(spec, floor=parts.find_floor(original, trunk) is None)
+    has_floor = parts.find_floor(original, trunk) is not None
+    add_scenery(spec, None if has_floor else parts.free_floor_height(original))
     driven = [original.joint(j).name for j in parts.driven_joints(original)]
     servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *driven))}
     _free_trunk(spec, original, trunk)

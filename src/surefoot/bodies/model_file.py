@@ -1,6 +1,7 @@
 """Reading of MJCF and URDF files: limits on their size, meshes of URDF packages, clear messages."""
 
 import contextlib
+import dataclasses
 import html
 import math
 import re
@@ -130,46 +131,102 @@ def _find_mesh(folder: Path, name: str, meshdir: str) -> Path | None:
     return None
 
 
+@dataclasses.dataclass
+class _FileSize:
+    """Number of elements of a model file, without those of the files in it, and places where these are inserted."""
+
+    model: str = "MuJoCo Model"  # the name that MuJoCo gives to a model without one
+    elements: float = 0.0
+    depth: int = 0
+    includes: list[tuple[float, int, str]] = dataclasses.field(default_factory=list)  # copies, depth, file
+    attached: list[tuple[float, int, str]] = dataclasses.field(default_factory=list)  # copies, depth, model's name
+    models: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # name or "" for the file's, file
+
+
 def _check_size(path: Path) -> None:
     """Check a file, and those that it includes or attaches, before MuJoCo reads them."""
-    waiting, elements, files = [path], 0.0, set()
+    sizes: dict[Path, _FileSize] = {}
+    waiting = [path]
     while waiting:
         current = waiting.pop()
-        if current in files or not current.is_file():
+        if current in sizes or not current.is_file():
             continue
-        files.add(current)
-        if len(files) > _MOST_FILES:
+        if len(sizes) == _MOST_FILES:
             raise InputError(f"it needs more than {_MOST_FILES} model files")
         if current.stat().st_size > _MOST_BYTES:
             raise InputError(f"'{current.name}' is larger than {_MOST_BYTES / 1e6:.0f} MB")
-        factors = [1.0]  # copies of an element, by depth
-        for found in _TAG.finditer(current.read_text("utf-8", errors="replace")):
-            tag = found[1] or ""
-            if tag.startswith("/"):
-                factors = factors[:-1] or [1.0]
-                continue
-            if not tag.strip():
-                continue
-            name = tag.split(None, 1)[0].rstrip("/")
-            attributes = {key: html.unescape(double or single) for key, double, single in _ATTRIBUTE.findall(tag)}
-            values = math.prod(
-                _number(value)
-                for key, value in attributes.items()
-                if key in _SIZES or (name, key) == ("numeric", "size")
-            )
-            factor = factors[-1] * (values if name in _REPEATING else 1)
-            elements += factor
-            if not tag.endswith("/"):
-                factors.append(factor)
-            if values > _MOST_VALUES:
-                raise InputError(f"its <{name}> asks for {values:.0e} values; at most {_MOST_VALUES:.0e} are read")
-            if elements > _MOST_ELEMENTS or len(factors) > _DEEPEST:
-                raise InputError(
-                    f"it has more than {_MOST_ELEMENTS:,} elements, or elements nested more than {_DEEPEST} deep"
-                )
-            if name in ("include", "model") and "file" in attributes:
-                # MuJoCo looks beside the model and beside the file that names it.
-                waiting += [folder / attributes["file"] for folder in {path.parent, current.parent}]
+        size = sizes[current] = _file_size(current)
+        _check_elements(size.elements, size.depth)
+        for name in [file for *_, file in size.includes] + [file for _, file in size.models]:
+            # MuJoCo looks beside the model and beside the file that names it.
+            waiting += [folder / name for folder in {path.parent, current.parent}]
+    _check_elements(*_whole_size(path, path, sizes, {}))
+
+
+def _check_elements(elements: float, depth: int) -> None:
+    if elements > _MOST_ELEMENTS or depth > _DEEPEST:
+        raise InputError(f"it has more than {_MOST_ELEMENTS:,} elements, or elements nested more than {_DEEPEST} deep")
+
+
+def _whole_size(
+    file: Path, root: Path, sizes: dict[Path, _FileSize], known: dict[Path, tuple[float, int]]
+) -> tuple[float, int]:
+    """Return the number of elements and the depth of a file with all that it includes or attaches."""
+    if file in known or file not in sizes:
+        return known.get(file, (0, 0))
+    known[file] = 0, 0  # a file that includes itself; MuJoCo refuses it
+    size = sizes[file]
+    elements, depth = size.elements, size.depth
+    places = [(copies, level, [root.parent / name, file.parent / name]) for copies, level, name in size.includes]
+    models = [
+        (name or sizes[path].model, path)
+        for other, parts in sizes.items()
+        for name, model in parts.models
+        for path in (root.parent / model, other.parent / model)
+        if path in sizes
+    ]
+    for copies, level, attached in size.attached:
+        places.append((copies, level, [path for name, path in models if name == attached]))
+    for copies, level, paths in places:
+        for path in dict.fromkeys(paths):
+            inner, inner_depth = _whole_size(path, root, sizes, known)
+            elements, depth = elements + copies * inner, max(depth, level + inner_depth)
+    known[file] = elements, depth
+    return known[file]
+
+
+def _file_size(path: Path) -> _FileSize:
+    size = _FileSize()
+    factors = [1.0]  # copies of an element, by depth
+    for found in _TAG.finditer(path.read_text("utf-8", errors="replace")):
+        tag = found[1] or ""
+        if tag.startswith("/"):
+            factors = factors[:-1] or [1.0]
+            continue
+        if not tag.strip():
+            continue
+        name = tag.split(None, 1)[0].rstrip("/")
+        attributes = {key: html.unescape(double or single) for key, double, single in _ATTRIBUTE.findall(tag)}
+        values = math.prod(
+            _number(value) for key, value in attributes.items() if key in _SIZES or (name, key) == ("numeric", "size")
+        )
+        if values > _MOST_VALUES:
+            raise InputError(f"its <{name}> asks for {values:.0e} values; at most {_MOST_VALUES:.0e} are read")
+        factor = factors[-1] * (values if name in _REPEATING else 1)
+        size.elements, size.depth = size.elements + factor, max(size.depth, len(factors))
+        _check_elements(size.elements, size.depth)
+        if not tag.endswith("/"):
+            factors.append(factor)
+        file = attributes.get("file", "")
+        if name == "include" and file:
+            size.includes.append((factor, len(factors), file))
+        elif name == "attach":
+            size.attached.append((factor, len(factors), attributes.get("model", "")))
+        elif name == "model" and file:
+            size.models.append((attributes.get("name", ""), file))
+        elif name == "mujoco":
+            size.model = attributes.get("model", size.model)
+    return size
 
 
 def _number(text: str) -> float:

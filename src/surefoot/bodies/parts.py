@@ -17,6 +17,7 @@ _NEAR_FLOOR = 0.1  # fraction of the trunk's height
 _FAR_M = 100.0
 _LEAST_MASS_KG = 1e-3
 _LEVEL = 0.999  # cosine
+_FLOOR_GAP_M = 0.003
 # As plain integers: elements of MuJoCo's arrays do not compare equal to its enumerations inside a tuple.
 HINGES = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
@@ -140,21 +141,42 @@ def known_floor(model: mujoco.MjModel, trunk: str) -> int:
     return floor
 
 
+def free_floor_height(model: mujoco.MjModel) -> float:
+    """Return the height of a floor to be added, m: 0, or lower if the file has a level surface there.
+
+    Pictures of two surfaces at the same height flicker.
+    """
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    fixed = [geom for geom in range(model.ngeom) if model.body_weldid[model.geom_bodyid[geom]] == 0]
+    tops = [top for geom in fixed if (top := _level_top(data, geom)) is not None]
+    height = 0.0
+    while any(abs(top - height) < _FLOOR_GAP_M for top in tops):
+        height -= _FLOOR_GAP_M
+    return height
+
+
+def _level_top(data: mujoco.MjData, geom: int) -> float | None:
+    """Return the height of a plane, box or height field, None if it is another shape or not level."""
+    kind, axes = data.model.geom_type[geom], data.geom_xmat[geom].reshape(3, 3)
+    if kind == int(mujoco.mjtGeom.mjGEOM_PLANE):
+        return float(data.geom_xpos[geom, 2]) if axes[2, 2] > _LEVEL else None
+    up = int(np.abs(axes[2]).argmax())
+    if kind not in _SOLID_GROUND or abs(axes[2, up]) < _LEVEL:
+        return None
+    return float(data.geom_xpos[geom, 2] + data.model.geom_size[geom, up])
+
+
 def _top(data: mujoco.MjData, geom: int, place: np.ndarray) -> float | None:
     """Return the height of a plane, box or height field if it is level and extends under a place, (3,), else None."""
-    kind, size, centre = data.model.geom_type[geom], data.model.geom_size[geom], data.geom_xpos[geom]
+    top = _level_top(data, geom)
+    if top is None or data.model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_PLANE):
+        return top
     axes = data.geom_xmat[geom].reshape(3, 3)
-    if kind == int(mujoco.mjtGeom.mjGEOM_PLANE):
-        return float(centre[2]) if axes[2, 2] > _LEVEL else None
-    if kind not in _SOLID_GROUND:
-        return None
-    up = int(np.abs(axes[2]).argmax())
-    offset = np.abs(axes.T @ (place - centre))
-    sides = [axis for axis in range(3) if axis != up]
-    top = float(centre[2] + size[up])
-    if abs(axes[2, up]) < _LEVEL or (offset[sides] + max(place[2] - top, 0) > size[sides]).any():
-        return None
-    return top
+    offset = np.abs(axes.T @ (place - data.geom_xpos[geom]))
+    sides = [axis for axis in range(3) if axis != int(np.abs(axes[2]).argmax())]
+    is_under = (offset[sides] + max(place[2] - top, 0) <= data.model.geom_size[geom, sides]).all()
+    return top if is_under else None
 
 
 def floor_height(data: mujoco.MjData, floor: int) -> float:

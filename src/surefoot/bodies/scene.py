@@ -30,15 +30,19 @@ def new_scene(timestep_s: float, contact: Contact = "pyramidal", model: str = "s
     return spec
 
 
-def add_scenery(spec: mujoco.MjSpec, floor: bool) -> None:
-    """Add light and sky if a scene has none, and with `floor` a floor at height 0 that collides with everything."""
+def add_scenery(spec: mujoco.MjSpec, floor_m: float | None) -> None:
+    """Add light and sky if a scene has none, and a floor at height `floor_m` that collides with everything.
+
+    With None, no floor is added.
+    """
     scenery = new_scene(spec.option.timestep)
     if spec.lights:
         scenery.delete(scenery.light("sun"))
     if any(texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in spec.textures):
         scenery.delete(scenery.texture("sky"))
     scenery.geom("floor").contype = scenery.geom("floor").conaffinity = ALL_BITS
-    if floor:
+    if floor_m is not None:
+        scenery.geom("floor").pos = [0, 0, floor_m]
         spec.visual.headlight, spec.visual.quality = scenery.visual.headlight, scenery.visual.quality
         spec.visual.rgba.haze, spec.visual.map.shadowclip = scenery.visual.rgba.haze, scenery.visual.map.shadowclip
     names = {element.name for group in (spec.geoms, spec.lights, spec.textures, spec.materials) for element in group}
@@ -46,7 +50,7 @@ def add_scenery(spec: mujoco.MjSpec, floor: bool) -> None:
     while any(name.startswith(prefix) for name in names):
         prefix = f"_{prefix}"
     spec.attach(scenery, prefix=prefix, frame=spec.worldbody.add_frame())
-    if not floor:  # deleted after attaching, because textures of a scene without shapes are not attached
+    if floor_m is None:  # deleted after attaching, because textures of a scene without shapes are not attached
         spec.delete(spec.geom(f"{prefix}floor"))
 
 

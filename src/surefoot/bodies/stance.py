@@ -55,7 +55,9 @@ def _find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray)
     if tilt < _LEAST_UPRIGHT:
         return f"it tilted by {np.degrees(np.arccos(np.clip(tilt, -1, 1))):.0f} degrees within a second"
     if runaways := [joint for joint, way in moved.items() if way > _RUNAWAY]:
-        return f"{_listed('joint', runaways)} moved by {max(moved.values()):.2g} rad within a second"
+        farthest = max(runaways, key=lambda joint: moved[joint])
+        unit = "m" if model.joint(farthest).type[0] == int(mujoco.mjtJoint.mjJNT_SLIDE) else "rad"
+        return f"{_listed('joint', runaways)} moved by {moved[farthest]:.2g} {unit} within a second"
     above = parts.clearances(data, floor, body.trunk)
     on_floor = {int(geom) for contact in data.contact if floor in contact.geom for geom in contact.geom}
     touching = {model.geom(geom).name for geom in on_floor}

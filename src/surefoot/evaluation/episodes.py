@@ -16,8 +16,7 @@ from surefoot.simulation.factory import make_engine
 from surefoot.simulation.policy_step import Experience, PolicyStep
 from surefoot.tasks.catalogue import TaskInfo
 
-# Each use has its own range of seeds; training seeds are drawn below the first bound.
-TRAINING_SEED_BOUND = 1_000_000_000
+# Each use has its own range of seeds; those of trainings, one per environment, are below the first one.
 SELECTION_SEEDS = 1_000_000_000
 CONFIRMATION_SEEDS = 1_250_000_000
 EVALUATION_SEEDS = 1_500_000_000

@@ -1,6 +1,5 @@
 """Summary statistics of returns, of one policy or of several training seeds, with confidence intervals."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,37 +64,6 @@ def summarise(values: ArrayLike) -> dict[str, Any]:
         "min": float(values.min()),
         "max": float(values.max()),
         "n": len(values),
-    }
-
-
-def summarise_seeds(returns: Sequence[ArrayLike]) -> dict[str, Any]:
-    """Summarise an algorithm over S independent training seeds.
-
-    Episodes of one policy do not show the variation between trainings. Therefore the statistics are those of
-    `summarise` over the mean return of each seed, and the interval resamples whole seeds (Agarwal et al. 2021, with one
-    task as the only stratum).
-
-    Args:
-        returns: one array (E,) per seed; the lengths may differ.
-
-    Returns:
-        `summarise` of the seeds' means, with n = S; also `episodes`, the number of episodes of all seeds, and
-        `episode_sd`, the pooled standard deviation of returns around their seed's mean (0 if every seed has one
-        episode).
-
-    Raises:
-        InputError: there are no seeds, or a seed has no values or one that is not finite.
-    """
-    seeds = [_checked(values) for values in returns]
-    if not seeds:
-        raise InputError("there are no seeds to summarise; give the returns of at least one run")
-    episodes = sum(len(values) for values in seeds)
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds)
-    degrees_of_freedom = episodes - len(seeds)
-    return {
-        **summarise([values.mean() for values in seeds]),
-        "episodes": episodes,
-        "episode_sd": float(np.sqrt(squares / degrees_of_freedom)) if degrees_of_freedom else 0.0,
     }
 
 

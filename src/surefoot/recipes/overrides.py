@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from surefoot.errors import InputError, nearest, suggestion
 from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
-from surefoot.settings import Settings
+from surefoot.settings import Settings, named_fields
 
 # Names of settings in other libraries and in version 0.1, for suggestions.
 _OTHER_NAMES = {
@@ -29,7 +29,7 @@ def setting_fields(
     model: type[Settings] = Recipe, parent: str = "", defaults: Settings | None = None
 ) -> Iterator[tuple[str, FieldInfo]]:
     """Yield the dotted name and the field of every setting; `defaults` override those of `model`."""
-    for name, field in model.model_fields.items():
+    for name, field in named_fields(model).items():
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
         if table and table is not Schedule:  # a schedule is a single setting

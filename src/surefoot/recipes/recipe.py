@@ -9,6 +9,7 @@ from surefoot.algorithms.registry import ALGORITHMS, DEFAULT_ALGORITHM
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
 from surefoot.settings import Option, Settings
+from surefoot.simulation.engine import MOST_ENVS, MOST_THREADS
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.tasks.reward_shaping import WrapperSettings
 
@@ -29,9 +30,9 @@ class EngineSettings(Settings):
 
     name: Literal["auto", "batch", "envpool", "processes"] = "auto"
     """The engine; auto: the fastest one that supports the task."""
-    num_envs: int = Field(32, ge=1, le=100_000)
+    num_envs: int = Field(32, ge=1, le=MOST_ENVS)
     """Environments stepped together; PPO's default is 8."""
-    threads: int = Field(0, ge=0, le=1024)
+    threads: int = Field(0, ge=0, le=MOST_THREADS)
     """Threads or worker processes; 0: one per CPU core."""
 
 

@@ -23,6 +23,8 @@ from surefoot.errors import EngineError
 from surefoot.packing import Layout
 from surefoot.tasks.catalogue import TaskInfo
 
+MOST_ENVS, MOST_THREADS = 100_000, 1024  # of an engine
+
 
 class StepResult(NamedTuple):
     """One step of every environment.

@@ -5,7 +5,7 @@ from typing import Any
 from surefoot.errors import InputError, check_range, suggestion
 from surefoot.simulation import batch, envpool
 from surefoot.simulation.batch import BatchEngine
-from surefoot.simulation.engine import Engine
+from surefoot.simulation.engine import MOST_ENVS, MOST_THREADS, Engine
 from surefoot.simulation.envpool import EnvPoolEngine
 from surefoot.simulation.processes import ProcessesEngine
 from surefoot.tasks.catalogue import TaskInfo, find_task
@@ -43,8 +43,8 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     Raises:
         InputError: as `choose_engine`; or a number is out of range.
     """
-    check_range("num_envs", num_envs, 1, 100_000)
-    check_range("threads", threads, 0, 1024)
+    check_range("num_envs", num_envs, 1, MOST_ENVS)
+    check_range("threads", threads, 0, MOST_THREADS)
     engines = {"batch": BatchEngine, "envpool": EnvPoolEngine, "processes": ProcessesEngine}
     return engines[choose_engine(name, info)](info, num_envs, threads)
 

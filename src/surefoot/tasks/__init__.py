@@ -9,5 +9,8 @@ from surefoot.bodies.body import Body, Foot
 from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.registry import register
 from surefoot.tasks.task import State, Task, TaskOutput
+from surefoot.tasks.task_env import prepare_other_rendering
 
 __all__ = ["Body", "Foot", "State", "Task", "TaskOptions", "TaskOutput", "register"]
+
+prepare_other_rendering()

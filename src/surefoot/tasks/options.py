@@ -12,7 +12,7 @@ import pydantic
 from gymnasium.envs.registration import load_env_creator
 from pydantic import Field
 
-from surefoot.settings import Settings, plain, validate
+from surefoot.settings import Settings, named_fields, plain, validate
 
 LIMIT = "max_episode_steps"
 _VALUES = {"none": None, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -30,21 +30,32 @@ class TaskOptions(Settings):
     def _from_plain(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        fields = cls.model_fields
+        fields = named_fields(cls)
         return {name: _value(plain(value), fields.get(name)) for name, value in data.items()}
 
 
 class EnvOptions(TaskOptions):
-    """Base of the options of an environment that is not a `Task`."""
+    """Base of the options of an environment that is not a `Task`.
 
-    model_config = pydantic.ConfigDict(allow_inf_nan=True, protected_namespaces=())
+    Its fields have other names than the options, which are their aliases: an option may be called "copy" or
+    "model_config", as attributes of every Pydantic model are.
+    """
+
+    model_config = pydantic.ConfigDict(allow_inf_nan=True)
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given, by name."""
+        fields = type(self).model_fields.items()
+        return {str(field.alias): getattr(self, name) for name, field in fields if name in self.model_fields_set} | (
+            self.model_extra or {}
+        )
 
 
 class _TimeLimit(TaskOptions):
     max_episode_steps: int | None = Field(None, ge=-1)
 
 
-def env_options_class(id: str) -> type[Settings]:
+def env_options_class(id: str) -> type[EnvOptions]:
     """Return a settings class made from the constructor of a registered Gymnasium environment.
 
     Arguments with a plain type, or else a plain default, are checked; others take any value.
@@ -65,12 +76,14 @@ def env_options_class(id: str) -> type[Settings]:
             known = name in fields or name in ("self", "render_mode") or parameter.kind not in _NAMED
             if not known and (default is not parameter.empty or not extra):
                 kind = _kind(parameter.annotation, default)
-                fields[name] = (kind, ... if default is parameter.empty else default)
+                fields[name] = kind, Field(... if default is parameter.empty else default, alias=name)
         extra = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
         if not extra:
             break
     base = types.new_class("_Base", (EnvOptions,), {"extra": "allow" if extra else "forbid"})
-    return pydantic.create_model(f"Options of {id}", __base__=base, **fields)
+    return pydantic.create_model(
+        f"Options of {id}", __base__=base, **{f"option_{name}": field for name, field in fields.items()}
+    )
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
@@ -80,14 +93,14 @@ def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(function).parameters
 
 
-def env_options(model: type[Settings], options: Mapping[str, Any], source: str) -> dict[str, Any]:
+def env_options(model: type[EnvOptions], options: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return options as keyword arguments for `gymnasium.make`, checked by a class of `env_options_class`.
 
     Raises:
         InputError: an option is unknown or has a wrong value; the message names it.
     """
-    given = validate(model, {name: value for name, value in options.items() if name != LIMIT}, source, noun="option")
-    return {name: getattr(given, name) for name in given.model_fields_set} | time_limit(options, source)
+    checked = validate(model, {name: value for name, value in options.items() if name != LIMIT}, source, noun="option")
+    return checked.given() | time_limit(options, source)
 
 
 def time_limit(options: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from surefoot.tasks import envpool_env
 from surefoot.tasks.task import FallRule, Task, TaskDescription
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
+_LOCAL = "local/"  # ids of tasks that a class or function of a script makes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +171,11 @@ def resolve(name: str) -> tuple[str, str]:
         )
     if id in gymnasium.registry or (not colon and envpool_env.register(id)):
         return name, name
+    if id.startswith(_LOCAL):
+        raise InputError(
+            f"task '{name}' was made by a class or function of another process; define it in a module and train it "
+            "from there, as 'module:name'"
+        )
     if callable(stated):
         return name, f"{module}:{_register_factory(rest, stated)}"
     own = {entry.target.partition(":")[2] for entry in ENTRIES.values() if entry.target.startswith(f"{module}:")}
@@ -206,9 +212,21 @@ def name_of(task: Any) -> str:
     return _register_factory(name, task)
 
 
+def is_local(name: str) -> bool:
+    """Whether no other process can make a task: its class or function is part of a script, not of a module."""
+    id = resolve(name)[1]
+    if ":" in id:
+        return id.startswith("__main__:")
+    entry = find_entry(id)
+    if entry and entry.id == id:
+        return not isinstance(entry.source, str)
+    entry_point = gymnasium.spec(id).entry_point
+    return not isinstance(entry_point, str) or entry_point.startswith("__main__:")
+
+
 def _register_factory(name: str, make: Callable[..., gymnasium.Env]) -> str:
     """Register a class or function that makes environments with Gymnasium; return its id."""
-    id = f"local/{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-') or 'Task'}-v0"
+    id = f"{_LOCAL}{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-') or 'Task'}-v0"
     gymnasium.registry.pop(id, None)
     gymnasium.register(id, entry_point=make)
     return id

@@ -1,5 +1,7 @@
 """One environment of a `Task`, with Gymnasium's interface."""
 
+import contextlib
+import ctypes
 import functools
 import os
 import sys
@@ -18,6 +20,16 @@ def prepare_rendering() -> None:
     """Draw without a window if there is no display; MuJoCo would abort the process. MUJOCO_GL decides if it is set."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def prepare_other_rendering() -> None:
+    """Do so for environments that a user's script makes without Surefoot, if there is an EGL library to draw with.
+
+    Without one, MuJoCo could not even be imported with MUJOCO_GL=egl.
+    """
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libEGL.so.1")
+        prepare_rendering()
 
 
 class TaskEnv(gymnasium.Env):

@@ -49,7 +49,7 @@ LEARNERS: dict[str, type[Learner]] = {
 }
 # Trainings with neighbouring seeds must not share environment seeds with each other or with evaluations.
 _SEED_STRIDE = 9973
-_LARGEST_SEED = 999_000_000
+_FIRST_SEEDS = 999_000_000  # the first environment's seed is below this
 # The time between two checkpoints is at least this many times that of saving one; replays are large.
 _LEAST_INTERVAL = 20
 # Seconds until the end of a training is saved again after a failure, as on a full disk; doubled each time.
@@ -213,7 +213,7 @@ class _Session:
         if counters.steps != step or max(counters.iterations, *evaluations) > step:
             raise RunError(f"its counters do not fit step {step}")
         # Simulators whose state cannot be saved also restart from a defined seed.
-        self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _LARGEST_SEED)
+        self._learner.start((self._first_seed + _SEED_STRIDE // 2 + step) % _FIRST_SEEDS)
         self._check_sizes(arrays)
         try:
             self._learner.restore(arrays, "learner")
