@@ -313,3 +313,14 @@ def test_triangles_smaller_than_a_pixel_are_merged_in_meshes_that_are_only_visua
     assert np.linalg.norm(corners, axis=2) == pytest.approx(1.0, abs=0.01), "the corners are still on the sphere"
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
     assert sides.min() > 0 and sides.max() < 0.4
+
+
+def test_muscles_are_coloured_by_activation() -> None:
+    env = make_env(find_task("learning-to-run", {"visuals": False})).unwrapped
+    env.reset(seed=0)
+    env.data.act[:] = np.linspace(0, 1, 18)
+    limits = env.model.tendon_rgba[18:].copy()
+    scene_style.colour_muscles(env.model, env.data)
+    red, green = env.model.tendon_rgba[:18, 0], env.model.tendon_rgba[:18, 1]
+    assert (np.diff(green) < 0).all() and (np.diff(red) > 0).all()
+    np.testing.assert_array_equal(env.model.tendon_rgba[18:], limits)

@@ -19,6 +19,9 @@ _LIGHT_DIRECTION = np.array([0.25, 0.35, -1.0]) / np.linalg.norm([0.25, 0.35, -1
 _LIGHT_DISTANCE_M = 4.0
 _SUN = 0.55
 _OVERSIZE = 1.5
+# Colours of muscles without and with full activation.
+_RELAXED, _ACTIVE = np.array([0.78, 0.72, 0.68, 1.0]), np.array([0.85, 0.05, 0.05, 1.0])
+_LIMB_OPACITY, _MUSCLE_WIDENING = 0.35, 1.6
 _WALKER = 1  # the first body after the world: the root body of a single robot
 
 
@@ -37,6 +40,9 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
     moves = _moves_away(model)
     is_surefoot = isinstance(env, TaskEnv)
     is_gymnasium = type(env).__module__.startswith("gymnasium.envs.mujoco")
+    if len(muscles := _muscles(model)):  # they lie inside the limbs
+        model.tendon_width[model.actuator_trnid[muscles, 0]] *= _MUSCLE_WIDENING
+        model.geom_rgba[model.body_rootid[model.geom_bodyid] == _WALKER, 3] *= _LIMB_OPACITY
     if is_gymnasium:
         _paint(model)
         _spread_floor(model)
@@ -56,6 +62,20 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
             "azimuth": 90.0 if planar else 55.0 if is_surefoot else 125.0,
             "elevation": -12.0 if planar else -22.0,
         }
+
+
+def colour_muscles(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Colour the tendons of muscles by activation, from grey to red; other models stay as they are."""
+    muscles = _muscles(model)
+    if len(muscles):
+        activation = np.clip(data.act[model.actuator_actadr[muscles]], 0, 1)[:, None]
+        model.tendon_rgba[model.actuator_trnid[muscles, 0]] = _RELAXED + activation * (_ACTIVE - _RELAXED)
+
+
+def _muscles(model: mujoco.MjModel) -> np.ndarray:
+    """Return the indices of actuators that are muscles on tendons."""
+    is_muscle = model.actuator_dyntype == mujoco.mjtDyn.mjDYN_MUSCLE
+    return np.flatnonzero(is_muscle & (model.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON))
 
 
 def _moves_away(model: mujoco.MjModel) -> bool:

@@ -161,6 +161,7 @@ class _Scene:
     def __init__(self, info: TaskInfo, size: tuple[int, int] | None, fps: float, width: int | None = None) -> None:
         opengl.prepare()
         self._name, self._body, self._width = info.name, info.body, width
+        self._colour: Callable[[], None] = lambda: None
         self.env = make_env(info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
@@ -172,11 +173,13 @@ class _Scene:
                 if problem is not None:
                     raise InputError(f"task '{info.name}' " + opengl.NO_GL.format(problem))
                 # Imported after opengl.prepare, because mujoco reads MUJOCO_GL at import.
-                from surefoot.reports.scene_style import style_scene
+                from surefoot.reports.scene_style import colour_muscles, style_scene
 
                 keep_camera = bool(info.options.keys() & {"default_camera_config", "camera_id", "camera_name"})
                 style_scene(self.env.unwrapped, self._size or DEFAULT_SIZE, keep_camera)
                 self._size = self._size or (None if width else DEFAULT_SIZE)
+                simulated: Any = self.env.unwrapped
+                self._colour = lambda: colour_muscles(simulated.model, simulated.data)
         except BaseException:
             self.env.close()
             raise
@@ -193,6 +196,7 @@ class _Scene:
 
     def picture(self) -> Image.Image:
         """Render the current state, RGB, of even width and height."""
+        self._colour()
         pixels = self.env.render()
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise InputError(f"task '{self._name}' cannot be rendered: its render() returns no RGB array")
