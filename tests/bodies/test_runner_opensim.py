@@ -75,3 +75,21 @@ def test_written_and_read_again_it_is_the_same(tmp_path, model):
         for m, s in ((read, again), (built, state))
     )
     np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_toes_lose_their_force_when_the_heel_rises_fast_unless_spheres_are_separate():
+    import opensim
+
+    height = opensim.Vec3(0.03, 0.04, 0)
+    for separate, expected in ((False, 0.0), (True, 486.938)):
+        model = make_opensim_model(separate_spheres=separate)
+        state = model.initSystem()
+        toes, heel = (model.getBodySet().get(name) for name in ("toes_r", "calcn_r"))
+        model.getCoordinateSet().get("ankle_angle_r").setSpeedValue(state, -3.0)
+        model.realizeVelocity(state)
+        rise = toes.findStationVelocityInGround(state, height).get(1)
+        model.getCoordinateSet().get("pelvis_ty").setSpeedValue(state, -rise)
+        model.realizeDynamics(state)
+        assert heel.findStationVelocityInGround(state, height).get(1) == pytest.approx(0.535, abs=1e-3)
+        values = model.getForceSet().get("toe_r" if separate else "foot_r").getRecordValues(state)
+        assert -values.get(1) == pytest.approx(expected, abs=1e-2)
