@@ -115,6 +115,20 @@ def test_start_is_the_contests_up_to_the_noise() -> None:
     np.testing.assert_array_equal(quiet.data.qpos[COORDINATE_INDICES], DEFAULT_POSE)
 
 
+def test_training_may_start_in_a_stride_and_with_a_speed() -> None:
+    env = env_of(reset_noise=0.0, reset_stride=0.5, reset_speed=3.0)
+    starts = []
+    for seed in range(40):
+        env.reset(seed=seed)
+        pose = coordinates(env)
+        assert pose["hip_r"] == -pose["hip_l"] and 0.8 < pose["pelvis_ty"] <= 0.91
+        assert np.count_nonzero(env.data.qvel) == 1
+        starts.append((pose["hip_r"], env.data.joint("pelvis_tx").qvel[0]))
+    strides, speeds = np.array(starts).T
+    assert strides.min() < -0.4 and 0.4 < strides.max() <= 0.5
+    assert 0 <= speeds.min() < 0.3 and 2.7 < speeds.max() <= 3
+
+
 def test_mirror_image_of_a_step_is_the_simulators() -> None:
     """The image of a step is the step of the image."""
     info = find_task("learning-to-run", {"observation": "everything", "reset_noise": 0.0, "visuals": False})

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CONTROL_S = 0.01
 _KNEE_FREE_RAD = 0.05  # extension of a knee without a price
 _JOINT_COLUMNS = [COORDINATES.index(joint) for joint in LEG_JOINTS]
+_HIPS = [COORDINATES.index("hip_r"), COORDINATES.index("hip_l")]
+_LEG_M = 0.85  # from the hip to the sole
 _KNEES = [COORDINATES.index(joint) for joint in LEG_JOINTS if joint.startswith("knee")]
 # Segment of each of BODIES, and its angle there.
 _SEGMENTS = [0, 0, 6, 3, 6, 3]
@@ -70,6 +72,10 @@ class LearningToRunOptions(RewardOptions):
     """Height of the pelvis below which the runner has fallen, m."""
     reset_noise: float = Field(0.02, ge=0, le=0.5)
     """Largest deviation of initial joint angles from the contest's pose, rad. That pose is symmetric, see above."""
+    reset_stride: float = Field(0.0, ge=0, le=1)
+    """Largest angle by which one thigh starts ahead of the contest's pose and the other behind it, rad."""
+    reset_speed: float = Field(0.0, ge=0, le=10)
+    """Largest initial speed forward, m/s."""
     initial_activation: float = Field(0.05, ge=0, le=1)
     """Activation of all muscles at the start."""
     difficulty: int = Field(0, ge=0, le=3)
@@ -151,20 +157,28 @@ class LearningToRun(Task):
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
         options, level = self.options, self.options.difficulty
         muscles = np.ones((len(env_indices), len(MUSCLES)))
+        state["qvel"][env_indices] = 0
         for row, env in enumerate(env_indices):
-            pose = DEFAULT_POSE.copy()
-            pose[_JOINT_COLUMNS] += rngs[env].uniform(-options.reset_noise, options.reset_noise, len(LEG_JOINTS))
-            state["qpos"][env, COORDINATE_INDICES] = pose
+            state["qpos"][env, COORDINATE_INDICES] = self._initial_pose(rngs[env])
+            state["qvel"][env, COORDINATE_INDICES[_X]] = rngs[env].uniform(0, options.reset_speed)
             if self._obstacle_bodies:
                 self._place_obstacles(state, env, contest.draw_obstacles(rngs[env], level, options.max_obstacles))
             state["strength"][env] = contest.draw_strength(rngs[env], level)
             muscles[row, self._varied] = state["strength"][env]
-        state["qvel"][env_indices] = 0
         state["ctrl"][env_indices] = state["act"][env_indices] = options.initial_activation
         state["x_before"][env_indices] = state["advance"][env_indices] = 0
         if self.per_substep_control:
             state["actions"][env_indices] = options.initial_activation
         self._randomizer.reset(state, env_indices, rngs, muscles)
+
+    def _initial_pose(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the coordinates at the start of an episode, (9,)."""
+        options, pose = self.options, DEFAULT_POSE.copy()
+        pose[_JOINT_COLUMNS] += rng.uniform(-options.reset_noise, options.reset_noise, len(LEG_JOINTS))
+        stride = rng.uniform(-options.reset_stride, options.reset_stride)
+        pose[_HIPS] += stride, -stride
+        pose[_Y] -= _LEG_M * (1 - np.cos(stride))
+        return pose
 
     def _place_obstacles(self, state: State, env: int, obstacles: np.ndarray) -> None:
         state["obstacles"][env] = obstacles.ravel()
