@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class Short(gymnasium.Env):
             signal.pause()
         if action[1] == 5.0:
             raise SystemExit(3)
+        if action[1] == 6.0:
+            return self.np_random.normal(size=3), 0.0, False, True, {"failure": "the solver diverged"}
         observation = self.np_random.normal(size=3) + action[0]
         return observation, float(self.np_random.normal()), action[0] > 0.9, False, {}
 
@@ -337,6 +340,24 @@ def test_an_environment_that_always_kills_its_worker_ends_in_an_error() -> None:
         engine.begin(0)
 
 
+def test_failures_of_the_simulator_are_counted_and_warnings_get_rarer() -> None:
+    with engine_of(SHORT, 4, 2) as engine:
+        sim_output = engine.begin(0)
+        action = no_action(engine)
+        action[[0, 3], 1] = 6.0
+        messages: list[str] = []
+        for _ in range(11):  # episodes are cut in every second step
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                sim_output = engine.advance(action, ends(sim_output))
+            messages += [str(warning.message) for warning in caught]
+        assert engine.cut_episodes == 12
+    assert messages == [
+        f"environment 0 of task '{SHORT}': the solver diverged; its episode was cut",
+        f"environment 3 of task '{SHORT}': the solver diverged; its episode was cut (10 so far)",
+    ]
+
+
 def test_the_error_for_a_hanging_worker_names_it() -> None:
     with engine_of(SHORT, 4, 2) as engine:
         sim_output = engine.begin(0)
@@ -362,7 +383,7 @@ def test_workers_ignore_interrupt_and_termination_signals() -> None:
 
 
 def test_an_interrupt_closes_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_) -> None:
+    def interrupted(*_) -> None:
         raise KeyboardInterrupt
 
     with engine_of(SHORT, 2, 2) as engine:

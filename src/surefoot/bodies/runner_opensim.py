@@ -7,8 +7,11 @@ import tomllib
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from surefoot.bodies.runner import LEG_JOINTS, MUSCLES
 from surefoot.errors import InputError
 
 _COORDINATES = {"femur": "hip_flexion", "tibia": "knee_angle", "talus": "ankle_angle", "torso": "lumbar_extension"}
@@ -16,6 +19,26 @@ _COORDINATES = {"femur": "hip_flexion", "tibia": "knee_angle", "talus": "ankle_a
 _LIMITED = {"hip": "hip_flexion", "knee": "knee_angle", "ankle": "ankle_angle"}
 _SIDES = {"r": 1.0, "l": -1.0}
 """Suffix of each leg's names, and the sign of its z."""
+# The contest's, osim-rl 1.5.
+_OBSTACLE_STIFFNESS, _OBSTACLE_DISSIPATION = 1e6, 1e-5
+
+
+class Variation(NamedTuple):
+    """Differences of a model from the original.
+
+    Attributes:
+        strength: scale of each muscle's force, (18,) in the order of `runner.MUSCLES`.
+        friction: friction coefficient of the feet.
+        contact: factor of the stiffness of the feet's contact; its dissipation is divided by the square root.
+        limits: factor of the stiffness of each joint limit, (6,) in the order of `runner.LEG_JOINTS`.
+        obstacles: x, y and radius of spheres that the feet touch without friction, (K, 3) m.
+    """
+
+    strength: np.ndarray
+    friction: float
+    contact: float
+    limits: np.ndarray
+    obstacles: np.ndarray
 
 
 @cache
@@ -25,7 +48,7 @@ def figures() -> dict[str, Any]:
 
 
 def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:
-    """Make the `opensim.Model`, from `figures` or, if given, from the file `path` (gait9dof18musc.osim of `osim-rl`).
+    """Make the `opensim.Model` from `figures`, or read the file `path`, such as gait9dof18musc.osim of `osim-rl`.
 
     Args:
         path: file of the model, "" to build it.
@@ -54,6 +77,52 @@ def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:
         if names != expected:
             raise InputError(f"OpenSim model '{path}' is not gait9dof18musc; its {kind.lower()} are {', '.join(names)}")
     return model
+
+
+def vary_opensim_model(model: Any, variation: Variation) -> None:
+    """Change a model of `make_opensim_model` before its system is initialised."""
+    import opensim
+
+    for name, scale in zip(MUSCLES, variation.strength.tolist(), strict=True):
+        muscle = model.updMuscles().get(name)
+        muscle.setMaxIsometricForce(muscle.getMaxIsometricForce() * scale)
+    forces = model.updForceSet()
+    for name in (f"{part}_{side}" for part in ("foot", "heel", "toe") for side in _SIDES):
+        if not forces.contains(name):
+            continue
+        foot = opensim.HuntCrossleyForce.safeDownCast(forces.get(name))
+        foot.setStiffness(foot.getStiffness() * variation.contact)
+        foot.setDissipation(foot.getDissipation() / variation.contact**0.5)
+        foot.setStaticFriction(variation.friction)
+        foot.setDynamicFriction(variation.friction)
+    for joint, scale in zip(LEG_JOINTS, variation.limits.tolist(), strict=True):
+        limit = opensim.CoordinateLimitForce.safeDownCast(forces.get(limit_force(joint)))
+        limit.setUpperStiffness(limit.getUpperStiffness() * scale)
+        limit.setLowerStiffness(limit.getLowerStiffness() * scale)
+    for index, (x, y, radius) in enumerate(variation.obstacles.tolist()):
+        name = f"obstacle_{index}"
+        sphere = opensim.ContactSphere(radius, opensim.Vec3(x, y, 0), model.getGround(), name)
+        model.addContactGeometry(sphere)
+        force = opensim.HuntCrossleyForce()
+        force.setName(f"{name}_force")
+        for geometry in (name, *(f"{side}_{part}" for side in _SIDES for part in ("heel", "toe"))):
+            force.addGeometry(geometry)
+        force.setStiffness(_OBSTACLE_STIFFNESS / radius)
+        force.setDissipation(_OBSTACLE_DISSIPATION)
+        model.addForce(force)
+    model.finalizeConnections()
+
+
+def limit_force(joint: str) -> str:
+    """Return the name of the force that limits a joint, such as "hip_r"."""
+    name, side = joint.split("_")
+    return f"{name.capitalize()}Limit_{side}"
+
+
+def opensim_coordinate(coordinate: str) -> str:
+    """Return OpenSim's name of one of `runner.COORDINATES`."""
+    name, _, side = coordinate.partition("_")
+    return f"{_LIMITED[name]}_{side}" if name in _LIMITED else coordinate
 
 
 def _names(model: Any, kind: str) -> list[str]:
@@ -90,7 +159,7 @@ class _Builder:
         for side in _SIDES:
             feet = {"heel": ("heel",), "toe": ("toe",)} if separate_spheres else {"foot": ("heel", "toe")}
             for name, spheres in feet.items():
-                self._add_contact(f"{name}_{side}", [f"{sphere}_{side}" for sphere in spheres], data["contact"])
+                self._add_contact(f"{name}_{side}", [f"{side}_{sphere}" for sphere in spheres], data["contact"])
         for limit in data["limits"]:
             for side in _SIDES:
                 self._add_limit(limit, side)
@@ -141,6 +210,9 @@ class _Builder:
             part.setName(coordinate)
             part.setDefaultValue(figures()["pose"].get(coordinate, 0.0))
             part.setDefaultLocked(body["name"] == "torso")
+            if "range" in body:
+                part.setRangeMin(body["range"][0])
+                part.setRangeMax(body["range"][1])
 
     def _knee(self, name: str, ends: tuple, coordinate: str) -> Any:
         """Return the joint whose axis moves with its angle."""
@@ -210,7 +282,7 @@ class _Builder:
         for side in _SIDES:
             for part in ("heel", "toe"):
                 at = self._vector(contact[part]["at"], side)
-                frame, name = self._body(contact[part]["body"], side), f"{part}_{side}"
+                frame, name = self._body(contact[part]["body"], side), f"{side}_{part}"
                 self._model.addContactGeometry(osim.ContactSphere(contact["radius"], at, frame, name))
 
     def _add_contact(self, name: str, spheres: list[str], contact: dict[str, Any]) -> None:
@@ -230,5 +302,5 @@ class _Builder:
         names = ("upper_limit", "upper_stiffness", "lower_limit", "lower_stiffness", "damping", "transition")
         coordinate = f"{_LIMITED[limit['joint']]}_{side}"
         force = self._osim.CoordinateLimitForce(coordinate, *(limit[name] for name in names))
-        force.setName(f"{limit['joint'].capitalize()}Limit_{side}")
+        force.setName(limit_force(f"{limit['joint']}_{side}"))
         self._model.addForce(force)

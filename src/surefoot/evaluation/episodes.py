@@ -125,9 +125,10 @@ class EpisodeRunner:
         """Reset all environments; return the reward and flags of the reset."""
         return self._act(self.engine.begin(seed), self._step.first_command())
 
-    def advance(self, finished: np.ndarray) -> dict[str, Any]:
-        """Step all environments, resetting the finished ones; return the reward and flags of the step."""
-        return self._act(self.engine.advance(self._step.unpack(self._command).action, finished), self._command)
+    def advance(self, finished: np.ndarray, resting: np.ndarray) -> dict[str, Any]:
+        """Step all environments, resetting the finished ones but for `resting`; return the reward and flags."""
+        action = self._step.unpack(self._command).action
+        return self._act(self.engine.advance(action, finished, resting), self._command)
 
     def _act(self, sim_output: np.ndarray, command: jax.Array) -> dict[str, Any]:
         _, self._command = self._step((), sim_output, command, self._controller)
@@ -185,8 +186,9 @@ class _EnvPlayer:
         self._next_seed = seed
         return self._reset()
 
-    def advance(self, finished: np.ndarray) -> dict[str, Any]:
+    def advance(self, finished: np.ndarray, resting: np.ndarray) -> dict[str, Any]:
         """Step the environment, or reset it with the next seed if its episode has finished."""
+        del resting
         if finished[0]:
             return self._reset()
         observation = np.array(self._observation, np.float32)
@@ -226,13 +228,14 @@ def _run(
             returns, lengths, terminated, last_reward = (array.ravel()[:episodes] for array in results)
             falls = info.falls(terminated, last_reward)
             return Episodes(returns, lengths, terminated, falls, time.perf_counter() - started)
-        outcome = player.advance(finished)
+        resting = finished & (episode >= quota)  # they have completed their episodes
+        outcome = player.advance(finished, resting)
         number += 1
         length = np.where(finished, 0, length + 1)
         total = np.where(finished, 0.0, total + outcome["reward"])
         active = ~finished & (episode < quota)
         cut_off = active & (length >= max_steps)
-        finished = outcome["terminated"] | outcome["truncated"] | cut_off
+        finished = resting | outcome["terminated"] | outcome["truncated"] | cut_off
         over = active & finished
         at = envs[over], episode[over]
         returns[at], lengths[at] = total[over], length[over]

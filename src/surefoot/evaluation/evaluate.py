@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import InputError, check_range
-from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED, run_episodes
+from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED, Episodes, run_episodes
 from surefoot.evaluation.statistics import summarise
 from surefoot.evaluation.travel import measure_travel
 from surefoot.files import atomic_write
@@ -46,7 +46,7 @@ def evaluate_policy(
 
     Returns:
         Plain data: the task, statistics of returns and lengths, `measure_travel`, number of falls (None if the task
-        cannot detect them), the seeds, and all returns.
+        cannot detect them) and of episodes that a failure of the simulator cut, the seeds, and all returns.
 
     Raises:
         InputError: a number is out of range, or the policy does not fit the task.
@@ -59,19 +59,20 @@ def evaluate_policy(
             f"the policy takes {policy.observation_size} observations and returns {policy.action_size} actions; task "
             f"'{info.name}' has {info.observation_size} and {info.action_size}"
         )
-    first = EVALUATION_SEEDS + seed
+    first, engine = EVALUATION_SEEDS + seed, choose_engine(engine, info)
     result = run_episodes(policy, engine, info, episodes, first)
     assert result is not None
     return {
         "task": info.name,
         "task_options": info.options,
         "run": run,
-        "engine": choose_engine(engine, info),
+        "engine": engine,
         "episodes": episodes,
         "return": summarise(result.returns),
         "length": summarise(result.lengths),
-        "travel": measure_travel(policy, info, first, episodes),
+        "travel": measure_travel(policy, info, first, episodes, engine),
         "terminated": int(result.terminated.sum()),
+        "cut": _cut(result, info.max_episode_steps),
         "falls": None if result.falls is None else int(np.sum(result.falls)),
         "reward_threshold": info.reward_threshold,
         "seeds": [first, first + min(episodes, 100) - 1],
@@ -83,8 +84,15 @@ def evaluate_policy(
     }
 
 
+def _cut(result: Episodes, limit: int | None) -> int:
+    """Return the number of episodes that ended before their time limit without the task's termination."""
+    return 0 if limit is None else int(np.sum(~result.terminated & (result.lengths < limit)))
+
+
 def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> dict[str, Any]:
     """Evaluate a policy of a run as `evaluate_policy` does; on its own task, write the run's evaluation.json.
+
+    The engine `opensim` is another simulator, so its result is not written.
 
     `which` is "policy", the best by the evaluations during training or the last if there was none yet; or "last".
     """
@@ -101,6 +109,6 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
         "training_steps": rows[-1]["step"] if rows else 0,
         "training_seconds": rows[-1]["seconds"] if rows else 0.0,
     }
-    if not options.get("task") and not options.get("task_options"):
+    if not (options.get("task") or options.get("task_options") or result["engine"] == "opensim"):
         atomic_write(folder.evaluation, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     return result

@@ -7,20 +7,23 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
-from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.simulation.factory import make_single_env
+from surefoot.tasks.catalogue import TaskInfo
 
 _WINDOW_S = 1.0
 _EPISODES = 5
 
 
-def measure_travel(policy: Actor, info: TaskInfo, seed: int, episodes: int) -> dict[str, float] | None:
+def measure_travel(
+    policy: Actor, info: TaskInfo, seed: int, episodes: int, engine: str = "auto"
+) -> dict[str, float] | None:
     """Return the mean of `summarise_travel` over up to 5 episodes from seed `seed` on, and their number.
 
-    None for tasks whose body is unknown.
+    None for tasks whose body is unknown. `engine` is the name of the engine whose simulator is used.
     """
     if info.body is None:
         return None
-    env, body, poses = make_env(info), info.body, []
+    env, body, poses = make_single_env(engine, info), info.body, []
 
     def follow(step: EpisodeStep) -> bool:
         pose = trunk_pose(env, body)

@@ -58,8 +58,8 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """Return the path of a robot's file as an absolute one, so that the run can be resumed from any folder."""
-    if not isinstance(value, str) or not value.endswith((".xml", ".mjcf", ".urdf", ".xacro", ".toml")):
+    """Return the path of a model's file as an absolute one, so that the run can be resumed from any folder."""
+    if not isinstance(value, str) or not value.endswith((".xml", ".mjcf", ".urdf", ".xacro", ".toml", ".osim")):
         return value
     packaged = name == "xml_file" and not os.path.dirname(value)  # a model in Gymnasium's package
     return os.path.abspath(value) if os.path.isfile(value) and not packaged else value

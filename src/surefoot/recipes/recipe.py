@@ -28,7 +28,7 @@ else:
 class EngineSettings(Settings):
     """Simulation of the task."""
 
-    name: Literal["auto", "batch", "envpool", "processes"] = "auto"
+    name: Literal["auto", "batch", "envpool", "processes", "opensim"] = "auto"
     """The engine; auto: the fastest one that supports the task."""
     num_envs: int = Field(32, ge=1, le=MOST_ENVS)
     """Environments stepped together; PPO's default is 8."""

@@ -68,9 +68,11 @@ class Engine(gymnasium.vector.VectorEnv, abc.ABC):
         single_action_space: `Box` of shape (A,), float32.
         layout: fields of the simulator output.
         term_names: names of `StepResult.terms`.
+        cut_episodes: episodes so far that ended because a simulator failed or its process died.
     """
 
     name: str = ""
+    cut_episodes: int = 0
     term_names: tuple[str, ...] = ()
 
     def __init__(self, info: TaskInfo, num_envs: int) -> None:

@@ -2,22 +2,27 @@
 
 from typing import Any
 
+import gymnasium
+
 from surefoot.errors import InputError, check_range, suggestion
-from surefoot.simulation import batch, envpool
+from surefoot.simulation import batch, envpool, opensim
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import MOST_ENVS, MOST_THREADS, Engine
 from surefoot.simulation.envpool import EnvPoolEngine
+from surefoot.simulation.opensim import OpenSimEngine, make_opensim_env
 from surefoot.simulation.processes import ProcessesEngine
-from surefoot.tasks.catalogue import TaskInfo, find_task
+from surefoot.tasks.catalogue import TaskInfo, find_task, make_env
 
 ENGINES = {
     "auto": "the fastest one that supports the task",
     "batch": "MuJoCo tasks, on C++ threads; runs resume bit for bit",
     "envpool": "BipedalWalker and other Gymnasium tasks of EnvPool, on C++ threads; an extra",
     "processes": "any other Gymnasium environment, in worker processes",
+    "opensim": "learning-to-run in its original simulator, OpenSim, in worker processes; an extra",
 }
 """Purpose of each engine, by name."""
-_OBSTACLES = {"batch": batch.obstacle, "envpool": envpool.obstacle}  # fastest first; `processes` runs any task
+_FASTEST_FIRST = "batch", "envpool", "processes"
+_OBSTACLES = {"batch": batch.obstacle, "envpool": envpool.obstacle, "opensim": opensim.obstacle}
 
 
 def choose_engine(name: str, info: TaskInfo) -> str:
@@ -29,7 +34,7 @@ def choose_engine(name: str, info: TaskInfo) -> str:
     if name not in ENGINES:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
     if name == "auto":
-        return next((engine for engine, obstacle in _OBSTACLES.items() if not obstacle(info)), "processes")
+        return next(engine for engine in _FASTEST_FIRST if engine not in _OBSTACLES or not _OBSTACLES[engine](info))
     if name in _OBSTACLES and (reason := _OBSTACLES[name](info)):
         raise InputError(f"engine '{name}' cannot simulate task '{info.name}': {reason}; use 'auto'")
     return name
@@ -45,8 +50,18 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     """
     check_range("num_envs", num_envs, 1, MOST_ENVS)
     check_range("threads", threads, 0, MOST_THREADS)
-    engines = {"batch": BatchEngine, "envpool": EnvPoolEngine, "processes": ProcessesEngine}
+    engines = {
+        "batch": BatchEngine,
+        "envpool": EnvPoolEngine,
+        "processes": ProcessesEngine,
+        "opensim": OpenSimEngine,
+    }
     return engines[choose_engine(name, info)](info, num_envs, threads)
+
+
+def make_single_env(name: str, info: TaskInfo, **kwargs: Any) -> gymnasium.Env:
+    """Make one environment of a task in the simulator of an engine, one of `ENGINES`; `kwargs` as for `make_env`."""
+    return make_opensim_env(info, **kwargs) if name == "opensim" else make_env(info, **kwargs)
 
 
 def make_vector(num_envs: int, task: str, max_episode_steps: int | None = None, **options: Any) -> BatchEngine:

@@ -31,7 +31,7 @@ from gymnasium.envs.registration import EnvSpec
 from surefoot.errors import EngineError, InputError
 from surefoot.packing import Layout
 from surefoot.simulation.engine import Engine, available_cores
-from surefoot.simulation.worker import BEGIN, CLOSE, STEP, Setup, SharedMemory
+from surefoot.simulation.worker import BEGIN, CLOSE, STEP, Failure, Notice, Setup, SharedMemory
 from surefoot.tasks.catalogue import TaskInfo
 
 _DEATHS_TOLERATED = 3
@@ -53,6 +53,7 @@ class _Worker:
             OSError: the system has no process or file descriptor left.
         """
         self.index, self.envs = index, envs
+        self._late_s: float | None = None
         self.line, theirs = Pipe()
         self._answers = select.poll()
         self._answers.register(self.line, select.POLLIN)
@@ -87,8 +88,8 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.line.send_bytes(command)
 
-    def receive(self, deadline: float) -> tuple[int | None, str, str] | None:
-        """Wait for the answer to a command: None, or an environment, the summary and the traceback of an exception.
+    def receive(self, deadline: float) -> Failure | list[Notice]:
+        """Wait for the answer to a command.
 
         Raises:
             EOFError: the worker is dead.
@@ -100,13 +101,16 @@ class _Worker:
             if time.monotonic() >= deadline:
                 raise TimeoutError
         try:
-            return self.line.recv()
+            answer = self.line.recv()
         except OSError as error:
             raise EOFError from error
+        return Failure(*answer) if isinstance(answer, tuple) else [Notice(*notice) for notice in answer]
 
     def fate(self) -> str:
         """Describe the cause of death; kill the process if only its connection is closed."""
         self.stop(CLOSE_S)
+        if self._late_s is not None:
+            return f"gave no answer for {self._late_s:g} seconds"
         status = self.process.returncode
         if status is None:
             return "cannot be killed"
@@ -114,6 +118,11 @@ class _Worker:
             return f"exited with status {status}"
         cause = " (often: out of memory)" if -status == signal.SIGKILL else ""
         return f"was killed by {signal.Signals(-status).name}{cause}"
+
+    def kill(self, late_s: float) -> None:
+        """Kill the process because it gave no answer for `late_s` seconds."""
+        self._late_s = late_s
+        self.process.kill()
 
     def stop(self, patience_s: float) -> None:
         """Wait for the process to end by itself, then kill it; safe to call again."""
@@ -146,13 +155,13 @@ class ProcessesEngine(Engine):
         """
         super().__init__(info, num_envs)
         self._timeout_s = 300.0  # for one step of a worker's environments
-        self._seed = self._deaths = self._deaths_in_a_row = self._steps_since_death = 0
-        command = Layout(action=info.action_size, finished="flag", resting="flag")
-        made = info.name, *_registration(info.id), info.env_options, info.action_repeat, info.frame_stack
-        self._setup = Setup(*made, num_envs, command, self.layout)
+        self._step_patience_s: float | None = None  # after which a worker is replaced; None: `_timeout_s` is an error
+        self._seed = self._deaths = self._deaths_in_a_row = self._steps_since_death = self._failures = 0
+        setup = self._setup(info, num_envs)
+        self._command_layout = setup.command
         try:
             # Unlike pickle, cloudpickle can send an environment that the running script defines.
-            files = [_anonymous_file(cloudpickle.dumps(self._setup)), _anonymous_file(bytes(self._setup.shared_bytes))]
+            files = [_anonymous_file(cloudpickle.dumps(setup)), _anonymous_file(bytes(setup.shared_bytes))]
         except Exception as error:
             summary = " ".join(f"{type(error).__name__}: {error}".split())
             raise EngineError(f"task '{info.name}' cannot be sent to worker processes: {summary}") from error
@@ -163,7 +172,7 @@ class ProcessesEngine(Engine):
         # Runs once: when the engine is closed, collected, or at exit.
         self._stop = weakref.finalize(self, _stop_all, self._handles, files, os.getpid())
         try:
-            self._shared = SharedMemory(self._descriptors[1], self._setup)
+            self._shared = SharedMemory(self._descriptors[1], setup)
             self._last = np.zeros_like(self._shared.sim_output)
             for index in range(workers):
                 self._handles.append(self._start(index, range(bounds[index], bounds[index + 1])))
@@ -174,6 +183,12 @@ class ProcessesEngine(Engine):
         except BaseException:
             self.close()
             raise
+
+    def _setup(self, info: TaskInfo, num_envs: int) -> Setup:
+        """Return the description of the environments for the workers."""
+        command = Layout(action=info.action_size, finished="flag", resting="flag")
+        made = info.name, *_registration(info.id), info.env_options, info.action_repeat, info.frame_stack
+        return Setup(*made, num_envs, command, self.layout)
 
     @property
     def pids(self) -> list[int]:
@@ -191,11 +206,12 @@ class ProcessesEngine(Engine):
         self._check_open()
         shared = self._shared
         fields = {"action": action, "finished": finished, "resting": False if resting is None else resting}
-        self._setup.command.write(shared.command, fields)
+        self._command_layout.write(shared.command, fields)
         for env in self._execute(STEP):
             if not finished[env]:  # its episode was cut short by the restart
                 shared.sim_output[env] = self._last[env]
                 self.layout.write(shared.sim_output[env], {"reward": 0, "terminated": False, "truncated": True})
+                self.cut_episodes += 1
         self._steps_since_death += 1
         return self._sim_output()
 
@@ -228,31 +244,48 @@ class ProcessesEngine(Engine):
         """Send workers one command, wait for all, and return those that died."""
         for handle in handles:
             handle.send(command)
-        return self._collect(handles)
+        return self._collect(handles, self._step_patience_s if command == STEP else None)
 
-    def _collect(self, handles: Sequence[_Worker]) -> list[_Worker]:
-        """Wait for the answers of workers; return those that died instead.
+    def _collect(self, handles: Sequence[_Worker], patience_s: float | None = None) -> list[_Worker]:
+        """Wait for the answers of workers; return those that died instead, or gave none for `patience_s` seconds.
 
         Raises:
-            EngineError: an environment raised an exception or hangs.
+            EngineError: an environment raised an exception; or hangs, if `patience_s` is None.
         """
         dead = []
-        deadline = time.monotonic() + self._timeout_s
+        timeout_s = patience_s or self._timeout_s
+        deadline = time.monotonic() + timeout_s
         for number, handle in enumerate(handles):
             try:
-                report = handle.receive(deadline)
+                answer = handle.receive(deadline)
             except EOFError:
                 dead.append(handle)
+                continue
             except TimeoutError:
-                raise self._hung(handles[number:]) from None
-            else:
-                if report is not None:
-                    env, summary, details = report
-                    if not details:
-                        raise InputError(summary)
-                    where = handle if env is None else f"environment {env}"
-                    raise EngineError(f"task '{self._info.name}' failed in {where}: {summary}", details)
+                late = [handle for handle in handles[number:] if not handle.line.poll()]
+                for hung in late:
+                    hung.kill(timeout_s)
+                if patience_s is None:
+                    raise self._hung(late) from None
+                dead.append(handle)  # the next ones that are late are noticed as dead
+                continue
+            if isinstance(answer, Failure):
+                if not answer.details:
+                    raise InputError(answer.summary)
+                where = handle if answer.env is None else f"environment {answer.env}"
+                raise EngineError(f"task '{self._info.name}' failed in {where}: {answer.summary}", answer.details)
+            for notice in answer:
+                self._report(notice)
         return dead
+
+    def _report(self, notice: Notice) -> None:
+        """Count an episode that its simulator cut, and warn of the 1st, 10th, 100th and so on."""
+        self.cut_episodes += 1
+        self._failures += 1
+        if self._failures == 10 ** (len(str(self._failures)) - 1):
+            count = f" ({self._failures:,} so far)" if self._failures > 1 else ""
+            where = f"environment {notice.env} of task '{self._info.name}'"
+            warnings.warn(f"{where}: {notice.text}; its episode was cut{count}", RuntimeWarning, stacklevel=5)
 
     def _replace(self, dead: Sequence[_Worker]) -> list[int]:
         """Replace dead workers, begin new episodes in their environments, and return those environments."""
@@ -288,12 +321,8 @@ class ProcessesEngine(Engine):
             )
 
     def _hung(self, handles: Sequence[_Worker]) -> EngineError:
-        """Kill those of the workers that have not answered; return the error that names them."""
-        hung = [handle for handle in handles if not handle.line.poll()]
-        for handle in hung:
-            handle.process.kill()
         return EngineError(
-            f"{' and '.join(map(str, hung))} of task '{self._info.name}' gave no answer for "
+            f"{' and '.join(map(str, handles))} of task '{self._info.name}' gave no answer for "
             f"{self._timeout_s:g} seconds; an environment hangs"
         )
 

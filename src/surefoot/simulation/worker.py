@@ -2,8 +2,8 @@
 
 Started as `python -m surefoot.simulation.worker LINE SETUP MEMORY START STOP`: the descriptors of a connection to the
 engine, of a pickled `Setup` and of `SharedMemory`, all inherited, and the range of its environments. The engine sends
-commands; the worker answers each with None, or reports an exception: the environment that raised it (None before all
-are made), a summary and the traceback, "" for wrong input. Everything else is in shared memory.
+commands; the worker answers each with a list of `Notice`, or with the `Failure` that ends it, both as plain tuples.
+Everything else is in shared memory.
 
 This module must not import JAX, so that workers start fast and stay small.
 """
@@ -32,6 +32,23 @@ from surefoot.tasks.wrappers import wrap
 
 BEGIN, STEP, CLOSE = b"b", b"s", b"c"
 _PARENT_CHECK_S = 10.0
+
+
+class Notice(NamedTuple):
+    """The failure of a simulator that cut an episode, `info["failure"]` of an environment."""
+
+    env: int
+    text: str
+
+
+class Failure(NamedTuple):
+    """An exception in a worker."""
+
+    env: int | None
+    """The environment that raised it; None before all are made."""
+    summary: str
+    details: str
+    """The traceback; "" for wrong input."""
 
 
 class Setup(NamedTuple):
@@ -83,12 +100,14 @@ class Environments:
 
     Attributes:
         current: number of the environment being stepped, for error reports.
+        notices: failures of simulators since the list was last replaced.
     """
 
     def __init__(self, setup: Setup, shared: SharedMemory, envs: range) -> None:
         if setup.module:
             importlib.import_module(setup.module)
         self.current: int | None = None
+        self.notices: list[Notice] = []
         self._setup, self._shared = setup, shared
         self._envs: list[tuple[int, gymnasium.Env]] = []
         for index in envs:
@@ -123,8 +142,10 @@ class Environments:
                 observation, _ = env.reset()
                 self._write(index, observation)
             else:
-                observation, reward, terminated, truncated, _ = env.step(action)
+                observation, reward, terminated, truncated, info = env.step(action)
                 self._write(index, observation, reward, terminated, truncated)
+                if "failure" in info:
+                    self.notices.append(Notice(index, str(info["failure"])))
 
     def _write(self, index: int, observation, reward=0.0, terminated=False, truncated=False) -> None:
         fields = {"observation": observation, "reward": reward, "terminated": terminated, "truncated": truncated}
@@ -144,19 +165,20 @@ def serve(line: Connection, setup_file: int, memory: int, envs: range) -> None:
         with mmap.mmap(setup_file, 0, access=mmap.ACCESS_READ) as message:
             setup: Setup = pickle.loads(message)
         environments = Environments(setup, SharedMemory(memory, setup), envs)
-        line.send(None)
+        line.send([])
         for command in _commands(line):
             if command == STEP:
                 environments.step()
             else:
                 environments.begin()
-            line.send(None)
+            line.send([tuple(notice) for notice in environments.notices])
+            environments.notices = []
         environments.close()
     except BaseException as error:  # sys.exit() in an environment is a failure, too
         details = "".join(traceback.format_exception(error))
         summary, details = (str(error), "") if isinstance(error, InputError) else (one_line(error), details)
         with contextlib.suppress(OSError):  # the engine's process has ended
-            line.send((environments and environments.current, summary, details))
+            line.send(tuple(Failure(environments.current if environments else None, summary, details)))
 
 
 def _commands(line: Connection) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ import ctypes
 import functools
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -83,7 +84,7 @@ class TaskEnv(gymnasium.Env):
         self.task.reset(self._state, self._env_indices, [self.np_random])
         if self._constants_data is not None:
             mujoco.mj_setConst(self.model, self._constants_data)
-        mujoco.mj_forward(self.model, self.data)
+        self.start()
         if self.task.needs_contact_forces:
             self._state["contact_force"][:] = 0
         self.task.after_reset(self._state, self._env_indices)
@@ -97,12 +98,7 @@ class TaskEnv(gymnasium.Env):
         space = self.task.action_space
         action = np.clip(np.asarray(action, np.float32), space.low, space.high)[None]
         self.task.apply_action(self._state, action)
-        for step in range(self.task.frame_skip):
-            if self.task.per_substep_control:
-                self.data.ctrl[:] = self._state["ctrl_schedule"][0, step]
-            self.simulate()
-            for field in self.task.recorded_fields:
-                self._state[f"{field}_trace"][0, step] = getattr(self.data, field)
+        self.simulate_action()
         if self.task.needs_contact_forces:
             mujoco.mj_rnePostConstraint(self.model, self.data)
             self._state["contact_force"][0] = self.data.cfrc_ext[1:]
@@ -114,6 +110,19 @@ class TaskEnv(gymnasium.Env):
         observation = output.observation[0].astype(np.float32)
         info = {"reward_terms": reward_terms} | self._info()
         return observation, sum(reward_terms.values()), bool(output.terminated[0]), False, info
+
+    def start(self) -> None:
+        """Prepare the simulator for an episode, once the task has set its initial state."""
+        mujoco.mj_forward(self.model, self.data)
+
+    def simulate_action(self) -> None:
+        """Make the physics steps of one action."""
+        for step in range(self.task.frame_skip):
+            if self.task.per_substep_control:
+                self.data.ctrl[:] = self._state["ctrl_schedule"][0, step]
+            self.simulate()
+            for field in self.task.recorded_fields:
+                self._state[f"{field}_trace"][0, step] = getattr(self.data, field)
 
     def simulate(self) -> None:
         """Make one physics step."""
@@ -129,9 +138,13 @@ class TaskEnv(gymnasium.Env):
             self.mujoco_renderer.close()
             del self.mujoco_renderer
 
+    def measure(self) -> Mapping[str, np.ndarray]:
+        """Return the inputs of the task's `observe_and_reward`, (1, ...) each."""
+        return self.task.gather(self._state)
+
     def _info(self) -> dict[str, Any]:
         return {name: value[0] for name, value in self.task.info(self._state).items()}
 
     def _output(self, action: np.ndarray) -> TaskOutput:
-        measured = {name: part.reshape(1, -1) for name, part in self.task.gather(self._state).items()}
+        measured = {name: part.reshape(1, -1) for name, part in self.measure().items()}
         return self.task.observe_and_reward(measured, action, np)

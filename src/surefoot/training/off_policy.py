@@ -204,12 +204,14 @@ class OffPolicyLearner(Learner):
         return metrics
 
     def _sampler_metrics(self) -> dict[str, float]:
-        """Return the metrics of curriculum and exploration."""
+        """Return the metrics of curriculum, engine and exploration."""
         curricula = [sampler.engine.curriculum_metrics() for sampler in self._samplers]
         metrics = {
             f"curriculum/{name}": float(np.mean([values[name] for values in curricula if name in values]))
             for name in sorted(set().union(*curricula))
         }
+        if cut := sum(sampler.engine.cut_episodes for sampler in self._samplers):
+            metrics["engine/cut_episodes"] = cut
         exploration = self._samplers[0].exploration
         if exploration.settings.parameter_noise:
             metrics["exploration/parameter_sigma"] = exploration.parameter_sigma

@@ -81,6 +81,8 @@ class OnPolicyLearner(Learner):
             "time/update": time.perf_counter() - collected,
         }
         values |= {f"curriculum/{name}": value for name, value in self.engine.curriculum_metrics().items()}
+        if self.engine.cut_episodes:
+            values["engine/cut_episodes"] = self.engine.cut_episodes
         if collection.transitions:
             means = np.asarray(collection.term_sums / collection.transitions).tolist()
             values |= {f"reward/{name}": mean for name, mean in zip(self.engine.term_names, means, strict=True)}

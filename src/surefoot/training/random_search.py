@@ -78,6 +78,8 @@ class RandomSearchLearner(Learner):
         if not np.isfinite([*metrics.values()]).all():
             raise NonFiniteError("the weights are not finite", {"returns": results.returns})
         self.steps_per_iteration = int(results.lengths.sum())
+        if self.engine.cut_episodes:
+            metrics["engine/cut_episodes"] = self.engine.cut_episodes
         return metrics | {
             "train/return": float(results.returns.mean()),
             "train/length": float(results.lengths.mean()),

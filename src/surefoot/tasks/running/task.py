@@ -25,6 +25,7 @@ from surefoot.tasks.running.domain_randomization import DomainRandomizer, Random
 from surefoot.tasks.running.kinematics import SUMS, Chain, Points, chain
 from surefoot.tasks.running.measurements import BODIES, POINTS, measured_widths
 from surefoot.tasks.running.observations import LUMBAR_ANGLE, Observation, ObservationSet, partners
+from surefoot.tasks.running.opensim_options import OpenSimOptions
 from surefoot.tasks.symmetry import derive_mirror
 from surefoot.tasks.task import State, Task, TaskOutput
 
@@ -59,7 +60,7 @@ class RewardOptions(RandomizationOptions):
     """Cost per second and rad of each knee's extension beyond 0.05 rad."""
 
 
-class LearningToRunOptions(RewardOptions):
+class LearningToRunOptions(RewardOptions, OpenSimOptions):
     """Options of `LearningToRun`."""
 
     observation: ObservationSet = "reduced"
