@@ -127,6 +127,12 @@ def test_training_may_start_in_a_stride_and_with_a_speed() -> None:
     strides, speeds = np.array(starts).T
     assert strides.min() < -0.4 and 0.4 < strides.max() <= 0.5
     assert 0 <= speeds.min() < 0.3 and 2.7 < speeds.max() <= 3
+    env = env_of(reset_stride=0.5, reset_speed=3.0, standing_starts=0.5)
+    speeds = []
+    for seed in range(40):
+        env.reset(seed=seed)
+        speeds.append(env.data.joint("pelvis_tx").qvel[0])
+    assert 10 < np.count_nonzero(speeds) < 30
 
 
 def test_mirror_image_of_a_step_is_the_simulators() -> None:

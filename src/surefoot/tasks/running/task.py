@@ -77,6 +77,8 @@ class LearningToRunOptions(RewardOptions, OpenSimOptions):
     """Largest angle by which one thigh starts ahead of the contest's pose and the other behind it, rad."""
     reset_speed: float = Field(0.0, ge=0, le=10)
     """Largest initial speed forward, m/s."""
+    standing_starts: float = Field(0.0, ge=0, le=1)
+    """Fraction of episodes that start without stride and speed."""
     initial_activation: float = Field(0.05, ge=0, le=1)
     """Activation of all muscles at the start."""
     difficulty: int = Field(0, ge=0, le=3)
@@ -160,8 +162,10 @@ class LearningToRun(Task):
         muscles = np.ones((len(env_indices), len(MUSCLES)))
         state["qvel"][env_indices] = 0
         for row, env in enumerate(env_indices):
-            state["qpos"][env, COORDINATE_INDICES] = self._initial_pose(rngs[env])
-            state["qvel"][env, COORDINATE_INDICES[_X]] = rngs[env].uniform(0, options.reset_speed)
+            moving = rngs[env].random() >= options.standing_starts
+            stride = moving * rngs[env].uniform(-options.reset_stride, options.reset_stride)
+            state["qpos"][env, COORDINATE_INDICES] = self._initial_pose(rngs[env], stride)
+            state["qvel"][env, COORDINATE_INDICES[_X]] = moving * rngs[env].uniform(0, options.reset_speed)
             if self._obstacle_bodies:
                 self._place_obstacles(state, env, contest.draw_obstacles(rngs[env], level, options.max_obstacles))
             state["strength"][env] = contest.draw_strength(rngs[env], level)
@@ -172,11 +176,10 @@ class LearningToRun(Task):
             state["actions"][env_indices] = options.initial_activation
         self._randomizer.reset(state, env_indices, rngs, muscles)
 
-    def _initial_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the coordinates at the start of an episode, (9,)."""
+    def _initial_pose(self, rng: np.random.Generator, stride: float) -> np.ndarray:
+        """Return the coordinates at the start of an episode, (9,), with the right thigh `stride` rad ahead."""
         options, pose = self.options, DEFAULT_POSE.copy()
         pose[_JOINT_COLUMNS] += rng.uniform(-options.reset_noise, options.reset_noise, len(LEG_JOINTS))
-        stride = rng.uniform(-options.reset_stride, options.reset_stride)
         pose[_HIPS] += stride, -stride
         pose[_Y] -= _LEG_M * (1 - np.cos(stride))
         return pose
