@@ -25,6 +25,7 @@ from surefoot.recipes.files import load_recipe
 from surefoot.recipes.overrides import parse_settings
 from surefoot.reports import video
 from surefoot.reports.opengl import gl_available
+from surefoot.simulation import opensim
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -126,6 +127,8 @@ def run(words: list[str], workspace: Path) -> None:
 def run_surefoot(words: list[str], workspace: Path) -> None:
     if words[0] == "record" and not gl_available():
         return
+    if "opensim" in words and not opensim.installed():
+        return
     if words[0] in ("evaluate", "record", "report", "resume"):
         ensure_run(words[1], workspace)
     if "menagerie:" in " ".join(words):
@@ -146,7 +149,7 @@ def ensure_run(name: str, workspace: Path) -> None:
 
 def recipe_of(words: list[str]) -> None:
     """Check the settings of a training without running it."""
-    own, settings = split_settings(words[1:], ["--recipe", "--name", "--from", "--quiet"])
+    own, settings = split_settings(words[1:], ["--recipe", "--name", "--from", "--engine", "--quiet"])
     changes = {name: value for name, value in parse_settings(settings).items() if "menagerie:" not in str(value)}
     make_recipe(words[0], own[own.index("--recipe") + 1] if "--recipe" in own else None, changes)
 

@@ -46,7 +46,7 @@ def test_other_tasks_are_refused_and_auto_never_chooses_it() -> None:
 @needs_opensim
 @pytest.mark.parametrize("observation", ["reduced", "everything"])
 def test_initial_observation_is_that_of_mujoco(observation: str) -> None:
-    info = find_task(TASK, {"observation": observation, "difficulty": 2})
+    info = find_task(TASK, {"observation": observation, "difficulty": 2, "reset_stride": 0.3, "reset_speed": 2.0})
     one, other = make_single_env("opensim", info), make_env(info)
     names = info.observation_names
     assert names is not None

@@ -87,6 +87,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     train.add_argument("--recipe", help="name of a recipe (see 'surefoot list'), or a .toml file")
     train.add_argument("--name", help="name of the run")
     train.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
+    train.add_argument("--engine", metavar="NAME", help="simulation engine (see 'surefoot list'; default: auto)")
     train.add_argument("--video", action="store_true", help="record a video after the training")
     what = "list the settings of this training, or of all trainings without a task, and exit"
     train.add_argument("--settings", action="store_true", help=what)

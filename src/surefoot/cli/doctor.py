@@ -28,6 +28,7 @@ _REQUIRED |= {"pillow": "PIL.Image"}
 _EXTRAS = {
     "envpool": ("envpool", "envpool", "BipedalWalker, several times faster"),
     "menagerie": ("mujoco-menagerie", "mujoco_menagerie", "robots of MuJoCo Menagerie"),
+    "opensim": ("opensim", "opensim", "learning-to-run in its original simulator"),
     "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
     "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
     "trackio": ("trackio", "trackio", "curves in Trackio"),
@@ -136,12 +137,13 @@ def _required(package: str, module: str) -> Finding:
 def _engines() -> Finding:
     # Failures of these imports are reported above, package by package.
     try:
-        from surefoot.simulation import envpool
+        from surefoot.simulation import envpool, opensim
         from surefoot.simulation.factory import ENGINES
     except Exception:
         return MISSING, "engines", "none works until the packages above are installed"
-    usable = [name for name in ENGINES if name != "auto" and (name != "envpool" or envpool.installed())]
-    return OK, "engines", ", ".join(usable)
+    optional = {"envpool": envpool, "opensim": opensim}
+    missing = {"auto", *(name for name, module in optional.items() if not module.installed())}
+    return OK, "engines", ", ".join(name for name in ENGINES if name not in missing)
 
 
 def _exists(module: str) -> bool:

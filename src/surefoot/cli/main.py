@@ -95,12 +95,16 @@ def _train(args: argparse.Namespace) -> int:
         raise InputError("which task? such as 'surefoot train half-cheetah' (see 'surefoot list')")
     if "task" in changes:
         raise InputError(f"two tasks: '{task}' and '{changes['task']}'; choose one")
-    if args.start_from is not None:
-        if not args.start_from:
-            raise InputError("--from '': name a run or a policy file")
-        if "training.start_from" in changes:
-            raise InputError("--from and --training.start_from are the same setting; give one of them")
-        changes["training.start_from"] = args.start_from
+    if args.start_from == "":
+        raise InputError("--from '': name a run or a policy file")
+    for flag, setting, value in (
+        ("--from", "training.start_from", args.start_from),
+        ("--engine", "engine.name", args.engine),
+    ):
+        if value is not None:
+            if setting in changes:
+                raise InputError(f"{flag} and --{setting} are the same setting; give one of them")
+            changes[setting] = value
     from surefoot.api import make_recipe_from, train_recipe
     from surefoot.training.progress import Progress
 

@@ -79,6 +79,8 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
 def _details(result: Mapping[str, Any]) -> str:
     algorithm = result.get("algorithm") or (result.get("trained") or {}).get("algorithm") or "-"
     details = f"{result.get('run') or '-'}: task {result.get('task') or '-'}, algorithm {algorithm}"
+    if cut := result.get("cut"):
+        details += f"; {cut} episodes cut off before their time limit"
     travel = result.get("travel")
     if not travel:
         return details

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d")
+_PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d", "opensim")
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:

@@ -59,8 +59,9 @@ class OpenSimRunner(TaskEnv):
         if self._episodes % options.opensim_rebuild_every == 0 or not _equal(variation, self._variation):
             self._simulation = self._build(variation)
         self._episodes += 1
-        coordinates, activations = self.data.qpos[COORDINATE_INDICES], self.data.act[: len(MUSCLES)]
-        self._simulation.reset(coordinates, activations, options.opensim_equilibrium)
+        coordinates, speeds = self.data.qpos[COORDINATE_INDICES], self.data.qvel[COORDINATE_INDICES]
+        activations = self.data.act[: len(MUSCLES)]
+        self._simulation.reset(coordinates, speeds, activations, options.opensim_equilibrium)
         self._failure = ""
         self._follow()
 
@@ -148,13 +149,13 @@ class _Simulation:
         self._time = 0.0
         self._held: list[float] = []
 
-    def reset(self, coordinates: np.ndarray, activations: np.ndarray, equilibrium: bool) -> None:
-        """Start at rest at time 0."""
+    def reset(self, coordinates: np.ndarray, speeds: np.ndarray, activations: np.ndarray, equilibrium: bool) -> None:
+        """Start at time 0."""
         self._state = state = self._model.initializeState()
         self._time, self._held = 0.0, []
-        for coordinate, value in zip(self._coordinates, coordinates.tolist(), strict=True):
+        for coordinate, value, speed in zip(self._coordinates, coordinates.tolist(), speeds.tolist(), strict=True):
             coordinate.setValue(state, value, False)
-            coordinate.setSpeedValue(state, 0.0)
+            coordinate.setSpeedValue(state, speed)
         for muscle, activation in zip(self._muscles, activations.tolist(), strict=True):
             muscle.setActivation(state, activation)
         if equilibrium:
