@@ -1,12 +1,13 @@
 """Observation sets of the running task against lists written by hand from their sources."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import pytest
 
 from surefoot.bodies.runner import COORDINATES, MUSCLES
-from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.running.measurements import BODIES, POINTS, measured_widths
 from surefoot.tasks.running.observations import Observation
 
@@ -37,7 +38,7 @@ def named(measured) -> dict[str, Any]:
 
 
 def observed(measured, name: str, activations: bool = False, pelvis_x: bool = False) -> np.ndarray:
-    observation = Observation(name, activations, pelvis_x)  # ty: ignore
+    observation = Observation(name, activations, pelvis_x, side=False)  # ty: ignore
     values = observation.observe(measured, np)
     assert values.shape == (2, len(observation.part.names)) and len(set(observation.part.names)) == values.shape[1]
     return values[1]
@@ -108,6 +109,20 @@ def test_everything(measured, named) -> None:
 def test_activations_follow_the_set(measured, named, name: str) -> None:
     without = observed(measured, name)
     np.testing.assert_array_equal(observed(measured, name, activations=True), [*without, *named["activation"]])
+
+
+def test_side_is_a_random_sign_that_the_mirror_changes() -> None:
+    info = find_task("learning-to-run", {"observe_side": True})
+    mirror, names = info.mirror, info.observation_names
+    assert mirror is not None and names is not None and mirror.is_involution() and names[-1] == "side"
+    np.testing.assert_array_equal(mirror.observation_sign, [1] * 51 + [-1])
+    seen = []
+    with contextlib.closing(make_env(info)) as env:
+        for seed in range(20):
+            first = env.reset(seed=seed)[0][-1]
+            assert env.step(np.zeros(18))[0][-1] == first
+            seen.append(first)
+    assert 4 <= seen.count(1) <= 16 and seen.count(1) + seen.count(-1) == 20
 
 
 @pytest.mark.parametrize("name", ["contest", "reduced", "full", "everything"])

@@ -22,6 +22,7 @@ WIDTHS = {
     "limit_torque": 6,  # of the joint limits, in the order of `bodies.runner.LEG_JOINTS`
     "advance": 1,  # x of the pelvis less its x one control step (10 ms) before; 0 after a reset
     "strength": 2,  # scale of the varied muscle of the left leg, then of the right leg; 1 by default
+    "side": 1,  # 1 or -1, drawn for each episode
     "obstacle": 3,  # next obstacle: x less the pelvis's x, y of its centre, radius; or NO_OBSTACLE
 }
 # Measured in addition for the set `full`.

@@ -33,6 +33,7 @@ class Value(NamedTuple):
         column: its column there.
         owner: the part that a mirror exchanges with its partner, or "".
         relative: whether the x of the pelvis is subtracted.
+        sign: -1 if a mirror changes its sign, else 1.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Value(NamedTuple):
     column: int
     owner: str = ""
     relative: bool = False
+    sign: int = 1
 
 
 class Observation:
@@ -49,22 +51,24 @@ class Observation:
         part: names and owners of its values.
     """
 
-    def __init__(self, name: ObservationSet, activations: bool, pelvis_x: bool) -> None:
+    def __init__(self, name: ObservationSet, activations: bool, pelvis_x: bool, side: bool) -> None:
         """Choose a set.
 
         Args:
             name: name of the set.
             activations: whether it has the activations of the muscles.
             pelvis_x: whether `reduced` and `full` have the x of the pelvis.
+            side: whether it has the side, the last value.
         """
         sets = {"contest": _contest, "reduced": _reduced, "full": _full, "everything": _everything}
         values = [value for value in sets[name]() if pelvis_x or value.name != "pelvis x" or name == "contest"]
         if name != "everything":
             values += [_activation(muscle) for muscle in range(len(MUSCLES))]
         values = [value for value in values if activations or value.field != "activation"]
-        self.part = Part(
-            tuple(value.name for value in values), (1,) * len(values), tuple(value.owner for value in values)
-        )
+        if side:
+            values.append(Value("side", "side", 0, sign=-1))
+        names, owners = tuple(value.name for value in values), tuple(value.owner for value in values)
+        self.part = Part(names, tuple(value.sign for value in values), owners)
         starts, start = {"constants": 0}, len(_CONSTANTS)
         self._fields = tuple(measured_widths(name).items())
         for field, width in self._fields:
@@ -82,7 +86,7 @@ class Observation:
 
 
 def partners() -> dict[str, tuple[str, float]]:
-    """Return the mirror image of each owner of values; no sign changes, because the runner moves in a plane."""
+    """Return the mirror image of each owner of values; its sign stays, because the runner moves in a plane."""
     owners = {*LEG_JOINTS, *MUSCLES, *(point for point in POINTS if point[-2:] in ("_l", "_r"))}
     swapped = {owner: owner[:-1] + {"l": "r", "r": "l"}[owner[-1]] for owner in owners}
     swapped |= {"left muscle": "right muscle", "right muscle": "left muscle"}

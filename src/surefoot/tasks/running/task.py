@@ -7,7 +7,8 @@ limits (N m). An episode ends when the pelvis is below 0.65 m, or after 1,000 st
 Metres are not comparable with the contest's: knee, muscles and contact differ, see the page of this task.
 
 The contest's initial pose is exactly symmetric. From there a policy that is symmetric and deterministic moves both legs
-alike, and falls. So by default the joints start up to 0.02 rad away from that pose (`reset_noise`).
+alike: it falls, or hops. So by default the joints start up to 0.02 rad away from that pose (`reset_noise`). With
+`observe_side` the policy observes a random sign, whose mirror image is the other sign, and can begin with one leg.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,8 @@ class LearningToRunOptions(RewardOptions, OpenSimOptions):
     """Whether the activations of the 18 muscles are observed, in addition to "contest", "reduced" and "full"."""
     pelvis_x: bool = False
     """Whether "reduced" and "full" have the x of the pelvis, which makes them 34 and 68 values."""
+    observe_side: bool = False
+    """Whether a sign is observed that each episode draws, and that tells a symmetric policy with which leg to begin."""
     fall_height: float = Field(0.65, ge=0, le=0.9)
     """Height of the pelvis below which the runner has fallen, m."""
     reset_noise: float = Field(0.02, ge=0, le=0.5)
@@ -114,7 +117,7 @@ class LearningToRun(Task):
 
     def __init__(self, options: LearningToRunOptions) -> None:
         super().__init__(options)
-        self._observed = Observation(options.observation, options.activations, options.pelvis_x)
+        self._observed = Observation(options.observation, options.activations, options.pelvis_x, options.observe_side)
         self.observation = (self._observed.part,)
         self.action_space = gymnasium.spaces.Box(0.0, 1.0, (len(MUSCLES),), np.float32)
         self._varied = list(contest.VARIED_IN_THE_CONTEST if options.weaken_gluteus else contest.VARIED)
@@ -148,7 +151,7 @@ class LearningToRun(Task):
         return derive_mirror(self.observation, MUSCLES, partners())
 
     def init_buffers(self, num_envs: int) -> State:
-        widths = {"x_before": 1, "advance": 1, "strength": 2}
+        widths = {"x_before": 1, "advance": 1, "strength": 2, "side": 1}
         if self._obstacle_bodies:
             widths["obstacles"] = 3 * len(self._obstacle_bodies)
         if self.per_substep_control:
@@ -162,6 +165,7 @@ class LearningToRun(Task):
         muscles = np.ones((len(env_indices), len(MUSCLES)))
         state["qvel"][env_indices] = 0
         for row, env in enumerate(env_indices):
+            state["side"][env] = rngs[env].choice([-1, 1])
             moving = rngs[env].random() >= options.standing_starts
             stride = moving * rngs[env].uniform(-options.reset_stride, options.reset_stride)
             state["qpos"][env, COORDINATE_INDICES] = self._initial_pose(rngs[env], stride)
@@ -229,6 +233,7 @@ class LearningToRun(Task):
             "limit_torque": self._coordinates(state["qfrc_passive"])[:, _JOINT_COLUMNS],
             "advance": state["advance"],
             "strength": state["strength"],
+            "side": state["side"],
             "obstacle": obstacle,
         }
         if accelerations is not None:
