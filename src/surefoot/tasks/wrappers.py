@@ -34,7 +34,7 @@ def _described(value: Any) -> str:
 class Checked(gymnasium.Wrapper):
     """Checks what the first `reset` and the first `step` return: the tuple, shapes and types.
 
-    Later calls are not checked and take no extra time.
+    Later calls are not checked and take no extra time. A reward in an array of one value becomes a number.
 
     Raises:
         InputError: a value is wrong.
@@ -73,8 +73,15 @@ class Checked(gymnasium.Wrapper):
         for name, flag in zip(("terminated", "truncated"), flags, strict=True):
             if np.shape(flag) != () or np.asarray(flag).dtype != bool:
                 raise self._fault(f"its step returns {_described(flag)} as {name}, not True or False")
-        self.__dict__["step"] = self.env.step
-        return result
+        self.__dict__["step"] = self.env.step if np.shape(reward) == () else self._step_with_scalar_reward
+        return self._scalar(result)
+
+    def _step_with_scalar_reward(self, action: Any) -> Any:
+        return self._scalar(self.env.step(action))
+
+    def _scalar(self, result: Any) -> Any:
+        observation, reward, *rest = result
+        return observation, (np.asarray(reward).item() if np.shape(reward) else reward), *rest
 
     def _check_observation(self, observation: Any, method: str) -> None:
         shape = self.env.observation_space.shape

@@ -139,10 +139,16 @@ def snapshot(info: TaskInfo, controller: Controller) -> Policy:
     return Policy(info.name, info.action_low, info.action_high, jax.tree.map(np.array, controller), info.options)
 
 
+def too_large(packed: np.ndarray) -> np.ndarray:
+    """Return which values have squares that are not finite."""
+    with np.errstate(over="ignore"):
+        return ~np.isfinite(np.square(packed))
+
+
 def not_finite(
     layout: Layout, info: TaskInfo, packed: np.ndarray, first_env: int = 0, ahead: int = 0, **arrays: Any
 ) -> NonFiniteError:
-    """Return the error that names the first value that is not finite in packed steps of a learner.
+    """Return the error that names the first value that is not finite in packed steps of a learner, or not its square.
 
     Args:
         layout: their fields.
@@ -152,12 +158,14 @@ def not_finite(
         ahead: environment steps of this iteration before these.
         **arrays: saved for the user.
     """
-    step, env, column = np.argwhere(~np.isfinite(packed))[0].tolist()
+    wrong = ~np.isfinite(packed)
+    step, env, column = np.argwhere(wrong if wrong.any() else too_large(packed))[0].tolist()
     field = next(name for name in layout.names if column < layout.columns(name).stop)
     index = column - layout.columns(field).start
     names = {"observation": info.observation_names, "action": info.action_names}
     which = f"{field} {index}" if field in names else f"the {field.replace('_', ' ')}"
     named = names.get(field)
     text = f"{which} ('{named[index]}')" if named else which
-    message = f"{text} of environment {first_env + env} is {packed[step, env, column]}"
+    value = packed[step, env, column]
+    message = f"{text} of environment {first_env + env} is {value}" + (", too large" if np.isfinite(value) else "")
     return NonFiniteError(message, arrays, ahead + step * packed.shape[1])

@@ -18,7 +18,7 @@ from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Controller
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.training.learner import Learner, not_finite
+from surefoot.training.learner import Learner, not_finite, too_large
 
 
 class EpisodeStats(NamedTuple):
@@ -73,7 +73,10 @@ class OnPolicyLearner(Learner):
         self._state, metrics = ppo.update(self._state, rollout, jnp.float32(progress), self._settings, self._symmetry)
         values = {name: float(value) for name, value in metrics.items()}
         if not np.isfinite([*values.values()]).all():
-            raise NonFiniteError("the loss is not finite", {"rollout": np.asarray(rollout)})
+            arrays = {"rollout": np.asarray(rollout)}
+            if too_large(arrays["rollout"]).any():
+                raise not_finite(self._layout, self.info, arrays["rollout"], **arrays)
+            raise NonFiniteError("the loss is not finite", arrays)
         values |= {name: float(value) for name, value in episodes.items()}
         values |= {
             "time/simulation": simulation_s,
