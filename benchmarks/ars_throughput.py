@@ -23,12 +23,13 @@ from measuring import (
 )
 
 TASK = "BipedalWalker-v3"
+PEERS = ("sb3-contrib",)
 STEP_SIZE, NOISE = 0.02, 0.03
 
 
 def main() -> None:
     """Run the rounds, print the table and write the JSON file."""
-    parser = arguments_parser(__doc__, "ars_throughput.json")
+    parser = arguments_parser(__doc__, "ars_throughput.json", peers=PEERS)
     parser.add_argument("--directions", type=int, default=32)
     parser.add_argument("--steps", type=int, default=300_000, help="timed steps of Surefoot (default: 300000)")
     parser.add_argument("--peer-steps", type=int, default=40_000, help="timed steps of sb3-contrib (default: 40000)")
@@ -39,11 +40,10 @@ def main() -> None:
         return
     load = background_load()
     directions, steps = arguments.directions, arguments.steps
-    contenders = {
-        "surefoot": lambda: _time_surefoot(directions, steps),
-        "sb3-contrib": lambda: _child(directions=directions, steps=arguments.peer_steps),
-        "engine, random actions": lambda: _child(num_envs=2 * directions, steps=steps // 2),
-    }
+    contenders = {"surefoot": lambda: _time_surefoot(directions, steps)}
+    for peer in arguments.peers:
+        contenders[peer] = lambda: _child(directions=directions, steps=arguments.peer_steps)
+    contenders["engine, random actions"] = lambda: _child(num_envs=2 * directions, steps=steps // 2)
     rates = take_turns(contenders, arguments.rounds)
     ours = rates["surefoot"]
     ratios = {name: spread(a / b for a, b in zip(ours, rates[name], strict=True)) for name in list(rates)[1:]}

@@ -104,14 +104,22 @@ def train_in_child(task: str, *words: str, **settings: Any) -> tuple[Finished, l
     return finished, [row for row in rows if "steps_per_second" in row]
 
 
-def arguments_parser(description: str, output: str, rounds: int = 3) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of every benchmark: `--rounds`, `--output` and, for children, `--child`."""
+def arguments_parser(
+    description: str, output: str, rounds: int = 3, peers: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every benchmark: `--rounds`, `--output` and, for children, `--child`.
+
+    If `peers` are given, libraries of the extra `bench`, `--peers` chooses some of them or none.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="measurements of each contender (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS / output)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    if peers:
+        what = "libraries to compare with, or none (default: all)"
+        parser.add_argument("--peers", nargs="*", choices=peers, default=[*peers], metavar="PEER", help=what)
     return parser
 
 

@@ -44,7 +44,7 @@ _HEATS = 2
 
 def main() -> None:
     """Run the heats and the rounds, print the tables and write the JSON file."""
-    parser = arguments_parser(__doc__, "off_policy_throughput.json")
+    parser = arguments_parser(__doc__, "off_policy_throughput.json", peers=PEERS)
     parser.add_argument("--steps", type=int, default=3_000, help="timed steps of a contender (default: 3000)")
     parser.add_argument("--heat-steps", type=int, default=1_000, help="timed steps of a heat (default: 1000)")
     arguments = parser.parse_args()
@@ -53,12 +53,12 @@ def main() -> None:
         print(json.dumps(_train_peer(**order) if "peer" in order else _time_updates(**order)))
         return
     load = background_load()
-    heats = {str(threads): _heat(threads, arguments.heat_steps) for threads in (None, 1)}
-    threads = None if heats["None"] >= heats["1"] else 1
+    heats = {str(threads): _heat(threads, arguments.heat_steps) for threads in (None, 1) if arguments.peers}
+    threads = 1 if heats and heats["1"] > heats["None"] else None
     contenders: dict[str, Callable[[], float]] = {
         f"surefoot, {engine}": functools.partial(_time_surefoot, engine, arguments.steps) for engine in ENGINES
     }
-    for peer in PEERS:
+    for peer in arguments.peers:
         contenders[peer] = functools.partial(_time_peer, peer, threads, arguments.steps)
     rates = take_turns(contenders, arguments.rounds)
     updates = [run_order(__file__, {"updates": arguments.steps}) for _ in range(arguments.rounds)]
@@ -82,6 +82,7 @@ def _summary(rates: dict[str, list[float]], updates: list[dict[str, float]]) -> 
             "processes": spread(a / b for a, b in zip(same, rates[peer], strict=True)),
         }
         for peer in PEERS
+        if peer in rates
     }
     return {
         "steps_per_second": {name: spread(values) for name, values in rates.items()},

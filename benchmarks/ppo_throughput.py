@@ -44,7 +44,7 @@ _HEATS = 2
 
 def main() -> None:
     """Run the heats and the rounds, print the tables and write the JSON file."""
-    parser = arguments_parser(__doc__, "ppo_throughput.json")
+    parser = arguments_parser(__doc__, "ppo_throughput.json", peers=PEERS)
     parser.add_argument(
         "--steps", type=int, default=16384, help="timed steps of a peer, at least an update (default: 16384)"
     )
@@ -62,8 +62,8 @@ def main() -> None:
         print(json.dumps(_train_peer(**json.loads(arguments.child))))
         return
     load = background_load()
-    heats = {peer: _heats(peer, arguments.heat_steps) for peer in PEERS}
-    chosen = {peer: max(heats[peer], key=lambda heat: heat["steps_per_second"]) for peer in PEERS}
+    heats = {peer: _heats(peer, arguments.heat_steps) for peer in arguments.peers}
+    chosen = {peer: max(heats[peer], key=lambda heat: heat["steps_per_second"]) for peer in heats}
     readings = {}
     for transitions in arguments.transitions:
         readings[str(transitions)] = _measure(transitions, arguments.rounds, arguments.steps, chosen)
@@ -88,13 +88,13 @@ def _heats(peer: str, steps: int) -> list[dict[str, Any]]:
 
 def _measure(transitions: int, rounds: int, steps: int, chosen: dict[str, dict[str, Any]]) -> dict[str, Any]:
     contenders = {"surefoot": functools.partial(_time_surefoot, transitions, steps * SUREFOOT_FACTOR)}
-    for peer in PEERS:
-        contenders[peer] = functools.partial(_time_peer, peer, chosen[peer], transitions, steps)
+    for peer, way in chosen.items():
+        contenders[peer] = functools.partial(_time_peer, peer, way, transitions, steps)
     results = take_turns(contenders, rounds, lambda what, result: _say(f"{transitions} transitions, {what}", result))
     summary: dict[str, Any] = {}
     for name, timed in results.items():
         summary[name] = {field: spread(result[field] for result in timed) for field in timed[0]}
-        if name in PEERS:
+        if name in chosen:
             summary[name]["run_as"] = _describe(chosen[name])
             summary[name]["speedup"] = {
                 field: spread(
@@ -198,7 +198,7 @@ def _print(transitions: int, summary: dict[str, Any]) -> None:
         ratios = figures.get("speedup")
         rows.append(
             [
-                f"{name} ({figures['run_as']})" if name in PEERS else name,
+                f"{name} ({figures['run_as']})" if ratios else name,
                 format_spread(figures["steps_per_second"]),
                 format_spread(ratios["steps_per_second"], 2) if ratios else "",
                 format_spread(figures["steps_per_second_with_start"]),

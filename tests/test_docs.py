@@ -1,7 +1,6 @@
 """The documentation: commands and Python blocks run on a tiny budget; links, pictures and generated parts are valid."""
 
 import functools
-import importlib.util
 import os
 import re
 import runpy
@@ -42,16 +41,17 @@ SHORT_OF: dict[str, dict[str, Any]] = {
     "ars": {"ars.directions": 2, "ars.top_directions": 2, "ars.rollout_length": 20},
     **{name: {f"{name}.learning_starts": 16, f"{name}.buffer_size": 1000} for name in ("ddpg", "td3", "sac")},
 }
-# Arguments that make a benchmark short; None: it measures libraries of the extra `bench`.
-BENCHMARKS: dict[str, list[str] | None] = {
+_WITHOUT_PEERS = ["--peers", "--rounds", "1", "--output", "throughput.json"]
+# Arguments that make a benchmark short, and leave out the libraries of the extra `bench`.
+BENCHMARKS: dict[str, list[str]] = {
     "ablation": ["--seeds", "1", "--steps", "64", "--evaluate-every", "64", "--training.evaluation_episodes", "1"],
-    "ars_throughput": None,
+    "ars_throughput": [*_WITHOUT_PEERS, "--directions", "4", "--steps", "4000"],
     "curves": [],
     "engines": ["--rounds", "1", "--seconds", "0.05", "--tasks", "HalfCheetah-v5", "--output", "engines.json"],
-    "off_policy_throughput": None,
+    "off_policy_throughput": [*_WITHOUT_PEERS, "--steps", "50"],
     "physics_share": ["--rounds", "1", "--steps", "5", "--output", "share.json"],
     "ppo_shares": ["--steps", "9000", "--output", "shares.json"],
-    "ppo_throughput": None,
+    "ppo_throughput": [*_WITHOUT_PEERS, "--steps", "256", "--transitions", "2048"],
     "readme": [],
     "seeds": ["--seeds", "1", "--episodes", "1"],
     "step_crossing": ["--heights", "[0.05]", "--episodes", "2"],
@@ -156,11 +156,6 @@ def recipe_of(words: list[str]) -> None:
 
 def run_benchmark(name: str, words: list[str], workspace: Path) -> None:
     short = BENCHMARKS[name]
-    if short is None:
-        if importlib.util.find_spec("stable_baselines3") is None:
-            short = ["--help"]
-        else:
-            short = ["--rounds", "1", "--output", "throughput.json"]
     if name == "seeds":
         algorithm = words[words.index("--algorithm") + 1] if "--algorithm" in words else "ppo"
         short = [*short, *(f"--{key}={value}" for key, value in (SHORT | SHORT_OF[algorithm]).items())]

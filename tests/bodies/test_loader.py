@@ -11,6 +11,7 @@ import pytest
 from helpers import walkers
 from helpers.messages import one_line
 from surefoot.bodies.loader import LoadedBody, load_body
+from surefoot.bodies.servos import _joint_inertias
 from surefoot.bodies.symmetry import find_partners, is_swap, standing
 from surefoot.errors import InputError
 
@@ -58,13 +59,33 @@ def test_torque_motors_are_replaced_by_servos_and_a_floor_is_added(tmp_path: Pat
     assert body.foot_pairs == (("left", "right"),)
     assert [model.actuator(i).name for i in range(model.nu)] == list(body.joints)
     assert model.actuator_forcerange[:, 1].tolist() == [20, *[40] * 6]
-    np.testing.assert_allclose(model.actuator_gainprm[:, 0], model.actuator_forcerange[:, 1] / 0.6)
+    limits, weight = model.actuator_forcerange[:, 1], model.body_subtreemass[0] * 9.81
+    expected = np.clip(weight * pose.height_m, limits / 0.6, limits / 0.2)
+    np.testing.assert_allclose(model.actuator_gainprm[:, 0], expected, rtol=1e-6)
     assert (model.actuator_biasprm[:, 2] < 0).all(), "servos are damped"
     assert pose.height_m == pytest.approx(0.15 + 0.3 + 0.33)
     assert lowest(model, pose.qpos) == pytest.approx(0, abs=1e-6)
     assert model.geom("scenery/floor").type[0] == int(mujoco.mjtGeom.mjGEOM_PLANE)
     images = [("waist", -1), *zip((*legs[3:], *legs[:3]), [-1, 1, 1] * 2, strict=True), ("right", 1), ("left", 1)]
     assert find_partners(model, pose.qpos, body) == dict(zip((*body.joints, "left", "right"), images, strict=True))
+
+
+@pytest.mark.parametrize("gravity, error", [(0.1, 0.6), (500, 0.2)])
+def test_servos_of_weak_motors_are_stiffer(tmp_path: Path, gravity: float, error: float) -> None:
+    """Where motors hardly hold the body, their servos use all of their torque at a smaller error."""
+    text = walkers.biped().replace("<option ", f'<option gravity="0 0 {-gravity}" ')
+    model = load(tmp_path, text).spec.compile()
+    np.testing.assert_allclose(model.actuator_gainprm[:, 0], model.actuator_forcerange[:, 1] / error)
+
+
+def test_damping_depends_on_the_inertia_that_moves_while_the_trunk_is_free() -> None:
+    """A wheel of inertia b on a free trunk of inertia a turns against it as an inertia of a b / (a + b)."""
+    inertial = '<inertial pos="0 0 0" mass="{}" diaginertia="{} {} {}"/>'
+    wheel = f'<body><joint axis="0 1 0"/>{inertial.format(1, 0.3, 0.3, 0.3)}</body>'
+    trunk = f"<body>{{}}{inertial.format(2, 0.2, 0.2, 0.2)}{wheel}</body>"
+    for joint, expected in (("<freejoint/>", 0.2 * 0.3 / 0.5), ("", 0.3)):
+        model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{trunk.format(joint)}</worldbody></mujoco>")
+        assert _joint_inertias(model)[-1] == pytest.approx(expected)
 
 
 def test_a_urdf_gets_a_free_joint_and_servos_and_keeps_the_names_of_its_feet(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from surefoot.bodies.parts import BY_JOINT
 from surefoot.bodies.scene import PLAIN
 
-# Default stiffness: the torque limit is reached at this error, rad (m for slides).
-_FULL_TORQUE_ERROR = 0.6
-# Without a torque limit, the default stiffness is this fraction of weight times standing height, N m / rad.
-_WEIGHT_FRACTION = 0.5
+# Default stiffness: this fraction of weight times standing height, N m / rad, which holds a body that leans; but the
+# torque limit is reached at an error between these, rad (m for slides).
+_WEIGHT_FRACTION = 1.0
+_LEAST_ERROR, _LARGEST_ERROR = 0.2, 0.6
 _DAMPING_RATIO = 0.5
 _MOST_TORQUE = 1e6  # N m; stands for a limit that is unknown
 _SOLVER_ITERATIONS, _LINE_SEARCH_ITERATIONS = 100, 50  # MuJoCo's defaults
@@ -68,7 +68,9 @@ def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Ser
         limit = max(abs(servo.low), abs(servo.high))
         kp, kd = servo.kp, servo.kd
         if kp is None:
-            kp = limit / _FULL_TORQUE_ERROR if np.isfinite(limit) else _WEIGHT_FRACTION * weight * height_m
+            kp = _WEIGHT_FRACTION * weight * height_m
+            if np.isfinite(limit):
+                kp = min(max(kp, limit / _LARGEST_ERROR), limit / _LEAST_ERROR)
         if kd is None:
             kd = 2 * _DAMPING_RATIO * float(np.sqrt(kp * inertia[model.joint(joint).dofadr[0]]))
         # The file's defaults are not for this servo.
@@ -88,9 +90,18 @@ def add_servos(spec: mujoco.MjSpec, model: mujoco.MjModel, servos: dict[str, Ser
 
 
 def _joint_inertias(model: mujoco.MjModel) -> np.ndarray:
-    """Return the diagonal of the joint-space inertia, (nv,)."""
+    """Return the inertia that each joint moves, (nv,), with the other joints fixed and the trunk free.
+
+    It is less than the diagonal of the joint-space inertia where a joint moves much of the body, as that of a waist
+    does: there, the trunk yields.
+    """
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     full = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, full)
-    return np.maximum(np.diag(full), 0)
+    inertia = np.diag(full).copy()
+    for joint in np.flatnonzero(model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)):
+        trunk = slice(model.jnt_dofadr[joint], model.jnt_dofadr[joint] + 6)
+        coupling = full[trunk]
+        inertia -= (coupling * np.linalg.lstsq(full[trunk, trunk], coupling)[0]).sum(0)
+    return np.maximum(np.nan_to_num(inertia), 0)
