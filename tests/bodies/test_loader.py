@@ -72,7 +72,7 @@ def test_torque_motors_are_replaced_by_servos_and_a_floor_is_added(tmp_path: Pat
 
 @pytest.mark.parametrize("gravity, error", [(0.1, 0.6), (500, 0.2)])
 def test_servos_of_weak_motors_are_stiffer(tmp_path: Path, gravity: float, error: float) -> None:
-    """Where motors hardly hold the body, their servos use all of their torque at a smaller error."""
+    """Servos of motors that hardly hold the body use all of their torque at a smaller error."""
     text = walkers.biped().replace("<option ", f'<option gravity="0 0 {-gravity}" ')
     model = load(tmp_path, text).spec.compile()
     np.testing.assert_allclose(model.actuator_gainprm[:, 0], model.actuator_forcerange[:, 1] / error)

@@ -140,7 +140,7 @@ def snapshot(info: TaskInfo, controller: Controller) -> Policy:
 
 
 def too_large(packed: np.ndarray) -> np.ndarray:
-    """Return which values have squares that are not finite."""
+    """Return whether the square of each value is not finite."""
     with np.errstate(over="ignore"):
         return ~np.isfinite(np.square(packed))
 
