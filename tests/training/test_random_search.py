@@ -50,7 +50,7 @@ def test_a_candidates_return_equals_a_plain_loop(statistics):
         normaliser=learner._state.normaliser._replace(mean=jnp.array([0.1, 0.2, 0.3]), count=jnp.float32(1e6)),
     )
     state, directions = ars.sample_directions(learner._state, recipe.settings)
-    results = learner._run_candidates(state, directions, jnp.float32(0.03), 200)
+    results = learner.run_candidates(np.arange(8), state, directions, jnp.float32(0.03), 200)
     assert results is not None
     weights = np.asarray(ars.candidate_actors(state, directions, jnp.arange(8), jnp.float32(0.03))[0]["weight"])
     env: Any = gymnasium.make("Pendulum-v1")
@@ -161,7 +161,7 @@ def test_the_rollout_length_holds_for_each_candidate_of_an_environment(engine):
     learner = start(recipe, find_task("BipedalWalker-v3"), engine)
     for _ in range(2):  # some fall, others stand
         state, directions = ars.sample_directions(learner._state, recipe.settings)
-        results = learner._run_candidates(state, directions, jnp.float32(3.0), 70)
+        results = learner.run_candidates(np.arange(8), state, directions, jnp.float32(3.0), 70)
         assert results is not None
         returns, lengths = results.returns, results.lengths
         assert lengths.max() == 70 and 20 < lengths.min() < 70
@@ -224,7 +224,7 @@ def test_averaged_search_evaluates_and_saves_symmetric_policies(tmp_path):
     mirror = known_mirror(info, "")
     learner = start(recipe, info)
     state, directions = ars.sample_directions(learner._state, recipe.settings)
-    results = learner._run_candidates(state, directions, jnp.float32(0.03), 20)
+    results = learner.run_candidates(np.arange(8), state, directions, jnp.float32(0.03), 20)
     assert results is not None
     returns = results.returns
     # The return of candidate 3 equals that of a mirror-averaged policy with its weights.

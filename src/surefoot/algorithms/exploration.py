@@ -61,10 +61,12 @@ class ExplorationSettings(Settings):
     dt: float = Field(0.01, gt=0, le=10)
     """Ornstein-Uhlenbeck: seconds between two actions."""
     parameter_noise: float = Field(0.0, ge=0, le=1)
-    """Fraction of episodes with Gaussian noise on the actor's parameters instead, sampled once per episode. Its scale
-    adapts so that actions change by `sigma` (root mean square; Plappert et al. 2018, arXiv 1706.01905)."""
+    """Fraction of episodes with Gaussian noise on the actor's parameters instead, sampled once per episode."""
     parameter_sigma: float = Field(0.05, gt=0, le=100)
-    """Initial standard deviation of parameter noise."""
+    """Standard deviation of parameter noise; the initial one if it adapts."""
+    adapt_parameter_sigma: bool = True
+    """Whether the scale of parameter noise adapts so that actions change by `sigma` (root mean square; Plappert et al.
+    2018, arXiv 1706.01905)."""
 
 
 class Exploration:

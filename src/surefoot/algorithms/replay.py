@@ -58,6 +58,11 @@ class Replay:
         return self._rows.nbytes
 
     @property
+    def size(self) -> int:
+        """Number of stored rows, all environments counted."""
+        return self.count * self._num_envs
+
+    @property
     def can_sample(self) -> bool:
         """Whether at least one transition can be sampled."""
         return self.count > 2  # of two neighbouring rows at most one ends an episode

@@ -32,6 +32,7 @@ _EXTRAS = {
     "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
     "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
     "trackio": ("trackio", "trackio", "curves in Trackio"),
+    "ray": ("ray", "ray", "samplers on many machines"),
     "gpu": ("jax-cuda13-plugin jax-cuda12-plugin", "jax_plugins", "JAX on an NVIDIA GPU"),
 }
 # Environment variables: harmless values, and the effect of any other value.
@@ -137,11 +138,11 @@ def _required(package: str, module: str) -> Finding:
 def _engines() -> Finding:
     # Failures of these imports are reported above, package by package.
     try:
-        from surefoot.simulation import envpool, opensim
+        from surefoot.simulation import cluster, envpool, opensim
         from surefoot.simulation.factory import ENGINES
     except Exception:
         return MISSING, "engines", "none works until the packages above are installed"
-    optional = {"envpool": envpool, "opensim": opensim}
+    optional = {"envpool": envpool, "opensim": opensim, "cluster": cluster}
     missing = {"auto", *(name for name, module in optional.items() if not module.installed())}
     return OK, "engines", ", ".join(name for name in ENGINES if name not in missing)
 

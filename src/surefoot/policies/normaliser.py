@@ -41,6 +41,12 @@ def merge(statistics: Normaliser, batch: jax.Array, weight: jax.Array | None = N
     shift = batch[0]
     mean = shift + (weight @ (batch - shift)) / safe_count
     variance = (weight @ jnp.square(batch - mean)) / safe_count
+    return combine(statistics, Normaliser(mean, variance, count))
+
+
+def combine(statistics: Normaliser, others: Normaliser) -> Normaliser:
+    """Return the statistics of two sets of observations together; the count of `others` is () float32."""
+    mean, variance, count = others
     total = jnp.maximum(statistics.count + count, 1)
     fraction = count / total
     delta = mean - statistics.mean

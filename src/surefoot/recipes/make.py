@@ -14,7 +14,8 @@ from surefoot.policies.symmetry import Mirror
 from surefoot.recipes.files import default_recipe, load_recipe, recipe_names
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.settings import validate
-from surefoot.simulation.factory import choose_engine
+from surefoot.simulation.engine import Engine
+from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.tasks.registry import resolve
 from surefoot.tasks.reward_shaping import check_wrappers
@@ -49,6 +50,7 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
         warnings.warn(f"{setting} is 'none': no mirror image is known with these task options", stacklevel=2)
         complete = validate(Recipe, replaced(complete, {setting: "none"}), "settings")
     choose_engine(complete.engine.name, info)
+    choose_engine(complete.engine.simulator, info)
     check_wrappers(complete.wrappers, info)
     complete.training_task()
     training_mirror(complete, info)
@@ -94,3 +96,14 @@ def training_mirror(recipe: Recipe, info: TaskInfo) -> Mirror | None:
             f"{setting} needs policy.normalise_observations = true: left and right are measured from different zeros"
         )
     return mirror
+
+
+def make_sampler_engine(recipe: Recipe) -> Engine:
+    """Make the engine inside one sampler of a cluster.
+
+    Raises:
+        InputError: as `make_engine`.
+    """
+    settings, samplers = recipe.engine, recipe.training.samplers
+    threads = max(1, settings.threads // samplers)
+    return make_engine(settings.inner, recipe.training_task(), settings.num_envs // samplers, threads)

@@ -9,6 +9,7 @@ from surefoot.algorithms.registry import ALGORITHMS, DEFAULT_ALGORITHM
 from surefoot.errors import InputError
 from surefoot.policies.networks import PolicySettings
 from surefoot.settings import Option, Settings
+from surefoot.simulation.cluster import ADDRESS
 from surefoot.simulation.engine import MOST_ENVS, MOST_THREADS
 from surefoot.tasks.catalogue import TaskInfo, find_task
 from surefoot.tasks.reward_shaping import WrapperSettings
@@ -28,12 +29,23 @@ else:
 class EngineSettings(Settings):
     """Simulation of the task."""
 
-    name: Literal["auto", "batch", "envpool", "processes", "opensim"] = "auto"
-    """The engine; auto: the fastest one that supports the task."""
+    name: Literal["auto", "batch", "envpool", "processes", "opensim", "cluster"] = "auto"
+    """The engine; auto: the fastest one that supports the task; cluster: `training.samplers` processes of Ray, each
+    with an equal part of the environments (DDPG, TD3, SAC and ARS only)."""
     num_envs: int = Field(32, ge=1, le=MOST_ENVS)
     """Environments stepped together; PPO's default is 8."""
     threads: int = Field(0, ge=0, le=MOST_THREADS)
-    """Threads or worker processes; 0: one per CPU core."""
+    """Threads or worker processes; 0: one per CPU core, on a cluster one per sampler."""
+    inner: Literal["auto", "batch", "envpool", "processes", "opensim"] = "auto"
+    """The engine inside each sampler of a cluster, and that of its evaluations."""
+    address: str = Field("local", pattern=f"^({ADDRESS})$")
+    """Ray cluster that samplers run on. local: started for this training, on this machine; auto: the one that this
+    machine belongs to; HOST:PORT or ray://HOST:PORT: another one."""
+
+    @property
+    def simulator(self) -> str:
+        """Name of the engine that simulates: on a cluster the one inside each sampler."""
+        return self.inner if self.name == "cluster" else self.name
 
 
 class TrainingSettings(Settings):
@@ -43,7 +55,8 @@ class TrainingSettings(Settings):
     """synchronous: collect, update and evaluate in turn; asynchronous: all three at the same time, in threads
     (off-policy algorithms only)."""
     samplers: int = Field(1, ge=1, le=1000)
-    """Samplers that run at the same time, each with an equal part of the environments (asynchronous only)."""
+    """Samplers that run at the same time, each with an equal part of the environments (asynchronous, or on a
+    cluster)."""
     steps: int = Field(2_000_000, ge=1, le=10**12)
     """Environment steps, summed over all environments."""
     start_from: str = Field("", max_length=1000)
@@ -164,7 +177,13 @@ class Recipe(_AlgorithmTables):
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         training, algorithm = self.training, self.settings
-        if training.samplers > 1 and training.mode == "synchronous":
+        cluster = self.engine.name == "cluster"
+        if cluster and algorithm.learner == "on_policy":
+            raise ValueError(f"engine.name = 'cluster' is not for '{self.algorithm}'; use ddpg, td3, sac or ars")
+        needs_mode = training.samplers > 1 and not (cluster and algorithm.learner == "random_search")
+        if cluster and algorithm.learner == "off_policy" and training.mode == "synchronous":
+            raise ValueError(f"engine.name = 'cluster' needs training.mode = 'asynchronous' with '{self.algorithm}'")
+        if needs_mode and training.mode == "synchronous":
             raise ValueError(f"training.samplers = {training.samplers} needs training.mode = 'asynchronous'")
         if self.engine.num_envs % training.samplers:
             raise ValueError(
@@ -178,6 +197,8 @@ class Recipe(_AlgorithmTables):
                 raise ValueError(f"training.mode = 'asynchronous' is not for '{self.algorithm}', which has no replay")
             if self.wrappers.action_cost_from or self.wrappers.action_cost_until:
                 raise ValueError(f"wrappers.action_cost_from and action_cost_until are not for '{self.algorithm}'")
+        if cluster and getattr(algorithm, "statistics", "") == "step":
+            raise ValueError(f"{self.algorithm}.statistics = 'step' needs all environments in one process")
         algorithm.check(self.algorithm, self.policy, self.engine.num_envs)
         return self
 

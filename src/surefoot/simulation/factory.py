@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 
 from surefoot.errors import InputError, check_range, suggestion
-from surefoot.simulation import batch, envpool, opensim
+from surefoot.simulation import batch, cluster, envpool, opensim
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import MOST_ENVS, MOST_THREADS, Engine
 from surefoot.simulation.envpool import EnvPoolEngine
@@ -19,6 +19,7 @@ ENGINES = {
     "envpool": "BipedalWalker and other Gymnasium tasks of EnvPool, on C++ threads; an extra",
     "processes": "any other Gymnasium environment, in worker processes",
     "opensim": "learning-to-run in its original simulator, OpenSim, in worker processes; an extra",
+    "cluster": "samplers with one of these engines each, on one machine or many, by Ray; an extra",
 }
 """Purpose of each engine, by name."""
 _FASTEST_FIRST = "batch", "envpool", "processes"
@@ -35,6 +36,8 @@ def choose_engine(name: str, info: TaskInfo) -> str:
         raise InputError(f"unknown engine '{name}'" + suggestion(name, ENGINES))
     if name == "auto":
         return next(engine for engine in _FASTEST_FIRST if engine not in _OBSTACLES or not _OBSTACLES[engine](info))
+    if name == "cluster" and (reason := cluster.obstacle()):
+        raise InputError(f"engine 'cluster': {reason}")
     if name in _OBSTACLES and (reason := _OBSTACLES[name](info)):
         raise InputError(f"engine '{name}' cannot simulate task '{info.name}': {reason}; use 'auto'")
     return name
@@ -50,6 +53,8 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     """
     check_range("num_envs", num_envs, 1, MOST_ENVS)
     check_range("threads", threads, 0, MOST_THREADS)
+    if name == "cluster":
+        raise InputError("engine 'cluster' is for training only; choose another, such as 'auto'")
     engines = {
         "batch": BatchEngine,
         "envpool": EnvPoolEngine,

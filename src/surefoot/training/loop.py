@@ -31,6 +31,8 @@ from surefoot.settings import Settings, validate
 from surefoot.simulation import envpool
 from surefoot.simulation.engine import Engine, available_cores
 from surefoot.simulation.factory import choose_engine, make_engine
+from surefoot.training.cluster_off_policy import ClusterOffPolicyLearner
+from surefoot.training.cluster_random_search import ClusterRandomSearchLearner
 from surefoot.training.evaluator import EvaluationResult, Evaluator
 from surefoot.training.interruption import stop_on_signals
 from surefoot.training.learner import Learner
@@ -46,6 +48,11 @@ LEARNERS: dict[str, type[Learner]] = {
     "on_policy": OnPolicyLearner,
     "off_policy": OffPolicyLearner,
     "random_search": RandomSearchLearner,
+}
+# Learners with samplers on a cluster.
+CLUSTER_LEARNERS: dict[str, type[Learner]] = {
+    "off_policy": ClusterOffPolicyLearner,
+    "random_search": ClusterRandomSearchLearner,
 }
 # Trainings with neighbouring seeds must not share environment seeds with each other or with evaluations.
 _SEED_STRIDE = 9973
@@ -169,10 +176,12 @@ class _Session:
         self._checkpoints = Checkpoints(folder.checkpoints, recipe.training.keep_checkpoints, self._progress.warn)
         # Contexts close in reverse order.
         stack.callback(self._progress.stop)
-        learner = LEARNERS[recipe.settings.learner]
+        learners = CLUSTER_LEARNERS if self._engine_name == "cluster" else LEARNERS
+        learner = learners[recipe.settings.learner]
         self._learner = learner(recipe, self._info, self._make_engines(stack), self._stop.is_set)
         stack.callback(self._learner.close)
-        self._evaluator = Evaluator(self._engine_name, self._info, recipe, self._stop.is_set)
+        simulator = choose_engine(recipe.engine.simulator, self._info)
+        self._evaluator = Evaluator(simulator, self._info, recipe, self._stop.is_set)
         stack.callback(self._evaluator.close)
         self._folder_is_there = stack.enter_context(folder.lock())
         shown = recipe.model_dump(mode="json")
@@ -263,7 +272,9 @@ class _Session:
             atomic_write(self._folder.recipe, dump_recipe(self._recipe).encode())
 
     def _make_engines(self, stack: contextlib.ExitStack) -> list[Engine]:
-        """Make an engine for each sampler."""
+        """Make an engine for each sampler in this process."""
+        if self._engine_name == "cluster":
+            return []
         settings, samplers = self._recipe.engine, self._recipe.training.samplers
         info = self._recipe.training_task()
         threads = settings.threads or (available_cores() if samplers > 1 else 0)

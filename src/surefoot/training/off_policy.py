@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -25,7 +25,7 @@ from surefoot.training.sampler import Sampler, Transitions
 from surefoot.training.warm_start.transfer import Transfer
 
 # An iteration is logged as one line; it consists of many rounds of acting and learning.
-_STEPS_PER_ITERATION = 1000
+STEPS_PER_ITERATION = 1000
 # Number of observations in which perturbed actors are compared.
 _DISTANCE_OBSERVATIONS = 256
 
@@ -43,26 +43,33 @@ class OffPolicyLearner(Learner):
         super().__init__(*arguments)
         recipe, info, settings = self._recipe, self.info, self._settings
         sizes = info.observation_size, info.action_size
-        self._num_envs = sum(engine.num_envs for engine in self.engines)
+        self._num_envs = recipe.engine.num_envs
         self._steps_per_round = settings.steps_per_round(self._num_envs)
         steps_per_round = self._num_envs * self._steps_per_round
-        self._rounds = max(1, _STEPS_PER_ITERATION // steps_per_round)
+        self._rounds = max(1, STEPS_PER_ITERATION // steps_per_round)
         self._updates_per_round = round(steps_per_round * settings.utd_ratio)
         self.steps_per_iteration = self._rounds * steps_per_round
         key = jax.random.PRNGKey(recipe.seed)
         self._state = off_policy.init(key, *sizes, recipe.policy, settings, self._symmetry)
         self._layout = rollout_layout(*sizes)
-        self._replay = Replay(settings.buffer_size, self._num_envs, *sizes)
+        self._replay = self._make_replay()
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((recipe.seed, 8))))
         # The replay holds actions in units of half the task's range, relative to its centre.
         centre, half_range = action_scale(info.action_low, info.action_high)
         self._action_cost_scale = recipe.wrappers.reward_scale * half_range
         self._idle_action = -centre / np.where(half_range > 0, half_range, 1)
-        self._samplers = [Sampler(recipe, info, engine, index) for index, engine in enumerate(self.engines)]
-        self._pool = None
-        if recipe.training.mode == "asynchronous":
-            self._pool = ThreadPoolExecutor(len(self.engines), "surefoot-sampler")
         self._steps = 0
+        self._pool = None
+        self._make_samplers()
+
+    def _make_replay(self) -> Replay:
+        info = self.info
+        return Replay(self._settings.buffer_size, self._num_envs, info.observation_size, info.action_size)
+
+    def _make_samplers(self) -> None:
+        self._samplers = [Sampler(self._recipe, self.info, engine, index) for index, engine in enumerate(self.engines)]
+        if self._recipe.training.mode == "asynchronous":
+            self._pool = ThreadPoolExecutor(len(self.engines), "surefoot-sampler")
 
     def notes(self) -> Iterator[str]:
         size, memory = self._replay.nbytes, available_memory()
@@ -84,11 +91,14 @@ class OffPolicyLearner(Learner):
 
     def take_over(self, transfer: Transfer) -> None:
         super().take_over(transfer)
-        sigma = transfer.parameter_sigma()
-        for sampler in self._samplers:
-            sampler.exploration.parameter_sigma = sigma or sampler.exploration.parameter_sigma
+        if sigma := transfer.parameter_sigma():
+            self._set_parameter_sigma(sigma)
 
-    def iterate(self, progress: float) -> dict[str, float]:
+    def _set_parameter_sigma(self, sigma: float) -> None:
+        for sampler in self._samplers:
+            sampler.exploration.parameter_sigma = sigma
+
+    def iterate(self, progress: float) -> dict[str, float] | None:
         first = self._steps
         try:
             return self._iterate(progress)
@@ -96,7 +106,7 @@ class OffPolicyLearner(Learner):
             error.ahead += self._steps - first
             raise
 
-    def _iterate(self, progress: float) -> dict[str, float]:
+    def _iterate(self, progress: float) -> dict[str, float] | None:
         clock = time.perf_counter
         rounds: list[Metrics] = []
         update_s, simulation_s = 0.0, 0.0
@@ -112,6 +122,22 @@ class OffPolicyLearner(Learner):
             update_s += clock() - update_start
             if self._pool is not None:
                 simulation_s += self._store(collected(), episodes)
+        return self._metrics(rounds, episodes, iteration_start, simulation_s, update_s)
+
+    def _metrics(
+        self,
+        rounds: list[Metrics],
+        episodes: list[tuple[float, int]],
+        iteration_start: float,
+        simulation_s: float,
+        update_s: float,
+    ) -> dict[str, float]:
+        """Return the metrics of an iteration: those of its rounds of updates, its episodes and its times.
+
+        Raises:
+            NonFiniteError: a loss is not finite.
+        """
+        clock = time.perf_counter
         update_start = clock()
         fetched = jax.device_get(rounds)
         update_s += clock() - update_start
@@ -126,7 +152,7 @@ class OffPolicyLearner(Learner):
             "train/episodes": float(len(episodes)),
             "updates": float(updates),
             "utd_ratio": updates / self.steps_per_iteration,
-            "replay/size": float(self._replay.count * self._num_envs),
+            "replay/size": float(self._replay.size),
             "time/simulation": simulation_s,
             "time/update": update_s,
             "time/policy": max(0.0, clock() - iteration_start - simulation_s - update_s),
@@ -139,7 +165,7 @@ class OffPolicyLearner(Learner):
             "replay": self._replay.state(),
             "random": random_words(self._random),
             "steps": np.int64(self._steps),
-            "samplers": [sampler.state() for sampler in self._samplers],
+            "samplers": self._sampler_state(),
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
@@ -154,9 +180,16 @@ class OffPolicyLearner(Learner):
             raise RunError(f"the checkpoint was saved with other settings (buffer_size): {error}") from None
         self._random = random_from_words(tree["random"])
         self._steps = int(tree["steps"])
-        restored = [sampler.restore(part) for sampler, part in zip(self._samplers, tree["samplers"], strict=True)]
-        if not all(restored):
+        if not self._restore_samplers(tree["samplers"]):
             self._replay.truncate()
+
+    def _sampler_state(self) -> Any:
+        return [sampler.state() for sampler in self._samplers]
+
+    def _restore_samplers(self, state: Any) -> bool:
+        """Continue from `_sampler_state`; return whether the rows to come continue the newest ones of the replay."""
+        restored = [sampler.restore(part) for sampler, part in zip(self._samplers, state, strict=True)]
+        return all(restored)
 
     def close(self) -> None:
         if self._pool is not None:
@@ -164,9 +197,7 @@ class OffPolicyLearner(Learner):
 
     def _start_collection(self, progress: float) -> Callable[[], list[Transitions]]:
         """Start one round of all samplers; the function returned waits for their transitions."""
-        observations = None
-        if self._settings.exploration.parameter_noise and self._replay.count:
-            observations = self._replay.observations(self._random, _DISTANCE_OBSERVATIONS)
+        observations = self._distance_observations()
         controller = Controller(self._state.actor, self._state.normaliser)
         if self._pool is not None:
             controller = _copy(controller)  # updates reuse the memory of the learner's weights
@@ -177,6 +208,13 @@ class OffPolicyLearner(Learner):
         futures = [self._pool.submit(sampler.collect, *request) for sampler in self._samplers]
         return functools.partial(_results, futures)
 
+    def _distance_observations(self) -> np.ndarray | None:
+        """Return observations (M, D) in which samplers compare perturbed actors; None if there are none, or no need."""
+        exploration = self._settings.exploration
+        if not (exploration.parameter_noise and exploration.adapt_parameter_sigma and self._replay.count):
+            return None
+        return self._replay.observations(self._random, _DISTANCE_OBSERVATIONS)
+
     def _store(self, collected: list[Transitions], episodes: list[tuple[float, int]]) -> float:
         """Add a round's rows to the replay and the normaliser; return the seconds spent in the simulators."""
         rows = np.concatenate([transitions.rows for transitions in collected], axis=1)
@@ -184,11 +222,14 @@ class OffPolicyLearner(Learner):
             self._replay.add(row)
         episodes += [episode for transitions in collected for episode in transitions.episodes]
         if self._recipe.policy.normalise_observations:
-            observation = self._layout.read(rows, "observation")
-            normaliser = _update_normaliser(self._state.normaliser, observation, self._symmetry.tied)
-            self._state = self._state._replace(normaliser=normaliser)
+            self._normalise(self._layout.read(rows, "observation"))
         self._steps += rows.shape[0] * rows.shape[1]
         return max(transitions.simulation_s for transitions in collected)
+
+    def _normalise(self, observations: np.ndarray) -> None:
+        """Add observations (..., D) to the normaliser."""
+        normaliser = _update_normaliser(self._state.normaliser, observations, self._symmetry.tied)
+        self._state = self._state._replace(normaliser=normaliser)
 
     def _update(self, progress: float) -> Metrics:
         """Make one round of updates and return the metrics."""
@@ -205,18 +246,23 @@ class OffPolicyLearner(Learner):
 
     def _sampler_metrics(self) -> dict[str, float]:
         """Return the metrics of curriculum, engine and exploration."""
-        curricula = [sampler.engine.curriculum_metrics() for sampler in self._samplers]
-        metrics = {
-            f"curriculum/{name}": float(np.mean([values[name] for values in curricula if name in values]))
-            for name in sorted(set().union(*curricula))
-        }
+        metrics = mean_curricula([sampler.engine.curriculum_metrics() for sampler in self._samplers])
         if cut := sum(sampler.engine.cut_episodes for sampler in self._samplers):
             metrics["engine/cut_episodes"] = cut
         exploration = self._samplers[0].exploration
         if exploration.settings.parameter_noise:
             metrics["exploration/parameter_sigma"] = exploration.parameter_sigma
-            metrics["exploration/distance"] = exploration.distance
+            if exploration.settings.adapt_parameter_sigma:
+                metrics["exploration/distance"] = exploration.distance
         return metrics
+
+
+def mean_curricula(curricula: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the metrics of the samplers' curricula, averaged."""
+    return {
+        f"curriculum/{name}": float(np.mean([values[name] for values in curricula if name in values]))
+        for name in sorted(set().union(*curricula))
+    }
 
 
 def _results(futures: list[Future]) -> list[Transitions]:

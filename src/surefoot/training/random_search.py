@@ -30,7 +30,7 @@ class EnvStatus(NamedTuple):
 
 
 class CandidateResults(NamedTuple):
-    """Results of one episode of each of 2 N candidates: (2 N,) returns and lengths in steps."""
+    """Results of one episode of each of C candidates: (C,) returns and lengths in steps."""
 
     returns: np.ndarray  # of unshaped rewards
     shaped_returns: np.ndarray  # of shaped rewards
@@ -51,9 +51,13 @@ class RandomSearchLearner(Learner):
         info, recipe = self.info, self._recipe
         key = jax.random.PRNGKey(recipe.seed)
         self._state = ars.init(key, info.observation_size, info.action_size, recipe.policy)
-        decide = functools.partial(_decide, recipe, self._symmetry.averaged)
-        self._step = PolicyStep(self.engine, info, decide, recipe.wrappers)
         self._initial_output: np.ndarray | None = None  # simulator output of episodes that have just started
+        self._make_samplers()
+
+    def _make_samplers(self) -> None:
+        recipe = self._recipe
+        decide = functools.partial(_decide, recipe, self._symmetry.averaged)
+        self._step = PolicyStep(self.engine, self.info, decide, recipe.wrappers)
 
     def start(self, seed: int) -> None:
         self._initial_output = self.engine.begin(seed)
@@ -64,11 +68,12 @@ class RandomSearchLearner(Learner):
         done = jnp.float32(progress)
         noise, step_size = (jnp.float32(x.value(done)) for x in (settings.noise, settings.step_size))
         state, directions = ars.sample_directions(self._state, settings)
-        before, initial_output = self.engine.get_state(), self._initial_output
-        results = self._run_candidates(state, directions, noise, self._rollout_length(progress))
+        engine_state, initial_output = self._engine_state(), self._initial_output
+        candidates = np.arange(2 * settings.directions)
+        results = self.run_candidates(candidates, state, directions, noise, self._rollout_length(progress))
         if results is None:
-            if before is not None:
-                self.engine.set_state(before)
+            if engine_state is not None:
+                self.engine.set_state(engine_state)
             self._initial_output = initial_output
             return None
         update_start = time.perf_counter()
@@ -78,8 +83,8 @@ class RandomSearchLearner(Learner):
         if not np.isfinite([*metrics.values()]).all():
             raise NonFiniteError("the weights are not finite", {"returns": results.returns})
         self.steps_per_iteration = int(results.lengths.sum())
-        if self.engine.cut_episodes:
-            metrics["engine/cut_episodes"] = self.engine.cut_episodes
+        if cut := sum(engine.cut_episodes for engine in self.engines):
+            metrics["engine/cut_episodes"] = cut
         return metrics | {
             "train/return": float(results.returns.mean()),
             "train/length": float(results.lengths.mean()),
@@ -91,7 +96,7 @@ class RandomSearchLearner(Learner):
 
     def state(self) -> dict[str, Any]:
         tree = {"algorithm": self._state, "steps": np.int64(self.steps_per_iteration)}
-        if (engine := self.engine.get_state()) is not None:
+        if (engine := self._engine_state()) is not None:
             tree["engine"] = engine
             if self._initial_output is not None:
                 tree["initial_output"] = self._initial_output
@@ -108,6 +113,9 @@ class RandomSearchLearner(Learner):
             self.engine.set_state(tree["engine"])
             self._initial_output = tree.get("initial_output")
 
+    def _engine_state(self) -> dict[str, np.ndarray] | None:
+        return self.engine.get_state()
+
     def _rollout_length(self, progress: float) -> int:
         """Return the number of steps after which an episode is truncated."""
         own = self.info.max_episode_steps or MAX_STEPS
@@ -115,18 +123,36 @@ class RandomSearchLearner(Learner):
         ends = {"start": schedule.start or own, "end": schedule.end or own}
         return round(schedule.model_copy(update=ends).value(progress))
 
-    def _run_candidates(
-        self, state: ars.ARSState, directions: list[Layer], noise: jax.Array, max_steps: int
+    def run_candidates(
+        self,
+        candidates: np.ndarray,
+        state: ars.ARSState,
+        directions: list[Layer],
+        noise: jax.Array,
+        max_steps: int,
+        normaliser: Normaliser | None = None,
     ) -> CandidateResults | None:
-        """Run an episode of every candidate, of at most `max_steps`; None if interrupted."""
-        num_envs, count = self.engine.num_envs, 2 * self._settings.directions
+        """Run an episode of each of C candidates.
+
+        Args:
+            candidates: (C,), their indices.
+            state: the state before the update.
+            directions: of the iteration.
+            noise: nu, ().
+            max_steps: steps after which an episode is truncated.
+            normaliser: statistics to which the observations are added; None: those of `state`.
+
+        Returns:
+            The results; None if interrupted.
+        """
+        num_envs, count = self.engine.num_envs, len(candidates)
         returns, shaped_returns = np.zeros((2, count))
         lengths = np.zeros(count, np.int64)
-        candidate = np.arange(num_envs)  # the candidate of each environment
+        position = np.arange(num_envs)  # of each environment's candidate
         started = num_envs
-        actors = ars.candidate_actors(state, directions, candidate, noise)
-        normaliser = jax.tree.map(jnp.copy, state.normaliser)
-        running, resting = np.zeros((2, num_envs), bool)
+        actors = ars.candidate_actors(state, directions, candidates[np.minimum(position, count - 1)], noise)
+        normaliser = jax.tree.map(jnp.copy, normaliser or state.normaliser)
+        running, resting = np.zeros(num_envs, bool), position >= count
         age = np.zeros(num_envs, np.int64)
         packed = self._step.first_command()
         simulation_s = 0.0
@@ -143,7 +169,7 @@ class RandomSearchLearner(Learner):
                 ahead = int(lengths.sum())
                 raise not_finite(self._step.layout, self.info, arrays["command"][None], ahead=ahead, **arrays)
             command = self._step.unpack(packed)
-            active = candidate[running]
+            active = position[running]
             returns[active] += command.reward[running]
             shaped_returns[active] += np.clip(command.shaped_reward[running], -limit, limit)
             lengths[active] += 1
@@ -151,12 +177,12 @@ class RandomSearchLearner(Learner):
             age[finished] = 0
             ended = np.flatnonzero(finished & running)
             for env in ended:
-                candidate[env], resting[env] = started, started >= count
+                position[env], resting[env] = started, started >= count
                 started += 1
             if resting.all():
                 return CandidateResults(returns, shaped_returns, lengths, normaliser, simulation_s)
             if len(ended):
-                actors = ars.candidate_actors(state, directions, np.minimum(candidate, count - 1), noise)
+                actors = ars.candidate_actors(state, directions, candidates[np.minimum(position, count - 1)], noise)
             simulation_start = time.perf_counter()
             sim_output = self.engine.advance(command.action, finished, resting if resting.any() else None)
             simulation_s += time.perf_counter() - simulation_start
