@@ -184,7 +184,7 @@ class _Actor:
         return cloudpickle.loads(self._make)()
 
     def ready(self) -> tuple[None, list[str], int, str]:
-        """Return what `call` returns."""
+        """Return no result, no warnings, process id and host name."""
         return None, [], os.getpid(), socket.gethostname()
 
     def call(self, method: str, *arguments: Any) -> tuple[Any, list[str], int, str]:
