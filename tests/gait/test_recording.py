@@ -97,7 +97,7 @@ def test_a_half_cheetah_is_sampled_at_every_physics_step():
     assert episode.terms["ctrl"] + episode.terms["forward"] == pytest.approx(episode.reward)
 
 
-@pytest.mark.parametrize("name", ["half-cheetah", "ant"])
+@pytest.mark.parametrize("name", ["half-cheetah", "ant", "learning-to-run"])
 def test_feet_in_contact_have_forces_and_are_low(name):
     motion = recorded(short(name)).episodes[0].motion
     assert motion.contact.any() and not motion.contact.all()

@@ -40,6 +40,8 @@ TRACK_SIGN = [1, -1, 1, -1, 1, -1, 1, -1, 1, 1, -1, -1, *LEG_SIGN * 3, 1, 1, 1, 
 GROUND = np.arange(45).reshape(9, 5)[:, ::-1].ravel()
 WALK = np.r_[0:12, 12 + LEGS, 24 + LEGS, 36 + LEGS, 49, 48, 51, 50]
 WALK_SIGN = [1, 1, -1, 1, 1, -1, 1, -1, 1, -1, 1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
+# Of the runner: joints and their velocities, then positions from the head to the tali, then activations and side.
+RUNNER = np.r_[0, 3, 4, 1, 2, 7, 8, 5, 6, 11, 12, 9, 10, 13:19, 21, 22, 19, 20, 25, 26, 23, 24, 27:33, 42:51, 33:42, 51]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,7 @@ WALK_SIGN = [1, 1, -1, 1, 1, -1, 1, -1, 1, -1, 1, -1, *LEG_SIGN * 3, 1, 1, 1, 1]
             *(np.r_[TRACK, 52, 53, 54 + GROUND], [*TRACK_SIGN, -1, -1, *[1] * 45], LEGS, LEG_SIGN),
         ),
         ("walk", {}, WALK, WALK_SIGN, LEGS, LEG_SIGN),
+        ("learning-to-run", {"observe_side": True}, RUNNER, [*[1] * 51, -1], np.r_[9:18, 0:9], [1] * 18),
     ],
 )
 def test_derived_mirror_equals_the_one_counted_by_hand(task, options, index, sign, action_index, action_sign) -> None:
