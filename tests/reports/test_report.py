@@ -242,6 +242,20 @@ def test_wrong_options_raise_one_line_errors(options, fragment, reported, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_body_that_does_not_stand_is_warned_of_on_its_page(reported):
+    measures = json.loads(reported[1][1].read_text())
+    measures |= {"body_fault": "it does not stand: its feet ended 9 cm above the ground", "training": {"seed": None}}
+    plots = {"returns": [], "curves": [], "losses": []}
+    content = page.write_page(measures, None, plots, (None, "no OpenGL"), "")
+    checked = Checker(content)
+    assert not checked.wrong
+    sentence = "Before any training, at rest in its pose, it does not stand: its feet ended 9 cm above the ground."
+    assert f'<p class="warning">{sentence}</p>' in content
+    seed = checked.texts.index("Training seed")
+    assert "unknown" in checked.texts[seed : seed + 3] and "None" not in checked.texts
+    assert 'class="warning"' not in reported[1][0].read_text()
+
+
 def test_a_missing_run_is_an_error(tmp_path):
     with pytest.raises(RunError):
         surefoot.report("no/such", root=tmp_path)
@@ -261,6 +275,9 @@ def test_training_does_not_import_reports():
         (1234.56, 3, "1,235"),
         (-0.01234, 2, "\N{MINUS SIGN}0.012"),
         (99.96, 3, "100.0"),
+        (0.000049, 2, "0"),
+        (-0.000049, 2, "0"),
+        (0.00123456, 4, "0.0012"),
     ],
 )
 def test_format_of_numbers(value, digits, formatted):

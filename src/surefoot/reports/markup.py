@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _NOTHING = "\N{EN DASH}"
+_MOST_PLACES = 4  # after the decimal point
 
 
 class Markup(str):
@@ -25,21 +26,36 @@ def text(value: Any) -> Markup:
 
 
 def number(value: float | None, digits: int = 3, unit: str = "") -> str:
-    """Format a number with `digits` significant digits; a dash for None and for non-finite values."""
+    """Format a number with `digits` significant digits; a dash for None and for non-finite values.
+
+    At most four decimal places are shown, so that less than 0.00005 is 0.
+    """
     if value is None or not math.isfinite(value):
         return _NOTHING
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
-    return minus(f"{value:,.{min(places, 6)}f}") + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
+    return minus(f"{_rounded(value):,.{_places(value, digits)}f}") + _with_unit(unit)
 
 
-def spread(values: dict[str, float] | None, digits: int = 3, scale: float = 1.0) -> str:
+def spread(values: dict[str, float] | None, digits: int = 3, scale: float = 1.0, unit: str = "") -> str:
     """Format a mean ± its standard deviation, with equal decimal places."""
     if values is None or not math.isfinite(values["mean"]):
         return _NOTHING
     mean, sd = values["mean"] * scale, values["sd"] * scale
-    largest = max(abs(mean), abs(sd))
-    places = min(6, max(0, digits - 1 - math.floor(math.log10(largest)))) if largest else 0
-    return minus(f"{mean:,.{places}f} ± {sd:,.{places}f}")
+    places = _places(max(abs(mean), abs(sd)), digits)
+    return minus(f"{_rounded(mean):,.{places}f} ± {_rounded(sd):,.{places}f}") + _with_unit(unit)
+
+
+def _rounded(value: float) -> float:
+    return round(value, _MOST_PLACES) + 0.0  # not -0
+
+
+def _places(value: float, digits: int) -> int:
+    """Return the decimal places of a number with significant digits; none if it is shown as 0."""
+    value = abs(_rounded(value))
+    return min(_MOST_PLACES, max(0, digits - 1 - math.floor(math.log10(value)))) if value else 0
+
+
+def _with_unit(unit: str) -> str:
+    return f"\N{NO-BREAK SPACE}{unit}" if unit else ""
 
 
 def percent(fraction: float | None) -> str:

@@ -76,11 +76,11 @@ def _head(measures: dict) -> Markup:
     lead += f" of {training['algorithm'].upper()}" if training.get("algorithm") else ""
     lead += f" after {number(steps, 3) if steps < 1e6 else number(steps / 1e6, 3) + ' million'} steps" if steps else ""
     lead += f", deterministic, over {measures['episodes']} held-out episodes."
-    if measures.get("body_fault"):
-        lead += f" At rest in its pose, {measures['body_fault']}."
+    fault = measures.get("body_fault")
+    warning = paragraph(f"Before any training, at rest in its pose, {fault}.", "warning") if fault else ""
     return Markup(
         f'<header><p class="eyebrow">Gait report</p><h1>{text(_headline(measures))}</h1>'
-        f'<p class="lead"><b>{text(measures["id"])}</b>. {text(lead)}</p></header>{tiles(_tiles(measures))}'
+        f'<p class="lead"><b>{text(measures["id"])}</b>. {text(lead)}</p>{warning}</header>{tiles(_tiles(measures))}'
     )
 
 
@@ -172,8 +172,8 @@ def _gait(gait: dict | None, body: Body | None) -> Markup:
         ("Speed along the path", number(gait["speed_m_s"], unit="m/s")),
         ("Net speed", f"{number(gait['net_speed_m_s'], unit='m/s')}, from the start to the end of an episode"),
         ("Turn", f"{number(gait['turn_deg_per_10_s'])}° in 10 s"),
-        ("Stride length", f"{spread(stride.get('length_m'))} m"),
-        ("Stride frequency", f"{spread(stride.get('frequency_hz'))} per second ({count})"),
+        ("Stride length", spread(stride.get("length_m"), unit="m")),
+        ("Stride frequency", f"{spread(stride.get('frequency_hz'), unit='per second')} ({count})"),
         ("Feet in contact", ", ".join(f"{name} {percent(fraction)}" for name, fraction in supports)),
         ("Cost of transport", f"{cost}mean positive power {number(gait['mean_positive_power_w'], unit='W')}"),
     ]
@@ -271,9 +271,9 @@ def _provenance(measures: dict, recipe: str) -> Markup:
     rows: list[tuple[str, Any]] = [
         ("Task", f"{measures['task']} ({measures['id']})"),
         ("Run", measures["run"] or "a policy file"),
-        ("Algorithm", str(training.get("algorithm") or "unknown").upper()),
+        ("Algorithm", str(training.get("algorithm") or "").upper() or "unknown"),
         ("Recipe", training.get("recipe") or "unknown"),
-        ("Training seed", training.get("seed", "unknown")),
+        ("Training seed", "unknown" if training.get("seed") is None else training["seed"]),
         ("Training", effort + (f" in {number(seconds / 60, 3)} minutes" if seconds else "")),
         ("Episodes", f"{measures['episodes']}, seeds {first:,} to {last:,}"),
         ("Sampling interval", f"{number(1000 * measures['sample_s'], 3)} ms" if measures["sample_s"] else "each step"),
