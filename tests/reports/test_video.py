@@ -128,6 +128,24 @@ def test_the_camera_follows_and_the_floor_is_unlimited(tmp_path):
 
 @pytest.mark.gl
 @pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
+def test_the_floor_has_no_speckle_near_the_horizon():
+    """Dark pixels by themselves, at the edge of the shadow map."""
+    env = make_env(find_task("anymal-velocity"), render_mode="rgb_array")
+    base: Any = env.unwrapped
+    scene_style.style_scene(base, (640, 480))
+    env.reset(seed=0)
+    pictures = []
+    for shadows in (True, False):
+        base.model.light_castshadow[:] = shadows
+        pictures.append(env.render()[:180, :, 1].astype(int))
+    env.close()
+    dark = np.pad(pictures[1] - pictures[0] > 12, 1)
+    neighbours = sum(np.roll(dark, shift, (0, 1)) for shift in itertools.product((-1, 0, 1), repeat=2)) - dark
+    assert (dark & (neighbours <= 2)).sum() < 10
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
 def test_a_camera_in_the_task_options_is_used():
     info = find_task("half-cheetah", {"camera_name": "track"})
     with video._Scene(info, None, 60) as scene:

@@ -45,6 +45,7 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
         model.geom_rgba[model.body_rootid[model.geom_bodyid] == _WALKER, 3] *= _LIMB_OPACITY
     if is_gymnasium:
         _paint(model)
+    if is_gymnasium or is_surefoot:
         _spread_floor(model)
     if moves and (is_surefoot or is_gymnasium):
         _track_light(model)
