@@ -6,6 +6,7 @@ Each point of a planar chain is x = base + sum_k c_k cos(theta_k) + s_k sin(thet
 segment in the plane and constant vectors c_k and s_k, which are found from the model.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mujoco
@@ -48,13 +49,13 @@ class Points:
 
     Args:
         model: the runner.
-        sites: sites whose positions are the points; None: the centre of mass of the whole body.
+        points: sites, or geoms by their numbers; None: the centre of mass of the whole body.
 
     Raises:
         ValueError: the model is no planar chain of the known segments.
     """
 
-    def __init__(self, model: mujoco.MjModel, sites: tuple[str, ...] | None) -> None:
+    def __init__(self, model: mujoco.MjModel, points: Sequence[str] | Sequence[int] | None) -> None:
         random = np.random.default_rng(0)
         coordinates = random.uniform(-1, 1, (_POSES, len(COORDINATES)))
         data = mujoco.MjData(model)
@@ -64,8 +65,11 @@ class Points:
             mujoco.mj_kinematics(model, data)
             mujoco.mj_comPos(model, data)
             pelvis = model.body("pelvis").id
-            points = data.subtree_com[[pelvis]] if sites is None else [data.site(site).xpos for site in sites]
-            found.append(np.asarray(points)[:, [0, 2]].ravel())
+            if points is None:
+                places = data.subtree_com[[pelvis]]
+            else:
+                places = [data.site(p).xpos if isinstance(p, str) else data.geom_xpos[p] for p in points]
+            found.append(np.asarray(places)[:, [0, 2]].ravel())
         self._count = len(found[0]) // 2
         segments = chain(coordinates, coordinates)
         terms = np.concatenate([segments.cos, segments.sin], axis=1)

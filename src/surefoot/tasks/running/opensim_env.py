@@ -52,7 +52,7 @@ class OpenSimRunner(TaskEnv):
         self._variation: Variation | None = None
         self._simulation: Any = None  # built at the first reset
         self._episodes = 0
-        make_opensim_model(self._options.opensim_model)  # reports a wrong file now
+        self.make_model()  # reports a wrong file now
 
     def start(self) -> None:
         options, variation = self._options, self._present_variation()
@@ -85,10 +85,14 @@ class OpenSimRunner(TaskEnv):
     def measure(self) -> Mapping[str, np.ndarray]:
         return {**super().measure(), **self._measured}
 
+    def make_model(self) -> Any:
+        """Return the `opensim.Model` without the task's variation."""
+        return make_opensim_model(self._options.opensim_model)
+
     def _build(self, variation: Variation) -> "_Simulation":
         self._variation = variation
         options = self._options
-        model = make_opensim_model(options.opensim_model)
+        model = self.make_model()
         vary_opensim_model(model, variation)
         return _Simulation(model, options.opensim_integrator, options.opensim_accuracy)
 

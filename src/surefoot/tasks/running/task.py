@@ -21,12 +21,13 @@ import pydantic
 from pydantic import Field
 
 from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, DEFAULT_POSE, LEG_JOINTS, MUSCLES, make_scene
-from surefoot.tasks.running import contest
+from surefoot.tasks.running import contest, toe_contact
 from surefoot.tasks.running.domain_randomization import DomainRandomizer, RandomizationOptions
 from surefoot.tasks.running.kinematics import SUMS, Chain, Points, chain
 from surefoot.tasks.running.measurements import BODIES, POINTS, measured_widths
 from surefoot.tasks.running.observations import LUMBAR_ANGLE, Observation, ObservationSet, partners
 from surefoot.tasks.running.opensim_options import OpenSimOptions
+from surefoot.tasks.running.toe_contact import ToeContact
 from surefoot.tasks.symmetry import derive_mirror
 from surefoot.tasks.task import State, Task, TaskOutput
 
@@ -93,6 +94,9 @@ class LearningToRunOptions(RewardOptions, OpenSimOptions):
     code."""
     timestep_s: float = Field(0.005, ge=0.0005, le=0.01)
     """Physics time step, s; it must divide 0.01 s."""
+    lose_toe_contact: bool = False
+    """Whether a foot's toes have no contact while its heel, still in contact, rises faster than 0.444 m/s: an error of
+    OpenSim, imitated to prepare a policy for it."""
     visuals: bool = True
     """Whether the runner has parts that do not collide."""
 
@@ -129,6 +133,9 @@ class LearningToRun(Task):
         self._obstacle_geoms = [self.model.geom(name).id for name in obstacles]
         self._randomizer = DomainRandomizer(options, self.model, options.difficulty >= 2)
         self.randomised_fields = self._randomizer.fields + (("body_pos", "geom_size") if obstacles else ())
+        self._toe_contact = ToeContact(self.model) if options.lose_toe_contact else None
+        if self._toe_contact and toe_contact.FIELD not in self.randomised_fields:
+            self.randomised_fields += (toe_contact.FIELD,)
         self.per_substep_control = self._randomizer.longest_delay > 0
         self._widths = measured_widths(options.observation)
         self._choose_fields()
@@ -195,7 +202,10 @@ class LearningToRun(Task):
         state["geom_size"][env, self._obstacle_geoms, 0] = obstacles[:, 2]
 
     def apply_action(self, state: State, action: np.ndarray) -> None:
-        state["x_before"][:] = self._coordinates(state["qpos"])[:, _X : _X + 1]
+        coordinates = self._coordinates(state["qpos"])
+        state["x_before"][:] = coordinates[:, _X : _X + 1]
+        if self._toe_contact:
+            self._toe_contact.update(state, coordinates, self._coordinates(state["qvel"]))
         if not self.per_substep_control:
             state["ctrl"][:] = action
             return
