@@ -63,6 +63,7 @@ def numpy_values(critics: Critics, critic: int, entry: str, activation: str, tra
     [
         ({}, False),
         ({"activation": "relu"}, True),
+        ({"activation": "relu", "critic_activation": "tanh"}, False),
         ({"layer_norm": True}, False),
         ({"batch_norm": True}, False),
         ({"batch_norm": True}, True),
@@ -78,8 +79,9 @@ def test_values_equal_those_of_plain_numpy_networks(
     statistics: list[BatchStatistics] = []
     values = critics(*map(np.float32, batch()), statistics if training else None)
     assert values.shape == (CRITICS, BATCH)
+    activation = policy.activation if policy.critic_activation == "same" else policy.critic_activation
     for critic in range(CRITICS):
-        expected, moments = numpy_values(critics, critic, entry, policy.activation, training)
+        expected, moments = numpy_values(critics, critic, entry, activation, training)
         np.testing.assert_allclose(values[critic], expected, rtol=1e-4, atol=1e-5)
         assert len(statistics) == len(moments)
         for result, (mean, variance) in zip(statistics, moments, strict=True):

@@ -58,7 +58,7 @@ class Critics:
 
     def _value(self, observation: jax.Array, action: jax.Array, statistics: list[BatchStatistics] | None) -> jax.Array:
         """Return the values (B,) of a single critic."""
-        activation = self.settings.activation_function
+        activation = self.settings.critic_activation_function
         *hidden, last = self.layers
         action_index = {"first": 0, "second": 1, "branch": -1}[self.action_layer]
         x = observation

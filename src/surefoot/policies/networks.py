@@ -34,6 +34,8 @@ class PolicySettings(Settings):
     """Hidden layer widths of the critic."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Activation function of the hidden layers."""
+    critic_activation: Literal["same", "tanh", "relu", "elu", "silu"] = "same"
+    """Activation function of the critic's hidden layers; same: `activation`."""
     layer_norm: bool = False
     """Layer normalisation before each activation (Ba, Kiros, Hinton 2016)."""
     batch_norm: bool = False
@@ -60,6 +62,11 @@ class PolicySettings(Settings):
     def activation_function(self) -> Activation:
         """Activation function of the hidden layers."""
         return getattr(jax.nn, self.activation)
+
+    @property
+    def critic_activation_function(self) -> Activation:
+        """Activation function of the critic's hidden layers."""
+        return getattr(jax.nn, self.activation if self.critic_activation == "same" else self.critic_activation)
 
 
 def init_mlp(
@@ -178,7 +185,7 @@ class ActorCritic:
         features = self.features(observation)
         distribution = self._distribution(features, None)
         assert isinstance(distribution, Gaussian)
-        return distribution, apply_head(self.critic, features, self.settings.activation_function)[..., 0]
+        return distribution, apply_head(self.critic, features, self.settings.critic_activation_function)[..., 0]
 
     def distribution(self, observation: jax.Array, statistics: list[BatchStatistics] | None = None) -> Distribution:
         """Return the distribution of actions (..., A) for normalised observations (..., D).

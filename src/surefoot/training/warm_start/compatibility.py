@@ -20,9 +20,10 @@ from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training.warm_start.source import WarmStartSource
 
 # Policy settings in which two runs may differ and yet have the same actor.
-_MAY_DIFFER = ("critic", "observation_clip", "squash", "std", "initial_std", "std_schedule", "minimum_std")
+_CRITIC = "critic", "critic_activation"
+_MAY_DIFFER = (*_CRITIC, "observation_clip", "squash", "std", "initial_std", "std_schedule", "minimum_std")
 # Policy settings that another algorithm does not inherit: they describe the earlier critic and exploration.
-_NOT_FOR_OTHERS = ("critic", "initial_std", "std_schedule", "minimum_std")
+_NOT_FOR_OTHERS = (*_CRITIC, "initial_std", "std_schedule", "minimum_std")
 _MOST_LISTED = 4
 
 

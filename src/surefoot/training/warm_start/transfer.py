@@ -109,7 +109,12 @@ class Transfer:
         elif not self.same_algorithm:
             reason = f"it is of {self.source.algorithm}"
         else:
-            for name in ("policy.critic", "wrappers.reward_scale", *(f"{algorithm}.{name}" for name in names)):
+            for name in (
+                "policy.critic",
+                "policy.critic_activation",
+                "wrappers.reward_scale",
+                *(f"{algorithm}.{name}" for name in names),
+            ):
                 there, here = (functools.reduce(getattr, name.split("."), r) for r in (earlier, self._recipe))
                 if there != here:
                     reason = f"{name} is {shown(there)} there, {shown(here)} here"
