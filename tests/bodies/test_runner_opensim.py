@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from surefoot.bodies.runner_opensim import figures, make_opensim_model
+from surefoot.bodies.runner_figures import figures
+from surefoot.bodies.runner_opensim import make_opensim_model
 from surefoot.errors import InputError
 
 pytest.importorskip("opensim", reason="OpenSim is not installed")

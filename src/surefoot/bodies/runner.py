@@ -1,18 +1,18 @@
 """A runner of 80 kg that moves in a plane, driven by 18 muscles: the model of the contest "Learning to Run" in MuJoCo.
 
-Masses, joints, muscles and their source and licence are in runner.toml.
+Masses, joints and the strength of muscles, with their source and licence, are in gait9dof18musc.toml; what replaces
+OpenSim's muscles, knee and contact is in runner.toml.
 """
 
 import functools
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 
 from surefoot.bodies.body import Body, Foot
+from surefoot.bodies.runner_figures import figures, fitted
 from surefoot.bodies.scene import new_scene
 
 LEGS = ("r", "l")
@@ -25,8 +25,6 @@ COORDINATE_INDICES = np.array([2, 0, 1, 3, 4, 5, 6, 7, 8])
 DEFAULT_POSE = np.array([-0.05, 0, 0.91, 0, 0, 0, 0, 0, 0])  # the contest's start, in the order of COORDINATES
 _MUSCLE_NAMES = ("hamstrings", "bifemsh", "glut_max", "iliopsoas", "rect_fem", "vasti", "gastroc", "soleus", "tib_ant")
 MUSCLES = tuple(f"{muscle}_{leg}" for leg in LEGS for muscle in _MUSCLE_NAMES)
-LIMITS = tuple(f"{joint} limit" for joint in LEG_JOINTS)  # tendons; their length is the joint's angle
-GRAVITY = 9.80665  # m/s^2
 
 BODY = Body(
     name="Runner",
@@ -39,14 +37,53 @@ BODY = Body(
 
 _TO_MUJOCO = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # from x forward, y up, z right to x forward, y left, z up
 _AXIS = [0, -1, 0]  # of OpenSim's rotations about z
+_TRUNK = ("ground", "pelvis", "torso", "head")
+_JOINTS = {"femur": "hip", "tibia": "knee", "talus": "ankle"}  # by the body that they move
 # Colours of shapes: trunk and right leg are lighter than the left leg, which is behind them in a view from the right.
 _LIGHT, _DARK, _MUSCLE_COLOUR = [0.86, 0.83, 0.77, 1], [0.6, 0.58, 0.55, 1], [0.55, 0.2, 0.18, 1]
 
 
+class JointLimit(NamedTuple):
+    """Torque at the ends of a joint's range (OpenSim's CoordinateLimitForce), in N m, rad and s."""
+
+    low: float
+    high: float
+    stiffness: float
+    damping: float
+    transition: float
+
+
 @functools.cache
-def figures() -> dict[str, Any]:
-    """Return the content of runner.toml."""
-    return tomllib.loads(Path(__file__).with_name("runner.toml").read_text(encoding="utf-8"))
+def joint_limits() -> dict[str, JointLimit]:
+    """Return the limits of "hip", "knee" and "ankle"."""
+    degree = np.pi / 180
+    return {
+        limit["joint"]: JointLimit(
+            limit["lower_limit"] * degree,
+            limit["upper_limit"] * degree,
+            limit["upper_stiffness"] / degree,
+            limit["damping"] / degree,
+            limit["transition"] * degree,
+        )
+        for limit in figures()["limits"]
+    }
+
+
+def limit_torques(angles: Any, speeds: Any, xp: Any = np) -> Any:
+    """Return OpenSim's torques at the ends of the joints' ranges, N m; MuJoCo's limits are fitted to them.
+
+    Beyond its range a joint has a spring and a damper. Both grow with the smooth step 10 x^3 - 15 x^4 + 6 x^5 over the
+    transition of 10 degrees.
+
+    Args:
+        angles: of `LEG_JOINTS`, (..., 6) rad.
+        speeds: of `LEG_JOINTS`, (..., 6) rad/s.
+        xp: numpy or jax.numpy.
+    """
+    low, high, stiffness, damping, transition = np.array([joint_limits()[name[:-2]] for name in LEG_JOINTS]).T
+    above, below = (xp.clip(x / transition, 0, 1) for x in (angles - high, low - angles))
+    above, below = (x**3 * (10 - 15 * x + 6 * x**2) for x in (above, below))
+    return stiffness * (below * (low - angles) - above * (angles - high)) - damping * (above + below) * speeds
 
 
 def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec:
@@ -55,16 +92,15 @@ def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec
     Controls are the excitations of `MUSCLES`, 0 to 1; their activations are `act`. Bodies are "pelvis" (with torso and
     head) and, for each leg, "femur_r", "tibia_r", "talus_r" (with calcaneus and toes). A site marks the origin of each
     of the model's parts: "pelvis", "torso", "head", "femur_r", "tibia_r", "talus_r", "calcn_r", "toes_r" and so on.
-    The tendons are `MUSCLES`, then `LIMITS`.
 
     Args:
         timestep_s: physics time step; the integrator is stable up to 0.01.
         visuals: whether to add parts that do not collide.
     """
     spec = new_scene(timestep_s, "elliptic")
-    spec.option.impratio = figures()["contact"]["impratio"]
+    spec.option.impratio = fitted()["contact"]["impratio"]
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_DISCRETE
-    spec.option.gravity = [0, 0, -GRAVITY]
+    spec.option.gravity = _point(figures()["gravity"])
     pelvis = spec.worldbody.add_body(name="pelvis")
     for name, kind, axis in (
         ("pelvis_tx", mujoco.mjtJoint.mjJNT_SLIDE, [1, 0, 0]),
@@ -75,9 +111,8 @@ def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec
     frames = _add_parts(spec, pelvis, visuals)
     _add_contact_spheres(frames)
     for leg in LEGS:
-        for name in figures()["muscles"]:
-            _add_muscle(spec, frames, name, leg)
-    _add_limits(spec)
+        for muscle in figures()["muscles"]:
+            _add_muscle(spec, frames, muscle["name"], muscle["max_isometric_force"], leg)
     return spec
 
 
@@ -100,18 +135,18 @@ class _Frame(NamedTuple):
 
 def _add_parts(spec: mujoco.MjSpec, pelvis: mujoco.MjsBody, visuals: bool) -> dict[str, _Frame]:
     """Add the bodies, joints, sites, shapes and masses of all parts; return the parts' frames."""
-    frames = {"": _Frame(pelvis, np.zeros(3), np.eye(3))}
+    frames = {"ground": _Frame(pelvis, np.zeros(3), np.eye(3))}
     masses: dict[str, list[tuple[float, np.ndarray, np.ndarray]]] = {}
+    bodies = {body["name"]: body for body in figures()["bodies"]}
     for leg in ("", *LEGS):
-        for name, part in figures()["leg" if leg else "trunk"].items():
-            full_name = f"{name}_{leg}" if leg else name
-            carrier = part.get("carrier", "")
-            carrier = f"{carrier}_{leg}" if carrier in figures()["leg"] else carrier
-            frame = frames[full_name] = _add_part(frames[carrier], full_name, part, leg)
+        for name, figure in bodies.items():
+            if (name in _TRUNK) == bool(leg):
+                continue
+            frame = frames[_name(name, leg)] = _add_part(frames[_name(figure["parent"], leg)], figure, leg)
             axes = frame.axes @ _TO_MUJOCO
-            inertia = axes @ np.diag(part["inertia"]) @ axes.T
-            masses.setdefault(frame.body.name, []).append((part["mass"], frame.point(part["com"], leg), inertia))
-            for shape in part["shapes"] if visuals else ():
+            inertia = axes @ np.diag(figure["inertia"]) @ axes.T
+            masses.setdefault(frame.body.name, []).append((figure["mass"], frame.point(figure["com"], leg), inertia))
+            for shape in fitted()["shapes"][name] if visuals else ():
                 frame.body.add_geom(
                     type=mujoco.mjtGeom.mjGEOM_CAPSULE,
                     fromto=np.concatenate([frame.point(shape["from"], leg), frame.point(shape["to"], leg)]),
@@ -126,16 +161,35 @@ def _add_parts(spec: mujoco.MjSpec, pelvis: mujoco.MjsBody, visuals: bool) -> di
     return frames
 
 
-def _add_part(carrier: _Frame, name: str, part: dict[str, Any], leg: str) -> _Frame:
-    """Add the site of a part, and its body and joint if it has a joint; return its frame."""
-    frame = carrier._replace(origin=carrier.point(part.get("position", [0, 0, 0]), leg))
-    if "joint" in part:
-        pivot = _point(part.get("pivot", [0, 0, 0]), leg)
-        body = carrier.body.add_body(name=name, pos=frame.origin + pivot)
-        body.add_joint(name=f"{part['joint']}_{leg}", type=mujoco.mjtJoint.mjJNT_HINGE, axis=_AXIS, pos=-pivot)
+def _name(body: str, leg: str) -> str:
+    """Return the full name of a body; those of the trunk have no leg."""
+    return body if body in _TRUNK or not leg else f"{body}_{leg}"
+
+
+def _add_part(parent: _Frame, figure: dict[str, Any], leg: str) -> _Frame:
+    """Add the site of a part, and its body and joint if it is the first part of a leg's segment; return its frame."""
+    name, joint = _name(figure["name"], leg), _JOINTS.get(figure["name"])
+    frame = parent._replace(origin=parent.point(figure["origin"], leg))
+    if joint:
+        knee = fitted()["knee"] if joint == "knee" else {"centre": figure["origin"], "arm": [0, 0, 0]}
+        arm = _point(knee["arm"], leg)
+        body = parent.body.add_body(name=name, pos=parent.point(knee["centre"], leg) + arm)
+        limit = fitted()["limits"][joint]
+        body.add_joint(
+            name=f"{joint}_{leg}",
+            type=mujoco.mjtJoint.mjJNT_HINGE,
+            axis=_AXIS,
+            pos=-arm,
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            range=joint_limits()[joint][:2],
+            solref_limit=limit["solref"],
+            solimp_limit=limit["solimp"],
+        )
         frame = _Frame(body, np.zeros(3), np.eye(3))
-    sine, cosine = np.sin(part.get("turn", 0)), np.cos(part.get("turn", 0))
-    frame = frame._replace(axes=frame.axes @ [[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
+    if figure["name"] == "torso":  # the lumbar joint is locked
+        turn = figures()["pose"]["lumbar_extension"]
+        sine, cosine = np.sin(turn), np.cos(turn)
+        frame = frame._replace(axes=frame.axes @ [[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, frame.axes.ravel())
     frame.body.add_site(name=name, pos=frame.origin, quat=quaternion, group=4)
@@ -157,18 +211,18 @@ def _set_inertia(body: mujoco.MjsBody, parts: Sequence[tuple[float, np.ndarray, 
 
 def _add_contact_spheres(frames: dict[str, _Frame]) -> None:
     """Add the spheres "heel_r", "toe_r", "heel_l" and "toe_l"."""
-    contact = figures()["contact"]
+    contact, fit = figures()["contact"], fitted()["contact"]
     for leg in LEGS:
-        for name, part in contact["spheres"].items():
-            frame = frames[f"{part}_{leg}"]
+        for name in ("heel", "toe"):
+            frame = frames[_name(contact[name]["body"], leg)]
             frame.body.add_geom(
                 name=f"{name}_{leg}",
                 type=mujoco.mjtGeom.mjGEOM_SPHERE,
-                pos=frame.point(contact["position"], leg),
+                pos=frame.point(contact[name]["at"], leg),
                 size=[contact["radius"], 0, 0],
-                friction=[contact["friction"], 0, 0],
-                solref=contact["solref"],
-                solimp=contact["solimp"],
+                friction=[contact["static_friction"], 0, 0],
+                solref=fit["solref"],
+                solimp=fit["solimp"],
                 priority=1,
                 contype=0,
                 conaffinity=1,
@@ -177,34 +231,31 @@ def _add_contact_spheres(frames: dict[str, _Frame]) -> None:
             )
 
 
-def _add_muscle(spec: mujoco.MjSpec, frames: dict[str, _Frame], name: str, leg: str) -> None:
-    """Add a muscle: its path, and a MuJoCo muscle whose parameters were fitted to OpenSim's forces in equilibrium."""
-    muscle, full_name = figures()["muscles"][name], f"{name}_{leg}"
-    tendon = spec.add_tendon(name=full_name, width=0.008, rgba=_MUSCLE_COLOUR)
-    for index, (part, *position) in enumerate(muscle["path"]):
-        frame = frames[part if part in figures()["trunk"] else f"{part}_{leg}"]
-        site = f"{full_name} {index}"
-        frame.body.add_site(name=site, pos=frame.point(position, leg), size=[0.005] * 3, group=4)
+def _add_muscle(spec: mujoco.MjSpec, frames: dict[str, _Frame], name: str, peak_force: float, leg: str) -> None:
+    """Add a muscle: its path, and a MuJoCo muscle whose parameters were fitted to OpenSim's forces.
+
+    Args:
+        spec: the scene.
+        frames: frames of all parts.
+        name: of the muscle, without its leg.
+        peak_force: isometric, N.
+        leg: "r" or "l".
+    """
+    muscle, full_name = fitted()["muscles"][name], f"{name}_{leg}"
+    tendon = spec.add_tendon(name=full_name, width=0.01, rgba=_MUSCLE_COLOUR)
+    for index, point in enumerate(muscle["path"]):
+        frame, site = frames[_name(point["body"], leg)], f"{full_name} {index}"
+        frame.body.add_site(name=site, pos=frame.point(point["at"], leg), size=[0.005] * 3, group=4)
         tendon.wrap_site(site)
     actuator = spec.add_actuator(name=full_name, target=full_name, trntype=mujoco.mjtTrn.mjTRN_TENDON)
     actuator.set_to_muscle(
         timeconst=[0.01, 0.04],
         tausmooth=0,
         range=[0, 1],
-        force=muscle["peak_force"] * muscle["scale"],
+        force=peak_force * muscle["scale"],
         **{name: muscle[name] for name in ("lmin", "lmax", "vmax", "fpmax", "fvmax")},
     )
     # MuJoCo derives the lengths of tendon and fibre from the path's lengths at the two ends of `range`.
     slack = muscle["slack_length"] + muscle["path_excess"]
     actuator.lengthrange = [slack, slack + muscle["optimal_length"]]
     actuator.ctrllimited, actuator.ctrlrange = mujoco.mjtLimited.mjLIMITED_TRUE, [0, 1]
-
-
-def _add_limits(spec: mujoco.MjSpec) -> None:
-    """Add the springs that limit the joints, as tendons with a range without force."""
-    limits = figures()["limits"]
-    for name, joint in zip(LIMITS, LEG_JOINTS, strict=True):
-        low, high = limits[joint.split("_")[0]]
-        springlength = [low - limits["slack"], high + limits["slack"]]
-        tendon = spec.add_tendon(name=name, stiffness=[limits["stiffness"], 0, 0], springlength=springlength)
-        tendon.wrap_joint(joint, 1)

@@ -3,15 +3,13 @@
 The figures are those of gait9dof18musc.osim (CC BY 3.0; credits in gait9dof18musc.toml). Needs the extra `opensim`.
 """
 
-import tomllib
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from surefoot.bodies.runner import LEG_JOINTS, MUSCLES
+from surefoot.bodies.runner_figures import figures
 from surefoot.errors import InputError
 
 _COORDINATES = {"femur": "hip_flexion", "tibia": "knee_angle", "talus": "ankle_angle", "torso": "lumbar_extension"}
@@ -39,12 +37,6 @@ class Variation(NamedTuple):
     contact: float
     limits: np.ndarray
     obstacles: np.ndarray
-
-
-@cache
-def figures() -> dict[str, Any]:
-    """Return the figures of the model, of the right leg only; the left is its mirror image in z."""
-    return tomllib.loads(resources.files("surefoot.bodies").joinpath("gait9dof18musc.toml").read_text())
 
 
 def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:

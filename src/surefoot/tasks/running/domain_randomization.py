@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from surefoot.bodies.runner import BODY, LIMITS
+from surefoot.bodies.runner import BODY, LEG_JOINTS
 from surefoot.tasks.options import TaskOptions
 from surefoot.tasks.task import State
 
@@ -55,10 +55,10 @@ class DomainRandomizer:
         """
         self._options = options
         self._feet = [model.geom(geom).id for foot in BODY.feet for geom in foot.geoms]
-        self._limits = [model.tendon(limit).id for limit in LIMITS]
+        self._joints = [model.joint(joint).id for joint in LEG_JOINTS]
         self._gain, self._bias = model.actuator_gainprm[:, 2].copy(), model.actuator_biasprm[:, 2].copy()
         self._solref = model.geom_solref[self._feet].copy()
-        self._stiffness = model.tendon_stiffness[self._limits].copy()
+        self._limits = model.jnt_solref[self._joints].copy()
         self.longest_delay = round(options.excitation_delay_s / model.opt.timestep)
         self._strength = varies_strength or options.muscle_strength > 0
         varied = {
@@ -66,7 +66,7 @@ class DomainRandomizer:
             "actuator_biasprm": self._strength,
             "geom_friction": options.friction[0] < options.friction[1],
             "geom_solref": options.contact_stiffness > 1,
-            "tendon_stiffness": options.limit_stiffness > 0,
+            "jnt_solref": options.limit_stiffness > 0,
         }
         self.fields = tuple(field for field, varies in varied.items() if varies)
         low, high = options.friction
@@ -97,9 +97,9 @@ class DomainRandomizer:
                 factor = options.contact_stiffness ** rng.uniform(-1, 1)
                 # Negative values of `solref` are a stiffness and a damping.
                 state["geom_solref"][env, self._feet] = self._solref * [factor, np.sqrt(factor)]
-            if "tendon_stiffness" in self.fields:
-                scale = 1 + options.limit_stiffness * rng.uniform(-1, 1, len(self._limits))
-                shape = (-1, *(1,) * (self._stiffness.ndim - 1))
-                state["tendon_stiffness"][env, self._limits] = self._stiffness * scale.reshape(shape)
+            if "jnt_solref" in self.fields:
+                scale = np.ones_like(self._limits)
+                scale[:, 0] += options.limit_stiffness * rng.uniform(-1, 1, len(scale))
+                state["jnt_solref"][env, self._joints] = self._limits * scale
             if self.longest_delay:
                 state["delay"][env, 0] = rng.integers(self.longest_delay + 1)

@@ -20,7 +20,16 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, DEFAULT_POSE, LEG_JOINTS, MUSCLES, make_scene
+from surefoot.bodies.runner import (
+    BODY,
+    COORDINATE_INDICES,
+    COORDINATES,
+    DEFAULT_POSE,
+    LEG_JOINTS,
+    MUSCLES,
+    limit_torques,
+    make_scene,
+)
 from surefoot.tasks.running import contest, toe_contact
 from surefoot.tasks.running.domain_randomization import DomainRandomizer, RandomizationOptions
 from surefoot.tasks.running.kinematics import SUMS, Chain, Points, chain
@@ -142,7 +151,7 @@ class LearningToRun(Task):
 
     def _choose_fields(self) -> None:
         """Set the arrays of `MjData` that the observation set needs."""
-        fields = ["qpos", "qvel", "ctrl", "act", "qfrc_passive"]
+        fields = ["qpos", "qvel", "ctrl", "act"]
         if "accelerations" in self._widths:
             fields.append("qacc")
             self._bodies = Points(self.model, BODIES)
@@ -223,7 +232,7 @@ class LearningToRun(Task):
     def gather(self, state: State) -> Mapping[str, np.ndarray]:
         """Return the quantities of `measurements`.
 
-        Forces, accelerations and fibres are those of the last physics step, which MuJoCo computes at its start.
+        Accelerations and fibres are those of the last physics step, which MuJoCo computes at its start.
         """
         coordinates, speeds = self._coordinates(state["qpos"]), self._coordinates(state["qvel"])
         accelerations = self._coordinates(state["qacc"]) if "accelerations" in self._widths else None
@@ -240,7 +249,7 @@ class LearningToRun(Task):
                 [self._centre.positions(coordinates, segments), self._centre.velocities(speeds, segments)], axis=1
             ),
             "activation": state["act"][:, : len(MUSCLES)],
-            "limit_torque": self._coordinates(state["qfrc_passive"])[:, _JOINT_COLUMNS],
+            "limit_torque": limit_torques(coordinates[:, _JOINT_COLUMNS], speeds[:, _JOINT_COLUMNS]),
             "advance": state["advance"],
             "strength": state["strength"],
             "side": state["side"],
