@@ -55,7 +55,7 @@ def test_initial_observation_is_that_of_mujoco(observation: str) -> None:
         any(word in name.split() for word in ("ax", "ay", "arz", "atilt", "acceleration", "fibre")) for name in names
     ]
     first, expected = (env.reset(seed=3)[0] for env in (one, other))
-    np.testing.assert_allclose(first[~np.array(differ)], expected[~np.array(differ)], atol=1e-3)
+    np.testing.assert_allclose(first[~np.array(differ)], expected[~np.array(differ)], atol=2e-3)
     assert np.isfinite(first).all()
 
 

@@ -11,12 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from surefoot.bodies.runner import COORDINATES, LEG_JOINTS, MUSCLES, figures
+from surefoot.bodies.runner import COORDINATES, LEG_JOINTS, MUSCLES
+from surefoot.bodies.runner_figures import figures
 from surefoot.tasks.observation import Part
 from surefoot.tasks.running.measurements import BODIES, BODY_MOTION, POINTS, measured_widths
 
 ObservationSet = Literal["contest", "reduced", "full", "everything"]
-LUMBAR_ANGLE = figures()["trunk"]["torso"]["turn"]  # of the locked joint of the back, rad
+LUMBAR_ANGLE = figures()["pose"]["lumbar_extension"]  # of the locked joint of the back, rad
 _CONSTANTS = (LUMBAR_ANGLE, 0.0)
 _PELVIS_X = COORDINATES.index("pelvis_tx")
 # The joints in the order of the sets of 2018.

@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, LIMITS, MUSCLES
+from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, MUSCLES
 from surefoot.bodies.runner_opensim import (
     Variation,
     limit_force,
@@ -41,11 +41,11 @@ class OpenSimRunner(TaskEnv):
         assert isinstance(self.task, LearningToRun)
         self._options = self.task.options
         model, feet = self.model, [self.model.geom(geom).id for foot in BODY.feet for geom in foot.geoms]
-        self._foot, self._limits = feet[0], [model.tendon(limit).id for limit in LIMITS]
+        self._foot, self._joints = feet[0], [model.joint(joint).id for joint in LEG_JOINTS]
         self._original = {
             "strength": model.actuator_gainprm[:, 2].copy(),
             "contact": model.geom_solref[self._foot, 0].copy(),
-            "limits": model.tendon_stiffness[self._limits].reshape(len(LIMITS), -1)[:, 0].copy(),
+            "limits": model.jnt_solref[self._joints, 0].copy(),
         }
         self._widths = measured_widths(self._options.observation)
         self._failure = ""
@@ -99,13 +99,12 @@ class OpenSimRunner(TaskEnv):
     def _present_variation(self) -> Variation:
         """Read from MuJoCo's model and the task's state what the task varies."""
         model, original = self.model, self._original
-        limits = model.tendon_stiffness[self._limits].reshape(len(LIMITS), -1)[:, 0]
         obstacles = self._state["obstacles"] if "obstacles" in self._state else np.zeros((0, 3))
         return Variation(
             strength=model.actuator_gainprm[:, 2] / original["strength"],
             friction=float(model.geom_friction[self._foot, 0]),
             contact=float(model.geom_solref[self._foot, 0] / original["contact"]),
-            limits=limits / original["limits"],
+            limits=model.jnt_solref[self._joints, 0] / original["limits"],
             obstacles=obstacles.reshape(-1, 3).copy(),
         )
 
