@@ -17,6 +17,8 @@ _FLOOR_LIGHT, _FLOOR_DARK = (224, 228, 232), (190, 198, 207)
 _HAZE = (0.80, 0.85, 0.90, 1.0)
 _LIGHT_DIRECTION = np.array([0.25, 0.35, -1.0]) / np.linalg.norm([0.25, 0.35, -1.0])
 _LIGHT_DISTANCE_M = 4.0
+# Beyond the shadow map the floor is speckled; this many times the robot's radius is out of sight.
+_SHADOW_RADII, _SHADOW_PIXELS = 22.0, 3072
 _SUN = 0.55
 _OVERSIZE = 1.5
 # Colours of muscles without and with full activation.
@@ -47,10 +49,10 @@ def style_scene(env: Any, size: tuple[int, int], keep_camera: bool = False) -> N
         _paint(model)
     if is_gymnasium or is_surefoot:
         _spread_floor(model)
+    mujoco.mj_forward(model, data)
     if moves and (is_surefoot or is_gymnasium):
-        _track_light(model)
+        _track_light(model, _reach(model, data))
     if moves and not keep_camera:
-        mujoco.mj_forward(model, data)
         planar = model.jnt_type[0] == mujoco.mjtJoint.mjJNT_SLIDE
         distance_m = 3.2 * _reach(model, data)
         _merge_small_triangles(model, 2 * distance_m * math.tan(math.radians(model.vis.global_.fovy) / 2) / size[1])
@@ -110,7 +112,6 @@ def _paint(model: mujoco.MjModel) -> None:
     model.vis.headlight.diffuse[:] = 0.35
     model.vis.headlight.specular[:] = 0.1
     model.vis.rgba.haze[:] = _HAZE
-    model.vis.quality.shadowsize = 2048
 
 
 def _recolour(pixels: np.ndarray, light: tuple[int, int, int], dark: tuple[int, int, int]) -> None:
@@ -157,8 +158,9 @@ def _merge_small_triangles(model: mujoco.MjModel, pixel_m: float) -> None:
         model.mesh_facenum[mesh] = len(kept)
 
 
-def _track_light(model: mujoco.MjModel) -> None:
+def _track_light(model: mujoco.MjModel, reach_m: float) -> None:
     """Make the first light a sun that moves with the robot, because shadows far from a light become striped."""
+    model.vis.map.shadowclip, model.vis.quality.shadowsize = _SHADOW_RADII * reach_m / model.stat.extent, _SHADOW_PIXELS
     model.light_type[:] = int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
     model.light_active[1:] = False
     model.light_ambient[:], model.light_diffuse[:], model.light_specular[:] = 0.0, _SUN, 0.1
