@@ -1,9 +1,13 @@
 """Ablation of DDPG's mirrored batches and parameter noise: neither, one, the other, both; several seeds each.
 
     python benchmarks/ablation.py --seeds 3 --steps 300000 --output results/ddpg-ablation.json
+    python benchmarks/ablation.py --task learning-to-run --recipe ghelfi2019 --without-layer-norm \
+        --steps 300000 --output results/learning-to-run-ablation.json \
+        --engine.threads 1 --training.mode synchronous --training.samplers 1
 
-As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task. All runs make the same steps
-and updates and draw batches of the same size, before mirroring doubles them. Runs are parallel, one per core. Measured
+As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task, and in that of Arcari,
+Gagliardi and Ghelfi (2018), whose metres are shown beside the measured ones. All runs make the same steps and updates
+and draw batches of the same size, before mirroring doubles them. Runs are parallel, one per core. Measured
 are the return of the last policy over 100 held-out episodes, and the mean of all evaluations during training, which is
 learning speed. A picture of the curves is written beside the file. Finished runs are not repeated, so an interrupted
 study can continue.
@@ -35,6 +39,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "parameter noise": {SYMMETRY: "none", NOISE: 0.3},
     "both": {SYMMETRY: "augment", NOISE: 0.3},
 }
+WITHOUT_LAYER_NORM = {"both, without layer normalisation": VARIANTS["both"] | {"policy.layer_norm": False}}
+# Metres in OpenSim after about 1.3 million updates, one run each (Arcari, Gagliardi and Ghelfi 2018, table 2).
+PUBLISHED = {"ghelfi2019": {"neither": 2.54, "mirror": 25.85, "parameter noise": 8.61, "both": 33.41}}
 
 
 def main() -> None:
@@ -45,23 +52,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300_000, help="environment steps of a run (default: %(default)s)")
     parser.add_argument("--evaluate-every", type=int, default=20_000)
+    parser.add_argument("--without-layer-norm", action="store_true", help="add a variant without layer normalisation")
     parser.add_argument("--root", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--output", type=Path, required=True)
     arguments, settings = parser.parse_known_args()
+    names = VARIANTS | (WITHOUT_LAYER_NORM if arguments.without_layer_norm else {})
+    published = PUBLISHED.get(arguments.recipe, {})
     load = background_load()
     cores: Queue[int] = Queue()
     for core in sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(available_cores()):
         cores.put(core)
     # Seed by seed, so that an interrupted study has equally many of each variant.
-    jobs = [(name, seed) for seed in range(arguments.seeds) for name in VARIANTS]
+    jobs = [(name, seed) for seed in range(arguments.seeds) for name in names]
     with ThreadPoolExecutor(cores.qsize()) as pool:
         results = list(pool.map(lambda job: _run(arguments, settings, cores, *job), jobs))
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for (name, _), result in zip(jobs, results, strict=True):
         runs[name].append(result)
     picture = arguments.output.with_suffix(".png")
     plot_curves(
-        [{"label": name, "metrics": run.pop("rows")} for name, seeds in runs.items() for run in seeds],
+        [
+            {"label": name + (f" (2018: {published[name]} m)" if name in published else ""), "metrics": run.pop("rows")}
+            for name, seeds in runs.items()
+            for run in seeds
+        ],
         picture,
         title=f"DDPG on {arguments.task}",
     )
@@ -73,6 +87,8 @@ def main() -> None:
             "mean_during_training": summarise([run["mean_during_training"] for run in seeds]),
             "seeds": seeds,
         }
+        if name in published:
+            variants[name]["published"] = published[name]
     _print(variants)
     write_results(arguments.output, load, {"task": arguments.task, "recipe": arguments.recipe, "variants": variants})
 
@@ -81,7 +97,7 @@ def _run(
     arguments: argparse.Namespace, settings: list[str], cores: "Queue[int]", variant: str, seed: int
 ) -> dict[str, Any]:
     """Train one run on its own core, unless it is finished, and evaluate its last policy."""
-    folder = RunFolder(arguments.root / arguments.task / f"{variant.replace(' ', '-')}-{seed}")
+    folder = RunFolder(arguments.root / arguments.task / f"{variant.replace(',', '').replace(' ', '-')}-{seed}")
     core = cores.get()
     try:
         if not _ended(folder):
@@ -90,7 +106,7 @@ def _run(
             else:
                 command = ["train", arguments.task, "--recipe", arguments.recipe, "--seed", str(seed)]
                 command += ["--root", str(arguments.root), "--name", folder.path.name]
-                changes = VARIANTS[variant] | {
+                changes = (VARIANTS | WITHOUT_LAYER_NORM)[variant] | {
                     "training.steps": arguments.steps,
                     "training.evaluate_every": arguments.evaluate_every,
                     # All make the same steps.
@@ -106,7 +122,7 @@ def _run(
     returns = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
     evaluation = json.loads(output)[0]
     print(
-        f"{variant}, seed {seed}: {evaluation['return']['mean']:.0f}, {np.mean(returns):.0f} during training",
+        f"{variant}, seed {seed}: {evaluation['return']['mean']:.4g}, {np.mean(returns):.4g} during training",
         flush=True,
     )
     return {
@@ -138,9 +154,10 @@ def _print(variants: dict[str, Any]) -> None:
     for name, variant in variants.items():
         last, during = variant["over_seeds"], variant["mean_during_training"]
         minutes = np.mean([seed["minutes"] for seed in variant["seeds"]])
-        seeds = ", ".join(f"{seed['return']['mean']:.0f}" for seed in variant["seeds"])
-        rows.append([name, f"{last['mean']:.0f}", seeds, f"{during['mean']:.0f}", f"{minutes:.1f}"])
-    print_table("", ("DDPG", "last policy", "each seed", "during training", "minutes"), rows)
+        seeds = ", ".join(f"{seed['return']['mean']:.4g}" for seed in variant["seeds"])
+        theirs = str(variant.get("published", ""))
+        rows.append([name, f"{last['mean']:.4g}", seeds, f"{during['mean']:.4g}", f"{minutes:.1f}", theirs])
+    print_table("", ("DDPG", "last policy", "each seed", "during training", "minutes", "published"), rows)
 
 
 if __name__ == "__main__":
