@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, MUSCLES
+from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, LEGS, MUSCLES
 from surefoot.bodies.runner_opensim import (
     Variation,
     limit_force,
@@ -89,6 +89,10 @@ class OpenSimRunner(TaskEnv):
         """Return the `opensim.Model` without the task's variation."""
         return make_opensim_model(self._options.opensim_model)
 
+    def ground_force(self) -> float:
+        """Return the vertical force of the ground on both feet, N."""
+        return self._simulation.ground_force()
+
     def _build(self, variation: Variation) -> "_Simulation":
         self._variation = variation
         options = self._options
@@ -144,6 +148,9 @@ class _Simulation:
         self._points = [model.getBodySet().get(name) for name in POINTS]
         self._bodies = [model.getBodySet().get(name) for name in BODIES]
         self._limits = [model.getForceSet().get(limit_force(joint)) for joint in LEG_JOINTS]
+        forces = model.getForceSet()
+        names = [f"{part}_{leg}" for part in ("foot", "heel", "toe") for leg in LEGS]
+        self._feet = [forces.get(name) for name in names if forces.contains(name)]
         self._manager = opensim.Manager(model)
         self._manager.setIntegratorMethod(getattr(opensim.Manager, f"IntegratorMethod_{integrator}"))
         self._manager.setIntegratorAccuracy(accuracy)
@@ -181,6 +188,12 @@ class _Simulation:
         self._state = self._manager.integrate(self._time)
         if not np.isfinite([coordinate.getValue(self._state) for coordinate in self._coordinates]).all():
             raise FloatingPointError("its state is not finite")
+
+    def ground_force(self) -> float:
+        """Return the vertical force of the ground on both feet, N."""
+        self._model.realizeDynamics(self._state)
+        forces = [force.getRecordValues(self._state) for force in self._feet]
+        return -sum(force.get(1) for force in forces)  # that on the ground comes first
 
     def measure(self, widths: Mapping[str, int]) -> dict[str, list[float]]:
         """Return the quantities of `measurements` that follow from the state, those in `widths` only."""
