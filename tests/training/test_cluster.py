@@ -165,6 +165,21 @@ def test_an_actor_that_dies_again_and_again_ends_the_run(actors, monkeypatch):
 
 
 @needs_ray
+def test_a_lost_connection_is_one_line(actors, monkeypatch):
+    def lose(*arguments: Any, **options: Any) -> None:
+        raise ConnectionError("the channel is closed")
+
+    wait_for_restart(actors)
+    actors.call(1, "add", 0, [])
+    monkeypatch.setattr(actors._ray, "wait", lose)
+    with pytest.raises(EngineError) as caught:
+        actors.results(60)
+    one_line(caught.value, "the connection to the Ray cluster", "is lost (ConnectionError: the channel is closed)")
+    monkeypatch.undo()
+    finished(actors, 1)
+
+
+@needs_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "nowhere.invalid:6379"])
 def test_an_address_without_a_cluster_is_one_line_at_once(address):
     if "ray://" in address:

@@ -72,6 +72,7 @@ class Actors:
 
     def __init__(self, address: str, count: int, make: Callable[[], Any]) -> None:
         self._stack = contextlib.ExitStack()
+        self._address = address
         # By the reference to a result: the actor, and whether it is being restarted.
         self._pending: dict[Any, tuple[int, bool]] = {}
         self._deaths = [0] * count  # in a row
@@ -100,11 +101,13 @@ class Actors:
 
     def share(self, value: Any) -> Any:
         """Return a reference to a value, which is sent once to each machine; an argument of `call`."""
-        return self._ray.put(value)
+        with self._connection():
+            return self._ray.put(value)
 
     def call(self, index: int, method: str, *arguments: Any) -> None:
         """Call a method of an actor's object, without waiting; arguments may be references of `share`."""
-        self._pending[self._actors[index].call.remote(method, *arguments)] = index, False
+        with self._connection():
+            self._pending[self._actors[index].call.remote(method, *arguments)] = index, False
 
     def results(self, timeout_s: float) -> list[Result]:
         """Wait for the end of at least one call, and return all that have ended; [] after `timeout_s`.
@@ -112,27 +115,43 @@ class Actors:
         A death is a warning.
 
         Raises:
-            EngineError: a call raised another exception than Surefoot's, or an actor died again and again.
+            EngineError: a call raised another exception than Surefoot's, an actor died again and again, or the cluster
+                is out of reach.
             SurefootError: raised by a call.
         """
         pending = list(self._pending)
-        ended, waiting = self._ray.wait(pending, num_returns=1, timeout=timeout_s) if pending else ([], [])
-        if ended and waiting:
-            ended += self._ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
-        results = [self._result(reference, *self._pending.pop(reference)) for reference in ended]
+        with self._connection():
+            ended, waiting = self._ray.wait(pending, num_returns=1, timeout=timeout_s) if pending else ([], [])
+            if ended and waiting:
+                ended += self._ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
+            results = [self._result(reference, *self._pending.pop(reference)) for reference in ended]
         return [result for result in results if result is not None]
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[None]:
+        """Turn the loss of the connection to the cluster into an EngineError."""
+        try:
+            yield
+        except (ConnectionError, self._ray.exceptions.RaySystemError) as error:
+            raise EngineError(
+                f"the connection to the Ray cluster '{self._address}' is lost ({one_line(error)[:200]}); the last "
+                "checkpoint is kept"
+            ) from error
 
     def _result(self, reference: Any, index: int, restarting: bool) -> Result | None:
         """Return the end of a call; None if an actor is ready again, or still not."""
         exceptions = self._ray.exceptions
+        deaths = exceptions.RayActorError, exceptions.OutOfMemoryError, exceptions.ObjectLostError
         try:
             value, messages, self.pids[index], self._hosts[index] = self._ray.get(reference)
-        except (exceptions.RayActorError, exceptions.ObjectLostError) as error:
+        except deaths as error:
             self._count_death(index, error)
             # Calls before the restart fail, unless they are repeated.
             ready = self._actors[index].ready.options(max_task_retries=-1).remote()
             self._pending[ready] = index, True
             return None if restarting else Result(index, None, True)
+        except exceptions.RaySystemError:
+            raise
         except exceptions.RayError as error:
             raise EngineError(f"{self._name(index)} failed: {one_line(error)[:300]}", str(error)) from error
         for message in messages:
