@@ -1,10 +1,10 @@
 """Versions of the packages that determine the numbers of a run."""
 
 import functools
+import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco", "envpool", "box2d", "opensim")
@@ -12,13 +12,18 @@ _PACKAGES = ("surefoot", "jax", "jaxlib", "numpy", "optax", "gymnasium", "mujoco
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
     """Return the versions of Python and of the installed `packages`, and the machine's architecture."""
-    result = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in packages:
-        try:
-            result[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return result
+    installed = {package: _version(package) for package in packages}
+    present = {package: version for package, version in installed.items() if version}
+    return {"python": platform.python_version(), "machine": platform.machine()} | present
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """Return the version of an installed package, or None; every saved policy states it, and reading it takes 6 ms."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache
