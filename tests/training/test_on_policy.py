@@ -77,7 +77,8 @@ def test_curriculum_difficulty_is_logged() -> None:
 
 def test_off_policy_learners_average_curriculum_metrics_over_samplers() -> None:
     info = find_task("anymal-step", {"curriculum": True, "lowest_step": 0.02, "steps": 2})
-    recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", "td3": {"train_freq": 1}})
+    settings = {"engine": {"num_envs": 4}, "td3": {"train_freq": 1}}
+    recipe = Recipe.model_validate({"task": "anymal-step", "algorithm": "td3", **settings})
     engines = [BatchEngine(info, 2) for _ in range(2)]
     learner = OffPolicyLearner(recipe, info, engines)
     learner.start(0)
