@@ -298,7 +298,8 @@ def test_the_replay_holds_whole_episodes_and_the_ratio_of_updates_is_kept(local,
         updates += values["updates"]
         returns += values["train/return"] * values["train/episodes"]
         count += int(values["train/episodes"])
-    assert values["cluster/deaths"] == 1 and "exploration/parameter_sigma" in values
+    assert values["cluster/deaths"] == 1
+    assert values["exploration/parameter_sigma"] != 0.05 and values["exploration/distance"] > 0
     state = learner.state()
     episodes = episodes_of(state["replay"]["rows"], (info.observation_size, info.action_size))
     layout = rollout_layout(info.observation_size, info.action_size)
@@ -313,6 +314,17 @@ def test_the_replay_holds_whole_episodes_and_the_ratio_of_updates_is_kept(local,
     due = 0.5 * sum(map(len, episodes[before:]))
     assert updates + float(state["samplers"][-1]["due"]) == pytest.approx(due)
     assert float(learner._state.normaliser.count) == steps // 256 * 256
+
+
+def test_a_constant_scale_of_parameter_noise_needs_no_distance(local):
+    learner = ClusterOffPolicyLearner(make_recipe("Pendulum-v1", "ddpg", OFF_POLICY), find_task("Pendulum-v1"), [])
+    assert learner._distance_observations() is None  # the replay is empty
+    learner._replay.restore({"rows": np.zeros((9, 1, rollout_layout(3, 1).size), np.float32)})
+    observations = learner._distance_observations()
+    assert observations is not None and observations.shape == (256, 3)
+    constant = {"ddpg.exploration.adapt_parameter_sigma": False}
+    learner._settings = make_recipe("Pendulum-v1", "ddpg", OFF_POLICY | constant).settings
+    assert learner._distance_observations() is None
 
 
 def test_a_task_without_a_time_limit_sends_pieces_of_an_episode(local, monkeypatch):
