@@ -86,7 +86,7 @@ def limit_torques(angles: Any, speeds: Any, xp: Any = np) -> Any:
     return stiffness * (below * (low - angles) - above * (angles - high)) - damping * (above + below) * speeds
 
 
-def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec:
+def make_scene(timestep_s: float = 0.005, visuals: bool = True, muscle_forces: bool = True) -> mujoco.MjSpec:
     """Return a scene with the runner, in the plane y = 0, running along x.
 
     Controls are the excitations of `MUSCLES`, 0 to 1; their activations are `act`. Bodies are "pelvis" (with torso and
@@ -96,6 +96,8 @@ def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec
     Args:
         timestep_s: physics time step; the integrator is stable up to 0.01.
         visuals: whether to add parts that do not collide.
+        muscle_forces: whether MuJoCo's muscles act. Without them their activations still follow the excitations, for
+            forces of `runner_muscles`.
     """
     spec = new_scene(timestep_s, "elliptic")
     spec.option.impratio = fitted()["contact"]["impratio"]
@@ -112,7 +114,9 @@ def make_scene(timestep_s: float = 0.005, visuals: bool = True) -> mujoco.MjSpec
     _add_contact_spheres(frames)
     for leg in LEGS:
         for muscle in figures()["muscles"]:
-            _add_muscle(spec, frames, muscle["name"], muscle["max_isometric_force"], leg)
+            actuator = _add_muscle(spec, frames, muscle["name"], muscle["max_isometric_force"], leg)
+            if not muscle_forces:
+                actuator.forcelimited, actuator.forcerange = mujoco.mjtLimited.mjLIMITED_TRUE, [-1e-9, 1e-9]
     return spec
 
 
@@ -231,8 +235,10 @@ def _add_contact_spheres(frames: dict[str, _Frame]) -> None:
             )
 
 
-def _add_muscle(spec: mujoco.MjSpec, frames: dict[str, _Frame], name: str, peak_force: float, leg: str) -> None:
-    """Add a muscle: its path, and a MuJoCo muscle whose parameters were fitted to OpenSim's forces.
+def _add_muscle(
+    spec: mujoco.MjSpec, frames: dict[str, _Frame], name: str, peak_force: float, leg: str
+) -> mujoco.MjsActuator:
+    """Add and return a muscle: its path, and a MuJoCo muscle whose parameters were fitted to OpenSim's forces.
 
     Args:
         spec: the scene.
@@ -259,3 +265,4 @@ def _add_muscle(spec: mujoco.MjSpec, frames: dict[str, _Frame], name: str, peak_
     slack = muscle["slack_length"] + muscle["path_excess"]
     actuator.lengthrange = [slack, slack + muscle["optimal_length"]]
     actuator.ctrllimited, actuator.ctrlrange = mujoco.mjtLimited.mjLIMITED_TRUE, [0, 1]
+    return actuator

@@ -177,6 +177,9 @@ class BatchEngine(Engine):
     def _step(self, moving: np.ndarray | None) -> None:
         task = self.task
         try:
+            if task.has_substep_forces:
+                self._step_with_forces(moving)
+                return
             if not self._substeps:
                 self._batch.step(moving, nstep=task.frame_skip)
                 return
@@ -192,6 +195,15 @@ class BatchEngine(Engine):
             raise EngineError(f"MuJoCo stopped: {error}") from error
         for field in task.recorded_fields:
             self.state[f"{field}_trace"][stepped] = recorded[field]
+
+    def _step_with_forces(self, moving: np.ndarray | None) -> None:
+        task, state = self.task, self.state
+        stepped = slice(None) if moving is None else moving
+        for substep in range(task.frame_skip):
+            if task.per_substep_control:
+                state["ctrl"][stepped] = state["ctrl_schedule"][stepped, substep]
+            task.apply_substep_forces(state, stepped)
+            self._batch.step(moving, nstep=1)
 
     def _reset(self, env_indices: np.ndarray) -> None:
         self._batch.reset(env_indices, stage=mujoco.mjtStage.mjSTAGE_NONE.value)

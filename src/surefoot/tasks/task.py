@@ -86,6 +86,8 @@ class Task(TaskDescription, abc.ABC):
         recorded_fields: arrays of `MjData` recorded after each physics step of an action: "qpos" in
             state["qpos_trace"], (N, frame_skip, nq), and so on.
         changes_model_constants: whether `reset` changes masses or inertias, so that `mj_setConst` must follow.
+        has_substep_forces: whether `apply_substep_forces` is called before each physics step; not with
+            `recorded_fields`.
         needs_contact_forces: whether state["contact_force"], (N, nbody - 1, 6), is computed after each action.
     """
 
@@ -98,6 +100,7 @@ class Task(TaskDescription, abc.ABC):
     per_substep_control: bool = False
     recorded_fields: tuple[str, ...] = ()
     changes_model_constants: bool = False
+    has_substep_forces: bool = False
     needs_contact_forces: bool = False
 
     def __init__(self, options: Any) -> None:
@@ -149,6 +152,9 @@ class Task(TaskDescription, abc.ABC):
     def apply_action(self, state: State, action: np.ndarray) -> None:
         """Turn actions (N, A), within the action space, into controls."""
         state["ctrl"][:] = action
+
+    def apply_substep_forces(self, state: State, moving: Any) -> None:
+        """Write forces for the next physics step, such as state["qfrc_applied"]; `moving` indexes the environments."""
 
     def post_step(self, state: State) -> None:
         """Update the task's own arrays after the last physics step of an action."""

@@ -120,6 +120,8 @@ class TaskEnv(gymnasium.Env):
         for step in range(self.task.frame_skip):
             if self.task.per_substep_control:
                 self.data.ctrl[:] = self._state["ctrl_schedule"][0, step]
+            if self.task.has_substep_forces:
+                self.task.apply_substep_forces(self._state, slice(None))
             self.simulate()
             for field in self.task.recorded_fields:
                 self._state[f"{field}_trace"][0, step] = getattr(self.data, field)

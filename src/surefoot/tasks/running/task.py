@@ -13,7 +13,7 @@ alike: it falls, or hops. So by default the joints start up to 0.02 rad away fro
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -32,6 +32,7 @@ from surefoot.bodies.runner import (
 )
 from surefoot.tasks.running import contest, toe_contact
 from surefoot.tasks.running.domain_randomization import DomainRandomizer, RandomizationOptions
+from surefoot.tasks.running.elastic_muscles import ElasticMuscles
 from surefoot.tasks.running.kinematics import SUMS, Chain, Points, chain
 from surefoot.tasks.running.measurements import BODIES, POINTS, measured_widths
 from surefoot.tasks.running.observations import LUMBAR_ANGLE, Observation, ObservationSet, partners
@@ -101,6 +102,9 @@ class LearningToRunOptions(RewardOptions, OpenSimOptions):
     weaken_gluteus: bool = False
     """Whether difficulty 2 weakens `glut_max_l` instead of `iliopsoas_l`, as did a wrong number in the contest's
     code."""
+    muscles: Literal["rigid", "elastic"] = "rigid"
+    """Tendons: "rigid" are those of MuJoCo's muscles, fitted to OpenSim; "elastic" are OpenSim's own law, which follows
+    OpenSim's motions about twice as closely and takes a third more time."""
     timestep_s: float = Field(0.005, ge=0.0005, le=0.01)
     """Physics time step, s; it must divide 0.01 s."""
     lose_toe_contact: bool = False
@@ -134,7 +138,7 @@ class LearningToRun(Task):
         self.observation = (self._observed.part,)
         self.action_space = gymnasium.spaces.Box(0.0, 1.0, (len(MUSCLES),), np.float32)
         self._varied = list(contest.VARIED_IN_THE_CONTEST if options.weaken_gluteus else contest.VARIED)
-        spec = make_scene(options.timestep_s, visuals=options.visuals)
+        spec = make_scene(options.timestep_s, options.visuals, muscle_forces=options.muscles == "rigid")
         obstacles = contest.add_obstacles(spec, options.max_obstacles) if options.difficulty else []
         self.model = spec.compile()
         self.frame_skip = round(CONTROL_S / options.timestep_s)
@@ -142,6 +146,8 @@ class LearningToRun(Task):
         self._obstacle_geoms = [self.model.geom(name).id for name in obstacles]
         self._randomizer = DomainRandomizer(options, self.model, options.difficulty >= 2)
         self.randomised_fields = self._randomizer.fields + (("body_pos", "geom_size") if obstacles else ())
+        self._elastic = ElasticMuscles(self.model) if options.muscles == "elastic" else None
+        self.has_substep_forces = self._elastic is not None
         self._toe_contact = ToeContact(self.model) if options.lose_toe_contact else None
         if self._toe_contact and toe_contact.FIELD not in self.randomised_fields:
             self.randomised_fields += (toe_contact.FIELD,)
@@ -160,6 +166,8 @@ class LearningToRun(Task):
             low, high = self.model.actuator_lengthrange.T
             first, last = self.model.actuator_gainprm[:, :2].T
             self._tendon_length = low - first * (high - low) / (last - first)
+        if self._elastic:
+            fields.append("qfrc_applied")
         self.fields = tuple(fields)
         self._points, self._centre = Points(self.model, POINTS), Points(self.model, None)
 
@@ -174,7 +182,8 @@ class LearningToRun(Task):
             # Actions of the present and of earlier steps.
             steps = 1 + -(-self._randomizer.longest_delay // self.frame_skip)
             widths |= {"delay": 1, "actions": steps * len(MUSCLES)}
-        return {name: np.zeros((num_envs, width)) for name, width in widths.items()}
+        buffers = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
+        return buffers | (self._elastic.init_buffers(num_envs) if self._elastic else {})
 
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
         options, level = self.options, self.options.difficulty
@@ -195,6 +204,8 @@ class LearningToRun(Task):
         if self.per_substep_control:
             state["actions"][env_indices] = options.initial_activation
         self._randomizer.reset(state, env_indices, rngs, muscles)
+        if self._elastic:
+            self._elastic.reset(state, env_indices)
 
     def _initial_pose(self, rng: np.random.Generator, stride: float) -> np.ndarray:
         """Return the coordinates at the start of an episode, (9,), with the right thigh `stride` rad ahead."""
@@ -225,6 +236,10 @@ class LearningToRun(Task):
         steps_ago = np.ceil((state["delay"] - np.arange(self.frame_skip)) / self.frame_skip)
         chosen = np.maximum(steps_ago, 0).astype(int)
         state["ctrl_schedule"][:] = recent[np.arange(len(action))[:, None], chosen]
+
+    def apply_substep_forces(self, state: State, moving: Any) -> None:
+        if self._elastic:
+            self._elastic.apply(state, moving)
 
     def post_step(self, state: State) -> None:
         state["advance"][:] = self._coordinates(state["qpos"])[:, _X : _X + 1] - state["x_before"]
