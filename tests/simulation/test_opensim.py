@@ -4,13 +4,17 @@ import itertools
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 
 from surefoot.bodies.runner import LEG_JOINTS, MUSCLES
 from surefoot.errors import InputError
+from surefoot.evaluation.evaluate import evaluate_policy
+from surefoot.policies.networks import PolicySettings
+from surefoot.policies.policy import new_policy
 from surefoot.simulation.factory import choose_engine, make_engine, make_single_env
-from surefoot.simulation.opensim import installed
+from surefoot.simulation.opensim import OpenSimEngine, installed
 from surefoot.tasks.catalogue import find_task, make_env
 from surefoot.tasks.running.measurements import WIDTHS
 
@@ -161,3 +165,23 @@ def test_worker_that_dies_or_hangs_is_replaced_and_its_episode_cut(engine, troub
     engine.step(rest(engine))
     *_, truncated, _ = engine.step(rest(engine))
     assert not truncated[0]
+
+
+@needs_opensim
+def test_evaluation_counts_the_episodes_that_a_dead_worker_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = find_task(TASK, {"action_repeat": 2, "max_episode_steps": 8})
+    bounds, sizes = (info.action_low, info.action_high), PolicySettings(actor=(4,), critic=(4,))
+    policy = new_policy(jax.random.PRNGKey(0), info.name, info.observation_size, *bounds, sizes, info.options)
+    step, calls = OpenSimEngine.advance, []
+
+    def advance(self, *arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            os.kill(self.pids[0], signal.SIGKILL)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(OpenSimEngine, "advance", advance)
+    with pytest.warns(RuntimeWarning, match="was killed by SIGKILL"):
+        result = evaluate_policy(policy, episodes=2, engine="opensim")
+    assert (result["engine"], result["cut"], result["falls"], result["episodes"]) == ("opensim", 1, 0, 2)
+    assert result["length"]["mean"] == 3 and result["travel"]["episodes"] == 1  # 4 actions and 2
