@@ -104,7 +104,7 @@ class LearningToRunOptions(RewardOptions, OpenSimOptions):
     code."""
     muscles: Literal["rigid", "elastic"] = "rigid"
     """Tendons: "rigid" are those of MuJoCo's muscles, fitted to OpenSim; "elastic" are OpenSim's own law, which follows
-    OpenSim's motions about twice as closely and takes a third more time."""
+    OpenSim's motions about twice as closely and takes about a fifth more time."""
     timestep_s: float = Field(0.005, ge=0.0005, le=0.01)
     """Physics time step, s; it must divide 0.01 s."""
     lose_toe_contact: bool = False
