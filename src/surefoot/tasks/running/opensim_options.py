@@ -21,4 +21,4 @@ class OpenSimOptions(TaskOptions):
     opensim_equilibrium: bool = True
     """Whether fibres and tendons of the muscles start in equilibrium. In the contest they did not."""
     opensim_rebuild_every: int = Field(100, ge=1)
-    """Episodes after which OpenSim's model is built again, since its memory grows."""
+    """Episodes after which OpenSim's model is built again; the memory of older versions grew."""
