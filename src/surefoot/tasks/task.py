@@ -154,7 +154,10 @@ class Task(TaskDescription, abc.ABC):
         state["ctrl"][:] = action
 
     def apply_substep_forces(self, state: State, moving: Any) -> None:
-        """Write forces for the next physics step, such as state["qfrc_applied"]; `moving` indexes the environments."""
+        """Write forces or contacts of the next physics step, such as state["qfrc_applied"].
+
+        `moving` indexes the environments that make it.
+        """
 
     def post_step(self, state: State) -> None:
         """Update the task's own arrays after the last physics step of an action."""

@@ -35,16 +35,16 @@ def test_toes_have_no_contact_while_the_heel_rises_fast_in_contact(
     heel_speed: float, height: float, lost: bool
 ) -> None:
     env = env_with(heel_speed, height)
-    env.task.apply_action(env._state, np.full((1, 18), 0.05))
+    env.task.apply_substep_forces(env._state, slice(None))
     right, left = (env.model.geom(f"toe_{leg}").size[0] for leg in "rl")
     assert left == RADIUS
     assert (right < 0) == lost and (lost or right == RADIUS)
     mujoco.mj_forward(env.model, env.data)
     touching = {env.model.geom(number).name for contact in env.data.contact for number in contact.geom}
     assert ("toe_r" in touching) == (height == 0 and not lost)
-    # In the next action it is back.
+    # In the next physics step it is back.
     env.data.qvel[:] = 0
-    env.task.apply_action(env._state, np.full((1, 18), 0.05))
+    env.task.apply_substep_forces(env._state, slice(None))
     assert env.model.geom("toe_r").size[0] == RADIUS
 
 

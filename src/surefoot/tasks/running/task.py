@@ -147,8 +147,8 @@ class LearningToRun(Task):
         self._randomizer = DomainRandomizer(options, self.model, options.difficulty >= 2)
         self.randomised_fields = self._randomizer.fields + (("body_pos", "geom_size") if obstacles else ())
         self._elastic = ElasticMuscles(self.model) if options.muscles == "elastic" else None
-        self.has_substep_forces = self._elastic is not None
         self._toe_contact = ToeContact(self.model) if options.lose_toe_contact else None
+        self.has_substep_forces = bool(self._elastic or self._toe_contact)
         if self._toe_contact and toe_contact.FIELD not in self.randomised_fields:
             self.randomised_fields += (toe_contact.FIELD,)
         self.per_substep_control = self._randomizer.longest_delay > 0
@@ -222,10 +222,7 @@ class LearningToRun(Task):
         state["geom_size"][env, self._obstacle_geoms, 0] = obstacles[:, 2]
 
     def apply_action(self, state: State, action: np.ndarray) -> None:
-        coordinates = self._coordinates(state["qpos"])
-        state["x_before"][:] = coordinates[:, _X : _X + 1]
-        if self._toe_contact:
-            self._toe_contact.update(state, coordinates, self._coordinates(state["qvel"]))
+        state["x_before"][:] = self._coordinates(state["qpos"])[:, _X : _X + 1]
         if not self.per_substep_control:
             state["ctrl"][:] = action
             return
@@ -240,6 +237,8 @@ class LearningToRun(Task):
     def apply_substep_forces(self, state: State, moving: Any) -> None:
         if self._elastic:
             self._elastic.apply(state, moving)
+        if self._toe_contact:
+            self._toe_contact.update(state, self._coordinates(state["qpos"]), self._coordinates(state["qvel"]))
 
     def post_step(self, state: State) -> None:
         state["advance"][:] = self._coordinates(state["qpos"])[:, _X : _X + 1] - state["x_before"]

@@ -29,7 +29,7 @@ class ToeContact:
         self._radius = model.geom_size[heels[0], 0]
 
     def update(self, state: State, coordinates: np.ndarray, speeds: np.ndarray) -> None:
-        """Choose the toes' contact for the next action, by the coordinates and speeds (N, 9) at its start."""
+        """Choose the toes' contact for the next physics step, by the coordinates and speeds (N, 9) at its start."""
         segments = chain(coordinates, speeds)
         height = self._heels.positions(coordinates, segments)[:, 1::2]
         rise = self._heels.velocities(speeds, segments)[:, 1::2]
