@@ -625,7 +625,8 @@ def test_weights_into_normalised_units_keep_unit_norm(algorithm: str, monkeypatc
         length = np.linalg.norm(before["weight"], axis=-2, keepdims=True)
         assert np.abs(length - 1).max() > 0.05
         np.testing.assert_allclose(after["weight"], before["weight"] / length, rtol=1e-4, atol=1e-6)
-        for name in ("bias", "batch_gain", "batch_mean"):
+        # Batch normalisation cancels the bias: its gradient is rounding noise, which Adam enlarges.
+        for name in ("batch_gain", "batch_bias", "batch_mean"):
             np.testing.assert_allclose(after[name], before[name], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(unit_norm_layers[-1]["weight"], plain[-1]["weight"], rtol=1e-4, atol=1e-6)
     # Weights of the actor are rescaled too, except those of its last layer.
