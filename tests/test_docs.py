@@ -35,6 +35,7 @@ SHORT: dict[str, Any] = {
     "training.stop_at_return": "none",
     "engine.num_envs": 4,
     "engine.threads": 1,
+    "training.samplers": 1,
 }
 SHORT_OF: dict[str, dict[str, Any]] = {
     "ppo": {"ppo.horizon": 16, "ppo.minibatch_size": 32, "ppo.epochs": 1},
@@ -131,8 +132,8 @@ def run_surefoot(words: list[str], workspace: Path) -> None:
         return
     if words[0] in ("evaluate", "record", "report", "resume"):
         ensure_run(words[1], workspace)
-    if "menagerie:" in " ".join(words):
-        recipe_of(words[1:])  # without the download
+    if words[0] == "train" and re.search("menagerie:|opensim|cluster", " ".join(words)):
+        recipe_of(words[1:])  # without a download, OpenSim or a start of Ray
         return
     if words[0] == "train" and "--settings" not in words:
         words = shortened(words)

@@ -83,15 +83,29 @@ class Actors:
             import ray
 
             self._ray = ray
-            # Always restarted; a call that failed is not repeated. Without SPREAD, one machine takes all.
-            options = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
-            actor = ray.remote(_Actor).options(**options)
+            # Always restarted; a call that failed is not repeated.
+            actor, options = ray.remote(_Actor), {"max_restarts": -1, "max_task_retries": 0}
             folders = [os.path.abspath(entry) for entry in sys.path]
             sent = cloudpickle.dumps(make)
-            self._actors: list[Any] = [actor.remote(folders, sent) for _ in range(count)]
+            self._actors: list[Any] = [
+                actor.options(scheduling_strategy=place, **options).remote(folders, sent)
+                for place in self._places(count)
+            ]
         except BaseException:
             self.close()
             raise
+
+    def _places(self, count: int) -> list[Any]:
+        """Return where each actor starts: on all machines in turn, on each as often as it has cores.
+
+        Ray's own strategy SPREAD sometimes gives one machine all actors. One that is lost gives its actors to others.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        machines = [node for node in self._ray.nodes() if node["Alive"]]
+        turns = [(turn, node["NodeID"]) for node in machines for turn in range(int(node["Resources"].get("CPU", 0)))]
+        names = [name for _, name in sorted(turns, key=lambda place: place[0])] or [machines[0]["NodeID"]]
+        return [NodeAffinitySchedulingStrategy(names[index % len(names)], soft=True) for index in range(count)]
 
     @property
     def idle(self) -> list[int]:
