@@ -96,7 +96,7 @@ class Actors:
             raise
 
     def _places(self, count: int) -> list[Any]:
-        """Return where each actor starts: on all machines in turn, on each as often as it has cores.
+        """Return one placement per actor: all machines in turn, each as often as it has cores.
 
         Ray's own strategy SPREAD sometimes gives one machine all actors. One that is lost gives its actors to others.
         """
