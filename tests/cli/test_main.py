@@ -160,7 +160,7 @@ WRONG = {
     "setting unlike any other": ("train ant --xyzzy 1", "--settings"),
     "setting below a setting": ("train ant --ppo.clip_eps.x 1", "unknown setting"),
     "empty name of a setting": ("train ant --=3", "unknown setting"),
-    "group of settings": ("train ant --engine batch", "--engine.name"),
+    "group of settings": ("train ant --training 5", "--training.steps"),
     "flag taken for a setting": ("train --quite ant", "'--quiet'"),
     "flag given a value": ("train ant --quiet=yes", "--quiet"),
     "value missing at the end": ("train ant --seed", "--seed", "needs a value"),
