@@ -29,22 +29,22 @@ HIGHLIGHTS = (
 SECTIONS = (
     (
         "ANYmal C, running",
-        "Task `anymal`, motors limited as the real ones are; in the trainings their limits were "
+        "Task `anymal`, motors limited as the real ones are; in the training of 3 M steps their limits were "
         "[explicit](experiments/2026-motor-limits.md). Findings: "
         "[ANYmal runs within a minute](experiments/2026-anymal-running.md), "
         "[servos without a speed limit](experiments/2026-unlimited-servos.md).",
         (
             ("anymal-ppo-6036", "PPO", "stopped at 6,500 with at most 1 % falls"),
-            ("anymal-ppo", "PPO", "1.5 M steps"),
+            ("anymal-ppo", "PPO", "1.5 M steps, busy cores"),
             ("anymal-ppo-3m", "PPO", "3 M steps, shared core"),
         ),
     ),
     (
         "ANYmal C, a step of 15 cm",
-        "Task `anymal-step`, with the motors' [explicit limits](experiments/2026-motor-limits.md). Finding: [a step is "
-        "climbed if it grows](experiments/2026-anymal-step.md).",
+        "Task `anymal-step`; from scratch with the motors' [explicit limits](experiments/2026-motor-limits.md). "
+        "Finding: [a step is climbed if it grows](experiments/2026-anymal-step.md).",
         (
-            ("anymal-step-ppo", "PPO", "warm start from `anymal`; two seeds on busy cores"),
+            ("anymal-step-ppo", "PPO", "warm start from `anymal`, busy cores"),
             ("anymal-step-from-scratch-ppo", "PPO", "from scratch, shared core"),
         ),
     ),
@@ -115,7 +115,8 @@ SECTIONS = (
 STEPS = (
     ("anymal-flat-on-steps", "flat ground only"),
     ("anymal-step-from-scratch", "steps, from scratch"),
-    ("anymal-step", "flat ground, then steps"),
+    ("anymal-step", "flat ground, then steps, explicit limits; shipped"),
+    ("anymal-step-seed0", "flat ground, then steps, seed 0"),
     ("anymal-step-seed1", "the same, seed 1"),
     ("anymal-step-seed2", "the same, seed 2"),
 )
