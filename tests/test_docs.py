@@ -185,7 +185,19 @@ def check_extras(words: list[str]) -> None:
         assert set(extra.split(",")) <= extras.keys()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page) and page != RESULTS], ids=name_of)
+# The benchmarks on this page train with full-sized networks.
+SLOW = ROOT / "docs" / "design" / "performance.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page == SLOW else [])
+        for page in PAGES
+        if commands(page) and page != RESULTS
+    ],
+    ids=name_of,
+)
 def test_the_commands_of_a_page_run(page: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in commands(page):
         run(words, workspace)

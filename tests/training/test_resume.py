@@ -204,6 +204,7 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     assert not list(folder.path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_kills_finds_no_difference(tmp_path):
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, str(root / "benchmarks" / "kills.py"), "--kills", "1", "--algorithms", "ars"]
