@@ -10,7 +10,7 @@ import opensim
 
 from surefoot.bodies.runner import COORDINATES, DEFAULT_POSE, MUSCLES
 from surefoot.bodies.runner_figures import figures
-from surefoot.bodies.runner_opensim import make_opensim_model
+from surefoot.bodies.runner_opensim import initialise, make_opensim_model, opensim_coordinate
 
 NAMES = tuple(muscle["name"] for muscle in figures()["muscles"])
 # Coordinates that each muscle crosses, as indices of the leg's hip, knee and ankle.
@@ -26,7 +26,6 @@ CROSSES = {
     "tib_ant": (2,),
 }
 GRIDS = tuple(np.radians(np.arange(*ends)) for ends in ((-60, 121, 10.0), (-120, 26, 2.5), (-55, 41, 5.0)))
-_OPENSIM_NAMES = {"hip": "hip_flexion", "knee": "knee_angle", "ankle": "ankle_angle"}
 
 
 class OpenSimRunner:
@@ -40,23 +39,11 @@ class OpenSimRunner:
     def __init__(self, separate_spheres: bool = True, accuracy: float = 1e-3) -> None:
         self.model = model = make_opensim_model(separate_spheres=separate_spheres)
         self._accuracy = accuracy
-        controller = opensim.PrescribedController()
-        for muscle in MUSCLES:
-            controller.addActuator(model.getMuscles().get(muscle))
-            controller.prescribeControlForActuator(muscle, opensim.Constant(0.0))
-        model.addController(controller)
-        self._initial = model.initSystem()
-        functions = controller.get_ControlFunctions()
-        self._excitations = [opensim.Constant.safeDownCast(functions.get(i)) for i in range(len(MUSCLES))]
+        self._initial, self._excitations = initialise(model)
         self.muscles = [model.getMuscles().get(muscle) for muscle in MUSCLES]
-        self.coordinates = [model.getCoordinateSet().get(self._name(name)) for name in COORDINATES]
+        self.coordinates = [model.getCoordinateSet().get(opensim_coordinate(name)) for name in COORDINATES]
         self.state = opensim.State(self._initial)
         self._manager: Any = None
-
-    @staticmethod
-    def _name(coordinate: str) -> str:
-        joint, _, leg = coordinate.rpartition("_")
-        return f"{_OPENSIM_NAMES[joint]}_{leg}" if joint in _OPENSIM_NAMES else coordinate
 
     def place(self, pose: np.ndarray, speeds: np.ndarray | None = None, activations: np.ndarray | None = None) -> None:
         """Set coordinates (9,), their speeds (0 by default) and activations (18,); fibres are not in equilibrium."""

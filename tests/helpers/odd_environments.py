@@ -207,7 +207,7 @@ class HugeReward(Point):
         return -1e30 * float(self.position**2)
 
 
-# What `reset` and `step` return.
+# Odd return values of `reset` and `step`.
 
 
 class ShortObs(Point):

@@ -14,7 +14,7 @@ def figures() -> dict[str, Any]:
 
 @functools.cache
 def fitted() -> dict[str, Any]:
-    """Return runner.toml: what MuJoCo's model has in place of OpenSim's muscles, knee, contact and joint limits."""
+    """Return runner.toml: parameters of MuJoCo's muscles, knee, contact and joint limits, fitted to OpenSim."""
     return _read("runner.toml")
 
 

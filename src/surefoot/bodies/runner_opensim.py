@@ -111,6 +111,20 @@ def limit_force(joint: str) -> str:
     return f"{name.capitalize()}Limit_{side}"
 
 
+def initialise(model: Any) -> tuple[Any, list[Any]]:
+    """Return the initial state of a model, and the functions that set the excitations, in the order of `MUSCLES`."""
+    import opensim
+
+    controller = opensim.PrescribedController()
+    for muscle in MUSCLES:
+        controller.addActuator(model.getMuscles().get(muscle))
+        controller.prescribeControlForActuator(muscle, opensim.Constant(0.0))
+    model.addController(controller)
+    state, functions = model.initSystem(), controller.get_ControlFunctions()
+    # The order of the functions is that in which they were added.
+    return state, [opensim.Constant.safeDownCast(functions.get(index)) for index in range(len(MUSCLES))]
+
+
 def opensim_coordinate(coordinate: str) -> str:
     """Return OpenSim's name of one of `runner.COORDINATES`."""
     name, _, side = coordinate.partition("_")

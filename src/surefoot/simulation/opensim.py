@@ -38,8 +38,7 @@ class OpenSimEngine(ProcessesEngine):
         Raises:
             InputError: OpenSim is not installed or the task is another one.
         """
-        if reason := obstacle(info):
-            raise InputError(f"engine 'opensim' cannot simulate task '{info.name}': {reason}")
+        _check(info)
         super().__init__(info, num_envs, workers)
         steps = info.action_repeat * -(-num_envs // len(self.pids))
         self._step_patience_s = _PATIENCE_S + _PATIENCE_PER_STEP_S * steps
@@ -58,12 +57,16 @@ def make_opensim_env(info: TaskInfo, **kwargs: Any) -> gymnasium.Env:
     Raises:
         InputError: OpenSim is not installed or the task is another one.
     """
-    if reason := obstacle(info):
-        raise InputError(f"engine 'opensim' cannot simulate task '{info.name}': {reason}")
+    _check(info)
     spec = copy.deepcopy(gymnasium.spec(info.id))
     spec.entry_point = _ENVIRONMENT
     env = gymnasium.make(spec, disable_env_checker=True, **info.env_options, **kwargs)
     return Guarded(wrap(env, info.action_repeat, info.frame_stack, info.name), info.name)
+
+
+def _check(info: TaskInfo) -> None:
+    if reason := obstacle(info):
+        raise InputError(f"engine 'opensim' cannot simulate task '{info.name}': {reason}")
 
 
 def installed() -> bool:

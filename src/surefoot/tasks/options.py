@@ -5,7 +5,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import pydantic
@@ -18,6 +18,15 @@ LIMIT = "max_episode_steps"
 _VALUES = {"none": None, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _TEXTS = (str, Literal)
 _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _check_friction(friction: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= friction[0] <= friction[1] <= 5:
+        raise ValueError("must be two numbers from 0 to 5, the lower one first")
+    return friction
+
+
+FrictionRange = Annotated[tuple[float, float], pydantic.AfterValidator(_check_friction)]
 
 
 class TaskOptions(Settings):

@@ -132,18 +132,10 @@ class RandomSearchLearner(Learner):
         max_steps: int,
         normaliser: Normaliser | None = None,
     ) -> CandidateResults | None:
-        """Run an episode of each of C candidates.
+        """Run an episode, of at most `max_steps`, of each candidate with an index in `candidates`, (C,).
 
-        Args:
-            candidates: (C,), their indices.
-            state: the state before the update.
-            directions: of the iteration.
-            noise: nu, ().
-            max_steps: steps after which an episode is truncated.
-            normaliser: statistics to which the observations are added; None: those of `state`.
-
-        Returns:
-            The results; None if interrupted.
+        Returns None if interrupted. `state` is that before the update; observations are added to the statistics of
+        `normaliser`, by default those of `state`.
         """
         num_envs, count = self.engine.num_envs, len(candidates)
         returns, shaped_returns = np.zeros((2, count))

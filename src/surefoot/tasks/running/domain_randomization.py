@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
-import pydantic
 from pydantic import Field
 
 from surefoot.bodies.runner import BODY, LEG_JOINTS
-from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.options import FrictionRange, TaskOptions
 from surefoot.tasks.task import State
 
 
@@ -20,7 +19,7 @@ class RandomizationOptions(TaskOptions):
 
     muscle_strength: float = Field(0.0, ge=0, le=0.9)
     """Largest relative deviation of each muscle's force."""
-    friction: tuple[float, float] = (0.8, 0.8)
+    friction: FrictionRange = (0.8, 0.8)
     """Lowest and highest friction coefficient of the feet; from 0 to 5."""
     contact_stiffness: float = Field(1.0, ge=1, le=10)
     """Largest factor by which the contact of the feet is stiffer or softer; its damping ratio stays the same."""
@@ -28,13 +27,6 @@ class RandomizationOptions(TaskOptions):
     """Largest relative deviation of the stiffness of the joint limits."""
     excitation_delay_s: float = Field(0.0, ge=0, le=0.1)
     """Largest delay between an action and the excitation of the muscles, drawn in whole physics steps, s."""
-
-    @pydantic.field_validator("friction")
-    @classmethod
-    def _check_friction(cls, friction: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= friction[0] <= friction[1] <= 5:
-            raise ValueError("must be two numbers from 0 to 5, the lower one first")
-        return friction
 
 
 class DomainRandomizer:

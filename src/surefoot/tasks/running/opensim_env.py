@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, LEGS, MUSCLES
 from surefoot.bodies.runner_opensim import (
     Variation,
+    initialise,
     limit_force,
     make_opensim_model,
     opensim_coordinate,
@@ -134,15 +135,7 @@ class _Simulation:
         import opensim
 
         self._model = model
-        brain = opensim.PrescribedController()
-        for name in MUSCLES:
-            brain.addActuator(model.getMuscles().get(name))
-            brain.prescribeControlForActuator(name, opensim.Constant(0.0))
-        model.addController(brain)
-        self._state = model.initSystem()
-        functions = brain.get_ControlFunctions()
-        # The order of the functions is that in which they were added.
-        self._excitations = [opensim.Constant.safeDownCast(functions.get(index)) for index in range(len(MUSCLES))]
+        self._state, self._excitations = initialise(model)
         self._muscles = [model.getMuscles().get(name) for name in MUSCLES]
         self._coordinates = [model.getCoordinateSet().get(opensim_coordinate(name)) for name in COORDINATES]
         self._points = [model.getBodySet().get(name) for name in POINTS]

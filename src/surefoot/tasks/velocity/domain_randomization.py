@@ -5,11 +5,10 @@ episode: pushes and sensor noise.
 """
 
 import numpy as np
-import pydantic
 from pydantic import Field
 
 from surefoot.errors import InputError
-from surefoot.tasks.options import TaskOptions
+from surefoot.tasks.options import FrictionRange, TaskOptions
 from surefoot.tasks.task import State
 from surefoot.tasks.velocity.hash_rng import uniform
 from surefoot.tasks.velocity.robot import Robot
@@ -20,7 +19,7 @@ _STREAM, _PUSH_STREAM = 2, 3
 class RandomizationOptions(TaskOptions):
     """Ranges of uniform distributions; those of legged_gym unless noted."""
 
-    friction: tuple[float, float] = (0.5, 1.25)
+    friction: FrictionRange = (0.5, 1.25)
     """Lowest and highest friction coefficient of the feet, the same for all feet of a robot; from 0 to 5."""
     base_mass: float | None = Field(None, ge=0, le=100)
     """Largest load added to or removed from the trunk, kg; default: 5 for ANYmal C, a tenth of the mass for others."""
@@ -34,13 +33,6 @@ class RandomizationOptions(TaskOptions):
     """Seconds between pushes; the first push comes at a random time within the first period."""
     noise: float = Field(1.0, ge=0, le=10)
     """Scale of the sensor noise; 1 is legged_gym's."""
-
-    @pydantic.field_validator("friction")
-    @classmethod
-    def _check_friction(cls, friction: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= friction[0] <= friction[1] <= 5:
-            raise ValueError("must be two numbers from 0 to 5, the lower one first")
-        return friction
 
 
 class DomainRandomizer:
