@@ -453,7 +453,7 @@ class Own(gymnasium.Env):
 
     def step(self, action):
         if action[0] == 0.5:
-            print("hanging", flush=True)
+            os.write(1, b"hanging\\n")  # at once, unlike print without buffers
             signal.pause()
         return action, 1.0, False, False, {}
 

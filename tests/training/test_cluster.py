@@ -1,5 +1,6 @@
 """Training on a cluster: Ray's own local one of two nodes, and actors in this process for what needs no Ray."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -57,8 +58,19 @@ def nodes() -> Iterator[TwoNodes]:
         head["ray_client_server_port"] = port
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(**small)
+    if importlib.util.find_spec("grpc"):
+        wait_for_server(port)
     yield TwoNodes(cluster.address, f"ray://127.0.0.1:{port}")
     cluster.shutdown()
+
+
+def wait_for_server(port: int) -> None:
+    """Wait until something listens at a port of this machine."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.05)
 
 
 def finished(actors: Actors, count: int) -> dict[int, Any]:
@@ -76,13 +88,41 @@ def wait_for_restart(actors: Actors) -> None:
         assert actors.results(1) == []
 
 
+class Aborting:
+    """A Ray Client's first message that fails for the first `times` times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        pytest.importorskip("grpc", reason="Ray Client needs grpcio")
+        from ray.util.client.worker import Worker
+
+        self._original = Worker._server_init
+        self.left = times
+        monkeypatch.setattr(Worker, "_server_init", lambda *arguments: self.greet(*arguments))
+
+    def greet(self, *arguments: Any) -> None:
+        if self.left:
+            self.left -= 1
+            raise ConnectionAbortedError("Initialization failure from server")
+        self._original(*arguments)
+
+
 @needs_ray
-def test_ray_client_is_the_same_code(nodes):
-    pytest.importorskip("grpc", reason="Ray Client needs grpcio")
+def test_ray_client_is_the_same_code_and_connects_at_the_second_try(nodes, monkeypatch):
+    aborting = Aborting(monkeypatch, 1)
     actors = Actors(nodes.client, 1, Counter)
+    assert aborting.left == 0
     actors.call(0, "add", 1, actors.share([2]))
     assert finished(actors, 1) == {0: 4}
     actors.close()
+
+
+@needs_ray
+def test_a_ray_client_that_fails_does_not_disturb_the_next_connection(nodes, monkeypatch):
+    """The next connection is that of the tests below."""
+    aborting = Aborting(monkeypatch, 2)
+    with pytest.raises(InputError, match=r"^engine\.address = 'ray://[0-9.:]+': ConnectionAbortedError: Init"):
+        Actors(nodes.client, 1, Counter)
+    assert aborting.left == 0
 
 
 @pytest.fixture(scope="module")

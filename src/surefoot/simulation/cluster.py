@@ -267,8 +267,15 @@ def _connected(address: str) -> Iterator[None]:
         with _own_signal_handlers(), warnings.catch_warnings():
             # JAX warns of forks; Ray's processes replace their program at once.
             warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
-            ray.init(**options)
+            try:
+                ray.init(**options)
+            except ConnectionAbortedError:
+                # A busy head node sometimes fails to start the process that serves a Ray Client.
+                ray.shutdown()
+                ray.init(**options)
     except Exception as error:
+        with _own_signal_handlers():
+            ray.shutdown()  # Else the next connection is taken for one by Ray Client.
         hint = "; 'local' starts Ray on this machine" if address == "auto" else ""
         raise InputError(f"engine.address = '{address}': {one_line(error)[:300]}{hint}") from error
     try:
