@@ -114,36 +114,47 @@ class RunFolder:
         Raises:
             RunError: another process holds the lock, or the folder cannot be written.
         """
-        named = repr(str(self.path))
+        with lock_folder(self.path, "run") as is_there:
+            yield lambda: self.recipe.exists() and is_there()
+
+
+@contextlib.contextmanager
+def lock_folder(path: Path, kind: str) -> Iterator[Callable[[], bool]]:
+    """Hold the lock of a folder, a `kind` of thing in messages; yield a function: is the folder still in its place?
+
+    Raises:
+        RunError: another process holds the lock, or the folder cannot be written.
+    """
+    named = repr(str(path))
+    try:
+        folder = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RunError(f"cannot write to {named}: {error.strerror}") from error
+    try:
         try:
-            folder = os.open(self.path, os.O_RDONLY)
-            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = " ".join(os.pread(descriptor, 200, 0).decode(errors="replace").split())
+            raise RunError(
+                f"{kind} {named} is in use{f' by {holder}' if holder else ''}; wait for it or stop it first"
+            ) from error
         except OSError as error:
-            raise RunError(f"cannot write to {named}: {error.strerror}") from error
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise RunError(f"cannot lock {named}: {error.strerror}") from error
+            warnings.warn(f"this file system has no locks; start no second process on {named}", stacklevel=4)
+        with contextlib.suppress(OSError):  # the lock holds even if the disk is full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = " ".join(os.pread(descriptor, 200, 0).decode(errors="replace").split())
-                raise RunError(
-                    f"run {named} is in use{f' by {holder}' if holder else ''}; wait for it or stop it first"
-                ) from error
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                    raise RunError(f"cannot lock {named}: {error.strerror}") from error
-                warnings.warn(f"this file system has no locks; start no second process on {named}", stacklevel=3)
-            with contextlib.suppress(OSError):  # the lock holds even if the disk is full
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-            try:
-                yield lambda: self.recipe.exists() and os.path.samestat(os.fstat(folder), self.path.stat())
-            finally:
-                with contextlib.suppress(OSError):
-                    # Closing the file is not enough: a forked worker may still hold its descriptor.
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            yield lambda: os.path.samestat(os.fstat(folder), path.stat())
         finally:
-            os.close(descriptor)
-            os.close(folder)
+            with contextlib.suppress(OSError):
+                # Closing the file is not enough: a forked worker may still hold its descriptor.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+        os.close(folder)
 
 
 def list_runs(root: Path | str) -> list[str]:

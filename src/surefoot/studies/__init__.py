@@ -1,0 +1,1 @@
+"""Several runs as one experiment: seeds, sweeps, comparisons."""
