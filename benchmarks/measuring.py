@@ -5,7 +5,6 @@ import dataclasses
 import datetime
 import json
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -16,11 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
-from surefoot.evaluation.statistics import summarise
+from surefoot import machine
 from surefoot.runs.versions import revision, versions
 
 Name = TypeVar("Name")
@@ -160,35 +158,6 @@ def format_spread(values: dict[str, Any], digits: int = 0) -> str:
     return f"{values['median']:,.{digits}f} ({values['min']:,.{digits}f}-{values['max']:,.{digits}f})"
 
 
-def summarise_seeds(returns: Iterable[ArrayLike]) -> dict[str, Any]:
-    """Summarise an algorithm over S independent training seeds.
-
-    Episodes of one policy do not show the variation between trainings. Therefore the statistics are those of
-    `summarise` over the mean return of each seed, and the interval resamples whole seeds (Agarwal et al. 2021, with one
-    task as the only stratum).
-
-    Args:
-        returns: one array (E,) per seed; the lengths may differ.
-
-    Returns:
-        `summarise` of the seeds' means, with n = S; also `episodes`, the number of episodes of all seeds, and
-        `episode_sd`, the pooled standard deviation of returns around their seed's mean (0 if every seed has one
-        episode).
-
-    Raises:
-        InputError: there are no seeds, or a seed has no values or one that is not finite.
-    """
-    seeds = [summarise(values) for values in returns]
-    total = summarise([seed["mean"] for seed in seeds])
-    squares = sum(seed["sd"] ** 2 * (seed["n"] - 1) for seed in seeds)
-    episodes = sum(seed["n"] for seed in seeds)
-    degrees_of_freedom = episodes - len(seeds)
-    return total | {
-        "episodes": episodes,
-        "episode_sd": (squares / degrees_of_freedom) ** 0.5 if degrees_of_freedom else 0.0,
-    }
-
-
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; the first column is left-aligned, the others right."""
     console = Console(highlight=False)
@@ -208,13 +177,7 @@ def write_results(path: Path, load: float | None, results: dict[str, Any]) -> No
         "command": shlex.join(["python", *(os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:])]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": revision(),
-        "machine": {
-            "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "system": platform.platform(),
-            "background_load": load,
-        },
+        "machine": machine.describe_machine() | {"background_load": load},
         "versions": versions(_PACKAGES),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,31 +186,8 @@ def write_results(path: Path, load: float | None, results: dict[str, Any]) -> No
 
 
 def background_load() -> float | None:
-    """Return the fraction of all cores in use, in [0, 1], measured for a second; None without Linux.
-
-    The load average would still contain the previous benchmark.
-    """
-    try:
-        before = _cpu_ticks()
-        time.sleep(1)
-        idle, total = (after - then for after, then in zip(_cpu_ticks(), before, strict=True))
-    except OSError:
-        return None
-    load = 1 - idle / max(total, 1)
-    if load > 0.1:
+    """Return `machine.background_load()`; warn on a loaded machine."""
+    load = machine.background_load()
+    if load is not None and load > 0.1:
         print(f"warning: other programs use {load:.0%} of this machine; results will be too low", file=sys.stderr)
-    return round(load, 3)
-
-
-def _cpu_ticks() -> tuple[int, int]:
-    """Return idle ticks and total ticks of all cores since boot."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return load

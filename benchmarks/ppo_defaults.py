@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from measuring import background_load, print_table, summarise_seeds, write_results
+from measuring import background_load, print_table, write_results
+from surefoot.evaluation.statistics import summarise_seeds
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 

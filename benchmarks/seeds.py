@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from measuring import background_load, summarise_seeds, write_results
-from surefoot.evaluation.statistics import summarise
+from measuring import background_load, write_results
+from surefoot.evaluation.statistics import summarise, summarise_seeds
 from surefoot.recipes.files import read_recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics

@@ -1,5 +1,6 @@
 """Summary statistics of returns, of one policy or of several training seeds, with confidence intervals."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,35 @@ def summarise(values: ArrayLike) -> dict[str, Any]:
         "min": float(values.min()),
         "max": float(values.max()),
         "n": len(values),
+    }
+
+
+def summarise_seeds(returns: Iterable[ArrayLike]) -> dict[str, Any]:
+    """Summarise an algorithm over S independent training seeds.
+
+    Episodes of one policy do not show the variation between trainings. Therefore the statistics are those of
+    `summarise` over the mean return of each seed, and the interval resamples whole seeds (Agarwal et al. 2021, with one
+    task as the only stratum).
+
+    Args:
+        returns: one array (E,) per seed; the lengths may differ.
+
+    Returns:
+        `summarise` of the seeds' means, with n = S; also `episodes`, the number of episodes of all seeds, and
+        `episode_sd`, the pooled standard deviation of returns around their seed's mean (0 if every seed has one
+        episode).
+
+    Raises:
+        InputError: there are no seeds, or a seed has no values or one that is not finite.
+    """
+    seeds = [summarise(values) for values in returns]
+    total = summarise([seed["mean"] for seed in seeds])
+    squares = sum(seed["sd"] ** 2 * (seed["n"] - 1) for seed in seeds)
+    episodes = sum(seed["n"] for seed in seeds)
+    degrees_of_freedom = episodes - len(seeds)
+    return total | {
+        "episodes": episodes,
+        "episode_sd": (squares / degrees_of_freedom) ** 0.5 if degrees_of_freedom else 0.0,
     }
 
 
