@@ -12,6 +12,7 @@ import pytest
 
 import surefoot
 from helpers.messages import one_line
+from helpers.reach import Reach
 from surefoot.api import make_recipe_from
 from surefoot.errors import InputError, PolicyFileError, RunError
 from surefoot.policies.files import save_policy
@@ -89,27 +90,6 @@ def test_load_takes_a_run_or_a_policy_file(run):
     assert actions[0].shape == (1,)
 
 
-class Reach(gymnasium.Env):
-    """A point on a line; 0 is best."""
-
-    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-
-    def __init__(self, size: float = 1.0) -> None:
-        self._size = size
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._place = self.np_random.uniform(-self._size, self._size)
-        self._step = 0
-        return np.array([self._place], np.float32), {}
-
-    def step(self, action):
-        self._place = float(np.clip(self._place + 0.1 * action[0], -1, 1))
-        self._step += 1
-        return np.array([self._place], np.float32), -abs(self._place), False, self._step == 10, {}
-
-
 def test_train_takes_an_environment_a_class_or_a_function(tmp_path, capsys):
     def local() -> gymnasium.Env:
         return Reach(0.1)
@@ -117,7 +97,7 @@ def test_train_takes_an_environment_a_class_or_a_function(tmp_path, capsys):
     changed = gymnasium.make("Pendulum-v1", g=5.0)
     assert name_of(gymnasium.make("Pendulum-v1")) == "Pendulum-v1"
     assert find_task(name_of(gymnasium.make("Pendulum-v1", max_episode_steps=50))).max_episode_steps == 50
-    assert name_of(Reach) == f"{__name__}:Reach"
+    assert name_of(Reach) == "helpers.reach:Reach"
     expected = {
         changed: "local/Pendulum-v0",
         local: "local/test-train-takes-an-environment-a-class-or-a-function-locals-local-v0",
@@ -142,9 +122,9 @@ def test_a_task_of_another_process_is_refused_with_the_remedy():
 def test_tasks_that_only_this_process_knows():
     gymnasium.register("SurefootApi-v0", entry_point=Reach)
     gymnasium.register("SurefootApi-v1", entry_point="__main__:Reach")
-    gymnasium.register("SurefootApi-v2", entry_point=f"{__name__}:Reach")
+    gymnasium.register("SurefootApi-v2", entry_point="helpers.reach:Reach")
     own = ("SurefootApi-v0", "SurefootApi-v1")
-    others = ("SurefootApi-v2", f"{__name__}:Reach", "anymal", "ant", "Pendulum-v1", "surefoot/AnymalC-v0", "walk")
+    others = ("SurefootApi-v2", "helpers.reach:Reach", "anymal", "ant", "Pendulum-v1", "surefoot/AnymalC-v0", "walk")
     assert [is_local(name) for name in (*own, *others)] == [True] * 2 + [False] * len(others)
 
 
