@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "surefoot"
 API = "__init__"  # `surefoot` itself
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "machine"}),
+    frozenset({"compilation_cache", "errors", "machine"}),
     frozenset({"files", "packing", "pytrees", "settings"}),
     frozenset({"schedules"}),
     frozenset({"runs"}),

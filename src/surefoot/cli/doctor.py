@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from surefoot.cli.variables import faults
+from surefoot.compilation_cache import VARIABLE, cache_folder
 from surefoot.machine import available_memory, gigabytes
 
 OK, MISSING, NOTE = "ok", "missing", "note"
@@ -69,6 +70,7 @@ def _findings() -> Iterator[Finding]:
     yield _memory()
     yield _disk()
     yield _runs_folder()
+    yield _compilation_cache()
     for name, message in faults():
         yield MISSING, "environment", message
         del os.environ[name]  # so that the checks below can run
@@ -100,6 +102,14 @@ def _memory() -> Finding:
     if free < _MIN_MEMORY:
         return NOTE, "memory", f"{text}; close other programs, or train with fewer --engine.num_envs"
     return OK, "memory", text
+
+
+def _compilation_cache() -> Finding:
+    folder = cache_folder()
+    if folder is None:
+        return NOTE, "compilation", f"no cache of compiled functions ({VARIABLE}): every start takes longer"
+    size = sum(path.stat().st_size for path in folder.glob("*"))
+    return OK, "compilation", f"{size / 1e6:.1f} MB of compiled functions in {folder}"
 
 
 def _disk() -> Finding:

@@ -10,6 +10,7 @@ import gymnasium
 import jax
 import numpy as np
 
+from surefoot.compilation_cache import use_compilation_cache
 from surefoot.policies.policy import Controller, Policy
 from surefoot.simulation.engine import Engine
 from surefoot.simulation.factory import make_engine
@@ -106,6 +107,7 @@ class EpisodeRunner:
 
     def __init__(self, engine: str | Engine, info: TaskInfo, episodes: int, threads: int = 0) -> None:
         """Make environments of task `info` as `make_engine` does, for rounds of at least `episodes` episodes."""
+        use_compilation_cache()
         self.info = info
         most = min(episodes, _MAX_ENVS)
         self.engine = make_engine(engine, info, most, threads) if isinstance(engine, str) else engine

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from pydantic import Field
 
+from surefoot.compilation_cache import use_compilation_cache
 from surefoot.errors import FolderLostError, InputError, NonFiniteError, RunError, SurefootError
 from surefoot.files import atomic_write, save_arrays
 from surefoot.policies.files import save_policy
@@ -162,6 +163,7 @@ class _Session:
             raise InputError("Surefoot trains in float32; unset JAX_ENABLE_X64 or jax.config's 'jax_enable_x64'")
         if callback is not None and not callable(callback):
             raise InputError(f"callback = {callback!r}: give a function of step and metrics")
+        use_compilation_cache()
         self._began = self._saved_at = time.perf_counter()
         self._saving_s, self._seconds_before = 0.0, 0.0
         self.counters = Counters()
