@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "SUREFOOT_COMPILATION_CACHE"
 """Environment variable: the folder of the cache, or "off"."""
@@ -30,16 +31,17 @@ def use_compilation_cache() -> Path | None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir:
+        return Path(config.jax_compilation_cache_dir)
     folder = cache_folder()
     if folder is None or not _prepare(folder):
         return None
     if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
-        jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+        config.update("jax_compilation_cache_max_size", MAX_BYTES)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_S)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_S)
+    config.update("jax_compilation_cache_dir", str(folder))
     return folder
 
 
