@@ -256,6 +256,46 @@ def test_invalid_models_give_one_line_errors(tmp_path: Path, text: str, message:
     one_line(caught.value)
 
 
+ANKLE = '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><joint axis="1 0 0" damping="1" range="-9 9"/>'
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('mass="1"', 'mass="nan"'),
+        ('diaginertia="1 1 1"', 'diaginertia="1 NaN(2) 1"'),
+        ('pos="0 0 0"', 'pos="0 0 inf"'),
+        ('axis="1 0 0"', "axis='1 0 -Infinity'"),
+        ('damping="1"', 'damping="1e300"'),
+        ('range="-9 9"', 'range="inf 9"'),
+        ('range="-9 9"', 'range="-9 nan"'),
+        ('"1e-3"', '"1e999"'),
+        ('ixx="1"', 'ixx="nan"'),
+        ('upper="1"', 'upper="-inf"'),
+        ('velocity="1"', 'velocity="nan"'),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_by_element_and_line(tmp_path: Path, old: str, new: str) -> None:
+    text = f"""<mujoco><compiler boundmass="1e-3"/>
+    <worldbody><body name="inf">{ANKLE}</body></worldbody></mujoco>"""
+    if old not in text:
+        text = '<robot>\n<link name="nan"><inertia ixx="1"/></link><limit upper="1" velocity="1"/></robot>'
+    line = text[: text.index(old)].count("\n") + 1
+    with pytest.raises(InputError, match="is not a number from") as caught:
+        load(tmp_path, text.replace(old, new), ".xml" if "mujoco" in text else ".urdf")
+    one_line(caught.value, f"its <{text[: text.index(old)].rpartition('<')[2].split()[0]} ")
+    assert f"in line {line} " in str(caught.value)
+    assert new.replace("'", '"') in str(caught.value)
+
+
+def test_limits_may_be_infinite_and_names_may_read_as_numbers(tmp_path: Path) -> None:
+    text = walkers.biped(left="inf").replace('range="-40 40"', 'range="-inf inf"').replace('"waist"', '"nan"')
+    body = load(tmp_path, text).body
+    assert body.joints[0] == "nan" and "infknee" in body.joints
+    urdf = walkers.urdf_biped().replace('effort="30" velocity="10"', 'effort="inf" velocity="inf"')
+    assert load(tmp_path, urdf, ".urdf").body.joints == load(tmp_path, walkers.urdf_biped(), ".urdf").body.joints
+
+
 @pytest.mark.parametrize(
     "source, message",
     [

@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from helpers.messages import one_line, only_error
 from helpers.progress import Watcher, interrupting
 from helpers.recipes import SAVE_ALWAYS, TINY_PPO
 from surefoot.algorithms import ppo
+from surefoot.algorithms.rollout import rollout_layout
 from surefoot.api import train_recipe
 from surefoot.cli.main import main
 from surefoot.errors import EngineError, InputError, NonFiniteError, RunError, SurefootError
@@ -34,6 +36,7 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.simulation.batch import BatchEngine
 from surefoot.simulation.engine import MOST_ENVS
 from surefoot.training import loop
+from surefoot.training.learner import diverged
 from surefoot.training.loop import Outcome
 from surefoot.training.progress import Progress
 
@@ -107,7 +110,7 @@ CAUSES = {
         "physics of environment 2 became unstable",
         "states_before",
     ),
-    "loss": (lose_loss, "loss is not finite", "rollout"),
+    "loss": (lose_loss, "loss is not finite (rewards of up to", "rollout"),
 }
 
 
@@ -148,6 +151,29 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(folder, tmp_path, monkeyp
     other_step, other_arrays, _ = Checkpoints(failed.checkpoints).latest()
     assert step == other_step
     assert all(arrays[name].tobytes() == other_arrays[name].tobytes() for name in arrays)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"reward": 3e20}, "the reward of environment 1 is 3e+20, too large"),
+        ({"reward": 4e18}, "the loss is not finite (rewards of up to 4e+18 in size; lower wrappers.reward_scale)"),
+        ({"reward": -7.5}, "the loss is not finite (rewards of up to 7.5 in size)"),
+        (
+            {"observation": [0, 2e30], "action": [np.nan]},
+            "observation 1 ('speed') of environment 1 is 2e+30, too large",
+        ),
+        ({"action": [np.nan]}, "action 0 of environment 1 is nan"),
+    ],
+)
+def test_the_cause_of_a_loss_that_is_not_finite(values, message):
+    layout = rollout_layout(2, 1)
+    info = SimpleNamespace(observation_names=("place", "speed"), action_names=None)
+    rows = np.zeros((1500, 2, layout.size), np.float32)
+    layout.write(rows[1400, 1], {name: np.float32(value) for name, value in values.items()})
+    error = diverged(layout, info, rows, -3000)
+    assert str(error).removesuffix(", too large") == message.removesuffix(", too large")
+    assert error.ahead == (0 if "loss" in message else -200)
 
 
 def test_the_command_line_reports_non_finite_numbers_in_one_line(tmp_path, monkeypatch, capsys):

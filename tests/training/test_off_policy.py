@@ -237,7 +237,7 @@ def test_a_replay_that_barely_fits_is_announced(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "cause, fragment, array",
-    [(answer_nan, " of environment 1 is nan", "row"), (lose_loss, "loss is not finite", "metrics")],
+    [(answer_nan, " of environment 1 is nan", "row"), (lose_loss, "loss is not finite (rewards of up to", "metrics")],
 )
 def test_non_finite_numbers_stop_the_run_and_keep_the_last_state(cause, fragment, array, tmp_path, monkeypatch):
     cause(monkeypatch)

@@ -16,6 +16,7 @@ from surefoot.errors import InputError
 _MOST_BYTES, _MOST_ELEMENTS, _DEEPEST, _MOST_FILES = 20_000_000, 20_000, 300, 100
 _MOST_VALUES = 2e7  # of one element, such as the pixels of a texture
 _MOST_FOLDERS_UP = 4
+_LONGEST_SHOWN = 60  # characters of an attribute
 _MOST_LENGTH_RANGE_STEPS = 10_000  # of each muscle
 # Attributes whose number determines the memory or the number of elements.
 _SIZES = {"count", "nrow", "ncol", "width", "height", "resolution", "dim", "nsample", "memory", "njmax", "nconmax"}
@@ -26,6 +27,16 @@ _ATTRIBUTE = re.compile(r"""(?<![\w:])([\w:]++)\s*+=\s*(?:"([^"]*)"|'([^']*)')""
 _TAG = re.compile(
     r"""<(?:!--(?:.*?-->|.*)|!\[CDATA\[(?:.*?\]\]>|.*)|[!?][^>]*+>?|((?:[^<>"']++|"[^"]*+"|'[^']*+')*+)>)""", re.DOTALL
 )
+# Attributes that hold names or other text; a name may be "inf".
+_TEXTS = {"name", "class", "childclass", "model", "prefix", "file", "filename", "content_type", "reference", "link"}
+_TEXTS |= {"assetdir", "meshdir", "texturedir", "material", "texture", "mesh", "hfield", "target", "actuator", "key"}
+_TEXTS |= {"objname", "refname", "refsite", "cranksite", "slidersite", "sidesite", "jointinparent", "instance", "data"}
+_TEXTS |= {f"{kind}{end}" for kind in ("body", "joint", "geom", "site", "tendon", "flex") for end in ("", "1", "2")}
+_LARGEST = 1e15  # of numbers that are no limits
+_MAYBE_TOO_LARGE = re.compile(r"nan|inf|e\+?\d\d|\d{16}", re.IGNORECASE)
+# Infinite values that mean "no limit": in an attribute that ends with "range", and in URDF's <limit>.
+_NO_RANGE = (-math.inf, math.inf)
+_NO_LIMIT = {"lower": -math.inf, "upper": math.inf, "effort": math.inf, "velocity": math.inf}
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _MESHES = (".stl", ".obj", ".msh")
 # MuJoCo's messages, and the messages shown instead.
@@ -198,7 +209,8 @@ def _whole_size(
 def _file_size(path: Path) -> _FileSize:
     size = _FileSize()
     factors = [1.0]  # copies of an element, by depth
-    for found in _TAG.finditer(path.read_text("utf-8", errors="replace")):
+    text = path.read_text("utf-8", errors="replace")
+    for found in _TAG.finditer(text):
         tag = found[1] or ""
         if tag.startswith("/"):
             factors = factors[:-1] or [1.0]
@@ -207,6 +219,9 @@ def _file_size(path: Path) -> _FileSize:
             continue
         name = tag.split(None, 1)[0].rstrip("/")
         attributes = {key: html.unescape(double or single) for key, double, single in _ATTRIBUTE.findall(tag)}
+        if wrong := _too_large(name, attributes):
+            line = text.count("\n", 0, found.start()) + 1
+            raise InputError(f"its {wrong} in line {line} is not a number from {-_LARGEST:g} to {_LARGEST:g}")
         values = math.prod(
             _number(value) for key, value in attributes.items() if key in _SIZES or (name, key) == ("numeric", "size")
         )
@@ -227,6 +242,23 @@ def _file_size(path: Path) -> _FileSize:
         elif name == "mujoco":
             size.model = attributes.get("model", size.model)
     return size
+
+
+def _too_large(tag: str, attributes: dict[str, str]) -> str | None:
+    """Return an attribute with a number that is not finite or too large, as text; limits may be infinite."""
+    for name, text in attributes.items():
+        if name in _TEXTS or not _MAYBE_TOO_LARGE.search(text):
+            continue
+        for place, word in enumerate(text.split()):
+            try:
+                value = float(word.partition("(")[0])  # C reads "nan(1)"
+            except ValueError:
+                continue
+            end = _NO_RANGE[place] if name.endswith("range") and place < 2 else None
+            end = _NO_LIMIT.get(name) if tag == "limit" else end
+            if not abs(value) <= _LARGEST and not (end and value * end > 0):
+                return f'<{tag} {name}="{text[:_LONGEST_SHOWN]}">'
+    return None
 
 
 def _number(text: str) -> float:

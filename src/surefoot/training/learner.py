@@ -20,6 +20,9 @@ from surefoot.simulation.engine import Engine
 from surefoot.tasks.catalogue import TaskInfo
 from surefoot.training.warm_start.transfer import Transfer
 
+_CHECKED_STEPS = 1024  # of all environments at a time; a replay may fill half of the memory
+_LARGE_REWARD = 1e6
+
 
 class Learner(abc.ABC):
     """An algorithm together with the environments it collects experience from.
@@ -145,10 +148,31 @@ def too_large(packed: np.ndarray) -> np.ndarray:
         return ~np.isfinite(np.square(packed))
 
 
+def diverged(layout: Layout, info: TaskInfo, packed: np.ndarray, ahead: int = 0, **arrays: Any) -> NonFiniteError:
+    """Return the error of a loss that is not finite, which names the value that is too large, or the largest reward.
+
+    Args:
+        layout: fields of the steps.
+        info: the task, for the names of the values.
+        packed: (T, N, K), the steps learned from.
+        ahead: environment steps of this iteration before these; negative if they are older.
+        **arrays: saved for the user.
+    """
+    for start in range(0, len(packed), _CHECKED_STEPS):
+        part = packed[start : start + _CHECKED_STEPS]
+        if too_large(part).any():
+            return not_finite(layout, info, part, ahead=ahead + start * packed.shape[1], **arrays)
+    largest = float(np.abs(layout.read(packed, "reward")).max(initial=0))
+    hint = "; lower wrappers.reward_scale" if largest > _LARGE_REWARD else ""
+    return NonFiniteError(f"the loss is not finite (rewards of up to {largest:.3g} in size{hint})", arrays)
+
+
 def not_finite(
     layout: Layout, info: TaskInfo, packed: np.ndarray, first_env: int = 0, ahead: int = 0, **arrays: Any
 ) -> NonFiniteError:
     """Return the error that names the first value that is not finite in packed steps of a learner, or not its square.
+
+    An observation or reward is named before an action, which may follow from it.
 
     Args:
         layout: their fields.
@@ -158,8 +182,13 @@ def not_finite(
         ahead: environment steps of this iteration before these.
         **arrays: saved for the user.
     """
-    wrong = ~np.isfinite(packed)
-    step, env, column = np.argwhere(wrong if wrong.any() else too_large(packed))[0].tolist()
+    wrong, large = ~np.isfinite(packed), too_large(packed)
+    causes = np.ones(packed.shape[-1], bool)
+    if "action" in layout.names:
+        causes[layout.columns("action")] = False
+    step, env, column = np.argwhere(
+        next(mask for mask in (wrong & causes, large & causes, wrong, large) if mask.any())
+    )[0]
     field = next(name for name in layout.names if column < layout.columns(name).stop)
     index = column - layout.columns(field).start
     names = {"observation": info.observation_names, "action": info.action_names}
@@ -167,5 +196,5 @@ def not_finite(
     named = names.get(field)
     text = f"{which} ('{named[index]}')" if named else which
     value = packed[step, env, column]
-    message = f"{text} of environment {first_env + env} is {value}" + (", too large" if np.isfinite(value) else "")
+    message = f"{text} of environment {first_env + env} is {value:g}" + (", too large" if np.isfinite(value) else "")
     return NonFiniteError(message, arrays, ahead + step * packed.shape[1])

@@ -20,7 +20,7 @@ from surefoot.machine import available_memory, gigabytes
 from surefoot.policies.normaliser import update_normaliser
 from surefoot.policies.policy import Controller, action_scale
 from surefoot.pytrees import random_from_words, random_words
-from surefoot.training.learner import Learner
+from surefoot.training.learner import Learner, diverged
 from surefoot.training.sampler import Sampler, Transitions
 from surefoot.training.warm_start.transfer import Transfer
 
@@ -143,7 +143,8 @@ class OffPolicyLearner(Learner):
         update_s += clock() - update_start
         metrics = {name: float(np.mean([values[name] for values in fetched])) for name in (fetched or [{}])[0]}
         if not np.isfinite([*metrics.values()]).all():
-            raise NonFiniteError("the loss is not finite", {"metrics": np.array([*metrics.values()])})
+            values, rows = np.array([*metrics.values()]), self._replay.state()["rows"]
+            raise diverged(self._layout, self.info, rows, -self._replay.size, metrics=values)
         updates = len(rounds) * self._updates_per_round
         mean_return, mean_length = np.mean(episodes, 0).tolist() if episodes else (math.nan, math.nan)
         return metrics | {

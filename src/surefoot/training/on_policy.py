@@ -12,13 +12,12 @@ import numpy as np
 from surefoot.algorithms import ppo
 from surefoot.algorithms.rollout import Rollout, discounted_sums, rollout_layout
 from surefoot.algorithms.symmetry import Symmetry
-from surefoot.errors import NonFiniteError
 from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Controller
 from surefoot.simulation.policy_step import Experience, PolicyStep
-from surefoot.training.learner import Learner, not_finite, too_large
+from surefoot.training.learner import Learner, diverged, not_finite
 
 
 class EpisodeStats(NamedTuple):
@@ -74,9 +73,7 @@ class OnPolicyLearner(Learner):
         values = {name: float(value) for name, value in metrics.items()}
         if not np.isfinite([*values.values()]).all():
             arrays = {"rollout": np.asarray(rollout)}
-            if too_large(arrays["rollout"]).any():
-                raise not_finite(self._layout, self.info, arrays["rollout"], **arrays)
-            raise NonFiniteError("the loss is not finite", arrays)
+            raise diverged(self._layout, self.info, arrays["rollout"], **arrays)
         values |= {name: float(value) for name, value in episodes.items()}
         values |= {
             "time/simulation": simulation_s,

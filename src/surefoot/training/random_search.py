@@ -81,7 +81,9 @@ class RandomSearchLearner(Learner):
         self._state = state._replace(normaliser=results.normaliser)
         metrics = {name: float(value) for name, value in jax.device_get(updated).items()}
         if not np.isfinite([*metrics.values()]).all():
-            raise NonFiniteError("the weights are not finite", {"returns": results.returns})
+            largest = np.abs(results.shaped_returns).max()
+            message = f"the weights are not finite (returns of candidates of up to {largest:.3g} in size)"
+            raise NonFiniteError(message, {"returns": results.returns})
         self.steps_per_iteration = int(results.lengths.sum())
         if cut := sum(engine.cut_episodes for engine in self.engines):
             metrics["engine/cut_episodes"] = cut
