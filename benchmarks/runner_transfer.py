@@ -37,9 +37,9 @@ SIMULATORS: dict[str, dict[str, Any]] = {
     "MuJoCo, 2.5 ms": {"timestep_s": 0.0025},
     "MuJoCo, toes lose contact": {"lose_toe_contact": True},
     "OpenSim": {"opensim": True},
-    "OpenSim, separate contact": {"opensim": True, "separate_contact": True},
+    "OpenSim, separate contact": {"opensim": True, "opensim_separate_spheres": True},
     "OpenSim, consistent knee": {"opensim": True, "consistent_knee": True},
-    "OpenSim, both": {"opensim": True, "separate_contact": True, "consistent_knee": True},
+    "OpenSim, both": {"opensim": True, "opensim_separate_spheres": True, "consistent_knee": True},
     "OpenSim, RungeKuttaMerson 1e-5": {
         "opensim": True,
         "opensim_integrator": "RungeKuttaMerson",
@@ -67,15 +67,13 @@ class Run:
 class Variant(OpenSimRunner):
     """The runner in a changed model of OpenSim."""
 
-    def __init__(self, separate_contact: bool = False, consistent_knee: bool = False, **options: Any) -> None:
-        self._separate_contact, self._consistent_knee = separate_contact, consistent_knee
+    def __init__(self, consistent_knee: bool = False, **options: Any) -> None:
+        self._consistent_knee = consistent_knee
         super().__init__(**options)
 
     def make_model(self) -> Any:
         """Return the changed model."""
-        from surefoot.bodies.runner_opensim import make_opensim_model
-
-        model = make_opensim_model(separate_spheres=self._separate_contact)
+        model = super().make_model()
         if self._consistent_knee:
             for leg in LEGS:
                 model.getCoordinateSet().get(f"knee_angle_{leg}").setRangeMax(2.0)
@@ -152,7 +150,7 @@ def play(path: str, simulator: str, episode: int) -> Run:
 def ground_force(env: TaskEnv) -> float:
     """Return the vertical force of the floor on both feet, N."""
     if isinstance(env, OpenSimRunner):
-        return env.ground_force()
+        return float(env.ground_forces().sum())
     feet = [env.model.geom(geom).id for foot in BODY.feet for geom in foot.geoms]
     total, force = 0.0, np.zeros(6)
     for index, contact in enumerate(env.data.contact):

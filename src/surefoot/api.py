@@ -129,6 +129,7 @@ def record(
     root: Path | str = "runs",
     task: str | None = None,
     task_options: dict[str, Any] | None = None,
+    engine: str = "auto",
     **options: Any,
 ) -> dict[str, Any]:
     """Record a video of a policy on held-out episodes.
@@ -141,6 +142,7 @@ def record(
         root: folder of all runs.
         task: another task with the same spaces.
         task_options: task options that differ from the policy's own.
+        engine: as in `evaluate`; "opensim" films the runner in OpenSim.
         **options: `episodes`, `seconds`, `start`, `size`, `fps`, `caption` and `progress` of `reports.video.record`.
 
     Returns:
@@ -164,9 +166,11 @@ def record(
         trusted = read_recipe(folder.recipe).names(policy.task, policy.task_options)
     if (task and task != policy.task) or task_options:  # keep the video of the run's own task
         path = path.with_stem(f"{path.stem}-changed")
+    if engine == "opensim":
+        path = path.with_stem(f"{path.stem}-{engine}")
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
     path = path if output is None else Path(output)
-    return video.record(policy, info, path, seed=EVALUATION_SEEDS + seed, **options)
+    return video.record(policy, info, path, seed=EVALUATION_SEEDS + seed, engine=engine, **options)
 
 
 def report(
@@ -185,7 +189,7 @@ def report(
         which: "policy", the best by the evaluations during training, or "last".
         output: the page, `.html`; None: in the run folder.
         root: folder of all runs.
-        **options: `seed`, `video`, `progress`, `task` and `task_options` of `reports.report.write_report`.
+        **options: `seed`, `video`, `progress`, `task`, `task_options` and `engine` of `reports.report.write_report`.
 
     Raises:
         SurefootError: there is no such run or policy, or an option is wrong.

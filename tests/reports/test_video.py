@@ -18,6 +18,7 @@ from surefoot.evaluation.episodes import EpisodeStep
 from surefoot.reports import media_files, opengl, scene_style, video
 from surefoot.reports.opengl import gl_available
 from surefoot.reports.video import record
+from surefoot.simulation import opensim
 from surefoot.tasks.catalogue import find_task, make_env
 
 needs_gl = [
@@ -178,7 +179,7 @@ def test_the_caption_shows_the_command():
             return np.array([self.x, 0.0, 0.0])
 
     scene: Any = Scene()
-    film = video._Film(scene, 1_000_000, None, "walk", lambda *_: None)
+    film = video._Film(scene, 20_000.0, None, "walk", lambda *_: None)
     one = np.ones(1, int)
     for number in range(101):
         scene.x = 0.03 * number
@@ -349,3 +350,19 @@ def test_muscles_are_coloured_by_activation() -> None:
     red, green = env.model.tendon_rgba[:18, 0], env.model.tendon_rgba[:18, 1]
     assert (np.diff(green) < 0).all() and (np.diff(red) > 0).all()
     np.testing.assert_array_equal(env.model.tendon_rgba[18:], limits)
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(not gl_available(), reason="no OpenGL context (EGL) on this machine")
+@pytest.mark.skipif(not opensim.installed(), reason="OpenSim is not installed")
+def test_the_runner_in_opensim_is_filmed(tmp_path):
+    info = find_task("learning-to-run", {"action_repeat": 5})
+    result = record(Stub(18), info, tmp_path / "video.mp4", seconds=0.2, size=(96, 64), engine="opensim")
+    meta, frames = decoded(tmp_path / "video.mp4")
+    assert meta["size"] == (96, 64) and len(frames) == result["frames"] == 4
+    assert all(np.abs(a - b).max() > 20 for a, b in itertools.pairwise(frames))
+
+
+def test_an_engine_that_cannot_simulate_the_task_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"engine 'opensim' cannot simulate task 'bipedal-walker'"):
+        record(Stub(4), find_task("bipedal-walker"), tmp_path / "video.mp4", engine="opensim")

@@ -11,6 +11,7 @@ import pytest
 from surefoot.bodies.runner import LEG_JOINTS, MUSCLES
 from surefoot.errors import InputError
 from surefoot.evaluation.evaluate import evaluate_policy
+from surefoot.gait.probes import find_probe
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.policy import new_policy
 from surefoot.simulation.factory import choose_engine, make_engine, make_single_env
@@ -79,6 +80,7 @@ def test_trajectory_is_that_of_the_original_model() -> None:
 def test_variations_of_the_task_reach_opensim() -> None:
     options = {"difficulty": 2, "max_obstacles": 2, "friction": (0.3, 0.5), "contact_stiffness": 2.0}
     options |= {"limit_stiffness": 0.5, "muscle_strength": 0.2, "excitation_delay_s": 0.01}
+    options |= {"opensim_separate_spheres": True}
     env = make_single_env("opensim", find_task(TASK, options))
     env.reset(seed=1)
     base = env.unwrapped
@@ -87,7 +89,8 @@ def test_variations_of_the_task_reach_opensim() -> None:
     assert variation.strength.std() > 0.01 and variation.obstacles.shape == (2, 3)
     assert 0.3 <= variation.friction <= 0.5 and variation.contact != 1 and variation.limits.shape == (len(LEG_JOINTS),)
     forces = base._simulation._model.getForceSet()
-    assert forces.contains("obstacle_1_force")
+    assert forces.contains("obstacle_1_force") and forces.contains("toe_r") and not forces.contains("foot_r")
+    assert f"<static_friction>{variation.friction:.10g}"[:20] in forces.get("toe_l").dump()
     observation, *_ = env.step(np.full(18, 0.5, np.float32))
     # The excitation of this action has not arrived, or only in its second half.
     assert base.measure()["activation"].max() < 0.3 and np.isfinite(observation).all()
@@ -185,3 +188,28 @@ def test_evaluation_counts_the_episodes_that_a_dead_worker_cut(monkeypatch: pyte
         result = evaluate_policy(policy, episodes=2, engine="opensim")
     assert (result["engine"], result["cut"], result["falls"], result["episodes"]) == ("opensim", 1, 0, 2)
     assert result["length"]["mean"] == 3 and result["travel"]["episodes"] == 1  # 4 actions and 2
+
+
+@needs_opensim
+def test_recorded_motion_has_forces_and_torques_of_opensim() -> None:
+    info = find_task(TASK, {"action_repeat": 5, "reset_speed": 2.0, "reset_stride": 0.3})
+    env = make_single_env("opensim", info)
+    assert info.body is not None
+    probe = find_probe(env, info.body)
+    assert probe is not None
+    env.reset(seed=2)
+    probe.begin()
+    for _ in range(2):
+        env.step(np.full(18, 0.4, np.float32))
+    motion, base = probe.motion(), env.unwrapped
+    np.testing.assert_allclose(motion.time, 0.01 * np.arange(1, 11), atol=1e-9)
+    assert probe.model.step_s == 0.01
+    coordinates, speeds = (base.measure()[name][0] for name in ("coordinates", "speeds"))
+    np.testing.assert_allclose(motion.angle[-1], coordinates[3:])
+    np.testing.assert_allclose(motion.velocity[-1], [speeds[1], 0, speeds[2]], atol=1e-9)
+    assert motion.force[-1].sum() == pytest.approx(base.ground_forces().sum()) and 0 < motion.force.sum(1).max() < 5e3
+    # The power of the joints is that of the muscles.
+    muscles, state = base._simulation._muscles, base._simulation._state
+    power = -sum(muscle.getActuation(state) * muscle.getLengtheningSpeed(state) for muscle in muscles)
+    assert motion.torque[-1] @ motion.speed[-1] == pytest.approx(power, rel=1e-3)
+    assert abs(power) > 10

@@ -127,7 +127,7 @@ def lengths_and_arms(angles: Any, xp: Any = jnp) -> tuple[Any, Any]:
         turn_y = (x - centre_x[..., joint, None, None]) * carried
         change = dx * (turn_x[..., 1:] - turn_x[..., :-1]) + dy * (turn_y[..., 1:] - turn_y[..., :-1])
         arms.append(-(change / step).sum(-1))
-    return (step.sum(-1) - PATHS.excess).reshape(len(angles), -1), xp.stack(arms, -1)
+    return (step.sum(-1) - PATHS.excess).reshape(len(angles), 18), xp.stack(arms, -1)
 
 
 def tendon_force(length: Any, xp: Any = jnp) -> Any:

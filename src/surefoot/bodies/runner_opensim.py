@@ -17,6 +17,17 @@ _COORDINATES = {"femur": "hip_flexion", "tibia": "knee_angle", "talus": "ankle_a
 _LIMITED = {"hip": "hip_flexion", "knee": "knee_angle", "ankle": "ankle_angle"}
 _SIDES = {"r": 1.0, "l": -1.0}
 """Suffix of each leg's names, and the sign of its z."""
+_SPHERES = "heel", "toe"
+"""Contact spheres of a foot."""
+_CONTACT = {
+    "Stiffness": "stiffness",
+    "Dissipation": "dissipation",
+    "StaticFriction": "static_friction",
+    "DynamicFriction": "dynamic_friction",
+    "ViscousFriction": "viscous_friction",
+    "TransitionVelocity": "transition_velocity",
+}
+"""Names of the contact's figures, by OpenSim's names."""
 # The contest's, osim-rl 1.5.
 _OBSTACLE_STIFFNESS, _OBSTACLE_DISSIPATION = 1e6, 1e-5
 
@@ -46,7 +57,7 @@ def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:
         path: file of the model, "" to build it.
         separate_spheres: whether each sphere of a foot has its own contact force, "heel_r" and so on, instead of
             "foot_r" for both. In OpenSim 4.6 the toes' force is zero while the heel, still in contact, rises faster
-            than 0.44 m/s; with separate forces it is not. For the model that is built.
+            than 0.44 m/s; with separate forces it is not.
 
     Raises:
         InputError: there is no such file, or its model has other coordinates or muscles.
@@ -54,9 +65,18 @@ def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:
     import opensim
 
     opensim.Logger.setLevelString("error")
-    built = _Builder(opensim).build(separate_spheres)
-    if not path:
-        return built
+    model = _Builder(opensim).build()
+    if path:
+        model = _read_model(path, model)
+    if separate_spheres:
+        _separate_spheres(model)
+    return model
+
+
+def _read_model(path: str, built: Any) -> Any:
+    """Read a model from a file; its coordinates and muscles must be those of `built`."""
+    import opensim
+
     if not Path(path).is_file():
         raise InputError(f"OpenSim model '{path}' does not exist")
     try:
@@ -71,6 +91,34 @@ def make_opensim_model(path: str = "", separate_spheres: bool = False) -> Any:
     return model
 
 
+def _separate_spheres(model: Any) -> None:
+    """Replace the contact force of each foot by one for each of its spheres."""
+    import opensim
+
+    forces = model.updForceSet()
+    for side in _SIDES:
+        index = forces.getIndex(f"foot_{side}")
+        foot = opensim.HuntCrossleyForce.safeDownCast(forces.get(index))
+        contact = {name: getattr(foot, f"get{name}")() for name in _CONTACT}
+        forces.remove(index)
+        for sphere in _SPHERES:
+            model.addForce(_contact_force(f"{sphere}_{side}", [f"{side}_{sphere}"], contact))
+    model.finalizeConnections()
+
+
+def _contact_force(name: str, spheres: list[str], contact: dict[str, float]) -> Any:
+    """Return the force between the floor and some spheres; `contact` has the values of `_CONTACT`."""
+    import opensim
+
+    force = opensim.HuntCrossleyForce()
+    force.setName(name)
+    for geometry in ("floor", *spheres):
+        force.addGeometry(geometry)
+    for parameter, value in contact.items():
+        getattr(force, f"set{parameter}")(value)
+    return force
+
+
 def vary_opensim_model(model: Any, variation: Variation) -> None:
     """Change a model of `make_opensim_model` before its system is initialised."""
     import opensim
@@ -79,7 +127,7 @@ def vary_opensim_model(model: Any, variation: Variation) -> None:
         muscle = model.updMuscles().get(name)
         muscle.setMaxIsometricForce(muscle.getMaxIsometricForce() * scale)
     forces = model.updForceSet()
-    for name in (f"{part}_{side}" for part in ("foot", "heel", "toe") for side in _SIDES):
+    for name in (f"{part}_{side}" for part in ("foot", *_SPHERES) for side in _SIDES):
         if not forces.contains(name):
             continue
         foot = opensim.HuntCrossleyForce.safeDownCast(forces.get(name))
@@ -97,7 +145,7 @@ def vary_opensim_model(model: Any, variation: Variation) -> None:
         model.addContactGeometry(sphere)
         force = opensim.HuntCrossleyForce()
         force.setName(f"{name}_force")
-        for geometry in (name, *(f"{side}_{part}" for side in _SIDES for part in ("heel", "toe"))):
+        for geometry in (name, *(f"{side}_{part}" for side in _SIDES for part in _SPHERES)):
             force.addGeometry(geometry)
         force.setStiffness(_OBSTACLE_STIFFNESS / radius)
         force.setDissipation(_OBSTACLE_DISSIPATION)
@@ -109,6 +157,13 @@ def limit_force(joint: str) -> str:
     """Return the name of the force that limits a joint, such as "hip_r"."""
     name, side = joint.split("_")
     return f"{name.capitalize()}Limit_{side}"
+
+
+def crossed_joints() -> list[list[int]]:
+    """Return the indices in `LEG_JOINTS` of the joints that each of `MUSCLES` crosses."""
+    segments = {"pelvis": 0, "femur": 1, "tibia": 2, "talus": 3, "calcn": 3, "toes": 3}
+    ends = [[segments[point["body"]] for point in muscle["path"]] for muscle in figures()["muscles"]]
+    return [list(range(leg + min(end), leg + max(end))) for leg in (0, 3) for end in ends]
 
 
 def initialise(model: Any) -> tuple[Any, list[Any]]:
@@ -145,7 +200,7 @@ class _Builder:
         self._bodies: dict[str, Any] = {"ground": self._model.getGround()}
         self._coordinates: dict[str, Any] = {}
 
-    def build(self, separate_spheres: bool) -> Any:
+    def build(self) -> Any:
         """Return the model."""
         data = figures()
         self._model.setName("gait9dof18musc")
@@ -162,10 +217,10 @@ class _Builder:
             for muscle in data["muscles"]:
                 self._add_muscle(muscle, side)
         self._add_floor(data["contact"])
+        contact = {name: data["contact"][figure] for name, figure in _CONTACT.items()}
         for side in _SIDES:
-            feet = {"heel": ("heel",), "toe": ("toe",)} if separate_spheres else {"foot": ("heel", "toe")}
-            for name, spheres in feet.items():
-                self._add_contact(f"{name}_{side}", [f"{side}_{sphere}" for sphere in spheres], data["contact"])
+            spheres = [f"{side}_{sphere}" for sphere in _SPHERES]
+            self._model.addForce(_contact_force(f"foot_{side}", spheres, contact))
         for limit in data["limits"]:
             for side in _SIDES:
                 self._add_limit(limit, side)
@@ -286,23 +341,10 @@ class _Builder:
         floor = osim.ContactHalfSpace(osim.Vec3(0), osim.Vec3(0, 0, -1.5707963267949), self._bodies["ground"], "floor")
         self._model.addContactGeometry(floor)
         for side in _SIDES:
-            for part in ("heel", "toe"):
+            for part in _SPHERES:
                 at = self._vector(contact[part]["at"], side)
                 frame, name = self._body(contact[part]["body"], side), f"{side}_{part}"
                 self._model.addContactGeometry(osim.ContactSphere(contact["radius"], at, frame, name))
-
-    def _add_contact(self, name: str, spheres: list[str], contact: dict[str, Any]) -> None:
-        force = self._osim.HuntCrossleyForce()
-        force.setName(name)
-        for geometry in ("floor", *spheres):
-            force.addGeometry(geometry)
-        force.setStiffness(contact["stiffness"])
-        force.setDissipation(contact["dissipation"])
-        force.setStaticFriction(contact["static_friction"])
-        force.setDynamicFriction(contact["dynamic_friction"])
-        force.setViscousFriction(contact["viscous_friction"])
-        force.setTransitionVelocity(contact["transition_velocity"])
-        self._model.addForce(force)
 
     def _add_limit(self, limit: dict[str, Any], side: str) -> None:
         names = ("upper_limit", "upper_stiffness", "lower_limit", "lower_stiffness", "damping", "transition")

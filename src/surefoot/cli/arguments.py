@@ -112,7 +112,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("runs", nargs="+", metavar="RUN", help="run folder, TASK/NAME, or policy file")
     _add_episodes(command, "number of episodes", 100, 1_000_000)
-    command.add_argument("--engine", default="auto", help="simulation engine (default: auto)")
+    _add_engine(command)
     command.add_argument("--task", help="another task with the same spaces")
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     command.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -130,6 +130,7 @@ def _add_record(command: argparse.ArgumentParser) -> None:
     what = "maximum frames per second (default: 30; for .webp and .gif: 25)"
     command.add_argument("--fps", type=number, help=what)
     command.add_argument("--size", type=size, metavar="WIDTHxHEIGHT", help="in pixels (default for MuJoCo: 640x480)")
+    _add_engine(command)
     command.add_argument("--task", help="another task with the same spaces")
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     what = "record all policies saved by training.snapshot_every"
@@ -142,6 +143,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("runs", nargs="+", metavar="RUN", help="run folder, TASK/NAME, or policy file")
     what = "output file: .html (default: report.html in the run folder), or .png for the curves of all runs"
     command.add_argument("--output", type=Path, help=what)
+    _add_engine(command)
     command.add_argument("--task", metavar="MODULE:CLASS", help="permit the import of the runs' own task")
     _add_episodes(command, "number of recorded episodes", 50, 10_000)
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
@@ -154,6 +156,10 @@ def _add_episodes(command: argparse.ArgumentParser, meaning: str, default: int, 
     what = f"{meaning} (default: {default})"
     command.add_argument("--episodes", type=integer(1, most), default=default, help=what)
     command.add_argument("--seed", type=integer(0, 100_000_000), default=0, help="offset of the seeds (default: 0)")
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", default="auto", help="simulation engine (default: auto)")
 
 
 def _add_root(command: argparse.ArgumentParser) -> None:

@@ -212,7 +212,8 @@ def _record(args: argparse.Namespace) -> int:
     from surefoot.runs.folder import RunFolder
     from surefoot.tasks.registry import resolve
 
-    options = {name: getattr(args, name) for name in ("episodes", "seconds", "start", "fps", "size", "seed", "task")}
+    names = "episodes", "seconds", "start", "fps", "size", "seed", "engine", "task"
+    options = {name: getattr(args, name) for name in names}
     options |= {"task_options": _changed_options(args), "which": "last" if args.last else "policy"}
     if not args.snapshots:
         if args.output is not None and args.output.suffix.lower() not in (".mp4", ".webp", ".gif"):
@@ -253,7 +254,8 @@ def _report(args: argparse.Namespace) -> int:
     from surefoot.api import report
     from surefoot.cli.progress_bar import progress_bar
 
-    options = {"seed": args.seed, "video": not args.no_video, "task": args.task, "task_options": _changed_options(args)}
+    options = {"seed": args.seed, "engine": args.engine, "video": not args.no_video, "task": args.task}
+    options |= {"task_options": _changed_options(args)}
     for run in args.runs:
         _find_policy(args, run)
         which = "last" if args.last else "policy"

@@ -1,7 +1,8 @@
 """Sample the motion of a body from its simulator without changing the simulation.
 
 The MuJoCo probe samples every physics step of Gymnasium's and Surefoot's tasks, because a policy at 20 Hz has only
-about five steps per stride. It samples every environment step of other MuJoCo environments.
+about five steps per stride. It samples every environment step of other MuJoCo environments, and of the
+runner in OpenSim.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 
 from surefoot.bodies.body import Body
+from surefoot.bodies.runner import LEGS
 from surefoot.gait.contact_geometry import ground_heights, lowest_points
+from surefoot.tasks.running.opensim_env import OpenSimRunner
 from surefoot.tasks.task_env import TaskEnv
 
 
@@ -77,6 +80,8 @@ def find_probe(env: gymnasium.Env, body: Body) -> Probe | None:
     """Return a probe for a body in an environment, or None if the environment lacks parts of these names."""
     base: Any = env.unwrapped
     try:
+        if isinstance(base, OpenSimRunner):
+            return OpenSimProbe(base, body)
         if hasattr(base, "model") and hasattr(base, "data"):
             return MujocoProbe(base, body)
         if any(kind.__name__ == "BipedalWalker" for kind in type(base).__mro__):
@@ -112,7 +117,7 @@ class MujocoProbe(Probe):
         inside = steps is MujocoEnv._step_mujoco_simulation
         if inside:
             base._step_mujoco_simulation = self._simulate
-        elif isinstance(base, TaskEnv):
+        elif isinstance(base, TaskEnv) and not isinstance(base, OpenSimRunner):
             inside = True
             base.simulate = self._step
         else:
@@ -199,6 +204,22 @@ class MujocoProbe(Probe):
                 elif wrench[0] > 0:
                     other = True
         return force, other
+
+
+class OpenSimProbe(MujocoProbe):
+    """Samples the runner in OpenSim after each step of its task; torques and contact forces are those of OpenSim."""
+
+    def __init__(self, base: OpenSimRunner, body: Body) -> None:
+        super().__init__(base, body)
+        self._runner = base
+        self._legs = [LEGS.index(foot.geoms[0][-1]) for foot in body.feet]
+
+    def _sample_now(self) -> None:
+        self._data.qfrc_actuator[self._dof] = self._runner.joint_torques()
+        super()._sample_now()
+
+    def _forces(self) -> tuple[np.ndarray, bool]:
+        return self._runner.ground_forces()[self._legs], False  # only the feet have contact
 
 
 class WalkerProbe(Probe):

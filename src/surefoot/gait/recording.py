@@ -16,7 +16,8 @@ from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
 from surefoot.evaluation.travel import seconds_per_step
 from surefoot.gait.probes import BodyModel, Motion, Probe, find_probe
 from surefoot.policies.policy import Policy, new_policy
-from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.simulation.factory import make_single_env
+from surefoot.tasks.catalogue import TaskInfo
 
 _TERM = "reward_"  # prefix of reward terms in the `info` of Gymnasium's tasks
 
@@ -51,6 +52,7 @@ def record_episodes(
     episodes: int,
     seed: int,
     progress: Callable[[], None] = lambda: None,
+    engine: str = "auto",
 ) -> Recording:
     """Record `episodes` episodes of the deterministic policy, from seed `seed` on.
 
@@ -63,13 +65,14 @@ def record_episodes(
         episodes: their number.
         seed: seed of the first episode.
         progress: called after each episode.
+        engine: name of the engine whose simulator is used.
 
     Raises:
         SurefootError: an observation or a reward is not finite.
     """
     recorded, step_s, model = [], 0.0, None
     for index in range(episodes):
-        env = make_env(info)
+        env = make_single_env(engine, info)
         try:
             probe = None if body is None else find_probe(env, body)
             recorded.append(_record(policy, info, env, probe, seed + index, index == 0))

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -40,6 +40,7 @@ from surefoot.reports.page import Plots, write_page
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
+from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 MAX_EPISODES = 10_000
@@ -48,6 +49,22 @@ _MAX_VIDEO_BYTES = 3_000_000
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the number of its finished parts, and the number of all parts."""
+
+
+class _Subject(NamedTuple):
+    """The policy of a report, its run if there is one, and the simulation."""
+
+    source: RunFolder | Path
+    path: Path
+    policy: Policy
+    recipe: Recipe | None
+    trusted: bool
+    info: TaskInfo
+    engine: str
+
+    @property
+    def folder(self) -> RunFolder | None:
+        return self.source if isinstance(self.source, RunFolder) else None
 
 
 def write_report(
@@ -60,6 +77,7 @@ def write_report(
     progress: Progress = lambda *_: None,
     task: str | None = None,
     task_options: dict[str, Any] | None = None,
+    engine: str = "auto",
 ) -> list[Path]:
     """Make the report of a run or of a policy file.
 
@@ -67,77 +85,115 @@ def write_report(
         source: run folder or policy file.
         which: "policy", the best by the evaluations during training, or "last"; for run folders.
         output: the page, `.html`, with a JSON file of the same name; None: report.html and gait.json in the run folder,
-            for a policy file in the working directory.
+            for a policy file in the working directory; in OpenSim report-opensim.html and gait-opensim.json.
         episodes: number of recorded episodes, each of the policy and of an untrained one; 1 to 10,000.
         seed: offset of the seeds, 0 to 100,000,000.
         video: whether the page contains a video.
         progress: called as the report proceeds.
         task: the policy's own "module:Class", which permits its import.
         task_options: task options that differ from the policy's own.
+        engine: name of the engine whose simulator is used.
 
     Returns:
         The files written: the page and the JSON file.
 
     Raises:
-        InputError: an option is wrong, or the run does not have the policy.
+        InputError: an option is wrong, the engine cannot simulate the task, or the run does not have the policy.
         SurefootError: a file cannot be written.
     """
     check_range("episodes", episodes, 1, MAX_EPISODES)
     check_range("seed", seed, 0, MAX_SEED)
-    folder = source if isinstance(source, RunFolder) else None
-    path = source.find_policy(which) if isinstance(source, RunFolder) else source
-    policy = load_policy(path)
-    recipe = read_recipe(folder.recipe) if folder else None
-    trusted = recipe is not None and recipe.names(policy.task, policy.task_options)
-    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
-    page = output_path(output or (folder.report if folder else Path("report.html")), ".html")
-    numbers = page.with_suffix(".json") if output else page.with_name("gait.json")
-    first = EVALUATION_SEEDS + seed
-    after = _record(policy, info, episodes, first, partial(progress, "trained policy"))
-    before = _record(untrained(policy), info, episodes, first, partial(progress, "untrained policy"))
-    model, body = after.model, info.body if after.model else None
-    after_measures, segments, cycles = _measure(body, after)
+    subject = _find_subject(source, which, task, task_options, engine)
+    folder, recipe, changes = subject.folder, subject.recipe, task_options or {}
+    page, numbers = _places(folder, output, engine)
+    recordings = _record_both(subject, episodes, EVALUATION_SEEDS + seed, progress)
     metrics = read_metrics(folder.metrics) if folder and folder.metrics.exists() else []
-    plots = _plot_training(metrics, info) | _plot_motion(body, after, before, segments, cycles)
-    task = task or (policy.task if ":" in policy.task and not trusted else None)
-    options = {"episodes": episodes, "seed": seed or None, "last": "" if which == "last" else None, "task": task}
-    options |= {"no-video": None if video else ""} | {f"task_options.{x}": y for x, y in (task_options or {}).items()}
-    measures = _to_json(
-        {
-            "task": info.name,
-            "id": info.id,
-            "task_options": info.options,
-            "run": "/".join(folder.path.resolve().parts[-2:]) if folder else path.name,
-            "which": "last" if path.stem == "last" else "policy",
-            "training": _origin(policy, recipe, metrics),
-            "episodes": episodes,
-            "seeds": [first, first + episodes - 1],
-            "reward_threshold": info.reward_threshold,
-            "body_fault": info.fault,
-            "versions": versions(),
-            "revision": revision(),
-            "body": body.name if body else None,
-            "sample_s": model.step_s if model else None,
-            "after": after_measures,
-            "before": _measure(body, before)[0],
-            "json_file": numbers.name,
-            "command": _command(source, options),
-        }
-    )
+    options = {"episodes": episodes, "seed": seed or None, "last": "" if which == "last" else None}
+    options["task"] = task or (subject.policy.task if ":" in subject.policy.task and not subject.trusted else None)
+    options |= {"engine": None if engine == "auto" else engine, "no-video": None if video else ""}
+    options |= {f"task_options.{name}": value for name, value in changes.items()}
+    measures, plots, body = _describe(subject, *recordings, metrics)
+    measures |= {"json_file": numbers.name, "command": _command(source, options)}
     film = None, "not requested."
     if video:
-        film = (None if task_options else _recorded(folder, path)) or _film(policy, info, after, progress)
+        own = not (changes or engine == "opensim")
+        film = (_recorded(folder, subject.path) if own else None) or _film(subject, recordings[0], progress)
     save(numbers, (json.dumps(measures, indent=1, allow_nan=False) + "\n").encode())
     save(page, write_page(measures, body, plots, film, dump_recipe(recipe) if recipe else "").encode())
     return [page, numbers]
 
 
-def _record(
-    policy: Policy, info: TaskInfo, episodes: int, seed: int, progress: Callable[[int, int], None]
-) -> Recording:
-    done = itertools.count(1)
-    progress(0, episodes)
-    return record_episodes(policy, info, info.body, episodes, seed, lambda: progress(next(done), episodes))
+def _find_subject(
+    source: RunFolder | Path, which: str, task: str | None, task_options: dict[str, Any] | None, engine: str
+) -> _Subject:
+    """Load the policy and find its task."""
+    path = source.find_policy(which) if isinstance(source, RunFolder) else source
+    policy = load_policy(path)
+    recipe = read_recipe(source.recipe) if isinstance(source, RunFolder) else None
+    trusted = recipe is not None and recipe.names(policy.task, policy.task_options)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
+    return _Subject(source, path, policy, recipe, trusted, info, choose_engine(engine, info))
+
+
+def _places(folder: RunFolder | None, output: Path | None, engine: str) -> tuple[Path, Path]:
+    """Return the paths of the page and of its numbers."""
+    page = output_path(output or (folder.report if folder else Path("report.html")), ".html")
+    if output:
+        return page, page.with_suffix(".json")
+    suffix = "-opensim" if engine == "opensim" else ""
+    return page.with_stem(page.stem + suffix), page.with_name(f"gait{suffix}.json")
+
+
+def _record_both(subject: _Subject, episodes: int, seed: int, progress: Progress) -> tuple[Recording, Recording]:
+    """Record the policy and an untrained one."""
+
+    def record(policy: Policy, stage: str) -> Recording:
+        done = itertools.count(1)
+        progress(stage, 0, episodes)
+        info, engine = subject.info, subject.engine
+        return record_episodes(
+            policy, info, info.body, episodes, seed, lambda: progress(stage, next(done), episodes), engine
+        )
+
+    return record(subject.policy, "trained policy"), record(untrained(subject.policy), "untrained policy")
+
+
+def _describe(
+    subject: _Subject, after: Recording, before: Recording, metrics: list[dict]
+) -> tuple[dict[str, Any], Plots, Body | None]:
+    """Return the numbers of the report but for `json_file` and `command`, its plots, and the body if it was measured.
+
+    Args:
+        subject: the policy.
+        after: its episodes.
+        before: episodes of an untrained policy.
+        metrics: those of its training.
+    """
+    folder, info = subject.folder, subject.info
+    model, body = after.model, info.body if after.model else None
+    after_measures, segments, cycles = _measure(body, after)
+    seeds = [episode.seed for episode in after.episodes]
+    measures = {
+        "task": info.name,
+        "id": info.id,
+        "task_options": info.options,
+        "engine": subject.engine,
+        "run": "/".join(folder.path.resolve().parts[-2:]) if folder else subject.path.name,
+        "which": "last" if subject.path.stem == "last" else "policy",
+        "training": _origin(subject.policy, subject.recipe, metrics),
+        "episodes": len(seeds),
+        "seeds": [seeds[0], seeds[-1]],
+        "reward_threshold": info.reward_threshold,
+        "body_fault": info.fault,
+        "versions": versions(),
+        "revision": revision(),
+        "body": body.name if body else None,
+        "sample_s": model.step_s if model else None,
+        "after": after_measures,
+        "before": _measure(body, before)[0],
+    }
+    plots = _plot_training(metrics, info) | _plot_motion(body, after, before, segments, cycles)
+    return _to_json(measures), plots, body
 
 
 def _recorded(folder: RunFolder | None, policy: Path) -> tuple[bytes, str] | None:
@@ -150,15 +206,15 @@ def _recorded(folder: RunFolder | None, policy: Path) -> tuple[bytes, str] | Non
     return path.read_bytes(), f"The video of the run, {path.name}."
 
 
-def _film(policy: Policy, info: TaskInfo, recording: Recording, progress: Progress) -> tuple[bytes | None, str]:
+def _film(subject: _Subject, recording: Recording, progress: Progress) -> tuple[bytes | None, str]:
     """Record the episode with the median return; return MP4 and its caption, or None and the reason."""
     episode = sorted(recording.episodes, key=lambda episode: episode.reward.sum())[len(recording.episodes) // 2]
     seconds = min(_VIDEO_S, len(episode.reward) * recording.step_s)
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "video.mp4"
-            show = partial(progress, "video")
-            videos.record(policy, info, path, seconds=seconds, seed=episode.seed, progress=show)
+            options = {"seconds": seconds, "seed": episode.seed, "engine": subject.engine}
+            videos.record(subject.policy, subject.info, path, progress=partial(progress, "video"), **options)
             data = path.read_bytes()
     except (SurefootError, OSError) as error:
         return None, f"{error}."

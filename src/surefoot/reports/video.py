@@ -14,7 +14,8 @@ from surefoot.evaluation.episodes import MAX_SEED, Actor, EpisodeStep, run_episo
 from surefoot.evaluation.travel import trunk_pose
 from surefoot.reports import opengl
 from surefoot.reports.media_files import Send, output_path, write_animation, write_mp4
-from surefoot.tasks.catalogue import TaskInfo, make_env
+from surefoot.simulation.factory import choose_engine, make_single_env
+from surefoot.tasks.catalogue import TaskInfo
 
 DEFAULT_SIZE = (640, 480)
 _ANIMATION_WIDTH, _ANIMATION_S = 480, 6.0
@@ -35,6 +36,7 @@ def record(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     caption: bool = True,
+    engine: str = "auto",
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Record the deterministic policy in real time of the simulation; the file appears when it is complete.
@@ -54,6 +56,7 @@ def record(
             drawn.
         caption: draw the task, the return so far, the time, the speed over the last second and the command into the
             frames of a video.
+        engine: name of the engine whose simulator is used.
         progress: called with the number of frames so far and the expected number.
 
     Returns:
@@ -61,49 +64,77 @@ def record(
         `episodes`, the number of complete ones; `path`; `frames`; `fps`.
 
     Raises:
-        InputError: the task cannot be rendered, a number is out of range, or imageio-ffmpeg is missing.
+        InputError: the task cannot be rendered or simulated by the engine, a number is out of range, or imageio-ffmpeg
+            is missing.
         SurefootError: ffmpeg failed, for example on a full disk.
     """
     is_video = Path(path).suffix.lower() == ".mp4"
     fps = fps if fps is not None else 30.0 if is_video else 25.0
     if seconds is None and (not is_video or info.max_episode_steps is None):
         seconds = _ENDLESS_S if is_video else _ANIMATION_S
+    _check_limits(episodes, start, fps, seconds, size)
+    path = output_path(path, ".mp4", ".webp", ".gif")
+    with _Scene(info, size, fps, None if is_video else _ANIMATION_WIDTH, engine) as scene:
+        label = f"{info.name}, episode {{}}" if episodes > 1 else info.name
+        film = _Film(scene, start, seconds, label if is_video and caption else None, progress)
+        with (write_mp4 if is_video else write_animation)(path, scene.fps) as film.send:
+            film.shoot(policy, info, episodes, seed)
+    return film.summary() | {"path": str(path), "fps": scene.fps}
+
+
+def _check_limits(episodes: int, start: float, fps: float, seconds: float | None, size: tuple[int, int] | None) -> None:
     limits = {"episodes": (episodes, 1, MAX_SEED), "start": (start, 0, _MAX_S), "fps": (fps, 1, 1000)}
     limits |= {} if seconds is None else {"seconds": (seconds, 0.01, _MAX_S)}
     limits |= {} if size is None else {"width": (size[0], 16, 4096), "height": (size[1], 16, 4096)}
     for name, values in limits.items():
         check_range(name, *values)
-    path = output_path(path, ".mp4", ".webp", ".gif")
-    with _Scene(info, size, fps, None if is_video else _ANIMATION_WIDTH) as scene:
-        label = f"{info.name}, episode {{}}" if episodes > 1 else info.name
-        first, steps = round(start * scene.steps_per_s), episodes * ((info.max_episode_steps or 0) + 1)
-        # More episodes than needed, so that only `seconds` ends the film.
-        frames = steps // scene.every + 2 if seconds is None else max(1, round(seconds * scene.fps))
-        film = _Film(scene, first, frames, label if is_video and caption else None, progress)
-        with (write_mp4 if is_video else write_animation)(path, scene.fps) as film.send:
-            # An episode has at least one step.
-            most = episodes if seconds is None else first + frames * scene.every + 1
-            run_episodes(policy, scene.env, info, most, seed, film)
-            if not film.frames:
-                raise InputError(f"start = {start:g}: the episodes end before, so there is nothing to film")
-    return film.summary() | {"path": str(path), "fps": scene.fps}
 
 
 class _Film:
-    """Draws steps, and remembers the results of the episodes."""
+    """Draws steps, and remembers the results of the episodes.
+
+    Args:
+        scene: the environment.
+        start: simulated time to skip, s.
+        seconds: length, s; None: as long as the episodes.
+        label: first part of the caption, with "{}" for the number of the episode; None: no caption.
+        progress: called with the number of frames so far and the expected number.
+    """
 
     send: Send
 
     def __init__(
-        self, scene: "_Scene", first: int, most: int, label: str | None, progress: Callable[[int, int], None]
+        self,
+        scene: "_Scene",
+        start: float,
+        seconds: float | None,
+        label: str | None,
+        progress: Callable[[int, int], None],
     ) -> None:
         self.frames = 0
-        self._first, self._most = first, most
+        self._start, self._first = start, round(start * scene.steps_per_s)
+        self._most = None if seconds is None else max(1, round(seconds * scene.fps))
+        self._expected = self._most or 0
         self._scene, self._label, self._progress = scene, label, progress
         self._complete: list[EpisodeStep] = []
         self._last: list[EpisodeStep] = []
         # Poses of the trunk over the last second; empty if it is unknown.
         self._poses: collections.deque[np.ndarray] = collections.deque(maxlen=round(scene.steps_per_s) + 1)
+
+    def shoot(self, policy: Actor, info: TaskInfo, episodes: int, seed: int) -> None:
+        """Film `episodes` episodes from seed `seed` on, or as many as the length needs.
+
+        Raises:
+            InputError: the episodes end before the film starts.
+        """
+        every = self._scene.every
+        if self._most is None:
+            self._expected = episodes * ((info.max_episode_steps or 0) + 1) // every
+        else:
+            episodes = self._first + self._most * every + 1  # an episode has at least one step
+        run_episodes(policy, self._scene.env, info, episodes, seed, self)
+        if not self.frames:
+            raise InputError(f"start = {self._start:g}: the episodes end before, so there is nothing to film")
 
     def __call__(self, step: EpisodeStep) -> bool:
         """Draw a step; return whether the film is complete."""
@@ -118,7 +149,7 @@ class _Film:
                 picture = _captioned(picture, label, self._values(step))
             self.send(picture)
             self.frames += 1
-            self._progress(self.frames, max(self.frames, self._most))
+            self._progress(self.frames, max(self.frames, self._expected))
         if step.finished[0]:
             self._complete.append(step)
         self._last = [step]
@@ -158,11 +189,18 @@ class _Scene:
         fps: frames per simulated second.
     """
 
-    def __init__(self, info: TaskInfo, size: tuple[int, int] | None, fps: float, width: int | None = None) -> None:
+    def __init__(
+        self,
+        info: TaskInfo,
+        size: tuple[int, int] | None,
+        fps: float,
+        width: int | None = None,
+        engine: str = "auto",
+    ) -> None:
         opengl.prepare()
         self._name, self._body, self._width = info.name, info.body, width
         self._colour: Callable[[], None] = lambda: None
-        self.env = make_env(info, render_mode="rgb_array")
+        self.env = make_single_env(choose_engine(engine, info), info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
             self.steps_per_s = float(self.env.metadata.get("render_fps") or 30) / info.action_repeat

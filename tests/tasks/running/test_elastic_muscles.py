@@ -46,6 +46,14 @@ def test_state_that_is_restored_goes_on_alike(engine: BatchEngine) -> None:
     np.testing.assert_array_equal(*ends)
 
 
+def test_environments_that_have_finished_all_episodes_rest(engine: BatchEngine) -> None:
+    before = engine.state["fibre"].copy()
+    finished = np.array([True, False, True, False])
+    engine.advance(np.full((4, 18), 0.3, np.float32), finished, resting=finished)
+    changed = (engine.state["fibre"] != before).any(axis=1)
+    np.testing.assert_array_equal(changed, ~finished)
+
+
 def test_strength_of_muscles_scales_the_torques(engine: BatchEngine) -> None:
     task, state = engine.task, engine.state
     state["qpos"][:], state["act"][:] = state["qpos"][0], 0.5

@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.bodies.runner import BODY, COORDINATE_INDICES, COORDINATES, LEG_JOINTS, LEGS, MUSCLES
 from surefoot.bodies.runner_opensim import (
     Variation,
+    crossed_joints,
     initialise,
     limit_force,
     make_opensim_model,
@@ -88,11 +89,16 @@ class OpenSimRunner(TaskEnv):
 
     def make_model(self) -> Any:
         """Return the `opensim.Model` without the task's variation."""
-        return make_opensim_model(self._options.opensim_model)
+        options = self._options
+        return make_opensim_model(options.opensim_model, options.opensim_separate_spheres)
 
-    def ground_force(self) -> float:
-        """Return the vertical force of the ground on both feet, N."""
-        return self._simulation.ground_force()
+    def ground_forces(self) -> np.ndarray:
+        """Return the vertical force of the ground on each foot, in the order of `LEGS`, (2,) N."""
+        return self._simulation.ground_forces()
+
+    def joint_torques(self) -> np.ndarray:
+        """Return the torque of the muscles on each of `LEG_JOINTS`, (6,) N m."""
+        return self._simulation.joint_torques()
 
     def _build(self, variation: Variation) -> "_Simulation":
         self._variation = variation
@@ -121,7 +127,9 @@ class OpenSimRunner(TaskEnv):
         self.data.qpos[COORDINATE_INDICES] = measured["coordinates"][0]
         self.data.qvel[COORDINATE_INDICES] = measured["speeds"][0]
         self.data.act[: len(MUSCLES)] = measured["activation"][0]
+        self.data.time = self._simulation.time
         mujoco.mj_fwdPosition(self.model, self.data)
+        mujoco.mj_fwdVelocity(self.model, self.data)
 
 
 def _equal(first: Variation, second: Variation | None) -> bool:
@@ -141,21 +149,21 @@ class _Simulation:
         self._points = [model.getBodySet().get(name) for name in POINTS]
         self._bodies = [model.getBodySet().get(name) for name in BODIES]
         self._limits = [model.getForceSet().get(limit_force(joint)) for joint in LEG_JOINTS]
-        forces = model.getForceSet()
-        names = [f"{part}_{leg}" for part in ("foot", "heel", "toe") for leg in LEGS]
-        self._feet = [forces.get(name) for name in names if forces.contains(name)]
+        forces, parts = model.getForceSet(), ("foot", "heel", "toe")
+        names = [[f"{part}_{leg}" for part in parts] for leg in LEGS]
+        self._feet = [[forces.get(name) for name in foot if forces.contains(name)] for foot in names]
         self._manager = opensim.Manager(model)
         self._manager.setIntegratorMethod(getattr(opensim.Manager, f"IntegratorMethod_{integrator}"))
         self._manager.setIntegratorAccuracy(accuracy)
         self._manager.setWriteToStorage(False)
         self._manager.setPerformAnalyses(False)
-        self._time = 0.0
+        self.time = 0.0
         self._held: list[float] = []
 
     def reset(self, coordinates: np.ndarray, speeds: np.ndarray, activations: np.ndarray, equilibrium: bool) -> None:
-        """Start at time 0."""
+        """Start at `time` 0."""
         self._state = state = self._model.initializeState()
-        self._time, self._held = 0.0, []
+        self.time, self._held = 0.0, []
         for coordinate, value, speed in zip(self._coordinates, coordinates.tolist(), speeds.tolist(), strict=True):
             coordinate.setValue(state, value, False)
             coordinate.setSpeedValue(state, speed)
@@ -177,16 +185,27 @@ class _Simulation:
             for function, excitation in zip(self._excitations, self._held, strict=True):
                 function.setValue(excitation)
             self._manager.initialize(self._state)  # otherwise it goes on for a moment with the earlier excitations
-        self._time += seconds
-        self._state = self._manager.integrate(self._time)
+        self.time += seconds
+        self._state = self._manager.integrate(self.time)
         if not np.isfinite([coordinate.getValue(self._state) for coordinate in self._coordinates]).all():
             raise FloatingPointError("its state is not finite")
 
-    def ground_force(self) -> float:
-        """Return the vertical force of the ground on both feet, N."""
+    def ground_forces(self) -> np.ndarray:
+        """Return the vertical force of the ground on each foot, (2,) N."""
         self._model.realizeDynamics(self._state)
-        forces = [force.getRecordValues(self._state) for force in self._feet]
-        return -sum(force.get(1) for force in forces)  # that on the ground comes first
+        # Values of the force on the ground come first.
+        return np.array([-sum(force.getRecordValues(self._state).get(1) for force in foot) for foot in self._feet])
+
+    def joint_torques(self) -> np.ndarray:
+        """Return the torque of the muscles on each of `LEG_JOINTS`, (6,) N m."""
+        state, torques = self._state, np.zeros(len(LEG_JOINTS))
+        self._model.realizeDynamics(state)
+        for muscle, joints in zip(self._muscles, crossed_joints(), strict=True):
+            force, path = muscle.getActuation(state), muscle.getGeometryPath()
+            for joint in joints:
+                coordinate = self._coordinates[COORDINATES.index(LEG_JOINTS[joint])]
+                torques[joint] += force * path.computeMomentArm(state, coordinate)
+        return torques
 
     def measure(self, widths: Mapping[str, int]) -> dict[str, list[float]]:
         """Return the quantities of `measurements` that follow from the state, those in `widths` only."""

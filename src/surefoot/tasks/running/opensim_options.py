@@ -18,6 +18,9 @@ class OpenSimOptions(TaskOptions):
     """Accuracy of OpenSim's integrator. Above 1e-3 it often fails."""
     opensim_model: str = Field("", max_length=1000)
     """File of the OpenSim model, such as gait9dof18musc.osim of osim-rl; empty: built from the same figures."""
+    opensim_separate_spheres: bool = False
+    """Whether each sphere of a foot has its own contact force. In OpenSim both share one, an error of which takes the
+    toes' force away while the heel rises fast."""
     opensim_equilibrium: bool = True
     """Whether fibres and tendons of the muscles start in equilibrium. In the contest they did not."""
     opensim_rebuild_every: int = Field(100, ge=1)
