@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 
 import surefoot
@@ -61,29 +62,36 @@ def task_of(policy: Policy) -> TaskInfo:
 def measure(policy: Policy, info: TaskInfo, divisor: int, episodes: int) -> dict[str, Any]:
     """Return the measures of held-out episodes, one per environment, at the physics step divided by `divisor`.
 
-    Speeds and torques are those of the joints that have motors. "reversals" is the fraction of physics steps at which
+    Speeds and torques are those of the joints that motors or muscles move. "reversals" is the fraction of physics steps at which
     the acceleration of the most restless joint changes its sign.
     """
     engine = finer_engine(info, divisor, episodes)
     task = engine.task
     dofs = motor_dofs(task)
+    traces = record_physics_steps(engine)
     speed, torque, reversals = (np.zeros((episodes, len(dofs))) for _ in range(3))
     start, place = np.zeros((episodes, 2)), np.zeros((episodes, 2))
+    before = np.zeros((episodes, 2, len(dofs)))
     steps = np.zeros(episodes)
 
     def on_step(step: EpisodeStep) -> None:
         position = engine.state["qpos"][:, :2]
         if step.number == 0:
             start[:] = position
+        if not traces["qvel_trace"]:  # after the reset
+            return
         active = step.active
-        v = engine.state["qvel_trace"][active][:, :, dofs]
-        force = engine.state["qfrc_actuator_trace"][active][:, :, dofs]
+        v, force = (np.concatenate(trace, axis=1)[active][:, :, dofs] for trace in traces.values())
         speed[active] = np.maximum(speed[active], np.abs(v).max(1))
         torque[active] = np.maximum(torque[active], np.abs(force).max(1))
+        v = np.concatenate([before[active], v], axis=1)
         rise = np.sign(np.diff(v, axis=1))
         reversals[active] += (rise[:, 1:] != rise[:, :-1]).mean(1)
+        before[active] = v[:, -2:]
         steps[active] += 1
         place[active] = position[active]
+        for trace in traces.values():
+            trace.clear()
 
     outcome = run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
     engine.close()
@@ -118,10 +126,30 @@ def finer_engine(info: TaskInfo, divisor: int, num_envs: int) -> batch.BatchEngi
         batch.make_physics_task = make_task
 
 
+def record_physics_steps(engine: batch.BatchEngine) -> dict[str, list[np.ndarray]]:
+    """Return lists to which each step of the task adds its speeds and torques, (N, physics steps, nv) each.
+
+    An action that is repeated makes several steps of the task.
+    """
+    traces: dict[str, list[np.ndarray]] = {"qvel_trace": [], "qfrc_actuator_trace": []}
+    step = engine._step
+
+    def recorded_step(moving: np.ndarray | None) -> None:
+        step(moving)
+        for name, trace in traces.items():
+            trace.append(engine.state[name].copy())
+
+    engine._step = recorded_step
+    return traces
+
+
 def motor_dofs(task: Task) -> np.ndarray:
-    """Return the degrees of freedom of the joints that have motors."""
-    model = task.model
-    return model.jnt_dofadr[np.unique(model.actuator_trnid[:, 0])]
+    """Return the degrees of freedom that motors, or muscles, move."""
+    data = mujoco.MjData(task.model)
+    mujoco.mj_forward(task.model, data)
+    rows = zip(data.moment_rowadr, data.moment_rownnz, strict=True)
+    used = np.concatenate([np.arange(start, start + count) for start, count in rows])
+    return np.unique(data.moment_colind[used][np.abs(data.actuator_moment[used]) > 1e-9])
 
 
 def changes(full: dict[str, Any], half: dict[str, Any]) -> dict[str, float]:
