@@ -62,8 +62,8 @@ def task_of(policy: Policy) -> TaskInfo:
 def measure(policy: Policy, info: TaskInfo, divisor: int, episodes: int) -> dict[str, Any]:
     """Return the measures of held-out episodes, one per environment, at the physics step divided by `divisor`.
 
-    Speeds and torques are those of the joints that motors or muscles move. "reversals" is the fraction of physics steps at which
-    the acceleration of the most restless joint changes its sign.
+    Speeds and torques are those of the joints that motors or muscles move. "reversals" is the fraction of physics steps
+    at which the acceleration of the most restless joint changes its sign.
     """
     engine = finer_engine(info, divisor, episodes)
     task = engine.task
