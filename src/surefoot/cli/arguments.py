@@ -15,6 +15,13 @@ any setting of a recipe can be changed:
   surefoot train half-cheetah --settings    list the settings of this training
   surefoot train --settings                 list all settings
 """
+_SEEDS_EPILOG = """\
+any setting of the recipe can be changed; {seed} in a value or in --from is the seed:
+  surefoot seeds anymal --n 5
+  surefoot seeds anymal --name slow --ppo.learning_rate 1e-4
+  surefoot seeds anymal-step --n 3 --from 'studies/anymal-ppo/runs/anymal/seed-{seed}'
+the same command continues a study that was stopped
+"""
 _TASK_OPTIONS = """\
 options of the task can be changed:
   --task_options.NAME VALUE
@@ -94,6 +101,8 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     train.add_argument("--quiet", action="store_true", help="print only warnings")
     _add_root(train)
 
+    _add_seeds(add("seeds", "train a recipe with several seeds, and evaluate each policy", _SEEDS_EPILOG))
+
     resume = add("resume", "continue a stopped run")
     resume.add_argument("run", help="run folder, or TASK/NAME")
     resume.add_argument("--steps", type=integer(1), help="total environment steps, instead of the recipe's")
@@ -107,6 +116,22 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     listing.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
     add("doctor", "check the installation")
     return parser, commands.choices
+
+
+def _add_seeds(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a recipe (see 'surefoot list'), a .toml file, or a task")
+    command.add_argument("--n", type=integer(1, 1000), default=5, help="number of seeds (default: 5)")
+    command.add_argument("--first-seed", type=integer(0, 100_000), default=0, help="the first seed (default: 0)")
+    command.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
+    what = "held-out episodes of each policy (default: 100)"
+    command.add_argument("--episodes", type=integer(1, 1_000_000), default=100, help=what)
+    what = "seeds trained at a time, which share the cores (default: 1, so that times are comparable)"
+    command.add_argument("--workers", type=integer(1, 1000), default=1, help=what)
+    command.add_argument("--name", help="name of the study (default: recipe and algorithm)")
+    command.add_argument("--output", type=Path, help="write the results to this .json file, too")
+    command.add_argument("--quiet", action="store_true", help="print only the table")
+    what = "folder of all studies (default: studies)"
+    command.add_argument("--root", type=Path, default=Path("studies"), help=what)
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:

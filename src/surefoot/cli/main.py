@@ -60,7 +60,8 @@ def _run(arguments: list[str]) -> int:
         raise InputError(f"unknown command '{arguments[0]}'" + suggestion(arguments[0], commands))
     flags = [flag for action in commands[arguments[0]]._actions for flag in action.option_strings]
     settings: dict[str, str | None] = {}
-    if arguments[0] == "train":
+    words = arguments
+    if arguments[0] in ("train", "seeds"):
         arguments, settings = split_settings(arguments, flags)
     elif arguments[0] in ("evaluate", "record", "report", "list"):
         arguments, settings = split_settings(arguments, flags, "task_options.")
@@ -68,7 +69,7 @@ def _run(arguments: list[str]) -> int:
     if rest:
         hint = suggestion(rest[0], flags) if rest[0].startswith("-") else f" (see 'surefoot {arguments[0]} --help')"
         raise InputError(f"unexpected argument '{rest[0]}'{hint}")
-    args.changes, args.flags = settings, flags
+    args.changes, args.flags, args.words = settings, flags, words
     if arguments[0] != "doctor":  # `doctor` reports them all
         for _, message in faults():
             raise InputError(message)
@@ -150,6 +151,12 @@ def _print_outcome(outcome) -> int:
         return 130
     print(f"next: surefoot evaluate {path}    surefoot record {path}    surefoot report {path}")
     return 0
+
+
+def _seeds(args: argparse.Namespace) -> int:
+    from surefoot.cli.studies import train_seeds
+
+    return train_seeds(args)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -300,6 +307,7 @@ def _doctor(args: argparse.Namespace) -> int:
 COMMANDS = {
     "train": _train,
     "resume": _resume,
+    "seeds": _seeds,
     "evaluate": _evaluate,
     "record": _record,
     "report": _report,

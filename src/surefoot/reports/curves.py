@@ -100,7 +100,7 @@ def draw_curves(
         for value in thresholds.values():
             axes.axhline(value, color=FAINT, linewidth=1.0, dashes=(5, 4), zorder=1)
         axes.set_xlabel(x_label)
-        _scale(axes, 6)
+        scale_axes(axes, 6)
     first = panels[0]
     at = {"xycoords": first.get_yaxis_transform(), "textcoords": "offset points"}
     for name, value in thresholds.items():  # on the left, where curves are low
@@ -108,7 +108,7 @@ def draw_curves(
         first.annotate(text, (0.0, value), (3, 3), color=FAINT, fontsize=9, **at)
     first.set_ylabel("return")
     first.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    _add_legend(figure, first, title)
+    add_legend(figure, first, title)
     return figure
 
 
@@ -135,12 +135,12 @@ def draw_losses(runs: Sequence[Run]) -> Figure:
                 named = label if number == 0 else None
                 axes.plot(x, y, _style(y), color=colour, linewidth=1.2, alpha=0.9, label=named)
         axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
-        _scale(axes, 4)
+        scale_axes(axes, 4)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("environment steps", fontsize=10, color=INK)
     if len(groups) > 1:
-        _add_legend(figure, grid[0])
+        add_legend(figure, grid[0])
     return figure
 
 
@@ -192,7 +192,7 @@ def _grouped(runs: Sequence[Run]) -> dict[str, list[list[dict]]]:
     if not runs:
         raise InputError("there is no run to plot; name at least one")
     groups: dict[str, list[list[dict]]] = {}
-    labels = iter(_labels([run for run in runs if isinstance(run, RunFolder)]))
+    labels = iter(experiment_labels([run for run in runs if isinstance(run, RunFolder)]))
     for run in runs:
         label, metrics = (
             (run["label"], run["metrics"]) if isinstance(run, dict) else (next(labels), read_metrics(run.metrics))
@@ -202,7 +202,7 @@ def _grouped(runs: Sequence[Run]) -> dict[str, list[list[dict]]]:
     return groups
 
 
-def _labels(folders: Sequence[RunFolder]) -> list[str]:
+def experiment_labels(folders: Sequence[RunFolder]) -> list[str]:
     """Label each run by the first run of its experiment, with the task if there are several tasks."""
     tasks = {folder.path.parent.name for folder in folders}
     experiments: dict[str, tuple[str, set[int]]] = {}
@@ -262,21 +262,21 @@ def _find_panels(runs: list[list[dict]]) -> dict[str, str]:
     return panels | {key.removeprefix("loss/").replace("_", " "): key for key in others}
 
 
-def _scale(axes: Axes, ticks: int) -> None:
+def scale_axes(axes: Axes, ticks: int) -> None:
     """Start the x axis at 0 and set about `ticks` round tick values."""
     axes.set_xlim(left=0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(_short))
+        axis.set_major_formatter(FuncFormatter(short_number))
 
 
-def _short(value: float, _: int | None = None) -> str:
+def short_number(value: float, _: int | None = None) -> str:
     """Format a tick value; large ones as 200 k or 1.5 M."""
     size, letter = next((pair for pair in _UNITS if abs(value) >= pair[0]), (1.0, ""))
     return f"{value / size:.4g}{letter}".replace("-", "\N{MINUS SIGN}")
 
 
-def _add_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
+def add_legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """Put the title and the legend of `axes` above all panels."""
     handles, labels = axes.get_legend_handles_labels()
     # Widths in inches: about 0.09 per letter, 0.9 per handle with its margins.

@@ -1,6 +1,7 @@
 """The gait report: one self-contained HTML page."""
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -53,13 +54,13 @@ def write_page(
         _provenance(measures, recipe),
         _glossary() if body else "",
     ]
-    return _fill(
-        "page.html",
-        title=text(f"{measures['body'] or measures['task']}: gait report"),
-        style=_file("page.css"),
-        content="\n".join(parts),
-        json_file=text(measures["json_file"]),
-    )
+    return whole_page(f"{measures['body'] or measures['task']}: gait report", parts, measures["json_file"])
+
+
+def whole_page(title: str, parts: Iterable[str], json_file: str) -> Markup:
+    """Return a page that loads nothing and runs no scripts, from HTML elements; `json_file` holds its numbers."""
+    content, style = "\n".join(parts), _file("page.css")
+    return _fill("page.html", title=text(title), style=style, content=content, json_file=text(json_file))
 
 
 def _file(name: str) -> str:
@@ -127,10 +128,15 @@ def _video(measures: dict, plots: Plots, video: bytes | None, note: str) -> str:
     beside += figures(plots["returns"], "beside")
     if video is None:
         return f'<div class="film">{paragraph(f"No video: {note}", "note")}{beside}</div>'
+    return f'<div class="film two">{film(video, note)}<div>{beside}</div></div>'
+
+
+def film(video: bytes, caption: str, autoplay: bool = True) -> Markup:
+    """Return a video, MP4, with its caption."""
     source = f"data:video/mp4;base64,{base64.b64encode(video).decode()}"
-    return (
-        f'<div class="film two"><figure><video controls muted loop autoplay playsinline aria-label="{text(note)}" '
-        f'src="{source}"></video><figcaption>{text(note)}</figcaption></figure><div>{beside}</div></div>'
+    return Markup(
+        f'<figure><video controls muted loop {"autoplay " if autoplay else ""}playsinline aria-label="{text(caption)}" '
+        f'src="{source}"></video><figcaption>{text(caption)}</figcaption></figure>'
     )
 
 

@@ -45,7 +45,7 @@ from surefoot.tasks.catalogue import TaskInfo, find_policy_task
 
 MAX_EPISODES = 10_000
 _VIDEO_S = 10.0
-_MAX_VIDEO_BYTES = 3_000_000
+MAX_VIDEO_BYTES = 3_000_000
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the number of its finished parts, and the number of all parts."""
@@ -117,7 +117,7 @@ def write_report(
     film = None, "not requested."
     if video:
         own = not (changes or engine == "opensim")
-        film = (_recorded(folder, subject.path) if own else None) or _film(subject, recordings[0], progress)
+        film = (recorded_video(folder, subject.path) if own else None) or _film(subject, recordings[0], progress)
     save(numbers, (json.dumps(measures, indent=1, allow_nan=False) + "\n").encode())
     save(page, write_page(measures, body, plots, film, dump_recipe(recipe) if recipe else "").encode())
     return [page, numbers]
@@ -196,12 +196,12 @@ def _describe(
     return _to_json(measures), plots, body
 
 
-def _recorded(folder: RunFolder | None, policy: Path) -> tuple[bytes, str] | None:
+def recorded_video(folder: RunFolder | None, policy: Path) -> tuple[bytes, str] | None:
     """Return the run's video and its caption, unless it is too large or older than the policy."""
     if folder is None:
         return None
     path = folder.videos / f"{'best' if policy.stem == 'policy' else policy.stem}.mp4"
-    if not path.exists() or path.stat().st_mtime < policy.stat().st_mtime or path.stat().st_size > _MAX_VIDEO_BYTES:
+    if not path.exists() or path.stat().st_mtime < policy.stat().st_mtime or path.stat().st_size > MAX_VIDEO_BYTES:
         return None
     return path.read_bytes(), f"The video of the run, {path.name}."
 
@@ -218,7 +218,7 @@ def _film(subject: _Subject, recording: Recording, progress: Progress) -> tuple[
             data = path.read_bytes()
     except (SurefootError, OSError) as error:
         return None, f"{error}."
-    if len(data) > _MAX_VIDEO_BYTES:
+    if len(data) > MAX_VIDEO_BYTES:
         return None, "it is too large for a page."
     return data, f"The first {seconds:.3g} s of the episode with the median return, seed {episode.seed:,}."
 
