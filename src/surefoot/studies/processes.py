@@ -13,6 +13,9 @@ from surefoot.errors import InputError, RunError
 from surefoot.runs.folder import RunFolder
 from surefoot.simulation.engine import available_cores
 
+SUREFOOT = (sys.executable, "-m", "surefoot")
+"""The command in child processes."""
+
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _POLL_S = 0.5
 
@@ -54,7 +57,7 @@ def start_surefoot(words: Sequence[str], cores: Collection[int]) -> subprocess.P
             if os.getppid() != parent:  # it ended before the line above
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    command = [sys.executable, "-m", "surefoot", *words]
+    command = [*SUREFOOT, *words]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, preexec_fn=prepare)
 
 
