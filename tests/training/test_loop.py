@@ -168,11 +168,11 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(folder, tmp_path, monkeyp
 )
 def test_the_cause_of_a_loss_that_is_not_finite(values, message):
     layout = rollout_layout(2, 1)
-    info = SimpleNamespace(observation_names=("place", "speed"), action_names=None)
+    info = SimpleNamespace(observation_names=("x", "v"), action_names=None)
     rows = np.zeros((1500, 2, layout.size), np.float32)
     layout.write(rows[1400, 1], {name: np.float32(value) for name, value in values.items()})
     error = diverged(layout, info, rows, -3000)
-    assert str(error).removesuffix(", too large") == message.removesuffix(", too large")
+    assert str(error) == message
     assert error.ahead == (0 if "loss" in message else -200)
 
 
