@@ -4,7 +4,7 @@
 
 For every policy in results/ on a MuJoCo task: return, distance and falls over held-out episodes; the largest torque and
 the mean over episodes of the largest joint speed, measured at every physics step. Latency is off, because it is drawn
-in physics steps.
+in physics steps. Changes of means over episodes have 95 % bootstrap intervals.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from surefoot.tasks.task import Task
 
 LIMIT = 0.05  # of return, distance, peak torque and peak speed
 COMPARED = ("return", "distance_m", "torque_peak_nm", "speed_peak_rad_s")
+_RESAMPLES = 10_000
 
 
 def main() -> None:
@@ -39,8 +40,9 @@ def main() -> None:
         info = task_of(policy)
         if has_batch_physics(info):
             full, half = (measure(policy, info, divisor, arguments.episodes) for divisor in (1, 2))
-            results[path.stem] = {"full": full, "half": half, "change": changes(full, half)}
-            print(path.stem, json.dumps(results[path.stem]["change"]), flush=True)
+            intervals = change_intervals(full.pop("episodes"), half.pop("episodes"))
+            results[path.stem] = {"full": full, "half": half, "change": changes(full, half), "interval": intervals}
+            print(path.stem, json.dumps(results[path.stem]["change"]), json.dumps(intervals), flush=True)
     write_results(arguments.output, load, {"episodes": arguments.episodes, "limit": LIMIT, "policies": results})
     rows = []
     for name, result in results.items():
@@ -63,7 +65,8 @@ def measure(policy: Policy, info: TaskInfo, divisor: int, episodes: int) -> dict
     """Return the measures of held-out episodes, one per environment, at the physics step divided by `divisor`.
 
     Speeds and torques are those of the joints that motors or muscles move. "reversals" is the fraction of physics steps
-    at which the acceleration of the most restless joint changes its sign.
+    at which the acceleration of the most restless joint changes its sign. "episodes" holds the values of each episode,
+    (E,).
     """
     engine = finer_engine(info, divisor, episodes)
     task = engine.task
@@ -96,14 +99,18 @@ def measure(policy: Policy, info: TaskInfo, divisor: int, episodes: int) -> dict
     outcome = run_episodes(policy, engine, info, episodes, EVALUATION_SEEDS, on_step)
     engine.close()
     assert outcome is not None and outcome.falls is not None
+    by_episode = {
+        "return": outcome.returns,
+        "distance_m": np.linalg.norm(place - start, axis=1),
+        "speed_peak_rad_s": speed.max(1),
+    }
     return {
         "step_ms": 1000 * float(task.model.opt.timestep),
-        "return": float(outcome.returns.mean()),
-        "distance_m": float(np.linalg.norm(place - start, axis=1).mean()),
+        **{name: float(values.mean()) for name, values in by_episode.items()},
         "falls": int(outcome.falls.sum()),
         "torque_peak_nm": float(torque.max()),
-        "speed_peak_rad_s": float(speed.max(1).mean()),
         "reversals": float((reversals / steps[:, None]).mean(0).max()),
+        "episodes": by_episode,
     }
 
 
@@ -155,6 +162,16 @@ def motor_dofs(task: Task) -> np.ndarray:
 def changes(full: dict[str, Any], half: dict[str, Any]) -> dict[str, float]:
     """Return the relative change of each measure by halving the physics step."""
     return {key: half[key] / full[key] - 1 for key in COMPARED}
+
+
+def change_intervals(full: dict[str, np.ndarray], half: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """Return the 95 % bootstrap interval of the relative change of each mean over episodes, (E,)."""
+    random = np.random.default_rng(0)
+    intervals = {}
+    for key, values in full.items():
+        before, after = (x[random.integers(len(x), size=(_RESAMPLES, len(x)))].mean(1) for x in (values, half[key]))
+        intervals[key] = np.quantile(after / before - 1, [0.025, 0.975]).tolist()
+    return intervals
 
 
 if __name__ == "__main__":

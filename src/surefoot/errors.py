@@ -79,8 +79,17 @@ def foreign_code(subject: str) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    message, kind = message_of(error), type(error).__name__
+    return kind if message == kind else f"{kind}: {message}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an exception in one line, or its type if it has none."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # of a user's exception class
+        message = ""
+    return message or type(error).__name__
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:

@@ -220,6 +220,7 @@ def test_a_description_overrides_detection(tmp_path: Path) -> None:
         ("pose = { tail = 1.0 }", "pose: unknown name 'tail'"),
         ("kp = -1", "kp and kd must be from 0"),
         ("kp = inf", "kp"),
+        ("kp = { left_kne = 9 }", "kp: unknown name 'left_kne'; did you mean 'left_knee'"),
         ("colour = 1", "unknown setting 'colour'"),
         ("pose = [", "cannot be read"),
     ],

@@ -154,6 +154,12 @@ class DiscreteObs(Point):
     observation_space = Discrete(5)
 
 
+class NoSpacesYet(Point):
+    @property
+    def observation_space(self):
+        raise RuntimeError("connect first")
+
+
 class LateSpaces(Point):
     """Has spaces only after its first reset."""
 

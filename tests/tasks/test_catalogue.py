@@ -109,6 +109,14 @@ def test_a_missing_module_is_named() -> None:
     assert "the module 'no_such_lab' cannot be imported" in message_of("no_such_lab:Walker-v0")
 
 
+def test_a_module_that_exits_or_fails_without_words_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lab_that_exits.py").write_text("import sys; sys.exit(3)")
+    (tmp_path / "lab_that_fails.py").write_text("class Odd(Exception):\n    __str__ = None\nraise Odd")
+    for module, reason in (("lab_that_exits", "3"), ("lab_that_fails", "Odd")):
+        assert message_of(f"{module}:Walker-v0").endswith(f"the module '{module}' cannot be imported: {reason}")
+
+
 @pytest.mark.parametrize(
     "options, part",
     [

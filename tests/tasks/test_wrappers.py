@@ -13,6 +13,7 @@ from surefoot.policies.files import load_policy
 from surefoot.simulation import envpool
 from surefoot.simulation.factory import choose_engine, make_engine
 from surefoot.tasks.catalogue import find_task
+from surefoot.tasks.wrappers import steps_per_second
 
 REPEAT, FRAME_STACK = 3, 4
 OPTIONS = {"action_repeat": REPEAT, "frame_stack": FRAME_STACK}
@@ -165,3 +166,14 @@ def test_a_policy_file_contains_its_wrappers(tmp_path: Path, algorithm: str) -> 
         found = evaluate_policy(policy, episodes=2, task=task)
         assert found["task_options"] == policy.task_options
         assert found["length"]["mean"] == 100  # 200 steps, by twos
+
+
+@pytest.mark.parametrize(
+    "metadata, expected",
+    [({"render_fps": 50}, 50), ({"render_fps": "12"}, 12), ({}, 30)]
+    + [({"render_fps": rate}, 30) for rate in (None, 0, -5, np.nan, np.inf, 1e9, "fast", [25])],
+)
+def test_a_frame_rate_that_is_no_rate_is_30(metadata: dict, expected: float) -> None:
+    env = gymnasium.Env()
+    env.metadata = metadata
+    assert steps_per_second(env) == expected

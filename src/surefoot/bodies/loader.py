@@ -144,7 +144,11 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     has_floor = parts.find_floor(original, trunk) is not None
     add_scenery(spec, None if has_floor else parts.free_floor_height(original))
     driven = [original.joint(j).name for j in parts.driven_joints(original)]
-    servos = {joint: _servo(original, joint, description) for joint in dict.fromkeys((*joints, *driven))}
+    moved = tuple(dict.fromkeys((*joints, *driven)))
+    for field in ("kp", "kd"):
+        gains = getattr(description, field)
+        _check_names(field, gains if isinstance(gains, dict) else (), moved)
+    servos = {joint: _servo(original, joint, description) for joint in moved}
     _free_trunk(spec, original, trunk)
     for key in list(spec.keys):  # the number of coordinates may have changed
         spec.delete(key)

@@ -9,6 +9,7 @@ from surefoot.bodies.body import Body
 from surefoot.evaluation.episodes import Actor, EpisodeStep, run_episodes
 from surefoot.simulation.factory import make_single_env
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.wrappers import steps_per_second
 
 _WINDOW_S = 1.0
 _EPISODES, _SLOW_EPISODES = 5, 1  # OpenSim takes seconds for one
@@ -101,5 +102,5 @@ def seconds_per_step(env: gymnasium.Env, info: TaskInfo) -> float:
     """Return the simulated time of a policy step, s."""
     step = getattr(env.unwrapped, "dt", None)
     if not isinstance(step, int | float) or not step > 0:
-        step = 1 / float(env.metadata.get("render_fps") or 30)
+        step = 1 / steps_per_second(env)
     return float(step) * info.action_repeat

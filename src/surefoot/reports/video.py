@@ -16,6 +16,7 @@ from surefoot.reports import opengl
 from surefoot.reports.media_files import Send, output_path, write_animation, write_mp4
 from surefoot.simulation.factory import choose_engine, make_single_env
 from surefoot.tasks.catalogue import TaskInfo
+from surefoot.tasks.wrappers import steps_per_second
 
 DEFAULT_SIZE = (640, 480)
 _ANIMATION_WIDTH, _ANIMATION_S = 480, 6.0
@@ -203,7 +204,7 @@ class _Scene:
         self.env = make_single_env(choose_engine(engine, info), info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
-            self.steps_per_s = float(self.env.metadata.get("render_fps") or 30) / info.action_repeat
+            self.steps_per_s = steps_per_second(self.env) / info.action_repeat
             self.every = math.ceil(self.steps_per_s / fps - 1e-9)
             self.fps = self.steps_per_s / self.every
             if hasattr(self.env.unwrapped, "mujoco_renderer"):

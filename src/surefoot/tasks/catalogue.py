@@ -13,7 +13,7 @@ import numpy as np
 
 from surefoot.bodies.body import Body
 from surefoot.bodies.model_file import quiet_mujoco
-from surefoot.errors import InputError, foreign_code, suggestion
+from surefoot.errors import InputError, foreign_code, message_of, suggestion
 from surefoot.settings import Settings, plain
 from surefoot.tasks.gymnasium.task import GymnasiumTask
 from surefoot.tasks.options import EnvOptions, env_options, env_options_class, time_limit
@@ -166,7 +166,8 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
 
 def _flat_spaces(env: gymnasium.Env, name: str, id: str) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     """Return the observation and the action space, checked to be flat boxes with at least one value."""
-    observation, action = env.observation_space, env.action_space
+    with foreign_code(f"task '{name}' cannot be described"):
+        observation, action = env.observation_space, env.action_space
     for attribute, space in (("observation_space", observation), ("action_space", action)):
         if not isinstance(space, gymnasium.Space):
             raise InputError(f"task '{name}' has no {attribute} when it is made; set it in the constructor")
@@ -291,8 +292,8 @@ def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.En
         raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {error}") from error
-    except Exception as error:  # a user's task may raise anything
-        raise InputError(f"task '{name}' cannot be made: {str(error) or type(error).__name__}") from error
+    except (Exception, SystemExit) as error:  # a user's task may raise anything
+        raise InputError(f"task '{name}' cannot be made: {message_of(error)}") from error
 
 
 def _describe(space: gymnasium.Space) -> str:

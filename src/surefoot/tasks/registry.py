@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import gymnasium
 
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, message_of, suggestion
 from surefoot.settings import Settings, validate
 from surefoot.tasks import envpool_env
 from surefoot.tasks.task import FallRule, Task, TaskDescription
@@ -254,8 +254,8 @@ def _import(task: str, module: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(module)
-    except Exception as error:  # the module may raise anything
-        reason = str(error) or type(error).__name__
+    except (Exception, SystemExit) as error:  # the module may raise anything
+        reason = message_of(error)
         raise InputError(f"task '{task}': the module '{module}' cannot be imported: {reason}") from error
 
 

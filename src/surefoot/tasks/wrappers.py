@@ -1,5 +1,6 @@
 """Wrappers of environments: checks at the boundary, action repeat and frame stacking."""
 
+import math
 import warnings
 from typing import Any
 
@@ -21,6 +22,15 @@ class WrapperOptions(Settings):
     """Environment steps per action; rewards are summed, and the policy observes the last step only."""
     frame_stack: int = Field(1, ge=1, le=100, strict=True)
     """Number of latest observations that the policy observes together, oldest first."""
+
+
+def steps_per_second(env: gymnasium.Env) -> float:
+    """Return `render_fps` of an environment's metadata; 30 if it is no number from 0.01 to 100,000."""
+    try:
+        rate = float(env.metadata["render_fps"])
+    except (KeyError, TypeError, ValueError):
+        rate = math.nan
+    return rate if 0.01 <= rate <= 1e5 else 30.0
 
 
 def _described(value: Any) -> str:
