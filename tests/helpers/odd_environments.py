@@ -347,6 +347,16 @@ class NoRender(gymnasium.Env):
         return self.point.step(action)
 
 
+class GrowingPictures(Point):
+    def render(self):
+        return np.zeros((10 + 2 * self.steps, 21, 3), np.uint8)
+
+
+class EmptyPictures(Point):
+    def render(self):
+        return np.zeros((0, 96, 3), np.uint8)
+
+
 class RGBA(Point):
     def render(self):
         return np.dstack([super().render(), np.full((64, 96), 255, np.uint8)])

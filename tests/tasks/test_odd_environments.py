@@ -20,7 +20,19 @@ from surefoot.tasks.catalogue import find_task, make_env
 WORK = (
     *("Point", "Float64", "Float16", "IntObs", "Unbounded", "FarUnbounded", "HalfBounded", "Asymmetric", "HugeBounds"),
     *("ZeroRange", "IntAction", "Float64Action", "ManyActions", "Wide", "IntReward", "ArrayReward"),
-    *("Chatty", "Slow", "NoRender", "RGBA", "RenderRaises", "Falls", "OneStep", "Dies", "Single"),
+    *(
+        "Chatty",
+        "Slow",
+        "NoRender",
+        "RGBA",
+        "RenderRaises",
+        "GrowingPictures",
+        "EmptyPictures",
+        "Falls",
+        "OneStep",
+        "Dies",
+        "Single",
+    ),
     *("Endless", "EndlessFalls", "Wrapped"),
 )
 # The task cannot be described.
@@ -59,6 +71,7 @@ NOT_FINITE = {
 NO_FILM = {
     "NoRender": "cannot be made",
     "RenderRaises": "failed in its render: RuntimeError: no display",
+    "EmptyPictures": "cannot be rendered: its pictures have 96 x 0 pixels",
 }
 TINY = [
     *("--training.steps", "256", "--training.evaluation_episodes", "2", "--engine.num_envs", "2"),
@@ -128,8 +141,9 @@ def test_a_reward_whose_square_is_not_finite_is_named(tmp_path: Path) -> None:
     assert NOT_FINITE[name] in refused(NonFiniteError, train_recipe, settings, root=tmp_path)
 
 
-def test_a_picture_with_transparency_is_filmed(tmp_path: Path) -> None:
-    film(task("RGBA"), tmp_path)
+@pytest.mark.parametrize("name", ["RGBA", "GrowingPictures"])
+def test_unusual_pictures_are_filmed(name: str, tmp_path: Path) -> None:
+    film(task(name), tmp_path)
 
 
 @pytest.mark.parametrize("name", NO_FILM)
@@ -152,4 +166,8 @@ def test_every_command_ends_well_or_in_one_line(name: str, tmp_path: Path, monke
         return
     run = str(next(tmp_path.rglob("recipe.toml")).parent)
     assert main(["evaluate", run, "--episodes", "2"]) == 0
-    assert main(["record", run, "--seconds", "1", "--quiet"]) == {"NoRender": 2, "RenderRaises": 1}.get(name, 0)
+    assert main(["record", run, "--seconds", "1", "--quiet"]) == {
+        "NoRender": 2,
+        "EmptyPictures": 2,
+        "RenderRaises": 1,
+    }.get(name, 0)

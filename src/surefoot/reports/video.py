@@ -201,6 +201,7 @@ class _Scene:
         opengl.prepare()
         self._name, self._body, self._width = info.name, info.body, width
         self._colour: Callable[[], None] = lambda: None
+        self._rendered: tuple[int, int] | None = None  # size of the pictures
         self.env = make_single_env(choose_engine(engine, info), info, render_mode="rgb_array")
         self._size = None if size is None else (int(size[0]) // 2 * 2, int(size[1]) // 2 * 2)
         try:
@@ -239,7 +240,13 @@ class _Scene:
         pixels = self.env.render()
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
             raise InputError(f"task '{self._name}' cannot be rendered: its render() returns no RGB array")
+        height, width = pixels.shape[:2]
+        if min(height, width) < 2:
+            raise InputError(f"task '{self._name}' cannot be rendered: its pictures have {width} x {height} pixels")
         picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3], np.uint8))
+        self._rendered = self._rendered or picture.size
+        if picture.size != self._rendered:  # all frames of a film have one size
+            picture = ImageOps.pad(picture, self._rendered, Image.Resampling.LANCZOS, "white")
         width = self._width or picture.width
         size = self._size or (width // 2 * 2, round(picture.height * width / picture.width) // 2 * 2)
         if not (self._size or self._width):
