@@ -169,7 +169,7 @@ def test_long_runs_are_averaged_to_fewer_points():
     assert len(x) <= curves._MAX_POINTS and x[0] == 2.5 and set(y) == {1.0}
 
 
-def test_tick_values_areshort_number():
+def test_tick_values_are_short():
     labels = [curves.short_number(value) for value in (0, 0.5, 250, 200_000, 1_500_000, -2e9)]
     assert labels == ["0", "0.5", "250", "200 k", "1.5 M", "\N{MINUS SIGN}2 G"]
 

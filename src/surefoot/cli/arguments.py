@@ -22,6 +22,12 @@ any setting of the recipe can be changed; {seed} in a value or in --from is the 
   surefoot seeds anymal-step --n 3 --from 'studies/anymal-ppo/runs/anymal/seed-{seed}'
 the same command continues a study that was stopped
 """
+_COMPARE_EPILOG = """\
+runs that differ only in the seed are one experiment; LABEL= before a run, a study or a file names its experiment:
+  surefoot compare anymal/first anymal/second
+  surefoot compare PPO=studies/half-cheetah-ppo TD3=studies/half-cheetah-td3 --threshold 4800
+  surefoot compare results/bipedal-walker-ppo.json results/bipedal-walker-td3.json --output curves.png
+"""
 _TASK_OPTIONS = """\
 options of the task can be changed:
   --task_options.NAME VALUE
@@ -112,6 +118,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
+    _add_compare(add("compare", "compare runs and studies: learning curves, intervals, films", _COMPARE_EPILOG))
     listing = add("list", "list tasks, recipes, engines and algorithms, or the details of a task", _TASK_OPTIONS)
     listing.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
     add("doctor", "check the installation")
@@ -175,6 +182,20 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-video", action="store_true", help="do not record a video for the page")
     command.add_argument("--quiet", action="store_true", help="print only the paths of the files")
     _add_root(command)
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    what = "run folder, TASK/NAME, study, or .json file of 'surefoot seeds --output'"
+    command.add_argument("sources", nargs="+", metavar="RUN|STUDY", help=what)
+    what = "return to reach (default: that at which the task counts as solved)"
+    command.add_argument("--threshold", type=number, help=what)
+    what = "output file: .html with a .json and a .png beside it, or one of these (default: compare.html, in a study)"
+    command.add_argument("--output", type=Path, help=what)
+    command.add_argument("--title", help="title of the picture")
+    command.add_argument("--no-video", action="store_true", help="record no films for the page")
+    command.add_argument("--quiet", action="store_true", help="print only the tables and the paths of the files")
+    _add_root(command)
+    command.add_argument("--studies", default="studies", help="folder of all studies (default: studies)")
 
 
 def _add_episodes(command: argparse.ArgumentParser, meaning: str, default: int, most: int) -> None:

@@ -159,6 +159,12 @@ def _seeds(args: argparse.Namespace) -> int:
     return train_seeds(args)
 
 
+def _compare(args: argparse.Namespace) -> int:
+    from surefoot.cli.studies import compare_runs
+
+    return compare_runs(args)
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     import json
 
@@ -311,6 +317,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "record": _record,
     "report": _report,
+    "compare": _compare,
     "list": _list,
     "doctor": _doctor,
 }

@@ -1,6 +1,7 @@
-"""The commands of studies: `seeds`."""
+"""The commands of studies: `seeds`, `compare`."""
 
 import argparse
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,18 @@ from typing import Any
 from surefoot.api import make_recipe_from
 from surefoot.cli.progress_bar import progress_bar
 from surefoot.cli.tables import print_table
-from surefoot.errors import InputError, suggestion
+from surefoot.errors import InputError, RunError, suggestion
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.overrides import parse_settings
 from surefoot.reports.media_files import output_path
 from surefoot.runs.folder import RunFolder
-from surefoot.studies.folder import write_json
+from surefoot.studies.folder import StudyFolder, write_json
 from surefoot.studies.seeds import Order, open_study, run_seeds, with_seed
 from surefoot.tasks.registry import short_names
 from surefoot.training.progress import Progress
 
 # Arguments that do not change the results.
-_UNRECORDED = ("--root", "--quiet")
+_UNRECORDED = ("--root", "--studies", "--quiet")
 
 
 def train_seeds(args: argparse.Namespace) -> int:
@@ -55,6 +56,70 @@ def train_seeds(args: argparse.Namespace) -> int:
     return 0
 
 
+def compare_runs(args: argparse.Namespace) -> int:
+    """Compare the runs of `surefoot compare`."""
+    from surefoot.studies.compare import compare
+    from surefoot.studies.experiments import load_experiments
+    from surefoot.studies.report import ENDINGS, write_comparison  # imports matplotlib and MuJoCo's renderer
+
+    if args.output is not None:
+        output_path(args.output, *ENDINGS)
+    comparison = compare(load_experiments(args.sources, args.root, args.studies), args.threshold)
+    output = args.output or _page_of(args.sources, args.studies)
+    with progress_bar(args.quiet) as progress:
+        measures, written = write_comparison(
+            comparison, output, _command(args.words), args.title, not args.no_video, progress
+        )
+    _print_comparison(measures)
+    for path in written:
+        print(path)
+    return 0
+
+
+def _page_of(sources: list[str], studies: str) -> Path:
+    """Return the default page: of one study in its folder, otherwise in the working directory."""
+    if len(sources) == 1:
+        with contextlib.suppress(RunError):
+            return StudyFolder.open(sources[0].rpartition("=")[2], studies).page
+    return Path("compare.html")
+
+
+def _print_comparison(measures: dict[str, Any]) -> None:
+    several = len({row["task"] for row in measures["experiments"]}) > 1
+    rows = []
+    for row in measures["experiments"]:
+        estimate, times = row["iqm"], row["time_to_threshold"]
+        reached = "-"
+        if times:
+            seconds = times["seconds"]
+            reached = "-" if seconds["median"] is None else f"{seconds['median'] / 60:.1f}"
+            reached += "" if seconds["reached"] == row["n"] else f" ({seconds['reached']} of {row['n']})"
+        rows.append(
+            [
+                f"{row['label']}, {row['task']}" if several else row["label"],
+                str(row["n"]),
+                f"{estimate['value']:,.1f}",
+                "-" if estimate["low"] is None else f"{estimate['low']:,.1f} to {estimate['high']:,.1f}",
+                f"{row['mean']:,.1f}",
+                f"{row['worst']:,.1f}",
+                f"{row['seconds'] / 60:.1f}",
+                reached,
+            ]
+        )
+    columns = ("experiment", "seeds", "IQM", "95 % interval", "mean", "worst", "minutes", "to threshold")
+    print_table(columns, rows, numbers_from=1)
+    for row in measures["over_tasks"]:
+        print(f"over all tasks, normalised: {row['label']} {row['value']:.3f}{_interval(row, '.3f')}")
+    for pair in measures["improvement"]:
+        chance = f"{pair['value']:.0%}{_interval(pair, '.0%')}"
+        print(f"a seed of {pair['of']} scores more than one of {pair['over']}: {chance}")
+    print(f"scores: {measures['scores']}; intervals: stratified bootstrap over seeds")
+
+
+def _interval(estimate: dict[str, Any], form: str) -> str:
+    return "" if estimate["low"] is None else f" [{estimate['low']:{form}}, {estimate['high']:{form}}]"
+
+
 def _task_and_recipe(text: str) -> tuple[str, str | None]:
     """Return task and recipe of `RECIPE`: a task stands for its own recipe, or for the defaults.
 
@@ -86,7 +151,7 @@ def _command(words: list[str]) -> str:
     for word in rest:
         if word.partition("=")[0] not in _UNRECORDED:
             shown.append(word)
-        elif word == "--root":
+        elif word in ("--root", "--studies"):
             next(rest, None)
     return shlex.join(shown)
 

@@ -133,9 +133,8 @@ def run_seeds(
         load = background_load()
         seeds = folder.read()["seeds"]
         order = dataclasses.replace(order, seeds=seeds)
-        say(
-            f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} of '{order.task}' in {folder.path}, {describe_shares(shares)}"
-        )
+        count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+        say(f"{count} of '{order.task}' in {folder.path}, {describe_shares(shares)}")
         if load is not None and load > 0.1:
             say(f"other programs use {load:.0%} of this machine; training times will be too long")
         jobs = [_Job(folder, order, seed) for seed in seeds]
