@@ -25,6 +25,7 @@ from surefoot.recipes.overrides import parse_settings
 from surefoot.reports import video
 from surefoot.reports.opengl import gl_available
 from surefoot.simulation import opensim
+from surefoot.training import off_policy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -95,17 +96,18 @@ def algorithm_of(words: list[str]) -> str:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that looks like the repository, to run commands in; videos are short and small."""
+    """A folder that looks like the repository, to run commands in; videos are short and small, iterations short."""
     for path in (ROOT / "docs" / "howto" / "examples").glob("*.py"):
         shutil.copy(path, tmp_path)
     for name in ("benchmarks", "docs", "Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(off_policy, "STEPS_PER_ITERATION", SHORT["training.steps"])
     full_record = video.record
 
     def short_record(*arguments: Any, seconds: float | None = None, **options: Any) -> dict[str, Any]:
-        return full_record(*arguments, seconds=min(seconds or 1.0, 1.0), **options | {"size": (160, 120)})
+        return full_record(*arguments, seconds=min(seconds or 0.2, 0.2), **options | {"size": (160, 120)})
 
     monkeypatch.setattr(video, "record", short_record)
     return tmp_path

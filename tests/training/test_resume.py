@@ -186,7 +186,7 @@ def test_a_second_ctrl_c_exits_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-LONG = 64 * 250
+LONG = 64 * 150
 
 
 @pytest.mark.parametrize("every_s, kills", [pytest.param(0.0, 3, marks=pytest.mark.slow), (0.5, 1)])
@@ -194,9 +194,9 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(
     every_s, kills, uninterrupted, killed_again_and_again, tmp_path
 ):
     # Checkpoints do not change the training, so one uninterrupted run is compared with both.
-    changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 60}
+    changes: dict[str, Any] = {"training__steps": LONG, "training__evaluate_every": 64 * 40}
     recipe = make_recipe(**changes, training__checkpoint_every_s=every_s)
-    folder, killed = killed_again_and_again(recipe, tmp_path, kills, random.Random(every_s), 60)
+    folder, killed = killed_again_and_again(recipe, tmp_path, kills, random.Random(every_s), 40)
     assert killed
     assert_equal_runs(uninterrupted(make_recipe(**changes)), folder)
     events = [json.loads(line).get("event") for line in folder.metrics.read_text().splitlines()]

@@ -197,6 +197,8 @@ def test_a_training_iteration_runs(name: str, files: dict[str, str], tmp_path: P
         name="x",
         engine__num_envs=8,
         engine__threads=1,
+        policy__actor=(8,),
+        policy__critic=(8,),
         ppo__symmetry="augment",
         ppo__minibatch_size=128,
         training__steps=256,
