@@ -9,8 +9,8 @@ As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a sma
 Gagliardi and Ghelfi (2018), whose metres are shown beside the measured ones. All runs make the same steps and updates
 and draw batches of the same size, before mirroring doubles them. Runs are parallel, one per core. Measured
 are the return of the last policy over 100 held-out episodes, and the mean of all evaluations during training, which is
-learning speed. A picture of the curves is written beside the file. Finished runs are not repeated, so an interrupted
-study can continue.
+learning speed. A picture of the curves is written beside the file. Finished runs and their evaluations are not
+repeated, so an interrupted study can continue.
 """
 
 import argparse
@@ -115,12 +115,13 @@ def _run(
                 command += [str(word) for name, value in changes.items() for word in (f"--{name}", value)]
                 command += settings
             _surefoot(core, [*command, "--quiet"])
-        output = _surefoot(core, ["evaluate", str(folder.path), "--last", "--json"])
+        if not folder.evaluation.exists():
+            _surefoot(core, ["evaluate", str(folder.path), "--last", "--json"])
     finally:
         cores.put(core)
     rows = read_metrics(folder.metrics)
     returns = [row["evaluation/return"] for row in rows if "evaluation/return" in row]
-    evaluation = json.loads(output)[0]
+    evaluation = json.loads(folder.evaluation.read_text())
     print(
         f"{variant}, seed {seed}: {evaluation['return']['mean']:.4g}, {np.mean(returns):.4g} during training",
         flush=True,

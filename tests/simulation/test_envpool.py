@@ -17,6 +17,7 @@ from surefoot.simulation import envpool as envpool_engine
 from surefoot.simulation.envpool import INSTALL, EnvPoolEngine, hint, obstacle
 from surefoot.simulation.factory import choose_engine
 from surefoot.tasks.catalogue import find_task, make_env
+from surefoot.tasks.envpool_env import _numbers
 
 CAR = "MountainCarContinuous-v0"
 needs_envpool = pytest.mark.skipif(
@@ -321,6 +322,38 @@ def test_tasks_that_only_envpool_has(task: str, sizes: tuple[int, int]) -> None:
             assert rewards[1] == pytest.approx(reward)
         assert truncated.all() and single_truncated
     env.close()
+
+
+@needs_envpool
+def test_a_muscle_walker_of_myosuite_starts_in_a_stride_and_falls() -> None:
+    envpool = pytest.importorskip("envpool")
+    if _numbers(envpool.__version__) < (1, 2, 6):
+        pytest.skip("MyoSuite's tasks need EnvPool 1.2.6")
+    info = find_task("myoLegWalk-v0")
+    assert (info.observation_size, info.action_size, info.max_episode_steps) == (403, 80, 1000)
+    assert info.fall == "terminated" and info.observation_names is None
+    forward, height = 68, 75
+    random, fallen = np.random.default_rng(0), np.zeros(2, bool)
+    with engine_of(info, 2, 1) as engine:
+        observation = engine.reset(seed=3)[0]
+        assert observation[0, forward] == pytest.approx(1.30, abs=0.01)
+        np.testing.assert_array_equal(observation[0], observation[1])
+        while not fallen.all():
+            observation, _, terminated, truncated, _ = engine.step(random.uniform(-1, 1, (2, 80)).astype(np.float32))
+            assert not truncated.any()
+            # The first axis of the pelvis points sideways at the start.
+            y, z = observation[:, 3:5].T  # of the quaternion
+            np.testing.assert_array_equal(
+                terminated[~fallen], ((observation[:, height] < 0.8) | (np.abs(1 - 2 * (y**2 + z**2)) > 0.8))[~fallen]
+            )
+            fallen |= terminated
+
+
+@needs_envpool
+def test_an_envpool_with_other_starts_is_refused_for_myosuite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envpool.__version__", "1.2.5")
+    with pytest.raises(InputError, match=r"'myoLegWalk-v0' needs EnvPool 1\.2\.6 .* Python 3\.12; EnvPool 1\.2\.5"):
+        find_task("myoLegWalk-v0")
 
 
 @needs_envpool

@@ -39,10 +39,11 @@ class TD3Settings(OffPolicySettings):
     def next_action(self, state: OffPolicyState, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the target actor's actions (B, A) with clipped noise, and no bonus."""
         actor = state.target_actor if self.choices.target_networks else state.actor
-        noise = self.target_noise * jax.random.normal(key, batch.action.shape)
-        noise = jnp.clip(noise, -self.target_noise_clip, self.target_noise_clip)
         action = actor.distribution(batch.next_observation).mode()
-        return jnp.clip(action + noise, -1, 1), jnp.zeros(len(action))
+        if self.target_noise:
+            noise = self.target_noise * jax.random.normal(key, batch.action.shape)
+            action += jnp.clip(noise, -self.target_noise_clip, self.target_noise_clip)
+        return jnp.clip(action, -1, 1), jnp.zeros(len(action))
 
     def actor_loss(self, actor: ActorCritic, state: OffPolicyState, batch: Batch, key: jax.Array) -> ActorLoss:
         """The loss -Q_1(s, actor(s)), averaged over states."""

@@ -1,10 +1,13 @@
 """EnvPool's own tasks, such as WalkerWalk-v1, as Gymnasium environments with flat observations."""
 
 import importlib.util
+import re
 from typing import Any
 
 import gymnasium
 import numpy as np
+
+from surefoot.errors import InputError
 
 NO_TIME_LIMIT = 2**31 - 1  # Gymnasium limits the episodes
 SEEDS = 2**31  # EnvPool takes 31 bits
@@ -59,7 +62,11 @@ def _observed(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 class EnvPoolEnv(gymnasium.Env):
-    """One environment of a task in EnvPool; the options are EnvPool's."""
+    """One environment of a task in EnvPool; the options are EnvPool's.
+
+    Raises:
+        InputError: the task is MyoSuite's, and the installed EnvPool starts its episodes in other states.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 
@@ -67,6 +74,16 @@ class EnvPoolEnv(gymnasium.Env):
         import envpool
 
         spec = envpool.make_spec(envpool_id, **options)
+        if type(spec).__name__.startswith("MyoSuite"):
+            if _numbers(envpool.__version__) < (1, 2, 6):
+                raise InputError(
+                    f"task '{envpool_id}' needs EnvPool 1.2.6 or newer and therefore Python 3.12; EnvPool "
+                    f"{envpool.__version__} starts its episodes in a wrong state"
+                )
+            # Walking tasks end before their time limit only if the pelvis is below 0.8 m or turns by more than 53
+            # degrees (myosuite/envs/myo/myobase/walk_v0.py).
+            if re.search("Leg.*Walk", envpool_id):
+                self.fall = "terminated"
         self.observation_space = flat_space(spec.observation_space)
         self.action_space = spec.action_space
         if isinstance(spec.action_space, gymnasium.spaces.Box):
@@ -107,3 +124,8 @@ class EnvPoolEnv(gymnasium.Env):
     def close(self) -> None:
         """Stop the pool's thread."""
         self._pool = None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first three numbers of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
