@@ -115,6 +115,7 @@ def test_a_task_without_observations_or_actions_is_refused(which):
 @pytest.mark.parametrize("space", [Box(-LARGEST, LARGEST, (2,), np.float32), Box(0, 3, (2,), np.int64)], ids=str)
 def test_every_algorithm_trains_in_any_action_space(algorithm, space, tmp_path, capsys):
     changes: dict[str, Any] = {"training.steps": 60, "engine.num_envs": 2, "training.evaluation_episodes": 2}
+    changes |= {"engine.threads": 1}  # few processes
     changes |= {"policy.actor": [8], "policy.critic": [8]} if algorithm != "ars" else {}
     changes |= {"ppo.horizon": 10, "ppo.minibatch_size": 20} if algorithm == "ppo" else {}
     changes |= {"ars.directions": 1} if algorithm == "ars" else {}
