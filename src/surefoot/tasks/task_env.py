@@ -6,15 +6,17 @@ import functools
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
 from surefoot.tasks.registry import make_task
 from surefoot.tasks.task import Task, TaskOutput
+
+if TYPE_CHECKING:
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
 
 def prepare_rendering() -> None:
@@ -69,8 +71,10 @@ class TaskEnv(gymnasium.Env):
         return self.task.timestep_s
 
     @functools.cached_property
-    def mujoco_renderer(self) -> MujocoRenderer:
+    def mujoco_renderer(self) -> "MujocoRenderer":
         """The renderer; made when first used."""
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # slow to import
+
         return MujocoRenderer(self.model, self.data, width=640, height=480)
 
     def reset(
