@@ -1,43 +1,18 @@
 """The page in a browser: plots have a size, the video plays, nothing is too wide, the console is empty."""
 
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.browser import BROWSER, browse, measure_page
 from surefoot.reports import report
 
 WALKER = Path(__file__).parents[2] / "results" / "bipedal-walker-td3.safetensors"
+WIDTHS = (390, 1280)
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr"),
-)
-PROBE = """<script>addEventListener('load', () => setTimeout(() => {
-  const inside = document.querySelector('iframe').contentDocument;
-  const video = inside.querySelector('video');
-  const pictures = [...inside.querySelectorAll('svg, video')];
-  document.body.innerText = JSON.stringify({
-    pictures: pictures.length,
-    small: pictures.filter(x => x.getBoundingClientRect().height < 40).length,
-    video: video && [video.videoWidth, video.error && video.error.message],
-    wide: inside.documentElement.scrollWidth,
-  });
-}, 1000));</script>"""
-
-
-def browse(folder, *arguments):
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, messages
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +32,9 @@ def test_a_screenshot_shows_the_page_without_console_messages(page, tmp_path):
     assert all(part.std() > 5 for part in np.array_split(pixels, 4))  # no part of it is blank
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_plots_have_a_size_and_nothing_is_too_wide(page, width, tmp_path):
-    # In a frame, because the page itself runs no scripts.
-    frame = page.with_name(f"frame-{width}.html")
-    frame.write_text(f'<body>{PROBE}<iframe src="{page.name}" width="{width}" height="900"></iframe></body>')
-    out, _ = browse(tmp_path, "--allow-file-access-from-files", "--dump-dom", frame.as_uri())
-    measured = json.loads(re.search(r"\{.*\}", out).group())
-    assert measured["pictures"] > 5 and measured["small"] == 0
-    assert measured["video"] == [600, None]
-    assert measured["wide"] <= width
+def test_plots_have_a_size_and_nothing_is_too_wide(page, tmp_path):
+    for width, measured in zip(WIDTHS, measure_page(page, WIDTHS, tmp_path)[0], strict=True):
+        assert measured["pictures"] > 5 and measured["small"] == 0
+        assert measured["video"] == [600, None]
+        assert measured["wide"] <= width
+        assert measured["contrast"] >= 4.5  # of text, WCAG 2.2 level AA

@@ -21,6 +21,7 @@ from surefoot.training.progress import Progress
 
 # Arguments that do not change the results.
 _UNRECORDED = ("--root", "--studies", "--quiet")
+_WITH_VALUE = ("--root", "--studies", "--output")
 
 
 def train_seeds(args: argparse.Namespace) -> int:
@@ -149,10 +150,11 @@ def _command(words: list[str]) -> str:
     """Return the command line without folders of this machine."""
     shown, rest = ["surefoot"], iter(words)
     for word in rest:
-        if word.partition("=")[0] not in _UNRECORDED:
-            shown.append(word)
-        elif word in ("--root", "--studies"):
-            next(rest, None)
+        flag, equals, value = word.partition("=")
+        if flag in _WITH_VALUE and not equals:
+            value = next(rest, "")
+        if not (flag in _UNRECORDED or (flag == "--output" and Path(value).is_absolute())):
+            shown += [word] if equals or flag not in _WITH_VALUE else [word, value]
     return shlex.join(shown)
 
 

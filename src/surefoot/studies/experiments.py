@@ -101,10 +101,11 @@ def load_experiments(sources: Iterable[str], root: Path | str, studies: Path | s
         else:
             folders.append((label, RunFolder.open(place, root)))
     plain = iter(experiment_labels([folder for label, folder in folders if label is None]))
-    labelled: dict[str, list[RunFolder]] = {}
+    labelled: dict[tuple[str, str], list[RunFolder]] = {}
     for label, folder in folders:
-        labelled.setdefault(label if label is not None else next(plain), []).append(folder)
-    experiments += [_from_folders(label, runs) for label, runs in labelled.items()]
+        key = label if label is not None else next(plain), read_recipe(folder.recipe).task
+        labelled.setdefault(key, []).append(folder)
+    experiments += [_from_folders(label, runs) for (label, _), runs in labelled.items()]
     if not experiments:
         raise InputError("there is nothing to compare; name at least one run or study")
     return _with_distinct_labels(experiments)
@@ -158,9 +159,6 @@ def _flat(data: dict[str, Any], parent: str = "") -> Iterator[tuple[str, Any]]:
 
 def _from_folders(label: str, folders: Sequence[RunFolder]) -> Experiment:
     recipe = read_recipe(folders[0].recipe)
-    others = {read_recipe(folder.recipe).task for folder in folders} - {recipe.task}
-    if others:
-        raise InputError(f"the runs called '{label}' are of several tasks: {recipe.task}, {', '.join(sorted(others))}")
     runs = sorted((_run_of(folder) for folder in folders), key=lambda run: (run.seed, run.name))
     settings = compared_settings(recipe)
     return Experiment(label, recipe.task, recipe.algorithm, runs, _threshold(recipe, folders), settings)

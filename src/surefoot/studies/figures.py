@@ -2,13 +2,13 @@
 
 import io
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from surefoot.reports.curves import add_legend, scale_axes
 from surefoot.reports.figure_style import COLOURS, FAINT, INK, new_figure
@@ -20,6 +20,7 @@ from surefoot.studies.experiments import Experiment
 CLOCKS = {"steps": "environment steps", "seconds": "training time, minutes"}
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vP*"
+_WIDTH = 4.6  # inches; text stays readable on a phone
 _THIN = 0.45  # opacity of single seeds
 
 Style = tuple[str, tuple | str, str]
@@ -35,7 +36,7 @@ def styles(comparison: Comparison) -> dict[str, Style]:
 
 def draw_curves(comparison: Comparison, task: str, clock: str) -> Figure:
     """Plot the learning curves of a task over "steps" or "seconds"."""
-    figure, (axes,) = new_figure(5.2, 3.7, 1, 1)
+    figure, (axes,) = new_figure(_WIDTH, 3.7, 1, 1)
     _curves(axes, comparison, task, clock)
     add_legend(figure, axes)
     return figure
@@ -44,14 +45,14 @@ def draw_curves(comparison: Comparison, task: str, clock: str) -> Figure:
 def draw_scores(comparison: Comparison, task: str) -> Figure:
     """Plot the scores of all runs of a task, and their interquartile means with intervals."""
     count = len(comparison.of_task(task))
-    figure, (axes,) = new_figure(5.2, 0.9 + 0.42 * count, 1, 1)
+    figure, (axes,) = new_figure(_WIDTH, 0.9 + 0.42 * count, 1, 1)
     _scores(axes, comparison, task)
     return figure
 
 
 def draw_improvement(pairs: Sequence[Mapping]) -> Figure:
     """Plot probabilities of improvement with intervals."""
-    figure, (axes,) = new_figure(5.2, 0.9 + 0.42 * len(pairs), 1, 1)
+    figure, (axes,) = new_figure(_WIDTH, 0.9 + 0.42 * len(pairs), 1, 1)
     for row, pair in enumerate(reversed(pairs)):
         _interval(axes, row, pair["value"], pair["low"], pair["high"], (COLOURS[0], "-", "o"))
     _rows(axes, [f"{pair['of']} over {pair['over']}" for pair in reversed(pairs)])
@@ -63,7 +64,7 @@ def draw_improvement(pairs: Sequence[Mapping]) -> Figure:
 
 def draw_profiles(comparison: Comparison) -> Figure:
     """Plot the fraction of runs above each score."""
-    figure, (axes,) = new_figure(5.2, 3.7, 1, 1)
+    figure, (axes,) = new_figure(_WIDTH, 3.7, 1, 1)
     _profile(axes, comparison)
     add_legend(figure, axes)
     return figure
@@ -71,7 +72,7 @@ def draw_profiles(comparison: Comparison) -> Figure:
 
 def draw_costs(comparison: Comparison, task: str) -> Figure:
     """Plot scores over training time, with the Pareto front of the medians: higher and earlier is better."""
-    figure, (axes,) = new_figure(5.2, 3.7, 1, 1)
+    figure, (axes,) = new_figure(_WIDTH, 3.7, 1, 1)
     centres = []
     for experiment, (colour, _, marker) in _styled(comparison, task):
         minutes = np.array([run.total_seconds for run in experiment.runs]) / 60
@@ -204,12 +205,5 @@ def _finish(axes: Axes, x: str, y: str) -> None:
     scale_axes(axes, 5)
 
 
-def _few_ticks():
-    from matplotlib.ticker import MaxNLocator
-
+def _few_ticks() -> MaxNLocator:
     return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-
-
-def minutes(seconds: float | None) -> float | None:
-    """Return a time in minutes."""
-    return None if seconds is None or not math.isfinite(seconds) else seconds / 60

@@ -98,10 +98,12 @@ def _head(comparison: Comparison, measures: Mapping[str, Any]) -> Markup:
     if len(comparison.tasks) == 1:
         entries.append(("Highest IQM", number(best["iqm"]["value"], 4), "", f"{best['label']}; {_range(best['iqm'])}"))
         entries += _fastest(measures)
-    if measures["improvement"]:
-        pair = max(measures["improvement"], key=lambda row: row["value"])
-        more = f"{pair['of']} over {pair['over']}; {_range(pair, percent=True)}"
-        entries.append(("Improvement", f"{100 * pair['value']:.0f}", "%", more))
+    ranked = sorted(measures["experiments"], key=lambda row: -row["iqm"]["value"])
+    first = {row["label"] for row in ranked[:2]}
+    for pair in measures["improvement"]:
+        if len(comparison.tasks) == 1 and {pair["of"], pair["over"]} == first:
+            more = f"of {pair['of']} over {pair['over']}; {_range(pair, percent=True)}"
+            entries.append(("Probability of improvement", f"{100 * pair['value']:.0f}", "%", more))
     return Markup(
         f'<header><p class="eyebrow">Comparison</p><h1>{text(_title(comparison))}</h1>'
         f'<p class="lead"><b>{text(", ".join(comparison.tasks))}</b>. {text(lead)}</p></header>'
