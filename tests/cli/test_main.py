@@ -174,6 +174,7 @@ WRONG = {
     "infinite": ("train ant --training.steps inf", "training.steps = inf"),
     "list for a number": ("train ant --ppo.clip_eps [1]", "ppo.clip_eps = [1]"),
     "negative layer width": ("train ant --policy.actor [64,-1]", "policy.actor.1 = -1"),
+    "number for a table": ("train ant --task_options 5", "task_options = 5"),
     "choice": ("train ant --ppo.value_loss hubr", "'huber'"),
     "algorithm": ("train ant --algorithm pppo", "algorithm = 'pppo'", "'ppo'"),
     "algorithm that is a number": ("train ant --algorithm 5", "algorithm"),

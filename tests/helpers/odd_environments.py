@@ -352,6 +352,11 @@ class GrowingPictures(Point):
         return np.zeros((10 + 2 * self.steps, 21, 3), np.uint8)
 
 
+class LargePictures(Point):
+    def render(self):
+        return np.zeros((2, 5000, 3), np.uint8)
+
+
 class EmptyPictures(Point):
     def render(self):
         return np.zeros((0, 96, 3), np.uint8)

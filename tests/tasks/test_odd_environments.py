@@ -20,20 +20,8 @@ from surefoot.tasks.catalogue import find_task, make_env
 WORK = (
     *("Point", "Float64", "Float16", "IntObs", "Unbounded", "FarUnbounded", "HalfBounded", "Asymmetric", "HugeBounds"),
     *("ZeroRange", "IntAction", "Float64Action", "ManyActions", "Wide", "IntReward", "ArrayReward"),
-    *(
-        "Chatty",
-        "Slow",
-        "NoRender",
-        "RGBA",
-        "RenderRaises",
-        "GrowingPictures",
-        "EmptyPictures",
-        "Falls",
-        "OneStep",
-        "Dies",
-        "Single",
-    ),
-    *("Endless", "EndlessFalls", "Wrapped"),
+    *("Chatty", "Slow", "NoRender", "RGBA", "RenderRaises", "GrowingPictures", "EmptyPictures", "LargePictures"),
+    *("Falls", "OneStep", "Dies", "Single", "Endless", "EndlessFalls", "Wrapped"),
 )
 # The task cannot be described.
 REFUSED = {
@@ -71,6 +59,7 @@ NOT_FINITE = {
 NO_FILM = {
     "NoRender": "cannot be made",
     "RenderRaises": "failed in its render: RuntimeError: no display",
+    "LargePictures": "cannot be rendered: its pictures have 5000 x 2 pixels; choose --size",
     "EmptyPictures": "cannot be rendered: its pictures have 96 x 0 pixels",
 }
 TINY = [
@@ -169,5 +158,6 @@ def test_every_command_ends_well_or_in_one_line(name: str, tmp_path: Path, monke
     assert main(["record", run, "--seconds", "1", "--quiet"]) == {
         "NoRender": 2,
         "EmptyPictures": 2,
+        "LargePictures": 2,
         "RenderRaises": 1,
     }.get(name, 0)

@@ -41,7 +41,8 @@ def make_recipe(task: str, recipe: str | None, changes: Mapping[str, Any]) -> Re
         raise InputError(f"recipe '{base.name}' is for task '{base.task}', not '{task}'")
     data = replaced(base, dict(changes))
     for table in ("task_options", "train_task_options"):
-        data[table] = {name: _absolute(name, value) for name, value in data[table].items()}
+        if isinstance(data[table], dict):  # else it is refused below
+            data[table] = {name: _absolute(name, value) for name, value in data[table].items()}
     complete = validate(Recipe, data, "settings")
     info = complete.evaluation_task()
     setting = f"{complete.algorithm}.symmetry"

@@ -22,6 +22,7 @@ DEFAULT_SIZE = (640, 480)
 _ANIMATION_WIDTH, _ANIMATION_S = 480, 6.0
 _ENDLESS_S = 20.0  # length of a video of a task without a time limit
 _MAX_S = 36_000.0
+_MOST_PIXELS = 4096  # in each direction
 _VALUE_WIDTHS = {"return": 4.0, "time": 3.4, "speed": 4.6, "command": 13.0}  # in font heights
 
 
@@ -86,7 +87,7 @@ def record(
 def _check_limits(episodes: int, start: float, fps: float, seconds: float | None, size: tuple[int, int] | None) -> None:
     limits = {"episodes": (episodes, 1, MAX_SEED), "start": (start, 0, _MAX_S), "fps": (fps, 1, 1000)}
     limits |= {} if seconds is None else {"seconds": (seconds, 0.01, _MAX_S)}
-    limits |= {} if size is None else {"width": (size[0], 16, 4096), "height": (size[1], 16, 4096)}
+    limits |= {} if size is None else {"width": (size[0], 16, _MOST_PIXELS), "height": (size[1], 16, _MOST_PIXELS)}
     for name, values in limits.items():
         check_range(name, *values)
 
@@ -241,8 +242,12 @@ class _Scene:
         if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
             raise InputError(f"task '{self._name}' cannot be rendered: its render() returns no RGB array")
         height, width = pixels.shape[:2]
-        if min(height, width) < 2:
-            raise InputError(f"task '{self._name}' cannot be rendered: its pictures have {width} x {height} pixels")
+        too_large = max(height, width) > _MOST_PIXELS and not (self._size or self._width)
+        if min(height, width) < 2 or too_large:
+            hint = "; choose --size" if too_large else ""
+            raise InputError(
+                f"task '{self._name}' cannot be rendered: its pictures have {width} x {height} pixels{hint}"
+            )
         picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3], np.uint8))
         self._rendered = self._rendered or picture.size
         if picture.size != self._rendered:  # all frames of a film have one size
