@@ -6,6 +6,7 @@ python benchmarks/readme.py --check    # exit status 1 if either is out of date
 
 import dataclasses
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -132,7 +133,7 @@ GAIT_COMMAND = "surefoot report results/anymal-ppo.safetensors --no-video --outp
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One or several trainings of a recipe, from a file of `seeds.py` or of `surefoot evaluate --json`."""
+    """One or several trainings of a recipe, from a file of `surefoot seeds` or of `surefoot evaluate --json`."""
 
     seeds: int
     mean: float
@@ -154,7 +155,7 @@ class Training:
                 command = f"surefoot train {run['task']} --recipe {run['recipe']}"
         else:
             seeds, steps_of = data["seeds"], "steps"
-            mean, command = data["over_seeds"]["mean"], data["command"]
+            mean, command = data["over_seeds"]["mean"], present(data["command"])
         falls = [run["falls"] for run in seeds]
         minutes = [run["training_seconds"] / 60 for run in seeds]
         return cls(
@@ -594,6 +595,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def present(command: str) -> str:
+    """Return the present form of the command of an older file: `surefoot seeds` replaces `benchmarks/seeds.py`."""
+    script = "python benchmarks/seeds.py"
+    if not command.startswith(script):
+        return command
+    words = command.removeprefix(script).replace(" --seeds ", " --n ").replace(" --root runs/seeds", "")
+    # Runs of an earlier study are in its folder.
+    return "surefoot seeds" + re.sub(
+        r"--from '(\w+)/([\w-]+)-\{seed\}'", r"--from 'studies/\2/runs/\1/seed-{seed}'", words
+    )
 
 
 def shell(commands: Iterable[str]) -> list[str]:

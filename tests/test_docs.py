@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 
 import surefoot
+from helpers.commands import run_in_process
 from surefoot.api import make_recipe
 from surefoot.bodies.loader import load_body
 from surefoot.cli.arguments import split_settings
@@ -48,14 +49,12 @@ _WITHOUT_PEERS = ["--peers", "--rounds", "1", "--output", "throughput.json"]
 BENCHMARKS: dict[str, list[str]] = {
     "ablation": ["--seeds", "1", "--steps", "64", "--evaluate-every", "64", "--training.evaluation_episodes", "1"],
     "ars_throughput": [*_WITHOUT_PEERS, "--directions", "4", "--steps", "4000"],
-    "curves": [],
     "engines": ["--rounds", "1", "--seconds", "0.05", "--tasks", "HalfCheetah-v5", "--output", "engines.json"],
     "off_policy_throughput": [*_WITHOUT_PEERS, "--steps", "50"],
     "physics_share": ["--rounds", "1", "--steps", "5", "--output", "share.json"],
     "ppo_shares": ["--steps", "9000", "--output", "shares.json"],
     "ppo_throughput": [*_WITHOUT_PEERS, "--steps", "256", "--transitions", "2048"],
     "readme": [],
-    "seeds": ["--seeds", "1", "--episodes", "1"],
     "step_crossing": ["--heights", "[0.05]", "--episodes", "2"],
     "symmetry_cost": ["--rounds", "1", "--output", "cost.json"],
     "terrain_crossing": ["--kinds", '["rough"]', "--levels", "[0]", "--episodes", "2"],
@@ -104,6 +103,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(off_policy, "STEPS_PER_ITERATION", SHORT["training.steps"])
+    run_in_process(monkeypatch)
     full_record = video.record
 
     def short_record(*arguments: Any, seconds: float | None = None, **options: Any) -> dict[str, Any]:
@@ -137,8 +137,9 @@ def run_surefoot(words: list[str], workspace: Path) -> None:
     if words[0] == "train" and re.search("menagerie:|opensim|cluster", " ".join(words)):
         recipe_of(words[1:])  # without a download, OpenSim or a start of Ray
         return
-    if words[0] == "train" and "--settings" not in words:
+    if words[0] == "seeds" or (words[0] == "train" and "--settings" not in words):
         words = shortened(words)
+    words += {"seeds": ["--n=1", "--episodes=1"], "compare": ["--no-video"]}.get(words[0], [])
     words += {"evaluate": ["--episodes=1"], "report": ["--episodes=1", "--quiet"]}.get(words[0], [])
     assert main(words) == 0, shlex.join(words)
 
@@ -159,9 +160,6 @@ def recipe_of(words: list[str]) -> None:
 
 def run_benchmark(name: str, words: list[str], workspace: Path) -> None:
     short = BENCHMARKS[name]
-    if name == "seeds":
-        algorithm = words[words.index("--algorithm") + 1] if "--algorithm" in words else "ppo"
-        short = [*short, *(f"--{key}={value}" for key, value in (SHORT | SHORT_OF[algorithm]).items())]
     for word in words:
         path = workspace / word
         if word.startswith("runs/") and not path.exists() and word.endswith(".safetensors"):
@@ -210,13 +208,13 @@ def test_the_commands_of_a_page_run(page: Path, workspace: Path, capsys: pytest.
 @pytest.mark.parametrize("words", commands(RESULTS), ids=shlex.join)
 def test_the_commands_of_the_results_run(words: list[str], workspace: Path) -> None:
     if "--from" in words:
-        run(["python", "benchmarks/seeds.py", "anymal", "--output", "results/anymal-ppo.json"], workspace)
+        run(["surefoot", "seeds", "anymal", "--output", "results/anymal-ppo.json"], workspace)
     run(words, workspace)
 
 
-@pytest.mark.parametrize("words", [words for words in commands(RESULTS) if "seeds.py" in words[1]], ids=shlex.join)
+@pytest.mark.parametrize("words", [words for words in commands(RESULTS) if words[1] == "seeds"], ids=shlex.join)
 def test_the_settings_of_the_results_are_valid(words: list[str]) -> None:
-    flags = ["--seeds", "--output", "--root", "--from"]
+    flags = ["--n", "--output", "--from"]
     own, settings = split_settings(words[2:], flags)
     make_recipe(own[0], None, parse_settings(settings))
 

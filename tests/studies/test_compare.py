@@ -111,7 +111,7 @@ def test_scores_of_several_tasks_are_normalised(tmp_path):
             make_run(tmp_path, label, 0, score, score, task)
             sources.append(f"{label}={task}/{label}")
     comparison = compare(load_experiments(sources, tmp_path, tmp_path))
-    # HalfCheetah from 20 to its threshold of 70; Hopper to its highest score, because the threshold is below the lowest.
+    # HalfCheetah from 20 to its threshold of 70; Hopper to its highest score, since its threshold is below the lowest.
     assert comparison.methods() == {"low": [0.0, 0.0], "high": [1.0, 1.0]}
     assert [row["value"] for row in measure(comparison)["over_tasks"]] == [0.0, 1.0]
     with pytest.raises(InputError, match="is for one task"):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from helpers.commands import run_in_process
 from helpers.messages import one_line
 from surefoot.cli.main import main
 from surefoot.errors import InputError, RunError, SurefootError
@@ -110,21 +111,8 @@ def test_the_cores_are_divided(monkeypatch):
         share_cores(6)
 
 
-@pytest.fixture
-def in_process(monkeypatch):
-    """Run child commands in this process, where JAX is loaded already."""
-
-    def start(words, cores):
-        status = main(words)
-        return SimpleNamespace(poll=lambda: status, returncode=status, terminate=lambda: None, wait=lambda: status)
-
-    class ByIdentity(SimpleNamespace):
-        __hash__ = object.__hash__
-
-    monkeypatch.setattr(seeds, "start_surefoot", lambda words, cores: ByIdentity(**vars(start(words, cores))))
-
-
-def test_the_command_trains_and_evaluates_a_real_seed(tmp_path, in_process, capsys):
+def test_the_command_trains_and_evaluates_a_real_seed(tmp_path, monkeypatch, capsys):
+    run_in_process(monkeypatch)
     words = ["seeds", "Pendulum-v1", "--n", "1", "--root", str(tmp_path), "--name", "quick", *SHORT]
     output = tmp_path / "out.json"
     assert main([*words, "--output", str(output)]) == 0

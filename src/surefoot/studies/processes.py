@@ -33,7 +33,7 @@ def share_cores(workers: int) -> list[list[int]]:
 
 
 def describe_shares(shares: Sequence[Collection[int]]) -> str:
-    """Return how many processes run at once, on how many cores each, in words."""
+    """Return the number of parallel processes and of the cores of each, in words."""
     sizes = [len(share) for share in shares]
     each = f"{sizes[0]}" if min(sizes) == max(sizes) else f"{min(sizes)} or {max(sizes)}"
     cores = "core" if each == "1" else "cores"

@@ -213,7 +213,7 @@ class _Job:
             "seed": self.seed,
             "recipe": read_recipe(folder.recipe).name,
             "steps": rows[-1]["step"],
-            # A resumed training has the time of its own metrics only.
+            # A resumed training has only the time in its metrics.
             "training_seconds": round(times[-1] if times else rows[-1]["seconds"], 1),
             "return": evaluation["return"],
             "length": evaluation["length"],
@@ -237,7 +237,7 @@ def has_ended(folder: RunFolder) -> bool:
 
 
 def is_evaluated(folder: RunFolder, episodes: int) -> bool:
-    """Whether evaluation.json is of the run's best policy, over so many held-out episodes."""
+    """Whether evaluation.json holds the run's best policy over this number of held-out episodes."""
     try:
         result = json.loads(folder.evaluation.read_bytes())
         newer = folder.evaluation.stat().st_mtime >= folder.find_policy().stat().st_mtime
