@@ -161,7 +161,7 @@ def test_a_failed_run_resumes_from_its_last_checkpoint(folder, tmp_path, monkeyp
         ({"reward": -7.5}, "the loss is not finite (rewards of up to 7.5 in size)"),
         (
             {"observation": [0, 2e30], "action": [np.nan]},
-            "observation 1 ('speed') of environment 1 is 2e+30, too large",
+            "observation 1 ('v') of environment 1 is 2e+30, too large",
         ),
         ({"action": [np.nan]}, "action 0 of environment 1 is nan"),
     ],
