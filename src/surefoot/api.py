@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from surefoot.recipes.files import dump_recipe, read_recipe
 from surefoot.recipes.make import make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
+from surefoot.runs.metrics import read_metrics
+from surefoot.runs.trackers import make_trackers
 from surefoot.simulation.factory import make_engine
 from surefoot.simulation.stable_baselines import as_vec_env
 from surefoot.tasks.catalogue import find_policy_task, find_task
@@ -199,6 +202,32 @@ def report(
     place = _place(run)
     source = Path(place) if os.path.isfile(place) else RunFolder.open(place, root)
     return write_report(source, which, None if output is None else Path(output), episodes, **options)
+
+
+def send_media(run: str | Path | Outcome, warn: Callable[[str], object] = warnings.warn) -> None:
+    """Send the learning curves and the videos of a run to its trackers, `training.trackers`.
+
+    Args:
+        run: run folder; or what `train` returned.
+        warn: called with one line if a tracker fails.
+
+    Raises:
+        SurefootError: there is no such run, it has no returns yet, or a tracker's package is missing.
+    """
+    folder = RunFolder.open(_place(run))
+    recipe = read_recipe(folder.recipe)
+    names = [str(name) for name in recipe.training.trackers]
+    if not names:
+        return
+    from surefoot.reports.curves import plot_curves  # imports matplotlib
+
+    step = max(row["step"] for row in read_metrics(folder.metrics))
+    videos = {f"video/{path.stem}": path for path in sorted(folder.videos.glob("*.mp4"))}
+    with tempfile.TemporaryDirectory() as temporary:
+        pictures = {"curves": plot_curves([folder], Path(temporary) / "curves.png")}
+        for tracker in make_trackers(names, folder.path, recipe.model_dump(mode="json"), warn):
+            tracker.log_media(step, pictures, videos)
+            tracker.close()
 
 
 def load(run: str | Path | Outcome) -> Policy:

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from surefoot.runs.trackers import make_trackers
 
@@ -49,6 +50,18 @@ def test_the_recipe_is_in_the_event_file(run_path):
     tracker.log(1, {})
     texts = [value.tensor.string_val[0] for event in events(run_path / "tensorboard") for value in event.summary.value]
     assert json.loads(texts[0].strip(b"`"))["seed"] == 1
+
+
+def test_a_picture_is_in_the_event_file_and_discards_no_values(run_path):
+    picture = run_path / "curves.png"
+    Image.new("RGB", (4, 3)).save(picture)
+    (tracker,) = make_trackers(["tensorboard"], run_path, {})
+    tracker.log_media(10, {"curves": picture}, {"film": run_path / "best.mp4"})
+    tracker.close()
+    records = list(events(run_path / "tensorboard"))
+    (image,) = (value.image for event in records for value in event.summary.value if value.tag == "curves")
+    assert (image.width, image.height, image.encoded_image_string) == (4, 3, picture.read_bytes())
+    assert [event.step for event in records if event.session_log.status == 1] == [11]
 
 
 def test_a_resumed_run_hides_repeated_steps(run_path):

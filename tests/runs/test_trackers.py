@@ -1,5 +1,6 @@
 """Trackers receive the metrics; their failures do not stop a run."""
 
+import json
 import math
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.messages import one_line
 from surefoot.errors import InputError
@@ -109,6 +111,14 @@ def test_only_finite_numbers_are_passed_on(run_path, fake, warnings):
     assert warnings == []
 
 
+def test_a_failure_with_a_picture_is_reported_once(run_path, fake, warnings):
+    fake("wandb")  # its module has no class Image
+    (tracker,) = make_trackers(["wandb"], run_path, {}, warnings.append)
+    for step in (1, 2):
+        tracker.log_media(step, {"curves": run_path / "curves.png"}, {})
+    assert len(warnings) == 1 and "AttributeError" in warnings[0]
+
+
 @pytest.mark.parametrize("fails", ["init", "define_metric", "log", "finish"])
 def test_a_failure_is_reported_once_in_one_line_and_disables_that_tracker(run_path, fake, warnings, fails):
     broken = fake("wandb", fails)
@@ -162,15 +172,58 @@ def test_a_wrong_name_starts_no_tracker_and_a_repeated_name_starts_one(run_path,
     assert make_trackers([], run_path, {}) == []
 
 
-def test_the_real_wandb_saves_an_offline_run(run_path, warnings, monkeypatch):
+def read_offline(path):
+    """Return the records of a .wandb file: a LevelDB log after 7 bytes, in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, whole, records = path.read_bytes(), 7, b"", []
+    while place + 7 <= len(data):
+        left = 32768 - place % 32768
+        if left < 7:  # too little for a header, so zeros
+            place += left
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # the whole record, or its last part
+            records.append(Record.FromString(whole))
+            whole = b""
+    return records
+
+
+def test_the_real_wandb_saves_offline_runs_with_settings_pictures_and_videos(run_path, warnings, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    for step in (10, 5):
-        (tracker,) = make_trackers(["wandb"], run_path, {"seed": 1}, warnings.append)
-        tracker.log(step, {"train/return": 1.5})
+    picture, video = run_path / "curves.png", run_path / "best.mp4"
+    Image.new("RGB", (4, 3)).save(picture)
+    video.write_bytes(b"a film")
+    for step in (10, 5):  # the second is a resume from an earlier step
+        (tracker,) = make_trackers(["wandb"], run_path, {"seed": 1, "ppo": {"epochs": 3}}, warnings.append)
+        tracker.log(step, {"train/return": 1.5 * step})
+        tracker.log_media(step, {"curves": picture}, {"video/best": video})
         tracker.close()
     assert warnings == []
-    assert len(list(run_path.glob("wandb/offline-run-*/*.wandb"))) == 2
+    files = sorted(run_path.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(files) == 2
+    ids = set()
+    for step, path in zip((10, 5), files, strict=True):
+        records = read_offline(path)
+        (run,) = (record.run for record in records if record.HasField("run"))
+        settings = {item.key: json.loads(item.value_json) for item in run.config.update}
+        assert (settings["seed"], settings["ppo"]) == (1, {"epochs": 3})
+        ids.add(run.run_id)
+        rows = [
+            {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            for record in records
+            if record.HasField("history")
+        ]
+        assert (rows[0]["train/return"], rows[0]["step"]) == (1.5 * step, step)
+        assert (rows[1]["curves/_type"], rows[1]["curves/width"]) == ("image-file", 4)
+        assert rows[1]["video/best/_type"] == "video-file"
+        kept = path.parent / "files"
+        assert (kept / rows[1]["video/best/path"]).read_bytes() == b"a film"
+        assert (kept / rows[1]["curves/path"]).read_bytes() == picture.read_bytes()
+    assert len(ids) == 1
 
 
 def test_the_real_trackio_saves_a_run(run_path, tmp_path):
@@ -180,12 +233,22 @@ def test_the_real_trackio_saves_a_run(run_path, tmp_path):
         "import sys; from pathlib import Path; from surefoot.runs.trackers import make_trackers\n"
         "for step in (10, 20):\n"
         "    (tracker,) = make_trackers(['trackio'], Path(sys.argv[1]), {'seed': 1}, sys.exit)\n"
-        "    tracker.log(step, {'train/return': 1.5}); tracker.close()\n"
+        "    tracker.log(step, {'train/return': 1.5})\n"
+        "    if step == 20: tracker.log_media(step, {'curves': Path(sys.argv[2])}, {'film': Path(sys.argv[3])})\n"
+        "    tracker.close()\n"
         "from trackio.sqlite_storage import SQLiteStorage as kept\n"
         "(run,) = kept.get_runs('surefoot')\n"
-        "assert [(row['step'], row['train/return']) for row in kept.get_logs('surefoot', run)] "
-        "== [(10, 1.5), (20, 1.5)]"
+        "rows = kept.get_logs('surefoot', run)\n"
+        "returns = [(row['step'], row['train/return']) for row in rows if 'train/return' in row]\n"
+        "assert returns == [(10, 1.5), (20, 1.5)]\n"
+        "(media,) = (row for row in rows if 'film' in row)\n"
+        "assert [media[name]['_type'] for name in ('curves', 'film')] == ['trackio.image', 'trackio.video']\n"
     )
+    picture, film = tmp_path / "curves.png", tmp_path / "film.mp4"
+    Image.new("RGB", (4, 3)).save(picture)
+    film.write_bytes(b"a film")
     source = os.pathsep.join([str(Path(trackers_module.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": source, "TRACKIO_DIR": str(tmp_path / "trackio")}
-    subprocess.run([sys.executable, "-c", code, str(run_path)], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code, str(run_path), str(picture), str(film)], check=True, env=environment)
+    (kept,) = (tmp_path / "trackio").rglob("*.mp4")
+    assert kept.read_bytes() == b"a film"

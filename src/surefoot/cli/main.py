@@ -123,6 +123,9 @@ def _train(args: argparse.Namespace) -> int:
             _record_video(args, str(outcome.folder.path))
         except SurefootError as error:
             raise SurefootError(f"the training has finished, but no video was recorded: {error}") from error
+        from surefoot.api import send_media
+
+        send_media(outcome, progress.warn)
     return status
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,20 @@ class TensorBoard:
         self._write(self._writer, event)
         self._writer.flush()
 
+    def log_media(self, step: int, pictures: Mapping[str, Path], videos: Mapping[str, Path]) -> None:
+        """Write pictures; event files hold no MP4."""
+        if self._writer is None:
+            self._writer = self._start(step + 1)  # a start at this step would discard its values
+        for name, path in pictures.items():
+            event = self._events.Event(step=step)
+            value = event.summary.value.add(tag=name)
+            value.image.encoded_image_string = path.read_bytes()
+            # Of a PNG file, whose header has them; TensorBoard needs them to arrange pictures.
+            width, height = struct.unpack(">II", path.read_bytes()[16:24])
+            value.image.width, value.image.height, value.image.colorspace = width, height, 4
+            self._write(self._writer, event)
+        self._writer.flush()
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
@@ -64,10 +79,20 @@ class Trackio:
     """Stores metrics in Trackio's local database."""
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        self._module = module
         name = f"{_display_name(run_path)}-{_identity(run_path)}"
         self._run = module.init(project="surefoot", name=name, resume="allow", embed=False, config=dict(config))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._log_all(step, values)
+
+    def log_media(self, step: int, pictures: Mapping[str, Path], videos: Mapping[str, Path]) -> None:
+        """Store pictures and videos."""
+        media = {name: self._module.Image(str(path)) for name, path in pictures.items()}
+        media |= {name: self._module.Video(str(path), format="mp4") for name, path in videos.items()}
+        self._log_all(step, media)
+
+    def _log_all(self, step: int, values: Mapping[str, Any]) -> None:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
@@ -78,6 +103,7 @@ class WeightsAndBiases(Trackio):
     """Sends metrics to Weights & Biases; its environment variables, such as WANDB_MODE=offline, apply."""
 
     def __init__(self, module: Any, run_path: Path, config: Mapping[str, Any]):
+        self._module = module
         project, name = os.environ.get("WANDB_PROJECT", "surefoot"), _display_name(run_path)
         options = {"id": _identity(run_path), "resume": "allow", "dir": str(run_path), "config": dict(config)}
         self._run = module.init(project=project, name=name, **options)
@@ -85,7 +111,7 @@ class WeightsAndBiases(Trackio):
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def _log_all(self, step: int, values: Mapping[str, Any]) -> None:
         self._run.log({**values, "step": step})
 
 
@@ -111,6 +137,12 @@ class SafeTracker:
         if self._tracker is not None:
             with self._guarded():
                 self._tracker.log(int(step), _numbers(values))
+
+    def log_media(self, step: int, pictures: Mapping[str, Path], videos: Mapping[str, Path]) -> None:
+        """Pass on pictures, PNG files, and videos, MP4 files, by name; TensorBoard takes pictures only."""
+        if self._tracker is not None:
+            with self._guarded():
+                self._tracker.log_media(int(step), pictures, videos)
 
     def close(self) -> None:
         """Close the tracker, once."""
