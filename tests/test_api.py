@@ -159,6 +159,8 @@ def test_a_warm_start_warns_once_of_a_missing_mirror_image(tmp_path, capsys, rec
         (lambda root: surefoot.resume({}), "dict is neither a run nor a policy"),
         (lambda root: surefoot.report(3), "int is neither a run nor a policy"),
         (lambda root: surefoot.record("run", seed=-1), "seed = -1: choose 0 to 100,000,000"),
+        (lambda root: surefoot.make(5), "a task is named by a text, not by 5"),
+        (lambda root: surefoot.make("Pendulum-v1", num_envs="2"), "num_envs = '2': choose a whole number from 1 to"),
         (lambda root: surefoot.make("Pendulum-v1", num_envs=0), "num_envs = 0: choose 1 to 100,000"),
         (lambda root: surefoot.make("half-cheetah", threads=-1), "threads = -1: choose 0 to 1,024"),
     ],

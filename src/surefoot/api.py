@@ -156,7 +156,7 @@ def record(
     """
     from surefoot.reports import video  # imports MuJoCo's renderer
 
-    check_range("seed", seed, 0, MAX_SEED)
+    check_range("seed", seed, 0, MAX_SEED, whole=True)
     path, trusted = Path("policy.mp4"), False
     if isinstance(run, Policy):
         policy = run

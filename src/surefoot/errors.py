@@ -1,6 +1,7 @@
 """The exceptions of Surefoot; each message is one line that says what to do next."""
 
 import contextlib
+import numbers
 import traceback
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -92,8 +93,11 @@ def message_of(error: BaseException) -> str:
     return message or type(error).__name__
 
 
-def check_range(name: str, value: float, least: float, most: float) -> None:
-    """Raise an `InputError` if a number is not from `least` to `most`."""
+def check_range(name: str, value: float, least: float, most: float, whole: bool = False) -> None:
+    """Raise an `InputError` if a value is not a number, or a whole number, from `least` to `most`."""
+    if not isinstance(value, numbers.Integral if whole else numbers.Real):
+        kind = "whole number" if whole else "number"
+        raise InputError(f"{name} = {value!r:.60}: choose a {kind} from {least:,} to {most:,}")
     if not least <= value <= most:  # also for NaN
         raise InputError(f"{name} = {value}: choose {least:,} to {most:,}")
 

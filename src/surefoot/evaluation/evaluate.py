@@ -51,8 +51,8 @@ def evaluate_policy(
     Raises:
         InputError: a number is out of range, or the policy does not fit the task.
     """
-    check_range("episodes", episodes, 1, _MAX_EPISODES)
-    check_range("seed", seed, 0, MAX_SEED)
+    check_range("episodes", episodes, 1, _MAX_EPISODES, whole=True)
+    check_range("seed", seed, 0, MAX_SEED, whole=True)
     info = find_policy_task(policy.task, policy.task_options, instead=task, changes=task_options, trusted=trusted)
     if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
         raise InputError(

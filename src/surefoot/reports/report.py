@@ -101,8 +101,8 @@ def write_report(
         InputError: an option is wrong, the engine cannot simulate the task, or the run does not have the policy.
         SurefootError: a file cannot be written.
     """
-    check_range("episodes", episodes, 1, MAX_EPISODES)
-    check_range("seed", seed, 0, MAX_SEED)
+    check_range("episodes", episodes, 1, MAX_EPISODES, whole=True)
+    check_range("seed", seed, 0, MAX_SEED, whole=True)
     subject = _find_subject(source, which, task, task_options, engine)
     folder, recipe, changes = subject.folder, subject.recipe, task_options or {}
     page, numbers = _places(folder, output, engine)

@@ -51,8 +51,8 @@ def make_engine(name: str, info: TaskInfo, num_envs: int, threads: int = 0) -> E
     Raises:
         InputError: as `choose_engine`; or a number is out of range.
     """
-    check_range("num_envs", num_envs, 1, MOST_ENVS)
-    check_range("threads", threads, 0, MOST_THREADS)
+    check_range("num_envs", num_envs, 1, MOST_ENVS, whole=True)
+    check_range("threads", threads, 0, MOST_THREADS, whole=True)
     if name == "cluster":
         raise InputError("engine 'cluster' is for training only; choose another, such as 'auto'")
     engines = {

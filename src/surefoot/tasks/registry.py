@@ -155,6 +155,8 @@ def resolve(name: str) -> tuple[str, str]:
     Raises:
         InputError: no such task.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a task is named by a text, not by {name!r:.60}")
     module, colon, rest = name.partition(":")
     id, target, stated = short_names().get(name, name), None, None
     if colon:
