@@ -192,7 +192,7 @@ def read_offline(path):
 
 
 def test_the_real_wandb_saves_offline_runs_with_settings_pictures_and_videos(run_path, warnings, monkeypatch):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     picture, video = run_path / "curves.png", run_path / "best.mp4"
     Image.new("RGB", (4, 3)).save(picture)
@@ -203,7 +203,8 @@ def test_the_real_wandb_saves_offline_runs_with_settings_pictures_and_videos(run
         tracker.log_media(step, {"curves": picture}, {"video/best": video})
         tracker.close()
     assert warnings == []
-    files = sorted(run_path.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+    wandb.teardown()  # waits until its service has written everything
+    files = sorted(run_path.glob("wandb/offline-run-*/*.wandb"))  # their names begin with the time
     assert len(files) == 2
     ids = set()
     for step, path in zip((10, 5), files, strict=True):
