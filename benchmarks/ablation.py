@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py --seeds 3 --steps 300000 --output results/ddpg-ablation.json
     python benchmarks/ablation.py --task learning-to-run --recipe ghelfi2019 --without-layer-norm \
-        --steps 300000 --output results/learning-to-run-ablation.json \
+        --seeds 3 --steps 100000 --evaluate-every 10000 --output results/learning-to-run-ablation.json \
         --engine.threads 1 --training.mode synchronous --training.samplers 1
 
 As in the ablation of Pavlov et al. 2017 (arXiv 1711.06922, section 4), on a smaller task, and in that of Arcari,
