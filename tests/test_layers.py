@@ -18,7 +18,7 @@ API = "__init__"  # `surefoot` itself
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"compilation_cache", "errors", "machine"}),
     frozenset({"files", "packing", "pytrees", "settings"}),
-    frozenset({"schedules"}),
+    frozenset({"ranges", "schedules"}),
     frozenset({"runs"}),
     frozenset({"bodies"}),
     frozenset({"policies"}),

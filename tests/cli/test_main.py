@@ -26,7 +26,7 @@ from surefoot.runs.folder import RunFolder
 from surefoot.schedules import Schedule
 from surefoot.training.loop import Counters, Outcome
 
-COMMANDS = ("train", "resume", "evaluate", "record", "report", "list", "doctor")
+COMMANDS = ("train", "resume", "sweep", "evaluate", "record", "report", "list", "doctor")
 TINY = [
     "--engine.num_envs=4",
     "--ppo.horizon=32",

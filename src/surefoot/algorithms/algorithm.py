@@ -7,6 +7,7 @@ import jax
 
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
+from surefoot.ranges import Range
 from surefoot.settings import Settings
 
 Metrics = dict[str, jax.Array]
@@ -65,6 +66,8 @@ class AlgorithmSettings(Settings):
     """Policy settings whose defaults differ from those of `PolicySettings`."""
     allowed_policies: ClassVar[dict[str, tuple[Any, ...]]] = {"batch_norm": (False,), "squash": ("clip", "tanh")}
     """Allowed values of some policy settings."""
+    search_space: ClassVar[dict[str, Range]] = {}
+    """Ranges that a sweep searches by default; names are relative to the algorithm's table."""
     default_num_envs: ClassVar[int] = 32
     """Default of `engine.num_envs`."""
     learns_std: ClassVar[bool] = False

@@ -24,6 +24,7 @@ from surefoot.algorithms.algorithm import AlgorithmSettings, Metrics, WarmStart
 from surefoot.algorithms.optimizers import moving_average
 from surefoot.policies.networks import ActorCritic, Layer, PolicySettings, init_actor
 from surefoot.policies.normaliser import Normaliser, init_normaliser
+from surefoot.ranges import choice, log
 from surefoot.schedules import Schedule, schedule
 
 
@@ -37,6 +38,11 @@ class ARSSettings(AlgorithmSettings):
     policy_defaults: ClassVar = {"actor": [], "critic": []}
     allowed_policies = AlgorithmSettings.allowed_policies | {"trunk": ((),), "critic": ((),), "std": ("parameter",)}
     starts_at_zero = True
+    search_space: ClassVar = {
+        "directions": choice(8, 16, 32, 64),
+        "step_size": log(3e-3, 1e-1),
+        "noise": log(1e-2, 1e-1),
+    }
 
     directions: int = Field(32, ge=1, le=100_000)
     """N, random directions per iteration; each is evaluated with both signs."""

@@ -30,6 +30,7 @@ from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, c
 from surefoot.policies.networks import ActorCritic, BatchStatistics, PolicySettings, init_actor, update_batch_norm
 from surefoot.policies.normaliser import Normaliser, init_normaliser, prepare
 from surefoot.policies.policy import Controller
+from surefoot.ranges import choice, integer, log
 from surefoot.schedules import Schedule, schedule
 
 ActorLoss = tuple[jax.Array, tuple[Metrics, list[BatchStatistics]]]
@@ -66,6 +67,14 @@ class OffPolicySettings(AlgorithmSettings):
         "critic": [256, 256],
         "activation": "relu",
         "normalise_observations": False,
+    }
+    search_space: ClassVar = {
+        "actor_learning_rate": log(1e-4, 3e-3),
+        "critic_learning_rate": log(1e-4, 3e-3),
+        "batch_size": choice(64, 128, 256, 512),
+        "discount": choice(0.97, 0.98, 0.99, 0.995, 0.999),
+        "n_step": integer(1, 5),
+        "polyak": log(1e-3, 5e-2),
     }
 
     buffer_size: int = Field(1_000_000, ge=100, le=100_000_000)

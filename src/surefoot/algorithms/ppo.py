@@ -15,7 +15,7 @@ average of the policy, and the use of a body's symmetry (`symmetry.py`).
 import dataclasses
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from surefoot.algorithms.symmetry import INITIAL_SCALE, NO_SYMMETRY, Symmetry, c
 from surefoot.packing import Layout
 from surefoot.policies.networks import ActorCritic, PolicySettings, init_actor_critic, scheduled_log_std
 from surefoot.policies.normaliser import Normaliser, init_normaliser, merge, prepare, update_normaliser
+from surefoot.ranges import choice, integer, log, uniform
 from surefoot.schedules import Schedule, adapted_to_kl, schedule
 
 # Transitions of a rollout by default: 49 iterations in 100,000 steps. Measured in docs/algorithms/ppo.md, "Defaults".
@@ -43,6 +44,16 @@ class PPOSettings(AlgorithmSettings):
     learner = "on_policy"
     default_num_envs = 8
     learns_std = True
+    search_space: ClassVar = {
+        "learning_rate": log(3e-5, 3e-3),
+        "clip_eps": uniform(0.1, 0.4),
+        "epochs": integer(3, 20),
+        "minibatch_size": choice(32, 64, 128, 256),
+        "horizon": choice(None, 64, 128, 512, 1024),
+        "discount": choice(0.97, 0.98, 0.99, 0.995, 0.999),
+        "gae_lambda": uniform(0.85, 0.99),
+        "entropy_coef": choice(0.0, 1e-4, 1e-3, 1e-2),
+    }
 
     horizon: int | None = Field(None, ge=1, le=1_000_000)
     """T, steps of each environment per iteration; none: as many as give 2,048 transitions, but at least 16."""

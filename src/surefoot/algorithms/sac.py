@@ -25,6 +25,7 @@ from surefoot.algorithms.exploration import ExplorationSettings
 from surefoot.algorithms.off_policy import ActorLoss, OffPolicySettings, OffPolicyState
 from surefoot.algorithms.replay import Batch
 from surefoot.policies.networks import ActorCritic, BatchStatistics
+from surefoot.ranges import uniform
 from surefoot.schedules import Schedule, schedule
 
 _ADAM: Any = optax.scale_by_adam()
@@ -46,6 +47,7 @@ class SACSettings(OffPolicySettings):
         "std": "state_dependent",
         "minimum_std": 1e-5,
     }
+    search_space = OffPolicySettings.search_space | {"target_entropy": uniform(-2.0, 0.0)}
 
     actor_learning_rate: Schedule = schedule(3e-4, gt=0, le=1)
     """Adam's step size for the actor."""

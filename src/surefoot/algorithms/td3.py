@@ -21,6 +21,7 @@ from pydantic import Field
 from surefoot.algorithms.off_policy import ActorLoss, OffPolicySettings, OffPolicyState
 from surefoot.algorithms.replay import Batch
 from surefoot.policies.networks import ActorCritic, BatchStatistics
+from surefoot.ranges import uniform
 
 
 class TD3Settings(OffPolicySettings):
@@ -28,6 +29,7 @@ class TD3Settings(OffPolicySettings):
 
     allowed_policies = OffPolicySettings.allowed_policies | {"squash": ("tanh", "clip")}
     policy_defaults = OffPolicySettings.policy_defaults | {"squash": "tanh", "initial_std": 0.1}
+    search_space = OffPolicySettings.search_space | {"exploration.sigma": uniform(0.05, 0.4)}
 
     policy_delay: int = Field(2, ge=1, le=1000)
     """Critic updates per update of actor and target networks."""

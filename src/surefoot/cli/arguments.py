@@ -28,6 +28,13 @@ runs that differ only in the seed are one experiment; LABEL= before a run, a stu
   surefoot compare PPO=studies/half-cheetah-ppo TD3=studies/half-cheetah-td3 --threshold 4800
   surefoot compare results/bipedal-walker-ppo.json results/bipedal-walker-td3.json --output curves.png
 """
+_SWEEP_EPILOG = """\
+settings that are the same in all trials are given as for 'surefoot train':
+  surefoot sweep half-cheetah --training.steps 200_000 --trials 50
+  surefoot sweep half-cheetah --algorithm sac --search sac.batch_size sac.n_step
+  surefoot sweep --space claborne2023-sweep
+the same command continues a sweep that was stopped or killed
+"""
 _TASK_OPTIONS = """\
 options of the task can be changed:
   --task_options.NAME VALUE
@@ -115,6 +122,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     resume.add_argument("--quiet", action="store_true", help="print only warnings")
     _add_root(resume)
 
+    _add_sweep(add("sweep", "search for better settings of a training", _SWEEP_EPILOG))
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
@@ -139,6 +147,37 @@ def _add_seeds(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="print only the table")
     what = "folder of all studies (default: studies)"
     command.add_argument("--root", type=Path, default=Path("studies"), help=what)
+
+
+def _add_sweep(command: argparse.ArgumentParser) -> None:
+    what = "a task, or the folder of a sweep to continue; without one, the task of the search space"
+    command.add_argument("task", nargs="?", metavar="TASK|STUDY", help=what)
+    command.add_argument("--recipe", help="recipe of all settings that are not searched (default: as 'surefoot train')")
+    command.add_argument("--space", help="search space: a name (see 'surefoot list'), or a .toml file")
+    what = "settings to search, within the algorithm's ranges or their own limits"
+    command.add_argument("--search", nargs="+", default=[], metavar="SETTING", help=what)
+    command.add_argument("--trials", type=integer(1, 9_999), default=30, help="trials in all (default: 30)")
+    command.add_argument("--minutes", type=number, help="begin no trial after this time")
+    command.add_argument(
+        "--workers", type=integer(0, 1_000), default=0, help="trials at a time (default: one per core)"
+    )
+    what = "average of held-out returns to maximise: mean or iqm, the interquartile mean (default: mean)"
+    command.add_argument("--objective", choices=("mean", "iqm"), default="mean", help=what)
+    what = "further objectives, for a Pareto front: time, entropy"
+    command.add_argument("--pareto", nargs="+", default=[], choices=("time", "entropy"), help=what)
+    what = "held-out episodes per trial (default: 100)"
+    command.add_argument("--episodes", type=integer(1, 1_000_000), default=100, help=what)
+    what = "training seeds for the best settings and for the recipe of the start, at the end (default: 5)"
+    command.add_argument("--new-seeds", type=integer(0, 1_000), default=5, metavar="N", help=what)
+    command.add_argument("--no-pruning", action="store_true", help="train every trial to its end")
+    what = "seed of the sampler (default: 0)"
+    command.add_argument("--sampler-seed", type=integer(0, 100_000), default=0, metavar="SEED", help=what)
+    what = "Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT (default: this machine, without Ray)"
+    command.add_argument("--on", metavar="ADDRESS", help=what)
+    command.add_argument("--name", help="name of the study")
+    command.add_argument("--settings", action="store_true", help="list the search space and exit")
+    command.add_argument("--quiet", action="store_true", help="print only warnings and the result")
+    command.add_argument("--root", default="studies", help="folder of all studies (default: studies)")
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:

@@ -33,7 +33,8 @@ _EXTRAS = {
     "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
     "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
     "trackio": ("trackio", "trackio", "curves in Trackio"),
-    "ray": ("ray", "ray", "samplers on many machines"),
+    "ray": ("ray", "ray", "samplers and sweeps on many machines"),
+    "sweep": ("optuna", "optuna", "search for settings"),
     "gpu": ("jax-cuda13-plugin jax-cuda12-plugin", "jax_plugins", "JAX on an NVIDIA GPU"),
 }
 # Environment variables: harmless values, and the effect of any other value.

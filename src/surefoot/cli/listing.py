@@ -19,6 +19,7 @@ from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
 from surefoot.settings import validate
 from surefoot.simulation.factory import ENGINES, choose_engine
+from surefoot.studies.search_space import load_space, space_names
 from surefoot.tasks.catalogue import TaskInfo, find_task, options_class
 from surefoot.tasks.options import EnvOptions
 from surefoot.tasks.registry import resolve, short_names
@@ -61,6 +62,10 @@ def print_catalogue() -> None:
     print_table(("recipe", "task", "description"), rows)
     print()
     print_table(("engine", "use"), ENGINES.items())
+    print()
+    spaces = [(name, load_space(name)) for name in space_names()]
+    rows = [(name, space.recipe or "-", first_sentence(space.description)) for name, space in spaces]
+    print_table(("search space", "recipe", "description"), rows)
     print()
     algorithms = [(name, first_sentence(algorithm.__doc__ or "")) for name, algorithm in ALGORITHMS.items()]
     print_table(("algorithm", "description"), algorithms)

@@ -61,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     flags = [flag for action in commands[arguments[0]]._actions for flag in action.option_strings]
     settings: dict[str, str | None] = {}
     words = arguments
-    if arguments[0] in ("train", "seeds"):
+    if arguments[0] in ("train", "seeds", "sweep"):
         arguments, settings = split_settings(arguments, flags)
     elif arguments[0] in ("evaluate", "record", "report", "list"):
         arguments, settings = split_settings(arguments, flags, "task_options.")
@@ -142,6 +142,17 @@ def _resume(args: argparse.Namespace) -> int:
         path = shlex.quote(str(outcome.folder.path))
         print(f"the run was complete already; train longer with: surefoot resume {path} --steps {2 * steps}")
     return status
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from surefoot.cli.sweeps import continue_sweep, start_sweep
+    from surefoot.studies.folder import is_study
+
+    if args.task and is_study(Path(args.task)):
+        return continue_sweep(args)
+    from surefoot.recipes.overrides import parse_settings
+
+    return start_sweep(args, parse_settings(args.changes, args.flags))
 
 
 def _print_outcome(outcome) -> int:
@@ -317,6 +328,7 @@ COMMANDS = {
     "train": _train,
     "resume": _resume,
     "seeds": _seeds,
+    "sweep": _sweep,
     "evaluate": _evaluate,
     "record": _record,
     "report": _report,

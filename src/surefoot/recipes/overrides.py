@@ -58,7 +58,7 @@ def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -
     fields = dict(setting_fields())
     values = {}
     for name, text in texts.items():
-        known = _known(name, fields, flags)
+        known = find_setting(name, fields, flags)
         if text is None:
             raise InputError(f"setting '--{known}' needs a value; 'surefoot train --settings' says which")
         owner, _, part = known.rpartition(".")
@@ -67,7 +67,17 @@ def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -
     return values
 
 
-def _known(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str]) -> str:
+def find_setting(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str] = ()) -> str:
+    """Return the name of a setting, a part of a schedule or a task option; "-" and "_" are equivalent.
+
+    Args:
+        name: dotted name.
+        fields: all settings, of `setting_fields`.
+        flags: other command line options to suggest.
+
+    Raises:
+        InputError: there is no such setting; the message suggests the nearest.
+    """
     plain = name.replace("-", "_")
     if plain in fields:
         return plain

@@ -48,7 +48,7 @@ class RunFolder:
         chosen = default if name is None else name
         if not _NAME.fullmatch(chosen):
             raise RunError(f"a run cannot be called {chosen!r}; use a letter or digit, then letters, digits, _ . + = -")
-        parent = Path(root) / (re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task")
+        parent = Path(root) / task_folder(task)
         number = 1
         while True:
             path = parent / (chosen if number == 1 else f"{chosen}-{number}")
@@ -116,6 +116,11 @@ class RunFolder:
         """
         with lock_folder(self.path, "run") as is_there:
             yield lambda: self.recipe.exists() and is_there()
+
+
+def task_folder(task: str) -> str:
+    """Return the name of the folder of a task's runs: characters that cannot be part of a file name become "-"."""
+    return re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
 
 
 @contextlib.contextmanager

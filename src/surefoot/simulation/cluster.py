@@ -58,7 +58,7 @@ class Actors:
     Args:
         address: "local" starts Ray on this machine; "auto" is a cluster that this machine belongs to; "HOST:PORT" or
             "ray://HOST:PORT" is another.
-        count: number of actors.
+        count: number of actors; 0: one per core of the cluster.
         make: called in each actor, at its first call, to make its object; it and its arguments are sent by
             `cloudpickle`. Its modules are looked up in the folders of this process, too; they must be installed or
             readable on all machines.
@@ -70,19 +70,27 @@ class Actors:
         pids: process ids of the actors at their last results, 0 before the first.
     """
 
+    noun = "sampler"
+    """An actor in messages."""
+    lost = "its episodes were dropped"
+    """Consequence of a death in messages."""
+    option = "engine.address"
+    """Name of the option with the address in messages."""
+
     def __init__(self, address: str, count: int, make: Callable[[], Any]) -> None:
         self._stack = contextlib.ExitStack()
         self._address = address
         # By the reference to a result: the actor, and whether it is being restarted.
         self._pending: dict[Any, tuple[int, bool]] = {}
-        self._deaths = [0] * count  # in a row
-        self._hosts = [""] * count
-        self.pids = [0] * count
-        self._stack.enter_context(_connected(address))
+        self._stack.enter_context(_connected(address, self.option))
         try:
             import ray
 
             self._ray = ray
+            count = count or int(ray.cluster_resources().get("CPU", 1))
+            self._deaths = [0] * count  # in a row
+            self._hosts = [""] * count
+            self.pids = [0] * count
             # Always restarted; a call that failed is not repeated.
             actor, options = ray.remote(_Actor), {"max_restarts": -1, "max_task_retries": 0}
             folders = [os.path.abspath(entry) for entry in sys.path]
@@ -183,16 +191,14 @@ class Actors:
         if self._deaths[index] > _DEATHS_TOLERATED:
             raise EngineError(
                 f"{self._name(index)} died {self._deaths[index]} times in a row; Ray's files in /tmp/ray on its "
-                "machine may say why, often that memory ran out; use fewer samplers there",
+                f"machine may say why, often that memory ran out; use fewer {self.noun}s there",
                 str(error),
             )
-        warnings.warn(
-            f"{self._name(index)} died and was restarted; its episodes were dropped", RuntimeWarning, stacklevel=5
-        )
+        warnings.warn(f"{self._name(index)} died and was restarted; {self.lost}", RuntimeWarning, stacklevel=5)
 
     def _name(self, index: int) -> str:
         where = f" (process {self.pids[index]} on {self._hosts[index]})" if self.pids[index] else ""
-        return f"sampler {index}{where}"
+        return f"{self.noun} {index}{where}"
 
     def close(self) -> None:
         """End all actors, and Ray if it was started or connected here."""
@@ -244,11 +250,11 @@ def obstacle() -> str:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(address: str, option: str) -> Iterator[None]:
     """A context with a connection to Ray; one that exists already is used, and kept."""
     if reason := obstacle():
-        raise InputError(f"engine 'cluster': {reason}")
-    _check_address(address)
+        raise InputError(f"{option} = '{address}': {reason}")
+    _check_address(address, option)
     # Before Ray is imported; a local tool sends nothing to anybody.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
@@ -277,7 +283,7 @@ def _connected(address: str) -> Iterator[None]:
         with _own_signal_handlers():
             ray.shutdown()  # Else the next connection is taken for one by Ray Client.
         hint = "; 'local' starts Ray on this machine" if address == "auto" else ""
-        raise InputError(f"engine.address = '{address}': {one_line(error)[:300]}{hint}") from error
+        raise InputError(f"{option} = '{address}': {one_line(error)[:300]}{hint}") from error
     try:
         yield
     finally:
@@ -285,25 +291,25 @@ def _connected(address: str) -> Iterator[None]:
             ray.shutdown()
 
 
-def _check_address(address: str) -> None:
+def _check_address(address: str, option: str) -> None:
     """Check that something listens at an address; Ray itself tries for minutes.
 
     Raises:
         InputError: nothing does, or Ray Client is not installed.
     """
     if not re.fullmatch(ADDRESS, address):
-        raise InputError(f"engine.address = '{address}': choose 'local', 'auto', 'HOST:PORT' or 'ray://HOST:PORT'")
+        raise InputError(f"{option} = '{address}': choose 'local', 'auto', 'HOST:PORT' or 'ray://HOST:PORT'")
     if address in ("local", "auto"):
         return
     if address.startswith("ray://") and not importlib.util.find_spec("grpc"):
-        raise InputError(f"engine.address = '{address}': Ray Client is not installed; {INSTALL}")
+        raise InputError(f"{option} = '{address}': Ray Client is not installed; {INSTALL}")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), _REACH_S).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"engine.address = '{address}': no Ray cluster can be reached there ({reason}); start one there with "
+            f"{option} = '{address}': no Ray cluster can be reached there ({reason}); start one there with "
             "'ray start --head', or use 'local'"
         ) from None
 
