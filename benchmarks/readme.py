@@ -25,6 +25,7 @@ HIGHLIGHTS = (
     ("bipedal-walker-hardcore-sac", "BipedalWalkerHardcore-v3", "SAC"),
     ("half-cheetah-ppo", "HalfCheetah-v5", "PPO"),
     ("ant-sac", "Ant-v5", "SAC"),
+    ("learning-to-run-ppo-33", "A body with 18 muscles runs, m in 10 s", "PPO"),
 )
 # One section for each task: title, introduction, and the trainings as file, algorithm, what differs.
 SECTIONS = (
@@ -97,6 +98,15 @@ SECTIONS = (
             ("ant-ddpg", "DDPG", "recipe `ant-ddpg`, one shared core, contact forces not observed"),
             ("ant-ppo", "PPO", "one shared core, contact forces observed"),
             ("claborne2023-ant", "DDPG", "recipe `claborne2023-ant`, 106,000 of 1 M steps, one shared core"),
+        ),
+    ),
+    (
+        "Learning to run",
+        "Task `learning-to-run`, a body with 18 muscles; the return is the distance in metres. Finding: "
+        "[a runner of muscles starts in a stride](experiments/2026-learning-to-run.md).",
+        (
+            ("learning-to-run-ppo-33", "PPO", "stopped at 35, shared core"),
+            ("learning-to-run-ppo", "PPO", "3 M steps, shared core"),
         ),
     ),
     (
