@@ -137,7 +137,7 @@ TERRAIN = (
 )
 TRACKING = (("anymal-velocity", "seed 0"), ("anymal-velocity-seed1", "seed 1"))
 # A policy's row is from the last of these files that has it.
-HALF_STEP = ("half_step", "half_step-ant-ddpg", "half_step-anymal-step")
+HALF_STEP = ("half_step", "half_step-ant-ddpg", "half_step-anymal-step", "half_step-learning-to-run")
 # Joints as the body names them, and as the experiment of 2023 did.
 JOINTS = (("LF_HAA", "shoulder, abduction"), ("LF_HFE", "shoulder, rotation"), ("LF_KFE", "elbow"))
 GAIT_COMMAND = "surefoot report results/anymal-ppo.safetensors --no-video --output results/anymal-gait.html"
