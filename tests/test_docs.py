@@ -137,6 +137,8 @@ def run_surefoot(words: list[str], workspace: Path) -> None:
     if words[0] == "train" and re.search("menagerie:|opensim|cluster", " ".join(words)):
         recipe_of(words[1:])  # without a download, OpenSim or a start of Ray
         return
+    if words[0] == "sweep":
+        words = [*words, "--settings"]  # its plan only
     if words[0] == "seeds" or (words[0] == "train" and "--settings" not in words):
         words = shortened(words)
     words += {"seeds": ["--n=1", "--episodes=1"], "compare": ["--no-video"]}.get(words[0], [])
