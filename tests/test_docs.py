@@ -26,6 +26,7 @@ from surefoot.recipes.overrides import parse_settings
 from surefoot.reports import video
 from surefoot.reports.opengl import gl_available
 from surefoot.simulation import opensim
+from surefoot.studies.sweep_plan import plan_sweep
 from surefoot.training import off_policy
 
 ROOT = Path(__file__).parents[1]
@@ -238,11 +239,14 @@ def test_the_python_of_a_page_runs(page: Path, workspace: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name_of)
-def test_the_toml_of_a_page_describes_a_robot(page: Path, tmp_path: Path) -> None:
+def test_the_toml_of_a_page_describes_a_robot_or_a_search_space(page: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "docs" / "howto" / "examples" / "strider.xml", tmp_path)
     for block in blocks(page, "toml"):
         path = tmp_path / "strider.toml"
         path.write_text(block)
+        if "[space." in block:
+            assert plan_sweep(None, space=str(path)).space
+            continue
         assert load_body(str(path)).body.name == "Strider"
 
 
