@@ -197,8 +197,8 @@ def test_mirror_image_of_a_step_is_nearly_the_simulators(task: str, options: dic
 def test_position_and_size_of_the_step() -> None:
     env = make_env(find_task("anymal-step", {"step_height": 0.2, "step_start": 1.0, "step_length": 2.0})).unwrapped
     block = env.model.geom("step 0")  # ty: ignore
-    np.testing.assert_allclose(block.pos, [2.0, 0, 0.1])
-    np.testing.assert_allclose(block.size[[0, 2]], [1.0, 0.1])
+    np.testing.assert_allclose(block.pos, [2.0, 0, -0.05])
+    np.testing.assert_allclose(block.size[[0, 2]], [1.0, 0.25])  # from 0.3 m below the ground
     flat = make_env(find_task("anymal")).unwrapped
     for one, height in ((env, 0.82), (flat, 0.62)):
         one.reset(seed=0)
@@ -242,7 +242,7 @@ def test_several_steps_rise() -> None:
     env = make_env(find_task("anymal-step", options | {"observe_ground": True})).unwrapped
     for seed in range(5):
         env.reset(seed=seed)
-        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.075 for n in range(3)]  # ty: ignore
+        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.225 for n in range(3)]  # ty: ignore
         assert 0 <= tops[0] < tops[1] < tops[2] <= 0.15
         env.data.qpos[:3] = 3.1, 0.0, 0.83  # ty: ignore
         observation, *_ = env.step(np.zeros(12))
@@ -257,7 +257,7 @@ def test_curriculum_raises_and_lowers_the_steps() -> None:
         env.data.qpos[0] = x  # ty: ignore
         env.step(np.zeros(12))
         env.reset()
-        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.05 for n in range(3)]  # ty: ignore
+        tops = [env.model.geom_pos[env.model.geom(f"step {n}").id, 2] + 0.2 for n in range(3)]  # ty: ignore
         return np.round(tops, 6).tolist()
 
     env.reset()  # a first reset without a seed has no history either

@@ -37,6 +37,7 @@ _HALF_TRUNK_M = 0.53
 # Points along x at which the ground's height is observed: from the hind feet to well ahead of the front feet.
 _GROUND_POINTS_M = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
 _FRAME_SKIP = 5
+_UNDERGROUND_M = 0.3  # a foot could be pushed through a thin block, from its lower side
 _RISE_M = 0.01  # height difference between neighbouring steps of a curriculum
 
 
@@ -195,7 +196,7 @@ class AnymalCStep(AnymalC):
             for env in env_indices:
                 heights = self._draw_heights(state, env, rngs[env])
                 state["step_height"][env] = heights
-                state["geom_pos"][env, self._blocks, 2] = heights - highest / 2  # the rest is underground
+                state["geom_pos"][env, self._blocks, 2] = heights - (highest + _UNDERGROUND_M) / 2
 
     def _draw_heights(self, state: State, env: int, rng: np.random.Generator) -> np.ndarray:
         """Return the heights of an environment's steps for a new episode, m."""
@@ -238,4 +239,4 @@ class AnymalCStep(AnymalC):
     def add_obstacles(self, spec: mujoco.MjSpec) -> None:
         height = self.options.step_height
         for number, (start, end) in enumerate(zip(self.step_starts_m, self.step_ends_m, strict=True)):
-            add_block(spec, f"step {number}", (start, -50, 0), (end, 50, height))
+            add_block(spec, f"step {number}", (start, -50, -_UNDERGROUND_M), (end, 50, height))
