@@ -127,6 +127,7 @@ STEPS = (
     ("anymal-flat-on-steps", "flat ground only"),
     ("anymal-step-from-scratch", "steps, from scratch"),
     ("anymal-step", "flat ground, then steps, explicit limits; shipped"),
+    ("anymal-step-random", "the shipped one, then random heights, implicit limits"),
     ("anymal-step-seed0", "flat ground, then steps, seed 0"),
     ("anymal-step-seed1", "the same, seed 1"),
     ("anymal-step-seed2", "the same, seed 2"),
