@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surefoot.bodies.runner_figures import figures
-from surefoot.bodies.runner_opensim import make_opensim_model
+from surefoot.bodies.runner_opensim import Variation, make_opensim_model, vary_opensim_model
 from surefoot.errors import InputError
 
 pytest.importorskip("opensim", reason="OpenSim is not installed")
@@ -95,3 +95,26 @@ def test_toes_lose_their_force_when_the_heel_rises_fast_unless_spheres_are_separ
         assert heel.findStationVelocityInGround(state, height).get(1) == pytest.approx(0.535, abs=1e-3)
         values = model.getForceSet().get("toe_r" if separate else "foot_r").getRecordValues(state)
         assert -values.get(1) == pytest.approx(expected, abs=1e-2)
+
+
+def test_obstacles_touch_the_spheres_of_the_feet_in_space():
+    """As in MuJoCo: the feet are 9 cm beside the obstacles, so those of 5 cm touch only when less than 3.8 cm away."""
+    import opensim
+
+    radius, foot, aside = 0.05, 0.05, 0.0925
+    chord = ((radius + foot) ** 2 - aside**2) ** 0.5
+    forces = []
+    for ahead in (chord - 0.002, chord + 0.002):
+        model = make_opensim_model()
+        state = model.initSystem()
+        model.realizePosition(state)
+        centre = opensim.Vec3(0.03, 0.04, 0)
+        toes = model.getBodySet().get("toes_r").findStationLocationInGround(state, centre)
+        assert toes.get(2) == pytest.approx(aside, abs=1e-9)
+        obstacle = np.array([[toes.get(0) + ahead, toes.get(1), radius]])
+        vary_opensim_model(model, Variation(np.ones(18), 0.8, 1.0, np.ones(6), obstacle))
+        state = model.initSystem()
+        model.realizeDynamics(state)
+        values = model.getForceSet().get("obstacle_0_force").getRecordValues(state)
+        forces.append(max(abs(values.get(index)) for index in range(values.size())))
+    assert forces[0] > 100 and forces[1] == 0
