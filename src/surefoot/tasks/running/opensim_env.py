@@ -105,7 +105,8 @@ class OpenSimRunner(TaskEnv):
         options = self._options
         model = self.make_model()
         vary_opensim_model(model, variation)
-        return _Simulation(model, options.opensim_integrator, options.opensim_accuracy)
+        accuracy, step_s = options.opensim_accuracy, options.opensim_minimum_step_s
+        return _Simulation(model, options.opensim_integrator, accuracy, step_s)
 
     def _present_variation(self) -> Variation:
         """Read from MuJoCo's model and the task's state what the task varies."""
@@ -139,7 +140,7 @@ def _equal(first: Variation, second: Variation | None) -> bool:
 class _Simulation:
     """A model of OpenSim, its state and its integrator."""
 
-    def __init__(self, model: Any, integrator: str, accuracy: float) -> None:
+    def __init__(self, model: Any, integrator: str, accuracy: float, minimum_step_s: float) -> None:
         import opensim
 
         self._model = model
@@ -155,6 +156,8 @@ class _Simulation:
         self._manager = opensim.Manager(model)
         self._manager.setIntegratorMethod(getattr(opensim.Manager, f"IntegratorMethod_{integrator}"))
         self._manager.setIntegratorAccuracy(accuracy)
+        if minimum_step_s:
+            self._manager.setIntegratorMinimumStepSize(minimum_step_s)
         self._manager.setWriteToStorage(False)
         self._manager.setPerformAnalyses(False)
         self.time = 0.0
