@@ -60,16 +60,17 @@ def train_seeds(args: argparse.Namespace) -> int:
 def compare_runs(args: argparse.Namespace) -> int:
     """Compare the runs of `surefoot compare`."""
     from surefoot.studies.compare import compare
-    from surefoot.studies.experiments import load_experiments
+    from surefoot.studies.experiments import find_sweeps, load_experiments
     from surefoot.studies.report import ENDINGS, write_comparison  # imports matplotlib and MuJoCo's renderer
 
     if args.output is not None:
         output_path(args.output, *ENDINGS)
     comparison = compare(load_experiments(args.sources, args.root, args.studies), args.threshold)
+    sweeps = find_sweeps(args.sources, args.root, args.studies)
     output = args.output or _page_of(args.sources, args.studies)
     with progress_bar(args.quiet) as progress:
         measures, written = write_comparison(
-            comparison, output, _command(args.words), args.title, not args.no_video, progress
+            comparison, output, _command(args.words), args.title, sweeps, not args.no_video, progress
         )
     _print_comparison(measures)
     for path in written:

@@ -97,6 +97,8 @@ def load_experiments(sources: Iterable[str], root: Path | str, studies: Path | s
             runs = study.run_folders()
             if not runs:
                 raise RunError(f"study '{study.path}' has no runs yet")
+            if study.read()["kind"] == "sweep":
+                runs = _confirmations(runs)
             experiments += [_from_folders(label or path.name, same) for same in _by_settings(runs)]
         else:
             folders.append((label, RunFolder.open(place, root)))
@@ -109,6 +111,31 @@ def load_experiments(sources: Iterable[str], root: Path | str, studies: Path | s
     if not experiments:
         raise InputError("there is nothing to compare; name at least one run or study")
     return _with_distinct_labels(experiments)
+
+
+def find_sweeps(sources: Iterable[str], root: Path | str, studies: Path | str) -> list[StudyFolder]:
+    """Return the sweeps among the sources of `load_experiments`."""
+    paths = (_study_path(_split_label(text, root, studies)[1], studies) for text in sources)
+    folders = [StudyFolder(path) for path in paths if path is not None]
+    return [folder for folder in folders if folder.read()["kind"] == "sweep"]
+
+
+def _confirmations(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Return the runs of a sweep that repeat settings with several seeds; without any, the trial with the best return.
+
+    Trials have one seed each, and the best of many is flattered.
+    """
+    repeated = [run for run in runs if not run.path.name.startswith("trial-")]
+    if repeated:
+        return repeated
+    evaluated = {}
+    for run in runs:
+        rows = read_metrics(run.metrics) if run.metrics.exists() else []
+        if returns := [row[EVALUATION] for row in rows if row.get(EVALUATION) is not None]:
+            evaluated[run] = max(returns)
+    if not evaluated:
+        raise RunError("no trial of the sweep was evaluated yet")
+    return [max(evaluated, key=lambda run: evaluated[run])]
 
 
 def _split_label(text: str, root: Path | str, studies: Path | str) -> tuple[str | None, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from surefoot.reports.curves import add_legend, scale_axes
 from surefoot.reports.figure_style import COLOURS, FAINT, INK, new_figure
@@ -91,7 +92,7 @@ def draw_costs(comparison: Comparison, task: str) -> Figure:
     return figure
 
 
-def pareto_front(points: Sequence[Sequence[float]], maximise: Sequence[bool]) -> list[int]:
+def pareto_front(points: ArrayLike, maximise: Sequence[bool]) -> list[int]:
     """Return the indices of the points that no other point equals or exceeds in everything, one at least strictly."""
     signs = np.where(maximise, 1.0, -1.0)
     values = np.asarray(points, float).reshape(-1, len(signs)) * signs

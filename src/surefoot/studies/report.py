@@ -1,7 +1,7 @@
 """Files of a comparison: an HTML page, its figures as JSON, and a picture."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from surefoot.runs.versions import revision, versions
 from surefoot.studies.compare import Comparison, measure
 from surefoot.studies.figures import write_picture
 from surefoot.studies.films import MAX_FILMS, film_of
-from surefoot.studies.folder import write_json
+from surefoot.studies.folder import StudyFolder, write_json
 from surefoot.studies.page import Films, write_page
+from surefoot.studies.sweep_figures import draw_sweep
 
 ENDINGS = (".html", ".json", ".png")
 
@@ -25,6 +26,7 @@ def write_comparison(
     output: Path,
     command: str,
     title: str | None = None,
+    sweeps: Sequence[StudyFolder] = (),
     video: bool = True,
     progress: Progress = lambda *_: None,
 ) -> tuple[dict[str, Any], list[Path]]:
@@ -35,6 +37,7 @@ def write_comparison(
         output: `.html` for the page, with a `.json` and a `.png` of the same name beside it; or one of these two only.
         command: the command line, for the files.
         title: title of the picture.
+        sweeps: sweeps whose trials the page shows.
         video: whether the page contains films.
         progress: called as films are recorded.
 
@@ -59,7 +62,9 @@ def write_comparison(
                 write_picture(comparison, path, title)
             case _:
                 films = _films(comparison, progress) if video else []
-                page = write_page(comparison, measures, films, [], path.with_suffix(".json").name)
+                page = write_page(
+                    comparison, measures, films, [draw_sweep(sweep) for sweep in sweeps], path.with_suffix(".json").name
+                )
                 save(path, page.encode())
     return measures, written
 
