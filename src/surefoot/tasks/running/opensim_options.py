@@ -17,8 +17,8 @@ class OpenSimOptions(TaskOptions):
     opensim_accuracy: float = Field(1e-3, ge=1e-9, le=0.1)
     """Accuracy of OpenSim's integrator. Above 1e-3 it often fails."""
     opensim_minimum_step_s: float = Field(1e-5, ge=0, le=1e-3)
-    """Smallest step of OpenSim's integrator, whatever its accuracy, s; 0: none. Without one, the error in the contact
-    of the toes can make it take seconds for 10 ms."""
+    """Smallest step of OpenSim's integrator, even if its accuracy asks for less, s; 0: none. Without one, the error in
+    the contact of the toes can make it take seconds for 10 ms."""
     opensim_model: str = Field("", max_length=1000)
     """File of the OpenSim model, such as gait9dof18musc.osim of osim-rl; empty: built from the same figures."""
     opensim_separate_spheres: bool = False
