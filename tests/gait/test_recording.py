@@ -175,7 +175,7 @@ def test_a_non_finite_reward_is_an_error(monkeypatch):
         env.unwrapped.step = lambda action: (step(action)[0], float("nan"), False, False, {})
         return env
 
-    monkeypatch.setattr(recording, "make_env", broken)
+    monkeypatch.setattr(recording, "make_single_env", broken)
     with pytest.raises(SurefootError, match="the reward of step 1 is nan"):
         recorded(info)
 

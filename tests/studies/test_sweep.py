@@ -163,7 +163,7 @@ def test_the_best_trial_is_a_recipe_with_returns_on_new_seeds(whole: Any):
 def test_a_sweep_that_is_killed_and_continued_equals_one_that_is_not(whole: Any, tmp_path: Path):
     settings = [f"--{name}={json.dumps(value)}" for name, value in SETTINGS.items()]
     command = [sys.executable, "-m", "surefoot", "sweep", "Hopper-v5", *settings, "--search", *SEARCH, "--root", "."]
-    command += ["--trials=3", "--new_seeds=0", "--episodes=3", "--workers=1", "--quiet"]
+    command += ["--trials=3", "--new-seeds=0", "--episodes=3", "--workers=1", "--quiet"]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
     checkpoints = tmp_path / "Hopper-v5-ppo-sweep" / "runs" / "Hopper-v5" / "trial-0001" / "checkpoints"
