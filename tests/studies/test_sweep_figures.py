@@ -35,11 +35,14 @@ def sweep(tmp_path):
 
 def test_a_sweep_stands_for_its_repeated_settings_or_for_its_best_trial(sweep, tmp_path):
     (best,) = load_experiments(["search"], tmp_path, tmp_path)
-    assert [run.name for run in best.runs] == ["trial-0002"]
+    assert best.label == "trial 2" and [run.name for run in best.runs] == ["trial-0002"]
     for seed in (7, 8):
-        make_run(sweep.runs, f"best-seed{seed}", 3, seed)
-    (best,) = load_experiments(["search"], tmp_path, tmp_path)
-    assert [run.seed for run in best.runs] == [7, 8]
+        make_run(sweep.runs, f"trial-0002-seed{seed}", 3, seed)
+        make_run(sweep.runs, f"start-seed{seed}", 10, seed)
+    experiments = load_experiments(["search"], tmp_path, tmp_path)
+    assert {one.label: [run.seed for run in one.runs] for one in experiments} == {"trial 2": [7, 8], "start": [7, 8]}
+    labels = [one.label for one in load_experiments(["mine=search"], tmp_path, tmp_path)]
+    assert sorted(labels) == ["mine, start", "mine, trial 2"]
 
 
 def test_the_page_shows_the_trials(sweep, tmp_path):

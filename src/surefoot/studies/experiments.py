@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,10 @@ def load_experiments(sources: Iterable[str], root: Path | str, studies: Path | s
             if not runs:
                 raise RunError(f"study '{study.path}' has no runs yet")
             if study.read()["kind"] == "sweep":
-                runs = _confirmations(runs)
-            experiments += [_from_folders(label or path.name, same) for same in _by_settings(runs)]
+                prefix = f"{label}, " if label else ""
+                experiments += [_from_folders(prefix + which, same) for which, same in _confirmations(runs).items()]
+            else:
+                experiments += [_from_folders(label or path.name, same) for same in _by_settings(runs)]
         else:
             folders.append((label, RunFolder.open(place, root)))
     plain = iter(experiment_labels([folder for label, folder in folders if label is None]))
@@ -120,12 +123,17 @@ def find_sweeps(sources: Iterable[str], root: Path | str, studies: Path | str) -
     return [folder for folder in folders if folder.read()["kind"] == "sweep"]
 
 
-def _confirmations(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Return the runs of a sweep that repeat settings with several seeds; without any, the trial with the best return.
+def _confirmations(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
+    """Return the runs of a sweep that repeat settings with new seeds, by what they repeat: "trial 12", "start".
 
-    Trials have one seed each, and the best of many is flattered.
+    Trials have one seed each, and the best of many is flattered. Without repeated settings: the trial with the best
+    return.
     """
-    repeated = [run for run in runs if not run.path.name.startswith("trial-")]
+    repeated: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        settings, _, seed = run.path.name.partition("-seed")
+        if seed:
+            repeated.setdefault(_settings_name(settings), []).append(run)
     if repeated:
         return repeated
     evaluated = {}
@@ -135,7 +143,13 @@ def _confirmations(runs: Sequence[RunFolder]) -> list[RunFolder]:
             evaluated[run] = max(returns)
     if not evaluated:
         raise RunError("no trial of the sweep was evaluated yet")
-    return [max(evaluated, key=lambda run: evaluated[run])]
+    best = max(evaluated, key=lambda run: evaluated[run])
+    return {_settings_name(best.path.name): [best]}
+
+
+def _settings_name(text: str) -> str:
+    """Return "trial 12" for "trial-0012"."""
+    return re.sub(r"^trial-0*(?=\d)", "trial ", text)
 
 
 def _split_label(text: str, root: Path | str, studies: Path | str) -> tuple[str | None, str]:
