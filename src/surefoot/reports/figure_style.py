@@ -22,6 +22,7 @@ _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid"} | {
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)), re.IGNORECASE)
 _FONT = re.compile(r"(font-family:|font: [^;\"]*?px) [^;\"]*")
 _LONG = re.compile(r"(\d\.\d\d)\d+")
+_TAG = re.compile(r"<[^>]*>")
 _NAMED = re.compile(r'\b(id="|xlink:href="#|url\(#)')
 
 
@@ -62,7 +63,7 @@ def as_svg(figure: Figure, name: str, label: str) -> str:
     text = _NAMED.sub(rf"\g<1>{name}-", text)
     text = _COLOUR.sub(lambda match: f"var({_VARIABLES[match.group().lower()]})", text)
     text = _FONT.sub(r"\g<1> var(--font)", text)
-    text = _LONG.sub(r"\g<1>", text)
+    text = _TAG.sub(lambda tag: _LONG.sub(r"\g<1>", tag.group()), text)  # not in the texts between them
     text = re.sub(r"\s*\n\s*", " ", text)
     box = re.search(r'viewBox="[^"]*"', text)
     start = f'<svg role="img" aria-label="{html.escape(label)}" {box.group() if box else ""}>'
