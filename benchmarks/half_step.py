@@ -38,7 +38,8 @@ def main() -> None:
     for path in arguments.policies or sorted(RESULTS.glob("*.safetensors")):
         policy = surefoot.load(path)
         info = task_of(policy)
-        if has_batch_physics(info):
+        # The motion of elastic muscles is not recorded.
+        if has_batch_physics(info) and not batch.make_physics_task(info).has_substep_forces:
             full, half = (measure(policy, info, divisor, arguments.episodes) for divisor in (1, 2))
             intervals = change_intervals(full.pop("episodes"), half.pop("episodes"))
             results[path.stem] = {"full": full, "half": half, "change": changes(full, half), "interval": intervals}
