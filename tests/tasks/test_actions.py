@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
-from hypothesis import HealthCheck, assume, given
+from hypothesis import HealthCheck, assume, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -63,7 +63,8 @@ numbers = st.one_of(st.floats(-1e3, 1e3), st.sampled_from([-np.inf, np.inf, -LAR
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=3), st.sampled_from(["f2", "f4", "f8", "i1", "i8"]))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([(1.4e-45, 1.0)], "f4")
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_policy_of_any_action_space_can_be_saved_and_opened_and_acts_in_it(tmp_path, bounds, dtype):
     bounds = np.sort(np.array(bounds), axis=1)
     if dtype.startswith("i"):

@@ -112,7 +112,9 @@ class Policy:
         noise = None
         if not deterministic:
             noise = self._generator.standard_normal((*observation.shape[:-1], self.action_size), np.float32)
-        action = np.array(self._act(self.controller, observation, noise))
+        action = np.asarray(self._act(self.controller, observation, noise))
+        # XLA takes the smallest float32 numbers, which a bound may be, for zero.
+        action = np.clip(action, self.action_low, self.action_high)
         if not np.isfinite(action).all():
             raise InputError(f"the action of the policy of '{self.task}' is not finite; its weights are too large")
         return action, None
