@@ -17,7 +17,7 @@ from surefoot.errors import InputError, RunError, SurefootError
 from surefoot.evaluation.statistics import summarise_seeds
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.studies import processes, seeds
-from surefoot.studies.processes import describe_shares, share_cores
+from surefoot.studies.processes import describe_split, split_cores
 from surefoot.studies.seeds import Order, open_study, run_seeds
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_surefoot.py")))
@@ -51,7 +51,7 @@ def study(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="child processes learn of a killed parent on Linux only")
 def test_a_killed_study_goes_on_with_no_run_lost_or_done_twice(study, monkeypatch):
-    monkeypatch.setattr(seeds, "share_cores", lambda count: [sorted(os.sched_getaffinity(0))] * count)
+    monkeypatch.setattr(seeds, "split_cores", lambda count: [sorted(os.sched_getaffinity(0))] * count)
     code = (
         "import sys; from surefoot.studies import processes, seeds; from surefoot.studies.folder import StudyFolder\n"
         "processes.SUREFOOT = sys.argv[2:]; seeds.background_load = lambda: None\n"
@@ -103,12 +103,12 @@ def test_more_seeds_may_follow_but_other_settings_may_not(study):
 
 def test_the_cores_are_divided(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
-    assert share_cores(1) == [[0, 1, 2, 3, 4]]
-    assert sorted(core for share in share_cores(2) for core in share) == [0, 1, 2, 3, 4]
-    assert describe_shares(share_cores(2)) == "2 at a time, on 2 or 3 cores each"
-    assert describe_shares(share_cores(5)) == "5 at a time, on 1 core each"
+    assert split_cores(1) == [[0, 1, 2, 3, 4]]
+    assert sorted(core for share in split_cores(2) for core in share) == [0, 1, 2, 3, 4]
+    assert describe_split(split_cores(2)) == "2 at a time, on 2 or 3 cores each"
+    assert describe_split(split_cores(5)) == "5 at a time, on 1 core each"
     with pytest.raises(InputError, match="choose 1 to 5"):
-        share_cores(6)
+        split_cores(6)
 
 
 def test_the_command_trains_and_evaluates_a_real_seed(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _LARGEST_FILE = 65_536  # a complete recipe takes 3 kB
 
 def recipe_names() -> list[str]:
     """Return the names of the shipped recipes."""
-    return sorted(file.name.removesuffix(".toml") for file in _TUNED.iterdir() if file.name.endswith(".toml"))
+    return toml_names(_TUNED)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -29,12 +30,7 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         InputError: there is no such recipe, or it is not valid.
     """
-    if name in recipe_names():
-        return validate(Recipe, _parse((_TUNED / f"{name}.toml").read_bytes(), name), f"recipe '{name}'")
-    path = Path(name)
-    if path.suffix != ".toml" and not os.path.exists(name):  # os.path.exists accepts any text, unlike Path
-        raise InputError(f"unknown recipe '{name}'" + suggestion(name, recipe_names()) + " (or a path to a .toml file)")
-    return read_recipe(path)
+    return validate(Recipe, *load_toml(name, _TUNED, "recipe"))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -43,19 +39,44 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: the file cannot be read, or is not a valid recipe.
     """
+    return validate(Recipe, *_read_toml(path, "recipe"))
+
+
+def toml_names(folder: Traversable) -> list[str]:
+    """Return the names of the TOML files in a folder of the package, without ".toml"."""
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_toml(name: str, shipped: Traversable, kind: str) -> tuple[dict[str, Any], str]:
+    """Read a TOML file by its name in a folder of the package, or by its path; return its tables and its source.
+
+    Raises:
+        InputError: there is no such `kind` of file, or it cannot be read, or is no TOML.
+    """
+    names = toml_names(shipped)
+    if name in names:
+        source = f"{kind} '{name}'"
+        return _parse((shipped / f"{name}.toml").read_bytes(), source), source
+    path = Path(name)
+    if path.suffix != ".toml" and not os.path.exists(name):  # os.path.exists accepts any text, unlike Path
+        raise InputError(f"unknown {kind} '{name}'" + suggestion(name, names) + " (or a path to a .toml file)")
+    return _read_toml(path, kind)
+
+
+def _read_toml(path: Path, kind: str) -> tuple[dict[str, Any], str]:
     source = " ".join(str(path).split())
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{source}: not a file; name the .toml file itself")
         if status.st_size > _LARGEST_FILE:
-            raise InputError(f"{source}: too large to be a recipe")
+            raise InputError(f"{source}: too large to be a {kind}")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{source}: {error.strerror or error}") from None
     except ValueError as error:  # not a valid file name
         raise InputError(f"{source}: {error}") from None
-    return validate(Recipe, _parse(content, source), source)
+    return _parse(content, source), source
 
 
 def default_recipe(task: str, algorithm: str = DEFAULT_ALGORITHM) -> Recipe:

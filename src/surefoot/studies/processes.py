@@ -20,7 +20,7 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _POLL_S = 0.5
 
 
-def share_cores(workers: int) -> list[list[int]]:
+def split_cores(workers: int) -> list[list[int]]:
     """Return the cores of each of `workers` parallel processes: equal numbers, the rest to the first ones.
 
     Raises:
@@ -32,7 +32,7 @@ def share_cores(workers: int) -> list[list[int]]:
     return [cores[number::workers] for number in range(workers)]
 
 
-def describe_shares(shares: Sequence[Collection[int]]) -> str:
+def describe_split(shares: Sequence[Collection[int]]) -> str:
     """Return the number of parallel processes and of the cores of each, in words."""
     sizes = [len(share) for share in shares]
     each = f"{sizes[0]}" if min(sizes) == max(sizes) else f"{min(sizes)} or {max(sizes)}"

@@ -4,21 +4,19 @@ It comes from the algorithm (`AlgorithmSettings.search_space`), from a TOML file
 """
 
 import json
-import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from surefoot.errors import InputError, suggestion
-from surefoot.files import parse_toml
+from surefoot.errors import InputError
 from surefoot.ranges import Range
+from surefoot.recipes.files import load_toml, toml_names
 from surefoot.recipes.overrides import find_setting, setting_fields
 from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.schedules import Schedule
@@ -28,7 +26,6 @@ Space = dict[str, Range]
 """Ranges by the dotted name of a setting."""
 
 _SHIPPED = resources.files("surefoot.studies") / "spaces"
-_LARGEST_FILE = 65_536
 _INSIDE = "ge", "gt", "le", "lt"
 
 
@@ -104,7 +101,7 @@ def _flat(tables: Mapping[str, Any], is_leaf: Any, prefix: str = "") -> Iterator
 
 def space_names() -> list[str]:
     """Return the names of the shipped search spaces."""
-    return sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml"))
+    return toml_names(_SHIPPED)
 
 
 def load_space(name: str) -> SpaceFile:
@@ -113,27 +110,7 @@ def load_space(name: str) -> SpaceFile:
     Raises:
         InputError: there is no such file, or it is not valid.
     """
-    if name in space_names():
-        return validate(SpaceFile, _parse((_SHIPPED / f"{name}.toml").read_bytes(), name), f"search space '{name}'")
-    path = Path(name)
-    if path.suffix != ".toml" and not os.path.exists(name):
-        hint = suggestion(name, space_names())
-        raise InputError(f"unknown search space '{name}'{hint} (or a path to a .toml file)")
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > _LARGEST_FILE:
-        raise InputError(f"{name}: too large to be a search space")
-    return validate(SpaceFile, _parse(content, name), name)
-
-
-def _parse(content: bytes, source: str) -> dict[str, Any]:
-    try:
-        return parse_toml(content.decode())
-    except ValueError as error:
-        raise InputError(f"{source}: not valid TOML: {str(error)[:200]}") from None
+    return validate(SpaceFile, *load_toml(name, _SHIPPED, "search space"))
 
 
 def default_space(recipe: Recipe) -> Space:

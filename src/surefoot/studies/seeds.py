@@ -26,8 +26,8 @@ from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
 from surefoot.studies.folder import StudyFolder, write_json
 from surefoot.studies.processes import (
-    describe_shares,
-    share_cores,
+    describe_split,
+    split_cores,
     start_surefoot,
     stopped_at_the_end,
     wait_until_free,
@@ -128,13 +128,13 @@ def run_seeds(
         RunError: another process continues this study.
         SurefootError: trainings failed; the others are done.
     """
-    shares = share_cores(workers)
+    shares = split_cores(workers)
     with folder.lock():
         load = background_load()
         seeds = folder.read()["seeds"]
         order = dataclasses.replace(order, seeds=seeds)
         count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        say(f"{count} of '{order.task}' in {folder.path}, {describe_shares(shares)}")
+        say(f"{count} of '{order.task}' in {folder.path}, {describe_split(shares)}")
         if load is not None and load > 0.1:
             say(f"other programs use {load:.0%} of this machine; training times will be too long")
         jobs = [_Job(folder, order, seed) for seed in seeds]

@@ -26,7 +26,7 @@ from surefoot.runs.folder import RunFolder, task_folder
 from surefoot.settings import validate
 from surefoot.simulation.engine import available_cores
 from surefoot.studies.folder import StudyFolder, write_json
-from surefoot.studies.processes import describe_shares, share_cores
+from surefoot.studies.processes import describe_split, split_cores
 from surefoot.studies.search_space import (
     known_values,
     suggest,
@@ -106,8 +106,8 @@ def _make_workers(options: SweepOptions, progress: Progress) -> Workers:
         return workers
     memory = available_memory()
     fitting = max(1, int(memory[0] // _MEMORY_PER_WORKER)) if memory else available_cores()
-    shares = share_cores(options.workers or min(available_cores(), fitting))
-    progress.say(f"trainings: {describe_shares(shares)}")
+    shares = split_cores(options.workers or min(available_cores(), fitting))
+    progress.say(f"trainings: {describe_split(shares)}")
     return LocalWorkers(shares)
 
 
