@@ -107,7 +107,7 @@ class Aborting:
 
 
 @needs_ray
-def test_ray_client_is_the_same_code_and_connects_at_the_second_try(nodes, monkeypatch):
+def test_ray_client_is_the_same_code_and_tries_to_connect_again(nodes, monkeypatch):
     aborting = Aborting(monkeypatch, 1)
     actors = Actors(nodes.client, 1, Counter)
     assert aborting.left == 0
@@ -119,7 +119,8 @@ def test_ray_client_is_the_same_code_and_connects_at_the_second_try(nodes, monke
 @needs_ray
 def test_a_ray_client_that_fails_does_not_disturb_the_next_connection(nodes, monkeypatch):
     """The next connection is that of the tests below."""
-    aborting = Aborting(monkeypatch, 2)
+    monkeypatch.setattr(cluster, "_PAUSES_S", (0.0, 0.0))
+    aborting = Aborting(monkeypatch, 3)
     with pytest.raises(InputError, match=r"^engine\.address = 'ray://[0-9.:]+': ConnectionAbortedError: Init"):
         Actors(nodes.client, 1, Counter)
     assert aborting.left == 0

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ ADDRESS = r"local|auto|(ray://)?[A-Za-z0-9.\-]+:\d{1,5}"
 # Ray reserves 30 % of the memory by default. Each actor has one result of at most a few megabytes in it.
 _OBJECT_STORE_BYTES = 200 * 2**20
 _REACH_S = 5.0
+# Between tries to connect, s.
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 _DEATHS_TOLERATED = 3
 _RAY_REPLACES = (signal.SIGTERM, signal.SIGINT)
 # An actor computes on one thread; more would compete with the other actors. An accelerator is the learner's.
@@ -273,12 +276,7 @@ def _connected(address: str, option: str) -> Iterator[None]:
         with _own_signal_handlers(), warnings.catch_warnings():
             # JAX warns of forks; Ray's processes replace their program at once.
             warnings.filterwarnings("ignore", r"os\.fork\(\)", RuntimeWarning)
-            try:
-                ray.init(**options)
-            except ConnectionAbortedError:
-                # A busy head node sometimes fails to start the process that serves a Ray Client.
-                ray.shutdown()
-                ray.init(**options)
+            _initialize(options)
     except Exception as error:
         with _own_signal_handlers():
             ray.shutdown()  # Else the next connection is taken for one by Ray Client.
@@ -289,6 +287,20 @@ def _connected(address: str, option: str) -> Iterator[None]:
     finally:
         with _own_signal_handlers():
             ray.shutdown()
+
+
+def _initialize(options: dict[str, Any]) -> None:
+    """Connect to Ray; a busy head node sometimes fails to start the process that serves a Ray Client."""
+    import ray
+
+    for pause in _PAUSES_S:
+        try:
+            ray.init(**options)
+            return
+        except ConnectionAbortedError:
+            ray.shutdown()
+            time.sleep(pause)
+    ray.init(**options)
 
 
 def _check_address(address: str, option: str) -> None:
