@@ -395,3 +395,36 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
 def test_a_deeply_nested_description_is_refused_at_once(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         load_body(str(write(tmp_path, text, "robot.toml")))
+
+
+@pytest.mark.parametrize("kind, size", [("plane", "0 0 1"), ("box", "20 20 .1")])
+def test_a_tilted_ground_is_refused_unless_it_is_below_a_level_floor(tmp_path: Path, kind: str, size: str) -> None:
+    def ground(tilt: float, height: float = 0.0) -> Path:
+        geom = f'<geom name="ground" type="{kind}" size="{size}" euler="0 {tilt} 0" pos="0 0 {height}"/>'
+        return write(tmp_path, odd_bodies.biped(world=geom + (odd_bodies.PLANE if height else "")))
+
+    for tilt in (3, 45, -45):
+        with pytest.raises(InputError, match=f"its ground 'ground' is tilted by {abs(tilt)} degrees") as caught:
+            load_body(str(ground(tilt)))
+        one_line(caught.value)
+    assert load(ground(45, height=-1))[0].pose.height_m == pytest.approx(0.535, abs=1e-3)
+
+
+def test_the_height_above_a_nearly_level_box_is_that_of_its_surface(tmp_path: Path) -> None:
+    """Not that of its highest corner, 35 cm above the feet."""
+    box = '<geom type="box" size="20 20 .1" pos="0 0 -.1" euler="0 1 0"/>'
+    (_, _, pose), _ = load(write(tmp_path, odd_bodies.biped(world=box)))
+    assert pose.height_m == pytest.approx(0.535, abs=0.005)
+
+
+@pytest.mark.parametrize("friction, slides", [(0.05, True), (1, False)])
+def test_a_robot_that_slides_away_does_not_stand(tmp_path: Path, friction: float, slides: bool) -> None:
+    """Gravity that is tilted by 10 degrees acts as a slope: within a second, the robot slides by up to 0.6 m."""
+    floor = f'<geom name="floor" type="plane" size="0 0 .1" friction="{friction}" priority="1"/>'
+    text = odd_bodies.biped(world=floor, head='<option gravity="0 1.7 -9.66"/>')
+    (_, body, pose), model = load(write(tmp_path, text))
+    fault = find_fault(model, body, pose)
+    assert fault is not None if slides else fault is None
+    if fault is not None:
+        distance = re.fullmatch(r"it does not stand: it slid by ([\d.]+) m within a second", fault)
+        assert distance and 0.4 < float(distance[1]) < 0.8

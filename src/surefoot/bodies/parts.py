@@ -21,7 +21,8 @@ _FLOOR_GAP_M = 0.003
 # As plain integers: elements of MuJoCo's arrays do not compare equal to its enumerations inside a tuple.
 HINGES = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
-_SOLID_GROUND = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+_PLANE, _BOX = int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_BOX)
+_SOLID_GROUND = (_BOX, int(mujoco.mjtGeom.mjGEOM_HFIELD))
 BY_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 
 
@@ -109,20 +110,26 @@ def find_floor(model: mujoco.MjModel, trunk: str) -> int | None:
     """Return the highest level plane or box under a trunk that the robot can touch, or None.
 
     Raises:
-        InputError: the ground is a height field.
+        InputError: the ground is a height field, or is tilted.
     """
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     place = data.body(trunk).xpos
     own = [geom for geom in range(model.ngeom) if is_below(model, model.geom_bodyid[geom], trunk)]
-    tops = {}
-    for geom in set(range(model.ngeom)).difference(own):
-        top = _top(data, geom, place) if model.body_weldid[model.geom_bodyid[geom]] == 0 else None
-        if top is not None and any(touches(model, geom, part) for part in own):
-            tops[geom] = top
+    fixed = set(np.flatnonzero(model.body_weldid[model.geom_bodyid] == 0).tolist()).difference(own)
+    ground = [geom for geom in fixed if any(touches(model, geom, part) for part in own)]
+    tops = {geom: top for geom in ground if (top := _top(data, geom, place)) is not None}
+    below = [geom for geom in tops if tops[geom] <= place[2]]
+    slopes = {geom: height for geom in ground if (height := _slope_height(data, geom, place)) is not None}
+    steepest = max(slopes, key=lambda geom: slopes[geom], default=None)
+    if steepest is not None and all(tops[geom] < slopes[steepest] for geom in below):
+        tilt = np.degrees(np.arccos(min(_upward(data, steepest), 1)))
+        raise InputError(
+            f"its ground '{model.geom(steepest).name}' is tilted by {tilt:.0f} degrees; make it level, or remove it, "
+            "and a level floor is added"
+        )
     if not tops:
         return None
-    below = [geom for geom in tops if tops[geom] <= place[2]]
     floor = max(below, key=lambda geom: tops[geom]) if below else min(tops, key=lambda geom: tops[geom])
     if model.geom_type[floor] == int(mujoco.mjtGeom.mjGEOM_HFIELD):
         raise InputError("its ground is a height field; choose a file without it, and a level floor is added")
@@ -156,21 +163,35 @@ def free_floor_height(model: mujoco.MjModel) -> float:
     return height
 
 
+def _upward(data: mujoco.MjData, geom: int) -> float:
+    """Return the cosine of the tilt of a plane, or of the most level face of another shape."""
+    axes = data.geom_xmat[geom].reshape(3, 3)
+    return float(axes[2, 2] if data.model.geom_type[geom] == _PLANE else np.abs(axes[2]).max())
+
+
 def _level_top(data: mujoco.MjData, geom: int) -> float | None:
     """Return the height of a plane, box or height field, None if it is another shape or not level."""
     kind, axes = data.model.geom_type[geom], data.geom_xmat[geom].reshape(3, 3)
-    if kind == int(mujoco.mjtGeom.mjGEOM_PLANE):
-        return float(data.geom_xpos[geom, 2]) if axes[2, 2] > _LEVEL else None
-    up = int(np.abs(axes[2]).argmax())
-    if kind not in _SOLID_GROUND or abs(axes[2, up]) < _LEVEL:
+    if kind not in (_PLANE, *_SOLID_GROUND) or _upward(data, geom) < _LEVEL:
         return None
-    return float(data.geom_xpos[geom, 2] + data.model.geom_size[geom, up])
+    half = 0.0 if kind == _PLANE else data.model.geom_size[geom, int(np.abs(axes[2]).argmax())]
+    return float(data.geom_xpos[geom, 2] + half)
+
+
+def _slope_height(data: mujoco.MjData, geom: int, place: np.ndarray) -> float | None:
+    """Return the height of a tilted plane or box under a place, (3,); None if it is another shape, or level."""
+    kind, upward = int(data.model.geom_type[geom]), _upward(data, geom)
+    if kind not in (_PLANE, _BOX) or not 0 < upward < _LEVEL:
+        return None
+    shape = data.geom_xpos[geom], data.geom_xmat[geom], data.model.geom_size[geom]
+    distance = mujoco.mju_rayGeom(*shape, place, np.array([0.0, 0.0, -1.0]), kind)
+    return float(place[2] - distance) if distance >= 0 else None
 
 
 def _top(data: mujoco.MjData, geom: int, place: np.ndarray) -> float | None:
     """Return the height of a plane, box or height field if it is level and extends under a place, (3,), else None."""
     top = _level_top(data, geom)
-    if top is None or data.model.geom_type[geom] == int(mujoco.mjtGeom.mjGEOM_PLANE):
+    if top is None or data.model.geom_type[geom] == _PLANE:
         return top
     axes = data.geom_xmat[geom].reshape(3, 3)
     offset = np.abs(axes.T @ (place - data.geom_xpos[geom]))
@@ -180,10 +201,11 @@ def _top(data: mujoco.MjData, geom: int, place: np.ndarray) -> float | None:
 
 
 def floor_height(data: mujoco.MjData, floor: int) -> float:
-    """Return the height of a floor's surface, m."""
-    is_box = data.model.geom_type[floor] == int(mujoco.mjtGeom.mjGEOM_BOX)
-    half = np.abs(data.geom_xmat[floor].reshape(3, 3)[2]) @ data.model.geom_size[floor] if is_box else 0.0
-    return float(data.geom_xpos[floor, 2] + half)
+    """Return the height of the surface of a level floor, m."""
+    height = _level_top(data, floor)
+    if height is None:
+        raise ValueError(f"the floor '{data.model.geom(floor).name}' is not level")
+    return height
 
 
 def clearances(data: mujoco.MjData, floor: int, trunk: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from surefoot.bodies.symmetry import standing
 _SECONDS, _MOST_STEPS = 1.0, 2000
 _LEAST_HEIGHT, _LEAST_UPRIGHT = 0.65, 0.8  # fraction of the standing height; cosine of the tilt
 _MOST_GAP = 0.03  # between sole and floor, fraction of the standing height
+_MOST_SLIDE = 0.3  # of every foot along the floor, fraction of the standing height
 _MOST_OVERLAP_M = 0.005
 _LOOSE, _RUNAWAY = 0.5, 1.0  # rad (m for slides), of joints without and with a servo
 
@@ -22,7 +23,8 @@ _LOOSE, _RUNAWAY = 0.5, 1.0  # rad (m for slides), of joints without and with a 
 def find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray | None = None) -> str | None:
     """Return why a body does not stand, in one line; None if it does.
 
-    It stands if, after a second at rest, its trunk is up, its feet are on the ground, and no joint has left its place.
+    It stands if, after a second at rest, its trunk is up, its feet are on the ground and have not slid away, and no
+    joint has left its place.
     `ctrl` replaces the servos' targets of the pose, if given.
     """
     with quiet_mujoco():  # unstable physics are reported below
@@ -38,6 +40,7 @@ def _find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray)
     data = standing(model, pose.qpos)
     data.ctrl[:] = ctrl
     upright = data.body(body.trunk).xmat.reshape(3, 3).copy()
+    soles = {foot.name: data.geom(foot.geoms[0]).xpos[:2].copy() for foot in body.feet}
     mujoco.mj_step(model, data, nstep=min(_MOST_STEPS, math.ceil(_SECONDS / model.opt.timestep)))
     if not np.isfinite(data.qpos).all() or any(warning.number for warning in data.warning):
         return "its simulation becomes unstable within a second" + _overlap(standing(model, pose.qpos))
@@ -68,6 +71,9 @@ def _find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray)
         resting = touching - {model.geom(floor).name, *(geom for foot in body.feet for geom in foot.geoms)}
         rest = f"; it rested on {_listed('part', sorted(resting))}" if resting else ""
         return f"{_listed('foot', lifted, 'feet')} ended {100 * max(gaps.values()):.0f} cm above the ground{rest}"
+    slid = min(float(np.linalg.norm(data.geom(f.geoms[0]).xpos[:2] - soles[f.name])) for f in body.feet)
+    if slid > _MOST_SLIDE * pose.height_m:
+        return f"it slid by {slid:.2g} m within a second"
     return None
 
 
