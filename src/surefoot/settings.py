@@ -2,8 +2,9 @@
 
 import math
 import re
+import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -54,6 +55,32 @@ class Settings(pydantic.BaseModel):
             return data
         complete = merged({name: field.default for name, field in named_fields(cls).items()}, data)
         return {name: complete[name] for name in data}
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Refuse true and false as numbers; Pydantic would take them for 1 and 0."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if kinds & {int, float} and not kinds & {bool, Any} and _holds_boolean(value):
+            raise ValueError("should be a number")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types of the values of an annotation, also those inside lists, tables and unions."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return {type(part) for part in parts}
+    if typing.get_origin(annotation) is Annotated:
+        parts = parts[:1]
+    return set().union(*map(_kinds, parts)) if parts else {annotation}
+
+
+def _holds_boolean(value: Any) -> bool:
+    """Whether a value is true or false, or a list or table that holds one."""
+    if isinstance(value, Mapping | list | tuple):
+        return any(map(_holds_boolean, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, bool)
 
 
 def named_fields(model: type[Settings]) -> dict[str, FieldInfo]:

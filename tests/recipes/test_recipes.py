@@ -266,6 +266,47 @@ def test_a_damaged_recipe_is_a_recipe_or_a_one_line_error(tmp_path, at, patch):
 ANT = str(Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml")
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", "ddpg", "ars"])
+def test_no_number_may_be_true_or_false(algorithm: str) -> None:
+    """They would be read as 1 and 0."""
+    defaults = default_recipe("Pendulum-v1", algorithm)
+    refused_names, others = set(), {"ppo", "sac", "td3", "ddpg", "ars"} - {algorithm}
+    for name, field in setting_fields(defaults=defaults):
+        if name.partition(".")[0] in others:
+            continue
+        is_list = isinstance(field.default, tuple)
+        for value in ([True], [64, False]) if is_list else (True, False):
+            try:
+                recipe = validate(Recipe, replaced(defaults, {name: value}), "test")
+            except InputError as error:
+                refused_names.add(name)
+                assert str(error).startswith(f"test: {name}")
+            else:
+                flat = {known: field.default for known, field in setting_fields(defaults=recipe)}
+                assert flat[name] is value
+            if not is_list and type(field.default) in (int, float):
+                assert name in refused_names
+    assert {"policy.actor", "training.stop_at_return", "training.from_std"} <= refused_names
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ppo.learning_rate": True},
+        {"ppo.learning_rate": {"kind": "linear", "start": True}},
+        {"ppo.learning_rate": {"kind": "linear", "start": 1e-3, "until": True}},
+        {"task_options": {"frame_skip": True}},
+        {"task_options": {"healthy_z_range": [True, 2.0]}},
+        {"task_options": {"max_episode_steps": True}},
+    ],
+)
+def test_no_number_of_a_schedule_or_a_task_option_may_be_true(settings: dict) -> None:
+    with pytest.raises(InputError, match=r"True.*: should be a number") as caught:
+        recipe = validate(Recipe, replaced(default_recipe("Hopper-v5", "ppo"), settings), "test")
+        find_task(recipe.task, recipe.task_options)
+    one_line(caught.value)
+
+
 def test_the_symmetry_of_a_recipe_is_off_if_an_option_leaves_no_mirror_image() -> None:
     assert make_recipe("ant", None, {}).settings.symmetry != "none"
     with pytest.warns(UserWarning, match=r"ppo.symmetry is 'none': no mirror image is known with these task options"):

@@ -238,7 +238,7 @@ def test_the_mirror_exchanges_left_and_right_heights() -> None:
     [
         ({"terrain": "swamp"}, "terrain = 'swamp': input should be 'flat', 'rough', 'slope'"),
         ({"level": 10}, "level = 10: input should be less than 10"),
-        ({"level": True}, "level = True: input should be a valid integer"),
+        ({"level": True}, "level = True: should be a number"),
         ({"observe_heights": "yes"}, "observe_heights = 'yes': input should be a valid boolean"),
         ({"height_noise": -0.1}, "height_noise = -0.1: input should be greater than or equal to 0"),
     ],
