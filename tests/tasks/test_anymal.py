@@ -17,6 +17,7 @@ from surefoot.bodies import anymal_c
 from surefoot.errors import InputError
 from surefoot.reports.opengl import gl_available
 from surefoot.simulation.batch import BatchEngine
+from surefoot.tasks import anymal
 from surefoot.tasks.catalogue import find_task, make_env
 
 TASKS = ["surefoot/AnymalC-v0", "surefoot/AnymalCStep-v0"]
@@ -249,11 +250,12 @@ def test_several_steps_rise() -> None:
         np.testing.assert_allclose(observation[35:], [tops[0]] * 2 + [0] * 4 + [tops[1]] * 2, rtol=1e-5, atol=1e-9)
 
 
-def test_curriculum_raises_and_lowers_the_steps() -> None:
+def test_curriculum_raises_and_lowers_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"steps": 3, "step_start": 1.0, "step_length": 2.0, "step_gap": 1.0, "lowest_step": 0.02}
     env = make_env(find_task("anymal-step", options | {"curriculum": True, "step_height": 0.1})).unwrapped
 
-    def heights_after(x: float) -> list[float]:
+    def heights_after(x: float, random_starts: float = 0.0) -> list[float]:
+        monkeypatch.setattr(anymal, "_RANDOM_STARTS", random_starts)
         env.data.qpos[0] = x  # ty: ignore
         env.step(np.zeros(12))
         env.reset()
@@ -268,11 +270,12 @@ def test_curriculum_raises_and_lowers_the_steps() -> None:
     assert heights_after(9.6) == [0.04, 0.05, 0.06]
     assert heights_after(3.6) == [0.03, 0.04, 0.05], "behind the first only"
     assert heights_after(0.0) == [0.02, 0.03, 0.04], "behind none"
-    for _ in range(6):
+    for _ in range(8):
         last = heights_after(9.6)
-    assert last == [0.08, 0.09, 0.1]
-    first = {heights_after(9.6)[0] for _ in range(12)}
-    assert min(first) < 0.06 and max(first) <= 0.1
+    assert last == [0.09, 0.1, 0.1]
+    first = {heights_after(0.0, random_starts=1.0)[0] for _ in range(20)}
+    assert 0.02 <= min(first) < 0.04 and 0.05 < max(first) <= 0.07, "below the level, which fell once"
+    assert heights_after(0.0) == [0.07, 0.08, 0.09], "failing below the level does not lower it"
     env.reset(seed=0)
     assert heights_after(0.0) == [0.02, 0.03, 0.04], "a seed forgets the past"
 

@@ -82,9 +82,9 @@ def test_off_policy_learners_average_curriculum_metrics_over_samplers() -> None:
     engines = [BatchEngine(info, 2) for _ in range(2)]
     learner = OffPolicyLearner(recipe, info, engines)
     learner.start(0)
-    for engine, lowest in zip(engines, (0.02, 0.15), strict=True):
-        engine.state["step_height"][:, 0] = lowest
-    logged = learner.iterate(0.5)["curriculum/lowest_step_m"]
+    for engine, level in zip(engines, (0.02, 0.15), strict=True):
+        engine.state["level"][:] = level
+    logged = learner.iterate(0.5)["curriculum/level_m"]
     assert engines[0].curriculum_metrics() != engines[1].curriculum_metrics()
-    assert logged == pytest.approx(np.mean([engine.state["step_height"][:, 0] for engine in engines]))
+    assert logged == pytest.approx(np.mean([engine.state["level"] for engine in engines]))
     learner.close()

@@ -39,6 +39,7 @@ _GROUND_POINTS_M = np.array([-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25])
 _FRAME_SKIP = 5
 _UNDERGROUND_M = 0.3  # on blocks of 2 cm policies fall; see docs/results/experiments/2026-anymal-step.md
 _RISE_M = 0.01  # height difference between neighbouring steps of a curriculum
+_RANDOM_STARTS = 0.5  # fraction of a curriculum's episodes that start below the height reached
 
 
 class AnymalCOptions(TaskOptions):
@@ -147,8 +148,8 @@ class AnymalCStepOptions(AnymalCOptions):
     """If given, each episode draws the steps' heights between this and `step_height`, in rising order."""
     curriculum: bool = False
     """Whether the steps of each environment grow from `lowest_step` with its success. Each step is 1 cm higher than the
-    one before. An episode starts 1 cm below the highest step climbed in the previous episode, or 2 cm below that
-    episode's first step if none was climbed. Once `step_height` was climbed, episodes start at a random height."""
+    one before. Half of the episodes start 1 cm below the environment's level, the others at a random height below that.
+    The level rises to the highest step climbed. It falls if an episode that started at it ends on a lower step."""
     observe_ground: bool = False
     """Whether heights of the ground at eight points along x are observed; the experiment observes none."""
 
@@ -182,12 +183,14 @@ class AnymalCStep(AnymalC):
     def init_buffers(self, num_envs: int) -> State:
         height = np.zeros if self.options.curriculum else np.ones
         buffers = {"step_height": self.options.step_height * height((num_envs, self.options.steps))}
-        return buffers | ({"farthest": np.zeros((num_envs, 1))} if self.options.curriculum else {})
+        if self.options.curriculum:
+            buffers |= {name: np.zeros((num_envs, 1)) for name in ("farthest", "level")}
+        return buffers
 
     def reset_curriculum(self, state: State) -> None:
         if self.options.curriculum:
-            state["step_height"][:] = 0
-            state["farthest"][:] = 0
+            for name in ("step_height", "farthest", "level"):
+                state[name][:] = 0
 
     def reset(self, state: State, env_indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
         super().reset(state, env_indices, rngs)
@@ -203,16 +206,19 @@ class AnymalCStep(AnymalC):
         lowest, highest, count = self._lowest_m, self.options.step_height, self.options.steps
         if not self.options.curriculum:
             return np.sort(rng.uniform(lowest, highest, count))
-        before = state["step_height"][env]
+        before, level = state["step_height"][env], state["level"][env, 0]
         climbed = before[state["farthest"][env, 0] > self.step_ends_m]
+        reached = climbed[-1] if len(climbed) else before[0] - _RISE_M
+        started_at_level = before[0] >= level - _RISE_M
+        state["level"][env] = level = reached if started_at_level else max(level, reached)
         state["farthest"][env] = 0
-        first = climbed[-1] - _RISE_M if len(climbed) else before[0] - 2 * _RISE_M
-        if len(climbed) and climbed[-1] >= highest:
-            first = rng.uniform(lowest, highest)
+        first = level - _RISE_M
+        if rng.random() < _RANDOM_STARTS:
+            first = rng.uniform(lowest, max(first, lowest))
         return np.clip(max(first, lowest) + _RISE_M * np.arange(count), None, highest)
 
     def curriculum_metrics(self, state: State) -> dict[str, float]:
-        return {"lowest_step_m": float(state["step_height"][:, 0].mean())} if self.options.curriculum else {}
+        return {"level_m": float(state["level"].mean())} if self.options.curriculum else {}
 
     def post_step(self, state: State) -> None:
         if self.options.curriculum:
