@@ -1,7 +1,7 @@
-"""Generate the tables of README.md and docs/results/index.md from the files in results/.
+"""Generate the tables of README.md, docs/results/index.md and docs/results/rivals.md from the files in results/.
 
-python benchmarks/readme.py            # rewrite both
-python benchmarks/readme.py --check    # exit status 1 if either is out of date
+python benchmarks/readme.py            # rewrite them
+python benchmarks/readme.py --check    # exit status 1 if one is out of date
 """
 
 import dataclasses
@@ -13,9 +13,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import rivals
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "results" / "index.md"
+RIVALS = ROOT / "docs" / "results" / "rivals.md"
 PICTURES = ROOT / "docs" / "pictures"
 # Rows of the table in README.md: file, task, algorithm.
 HIGHLIGHTS = (
@@ -188,6 +191,7 @@ def main() -> int:
     pages = {
         README: filled(filled(readme, "results", highlights()), "walk", walk_caption()),
         INDEX: results_page(),
+        RIVALS: rivals.page(),
     }
     if "--check" in sys.argv:
         return int(any(not path.exists() or path.read_text() != text for path, text in pages.items()))

@@ -56,6 +56,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "ppo_shares": ["--steps", "9000", "--output", "shares.json"],
     "ppo_throughput": [*_WITHOUT_PEERS, "--steps", "256", "--transitions", "2048"],
     "readme": [],
+    "rivals": ["--list"],
     "step_crossing": ["--heights", "[0.05]", "--episodes", "2"],
     "symmetry_cost": ["--rounds", "1", "--output", "cost.json"],
     "terrain_crossing": ["--kinds", '["rough"]', "--levels", "[0]", "--episodes", "2"],
