@@ -29,7 +29,7 @@ from surefoot.tasks.velocity.reward_terms import TERMS
 DOCS = Path(__file__).resolve().parent
 REGISTRY = Path(registry.__file__)
 _PART = re.compile(r"(<!-- generated: ([^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
-_LANGUAGES = {".py": "python", ".xml": "xml", ".toml": "toml", ".diff": "diff"}
+_LANGUAGES = {".py": "python", ".c": "c", ".xml": "xml", ".toml": "toml", ".diff": "diff"}
 
 
 def main() -> int:

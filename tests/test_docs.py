@@ -254,7 +254,7 @@ def test_the_toml_of_a_page_describes_a_robot_or_a_search_space(page: Path, tmp_
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_stand_in_blocks_that_are_run(page: Path) -> None:
     text = page.read_text()
-    assert set(re.findall(r"^```(\w*)$", text, re.MULTILINE)) <= {"", "sh", "python", "toml", "text", "xml", "diff"}
+    assert set(re.findall(r"^```(\w*)$", text, re.MULTILINE)) <= {"", "sh", "python", "c", "toml", "text", "xml", "diff"}
     for block in blocks(page, "text"):
         assert not re.search(r"^(surefoot|python|make|pip|git) ", block, re.MULTILINE)
 

@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"recipes"}),
     frozenset({"evaluation"}),
     frozenset({"gait"}),
+    frozenset({"deployment"}),
     frozenset({"reports"}),
     frozenset({"training"}),
     frozenset({"studies"}),

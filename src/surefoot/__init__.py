@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.api import evaluate, load, make, make_sb3, record, report, resume, train
+    from surefoot.api import evaluate, export, load, load_exported, make, make_sb3, record, report, resume, train
 
-__all__ = ["evaluate", "load", "make", "make_sb3", "record", "report", "resume", "train"]
+__all__ = ["evaluate", "export", "load", "load_exported", "make", "make_sb3", "record", "report", "resume", "train"]
 
 
 def __getattr__(name: str):

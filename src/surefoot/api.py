@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import gymnasium
 
 from surefoot.errors import FolderLostError, InputError, RunError, check_range
 from surefoot.evaluation.episodes import EVALUATION_SEEDS, MAX_SEED
-from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run
+from surefoot.evaluation.evaluate import evaluate_policy, evaluate_run, read_evaluation
 from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
@@ -157,16 +157,10 @@ def record(
     from surefoot.reports import video  # imports MuJoCo's renderer
 
     check_range("seed", seed, 0, MAX_SEED, whole=True)
-    path, trusted = Path("policy.mp4"), False
-    if isinstance(run, Policy):
-        policy = run
-    elif os.path.isfile(place := _place(run)):
-        policy = load_policy(place)
-    else:
-        folder = RunFolder.open(place, root)
-        file = folder.find_policy(which)
-        policy, path = load_policy(file), folder.videos / ("last.mp4" if file.stem == "last" else "best.mp4")
-        trusted = read_recipe(folder.recipe).names(policy.task, policy.task_options)
+    policy, folder, trusted = _policy_of(run, which, root)
+    path = Path("policy.mp4")
+    if folder is not None:
+        path = folder.videos / ("last.mp4" if folder.find_policy(which).stem == "last" else "best.mp4")
     if (task and task != policy.task) or task_options:  # keep the video of the run's own task
         path = path.with_stem(f"{path.stem}-changed")
     if engine == "opensim":
@@ -202,6 +196,52 @@ def report(
     place = _place(run)
     source = Path(place) if os.path.isfile(place) else RunFolder.open(place, root)
     return write_report(source, which, None if output is None else Path(output), episodes, **options)
+
+
+def export(
+    run: str | Path | Outcome | Policy,
+    output: Path | str | None = None,
+    which: str = "policy",
+    root: Path | str = "runs",
+    task: str | None = None,
+) -> list[Path]:
+    """Export a policy for robots and other programs: ONNX, C, a description of inputs and outputs, a model card.
+
+    policy.onnx is only written if the packages onnx and onnxruntime are installed (extra `onnx`).
+
+    Args:
+        run: as in `evaluate`.
+        output: the folder; None: "export" in the run folder, or in the current one.
+        which: as in `record`.
+        root: folder of all runs.
+        task: the policy's own task, to permit the import of its module.
+
+    Returns:
+        The files: policy.h, policy.onnx, deploy.json and README.md.
+
+    Raises:
+        SurefootError: there is no such run or policy, the task does not fit, or the folder cannot be written.
+    """
+    from surefoot.deployment.export import export_policy
+
+    policy, folder, trusted = _policy_of(run, which, root)
+    info = find_policy_task(policy.task, policy.task_options, instead=task, trusted=trusted)
+    if (info.observation_size, info.action_size) != (policy.observation_size, policy.action_size):
+        raise InputError(f"the policy does not fit the task '{info.name}', which has other sizes")
+    evaluation = None if folder is None else read_evaluation(folder, folder.find_policy(which).stem)
+    place = Path("export") if folder is None else folder.path / "export"
+    return export_policy(policy, info, place if output is None else Path(output), evaluation)[0]
+
+
+def load_exported(
+    folder: str | Path,
+    observation_names: Sequence[str] | None = None,
+    action_names: Sequence[str] | None = None,
+) -> Any:
+    """Load an exported policy, with every check; see `deployment.runtime.load_exported`."""
+    from surefoot.deployment import runtime
+
+    return runtime.load_exported(folder, observation_names, action_names)
 
 
 def send_media(run: str | Path | Outcome, warn: Callable[[str], object] = warnings.warn) -> None:
@@ -293,6 +333,19 @@ def make_recipe_from(
     if inherited:
         progress.say(f"as in {source.name}: {inherited}")
     return complete
+
+
+def _policy_of(
+    run: str | Path | Outcome | Policy, which: str, root: Path | str
+) -> tuple[Policy, RunFolder | None, bool]:
+    """Return a policy; the folder, if it is a run's; and whether the modules of its task may be imported."""
+    if isinstance(run, Policy):
+        return run, None, False
+    if os.path.isfile(place := _place(run)):
+        return load_policy(place), None, False
+    folder = RunFolder.open(place, root)
+    policy = load_policy(folder.find_policy(which))
+    return policy, folder, read_recipe(folder.recipe).names(policy.task, policy.task_options)
 
 
 def _place(run: Any) -> str:

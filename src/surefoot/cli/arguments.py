@@ -126,6 +126,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
+    _add_export(add("export", "export a policy for robots and other programs: ONNX, C, deploy.json"))
     _add_compare(add("compare", "compare runs and studies: learning curves, intervals, films", _COMPARE_EPILOG))
     listing = add("list", "list tasks, recipes, engines and algorithms, or the details of a task", _TASK_OPTIONS)
     listing.add_argument("task", nargs="?", help="show the recipes, policies and options of this task")
@@ -220,6 +221,15 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     command.add_argument("--no-video", action="store_true", help="do not record a video for the page")
     command.add_argument("--quiet", action="store_true", help="print only the paths of the files")
+    _add_root(command)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="run folder, TASK/NAME, or policy file")
+    what = "output folder (default: export, in the run folder or the current one)"
+    command.add_argument("--output", type=Path, metavar="FOLDER", help=what)
+    command.add_argument("--task", metavar="MODULE:CLASS", help="permit the import of the policy's own task")
+    command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     _add_root(command)
 
 

@@ -31,6 +31,7 @@ _EXTRAS = {
     "menagerie": ("mujoco-menagerie", "mujoco_menagerie", "robots of MuJoCo Menagerie"),
     "opensim": ("opensim", "opensim", "learning-to-run in its original simulator"),
     "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
+    "onnx": ("onnx onnxruntime", "onnxruntime", "policies exported for robots and other programs"),
     "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
     "trackio": ("trackio", "trackio", "curves in Trackio"),
     "ray": ("ray", "ray", "samplers and sweeps on many machines"),

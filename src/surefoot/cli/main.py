@@ -308,6 +308,19 @@ def _draw_curves(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from surefoot.api import export
+    from surefoot.deployment.export import onnx_installed
+    from surefoot.deployment.onnx_file import INSTALL
+
+    _find_policy(args, args.run)
+    for path in export(args.run, args.output, "last" if args.last else "policy", args.root, args.task):
+        print(path)
+    if not onnx_installed():
+        print(f"surefoot: no policy.onnx, because ONNX is not installed; {INSTALL}", file=sys.stderr)
+    return 0
+
+
 def _list(args: argparse.Namespace) -> int:
     from surefoot.cli.listing import print_catalogue, print_task
 
@@ -332,6 +345,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "record": _record,
     "report": _report,
+    "export": _export,
     "compare": _compare,
     "list": _list,
     "doctor": _doctor,

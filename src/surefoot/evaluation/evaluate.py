@@ -112,3 +112,12 @@ def evaluate_run(folder: RunFolder, which: str = "policy", **options: Any) -> di
     if not (options.get("task") or options.get("task_options") or result["engine"] == "opensim"):
         atomic_write(folder.evaluation, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
     return result
+
+
+def read_evaluation(folder: RunFolder, which: str) -> dict[str, Any] | None:
+    """Return the last evaluation of a run's policy, "policy" or "last"; None if there is none that can be read."""
+    try:
+        result = json.loads(folder.evaluation.read_bytes())
+        return result if result["which"] == which else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

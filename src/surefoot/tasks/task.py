@@ -62,6 +62,11 @@ class TaskDescription:
         """Name of each value of an action: the body's joints unless the task sets others; None if unknown."""
         return None if self.body is None else self.body.joints
 
+    @property
+    def reference_angles(self) -> Mapping[str, float]:
+        """Joint angles, rad, or positions, m, from which the observed offsets are measured; empty: from 0."""
+        return {}
+
     def mirror(self) -> "Mirror | None":
         """Return the task's mirror image (`tasks.symmetry.derive_mirror`), or None if left and right differ."""
         return None

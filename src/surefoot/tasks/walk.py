@@ -135,6 +135,10 @@ class Walk(Task):
     def mirror(self) -> "Mirror | None":
         return task_mirror(self, self.pose.qpos)
 
+    @property
+    def reference_angles(self) -> Mapping[str, float]:
+        return dict(zip(self.action_names or (), map(float, self._rest), strict=True))
+
     def fault(self) -> str | None:
         assert self.body is not None
         return find_fault(self.model, self.body, self.pose)

@@ -179,6 +179,10 @@ class Velocity(Task):
     def mirror(self) -> "Mirror | None":
         return task_mirror(self, self.robot.stand.qpos)
 
+    @property
+    def reference_angles(self) -> Mapping[str, float]:
+        return dict(zip(self.robot.body.joints, map(float, self.robot.pose), strict=True))
+
     def fault(self) -> str | None:
         ctrl = self.robot.stand.ctrl.copy()
         ctrl[self.robot.servos] = self._target
