@@ -43,14 +43,14 @@ def test_the_c_program_runs_as_far_as_the_robot_in_python(exported, tmp_path) ->
     if shutil.which("cc") is None or library is None:
         pytest.skip("there is no C compiler, or no library of MuJoCo for it")
     policy = surefoot.load(POLICY)
-    env = make_env(find_task(policy.task, policy.task_options))
-    mujoco.mj_saveModel(env.unwrapped.model, str(tmp_path / "robot.mjb"), None)  # pyrefly: ignore
+    output(sys.executable, EXAMPLES / "save_robot.py", exported, tmp_path / "robot.mjb")
     command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{exported}", f"-I{package / 'include'}"]
     command += [EXAMPLES / "run_policy.c", library, f"-Wl,-rpath,{package}", "-lm", "-o", tmp_path / "run_policy"]
     output(*command)
     steps, metres = re.findall(
         r"(\d+) actions, .* x (\S+) m", output(tmp_path / "run_policy", tmp_path / "robot.mjb", 4)
     )[0]
+    env = make_env(find_task(policy.task, policy.task_options))
     observation, _ = env.reset(seed=0)
     for _ in range(400):
         observation, *_ = env.step(policy.predict(observation)[0])
