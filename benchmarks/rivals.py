@@ -9,13 +9,14 @@ environment, with all cores; nothing else should run. Every finished cell is add
 run again, so an interrupted measurement loses only the cell that was running. The protocol is that of
 `rivals/protocol.py`; settings and their sources are in `rivals/cells.toml`.
 
-Surefoot runs first on each task. The others have `--factor` times its median time.
+Surefoot runs first on each task. The others have `--factor` times its median time, at most `--cap-minutes`.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
 import os
 import shlex
@@ -113,11 +114,11 @@ class Results:
         data = {"failures": self.failures, "cells": dict(sorted(self.cells.items()))}
         atomic_write(self._path, (json.dumps(data, indent=1) + "\n").encode())
 
-    def minutes(self, task: str, contender: str, algorithm: str | None = None) -> list[float]:
-        """Return the minutes of the seeds that reached the threshold, by the best algorithm or the given one."""
+    def minutes(self, task: str, contender: str) -> list[float]:
+        """Return the minutes of the seeds that reached the threshold, by the contender's best algorithm."""
         times: dict[str, list[float]] = {}
         for cell in self.of(task, contender):
-            if cell["status"] == "reached" and algorithm in (None, cell["algorithm"]):
+            if cell["status"] == "reached":
                 times.setdefault(cell["algorithm"], []).append(cell["minutes"])
         return min(times.values(), key=lambda values: (-len(values), statistics.median(values)), default=[])
 
@@ -179,8 +180,7 @@ def choose(
             if name not in config[kind]:
                 raise InputError(f"{kind}: '{name}' is none of them" + suggestion(name, list(config[kind])))
     for task in tasks or config["tasks"]:
-        for seeds_of in ((name == OURS, seed) for name in (OURS, "others") for seed in seeds):
-            ours, seed = seeds_of
+        for ours, seed in itertools.product((True, False), seeds):
             for contender, about in config["contenders"].items():
                 if (contender == OURS) == ours and contender in (contenders or config["contenders"]):
                     for settings in about["cells"].get(task, []):
@@ -193,9 +193,9 @@ def measure(cells: Iterable[Cell], config: dict[str, Any], results: Results, arg
     for cell in cells:
         if cell.key in results.cells and not arguments.again:
             continue
-        cap = _cap(cell, results, arguments)
+        cap = cap_of(cell, results, arguments)
         if cap is None:
-            print(f"{cell.key}: left out, because Surefoot has not reached the threshold")
+            print(f"{cell.key}: left out, because Surefoot was not measured")
         elif 60 * cap > end - time.monotonic():
             print(f"{cell.key}: left out, because its cap of {cap:.0f} minutes exceeds the budget")
         elif not _source(cell, arguments.sources).exists():
@@ -210,11 +210,11 @@ def measure(cells: Iterable[Cell], config: dict[str, Any], results: Results, arg
             print(f"{cell.key}: {_outcome(result)}", flush=True)
 
 
-def _cap(cell: Cell, results: Results, arguments: argparse.Namespace) -> float | None:
-    """Return the cap in minutes; None: unknown."""
-    if cell.contender == OURS:
-        return arguments.cap_minutes
+def cap_of(cell: Cell, results: Results, arguments: argparse.Namespace) -> float | None:
+    """Return the cap in minutes; None: unknown, because Surefoot was not measured."""
     ours = results.minutes(cell.task, OURS)
+    if cell.contender == OURS or (not ours and results.of(cell.task, OURS)):
+        return arguments.cap_minutes
     return min(arguments.factor * statistics.median(ours), arguments.cap_minutes) if ours else None
 
 
@@ -426,7 +426,9 @@ def draw(config: dict[str, Any], results: Results, path: Path) -> None:
         panel.set_yticks(range(len(of_task)), [f"{row['contender']}, {row['algorithm']}" for row in of_task])
         panel.set_ylim(-0.6, len(of_task) - 0.4)
         panel.set_title(f"{task} to {config['tasks'][task]['threshold']:,g}", loc="left", fontsize=10)
-        panel.set_xscale("log")
+        panel.set_xscale("log", subs=(2, 5))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("{x:g}")
         panel.grid(axis="x", which="both", alpha=0.3)
     panels[-1, 0].set_xlabel("minutes; open: not reached when the training ended")
     figure.tight_layout()

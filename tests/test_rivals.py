@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,11 @@ def test_an_interruption_loses_only_the_running_cell(words: list[str], tmp_path:
             assert str(tmp_path / "run_fake.py").encode() not in Path("/proc", pid, "cmdline").read_bytes()
 
 
-def test_no_rival_runs_before_surefoot_has_reached_the_threshold(
+def test_no_rival_runs_before_surefoot(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--contenders", "rival") == 0
-    assert capsys.readouterr().out.count("Surefoot has not reached") == 3
+    assert capsys.readouterr().out.count("Surefoot was not measured") == 3
     assert not (tmp_path / "rivals.json").exists()
 
 
@@ -236,6 +237,17 @@ def test_the_table_states_seeds_median_and_ratio(rivals: Any, tmp_path: Path) ->
         ["Ant-v5", "4,000", "sbx", "A", "1 of 2", "9.0", "1,000", "3.0"],
         ["Ant-v5", "4,000", "cleanrl", "A", "0 of 1", "> 20", "", ""],
     ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "cap"), [([], None), (["cap"], 30.0), (["ended", "reached"], 20.0), (["reached"] * 3, 20.0)]
+)
+def test_caps_follow_surefoot(rivals: Any, tmp_path: Path, ours: list[str], cap: float | None) -> None:
+    results = rivals.Results(tmp_path / "rivals.json")
+    for seed, status in enumerate(ours):
+        results.add(f"ours{seed}", cell(seed, status, 2.0))
+    theirs = rivals.Cell("Ant-v5", "sbx", "A", 0, {}, {})
+    assert rivals.cap_of(theirs, results, Namespace(factor=10.0, cap_minutes=30.0)) == cap
 
 
 def test_the_shipped_cells_are_complete(rivals: Any) -> None:

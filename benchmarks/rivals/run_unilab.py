@@ -89,8 +89,11 @@ def remember_and_create(*arguments, **options):
 
 
 config_adapter.create_env = remember_and_create
+# The settings name files as the repository lays them out.
+Path("src").mkdir()
+Path("src", "unilab").symlink_to(Path(ASSETS_ROOT_PATH).parent)
 script = Path(ASSETS_ROOT_PATH).parent / "scripts" / "train_rsl_rl.py"
 sys.argv = [str(script), f"task={protocol.settings['task']}", f"algo.seed={protocol.seed}", "training.device=cpu"]
-sys.argv += ["training.no_play=true", "training.logger=none"]
+sys.argv += ["training.no_play=true"]
 runpy.run_path(str(script), run_name="__main__")
 protocol.finish()
