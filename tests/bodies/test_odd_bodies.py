@@ -428,3 +428,35 @@ def test_a_robot_that_slides_away_does_not_stand(tmp_path: Path, friction: float
     if fault is not None:
         distance = re.fullmatch(r"it does not stand: it slid by ([\d.]+) m within a second", fault)
         assert distance and 0.4 < float(distance[1]) < 0.8
+
+
+@pytest.mark.parametrize("height", [-1000, -0.535, -0.4, 1000])
+def test_the_height_of_the_floor_changes_neither_pairs_nor_pose(tmp_path: Path, height: float) -> None:
+    (_, expected, pose), _ = load(write(tmp_path, odd_bodies.biped(world=odd_bodies.PLANE), "level.xml"))
+    world = odd_bodies.PLANE.replace("/>", f' pos="0 0 {height}"/>')
+    (_, body, raised), model = load(write(tmp_path, odd_bodies.biped(world=world)))
+    assert body == expected and body.joint_pairs and body.foot_pairs
+    np.testing.assert_allclose(raised.qpos - pose.qpos, [0, 0, height] + 8 * [0], atol=1e-6)
+    assert raised.height_m == pytest.approx(pose.height_m, abs=1e-6)
+    assert find_fault(model, body, raised) is None
+
+
+def test_joints_are_no_pair_on_a_high_floor_if_they_are_no_images(tmp_path: Path) -> None:
+    world = odd_bodies.PLANE.replace("/>", ' pos="0 0 100"/>')
+    text = odd_bodies.biped(world=world).replace(
+        'name="left_thigh" pos="0 0.1 0"', 'name="left_thigh" pos="0.05 0.1 0"'
+    )
+    assert load(write(tmp_path, text))[0].body.joint_pairs == ()
+
+
+def test_a_robot_beside_a_soft_body_stands(tmp_path: Path) -> None:
+    """Contacts of soft bodies have no geoms."""
+    cloth = (
+        '<flexcomp name="cloth" type="grid" count="4 4 1" spacing=".1 .1 .1" pos="1 0 .02" radius=".01" mass="1" '
+        'dim="2"><edge equality="true"/></flexcomp>'
+    )
+    (_, body, pose), model = load(write(tmp_path, odd_bodies.biped(world=odd_bodies.PLANE + cloth)))
+    data = standing(model, pose.qpos)
+    mujoco.mj_step(model, data, nstep=200)
+    assert (data.contact.geom == -1).any()
+    assert find_fault(model, body, pose) is None

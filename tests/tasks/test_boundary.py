@@ -54,6 +54,11 @@ class NoSeed(Odd):
         return self.first
 
 
+class NoOptions(Odd):
+    def reset(self, *, seed=None):
+        return self.first
+
+
 @pytest.fixture
 def odd_task():
     """Return the description of a task of an `Odd` environment with other attributes."""
@@ -89,7 +94,9 @@ WRONG = [
     ({"second": (OBSERVATION, 0.0, np.array([False]), False, {})}, "as terminated, not True or False"),
     ({"second": (OBSERVATION, 0.0, 1, False, {})}, "1 (int) as terminated, not True or False"),
     ({"second": (OBSERVATION, 0.0, False, {}, {})}, "{} (dict) as truncated, not True or False"),
+    ({"first": ([0.1, [0.2]], {})}, "its reset returns [0.1, [0.2]] (list) as the observation"),
     ({"base": NoSeed}, "its reset takes no seed"),
+    ({"base": NoOptions, "limit": 9}, "its reset takes no options"),
 ]
 
 

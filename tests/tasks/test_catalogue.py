@@ -226,7 +226,7 @@ def test_a_model_file_that_changes_is_read_again(tmp_path) -> None:
 
 def test_discrete_actions_are_refused_with_a_continuous_alternative() -> None:
     message = message_of("MountainCar-v0")
-    assert "acts by Discrete; Surefoot needs continuous actions" in message
+    assert "acts by Discrete; Surefoot needs a flat box of continuous actions" in message
     assert "MountainCarContinuous-v0" in message
 
 
@@ -240,11 +240,15 @@ def test_discrete_actions_are_refused_with_a_continuous_alternative() -> None:
     ],
 )
 def test_observations_must_be_a_flat_box(odd_task, observation: gymnasium.Space, part: str) -> None:
-    assert f"observes {part}; Surefoot learns from flat boxes" in message_of(odd_task(observation, BOX))
+    hint = "; wrap it in gymnasium.wrappers.FlattenObservation"
+    message = message_of(odd_task(observation, BOX))
+    assert f"observes {part}; Surefoot learns from flat boxes of numbers{hint}" in message
+    assert hint not in message_of(odd_task(gymnasium.spaces.Sequence(BOX), BOX))
 
 
 def test_actions_must_be_a_flat_box(odd_task) -> None:
-    assert "acts by MultiBinary" in message_of(odd_task(BOX, gymnasium.spaces.MultiBinary(3)))
+    message = message_of(odd_task(BOX, gymnasium.spaces.MultiBinary(3)))
+    assert message.endswith("acts by MultiBinary; Surefoot needs a flat box of continuous actions")
 
 
 def test_unbounded_actions_stay_unbounded(odd_task) -> None:

@@ -141,6 +141,8 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
     trunk = _find_trunk(original, description)
     joints = _known_joints(original, trunk, description)
     angles, quat = _find_angles(original, description), _find_quat(original, trunk, description)
+    for key in list(spec.keys):  # the number of coordinates will change; deleting takes longer in a larger scene
+        spec.delete(key)
     has_floor = parts.find_floor(original, trunk) is not None
     add_scenery(spec, None if has_floor else parts.free_floor_height(original))
     driven = [original.joint(j).name for j in parts.driven_joints(original)]
@@ -150,8 +152,6 @@ def _complete(spec: mujoco.MjSpec, description: BodyDescription) -> LoadedBody:
         _check_names(field, gains if isinstance(gains, dict) else (), moved)
     servos = {joint: _servo(original, joint, description) for joint in moved}
     _free_trunk(spec, original, trunk)
-    for key in list(spec.keys):  # the number of coordinates may have changed
-        spec.delete(key)
     model = spec.compile()
     _, height_m = _stand(model, trunk, angles, quat)
     add_servos(spec, model, servos, height_m)

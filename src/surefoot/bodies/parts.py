@@ -14,7 +14,7 @@ _WHEEL = ("wheel",)
 _LABEL = re.compile(r"(?:^|[_\-. ])(left|right|[lr][fhbmr]|[fhbmr][lr]|l|r)(?=[_\-. ]|$)", re.IGNORECASE)
 _LEVEL_M = 0.005  # geoms within this distance count as equally low
 _NEAR_FLOOR = 0.1  # fraction of the trunk's height
-_FAR_M = 100.0
+_FAR_M = 1e5
 _LEAST_MASS_KG = 1e-3
 _LEVEL = 0.999  # cosine
 _FLOOR_GAP_M = 0.003

@@ -63,7 +63,7 @@ def _find_fault(model: mujoco.MjModel, body: Body, pose: Pose, ctrl: np.ndarray)
         return f"{_listed('joint', runaways)} moved by {moved[farthest]:.2g} {unit} within a second"
     above = parts.clearances(data, floor, body.trunk)
     on_floor = {int(geom) for contact in data.contact if floor in contact.geom for geom in contact.geom}
-    touching = {model.geom(geom).name for geom in on_floor}
+    touching = {model.geom(geom).name for geom in on_floor if geom >= 0}  # a soft body has no geoms
     gaps = {foot.name: min(above[model.geom(geom).id] for geom in foot.geoms) for foot in body.feet}
     apart = [foot.name for foot in body.feet if not touching.intersection(foot.geoms)]  # margins touch before shapes do
     lifted = [foot for foot in apart if gaps[foot] > _MOST_GAP * pose.height_m]

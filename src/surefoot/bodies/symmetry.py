@@ -12,7 +12,7 @@ import numpy as np
 from surefoot.bodies.body import Body
 
 _POLAR, _AXIAL = np.array([1, -1, 1]), np.array([-1, 1, -1])
-_TOLERANCE = 0.02  # fraction of the trunk's height
+_TOLERANCE = 0.02  # fraction of the distance from the trunk to the farthest part
 _ALIGNED = 0.99  # cosine
 _LEAST_WIDTH_M, _LEAST_TURN = 0.01, 0.1  # rad
 
@@ -60,7 +60,7 @@ def joint_sign(data: mujoco.MjData, trunk: str, joint: str, image: str) -> float
     offset = (data.joint(joint).xanchor - centre) * _POLAR + centre - data.joint(image).xanchor
     if joint == image:  # the position of a hinge along its own axis is arbitrary
         offset -= offset @ data.joint(image).xaxis * data.joint(image).xaxis
-    if np.linalg.norm(offset) > _TOLERANCE * centre[2]:
+    if np.linalg.norm(offset) > _tolerance_m(data, trunk):
         return None
     axis = (_POLAR if source.type[0] == int(mujoco.mjtJoint.mjJNT_SLIDE) else _AXIAL) * data.joint(joint).xaxis
     cosine = float(axis @ data.joint(image).xaxis)
@@ -100,7 +100,13 @@ def foot_place(data: mujoco.MjData, geoms: Sequence[str]) -> np.ndarray:
 
 def _are_images(data: mujoco.MjData, trunk: str, first: np.ndarray, second: np.ndarray) -> bool:
     centre = data.body(trunk).xpos
-    return bool(np.linalg.norm((first - centre) * _POLAR + centre - second) < _TOLERANCE * centre[2])
+    return bool(np.linalg.norm((first - centre) * _POLAR + centre - second) < _tolerance_m(data, trunk))
+
+
+def _tolerance_m(data: mujoco.MjData, trunk: str) -> float:
+    body = data.body(trunk)
+    own = data.model.body_rootid[data.model.geom_bodyid] == data.model.body_rootid[body.id]
+    return _TOLERANCE * float(np.linalg.norm(data.geom_xpos[own] - body.xpos, axis=1).max())
 
 
 def find_partners(model: mujoco.MjModel, qpos: np.ndarray, body: Body) -> dict[str, tuple[str, float]] | None:

@@ -195,7 +195,7 @@ class MujocoProbe(Probe):
         data, wrench = self._data, np.zeros(6)
         if data.ncon:
             geoms = data.contact.geom
-            static = self._static[geoms]
+            static = self._static[geoms] & (geoms >= 0).all(axis=1, keepdims=True)  # a soft body has no geoms
             for index in np.flatnonzero(static.any(axis=1)):
                 mujoco.mj_contactForce(self._model, data, int(index), wrench)
                 foot = self._foot_of[geoms[index, 1 if static[index, 0] else 0]]

@@ -17,7 +17,7 @@ from surefoot.errors import InputError, foreign_code, message_of, suggestion
 from surefoot.settings import Settings, plain
 from surefoot.tasks.gymnasium.task import GymnasiumTask
 from surefoot.tasks.options import EnvOptions, env_options, env_options_class, time_limit
-from surefoot.tasks.registry import find_entry, make_task, resolve, short_names
+from surefoot.tasks.registry import find_entry, make_task, resolve
 from surefoot.tasks.symmetry import stacked
 from surefoot.tasks.task import FallRule, Task
 from surefoot.tasks.task_env import TaskEnv, prepare_rendering
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from surefoot.policies.symmetry import Mirror
 
 _FALL_BELOW = -50.0  # not -100: with action repeat, rewards of the steps just before the fall are added
+_FLATTENED = (gymnasium.spaces.Box, gymnasium.spaces.Dict, gymnasium.spaces.Discrete, gymnasium.spaces.Tuple)
 _UNBOUNDED = 1e9  # larger action bounds count as no bounds
 
 
@@ -172,15 +173,16 @@ def _flat_spaces(env: gymnasium.Env, name: str, id: str) -> tuple[gymnasium.spac
         if not isinstance(space, gymnasium.Space):
             raise InputError(f"task '{name}' has no {attribute} when it is made; set it in the constructor")
     if not isinstance(observation, gymnasium.spaces.Box) or len(observation.shape) != 1:
+        flattened = isinstance(observation, _FLATTENED) and observation.is_np_flattenable
         raise InputError(
-            f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers, "
-            "such as HalfCheetah-v5"
+            f"task '{name}' observes {_describe(observation)}; Surefoot learns from flat boxes of numbers"
+            + ("; wrap it in gymnasium.wrappers.FlattenObservation" if flattened else "")
         )
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
         twins = [other for other in gymnasium.registry if other.startswith(f"{id.split('-v')[0]}Continuous")]
         raise InputError(
-            f"task '{name}' acts by {_describe(action)}; Surefoot needs continuous actions"
-            + suggestion(id, twins or short_names())
+            f"task '{name}' acts by {_describe(action)}; Surefoot needs a flat box of continuous actions"
+            + (suggestion(id, twins) if twins else "")
         )
     for values, space in (("observations", observation), ("actions", action)):
         if not space.shape[0]:

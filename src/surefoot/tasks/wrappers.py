@@ -1,6 +1,7 @@
 """Wrappers of environments: checks at the boundary, action repeat and frame stacking."""
 
 import math
+import re
 import warnings
 from typing import Any
 
@@ -58,9 +59,10 @@ class Checked(gymnasium.Wrapper):
         try:
             result = self.env.reset(**kwargs)
         except TypeError as error:
-            if "unexpected keyword argument 'seed'" not in str(error):
+            missing = re.search("unexpected keyword argument '(seed|options)'", str(error))
+            if not missing:
                 raise
-            raise self._fault(f"its reset takes no seed; {_NEW_API}") from error
+            raise self._fault(f"its reset takes no {missing[1]}; {_NEW_API}") from error
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
             raise self._fault(f"its reset returns {_described(result)}, not (observation, info); {_NEW_API}")
         self._check_observation(result[0], "reset")
@@ -95,7 +97,11 @@ class Checked(gymnasium.Wrapper):
 
     def _check_observation(self, observation: Any, method: str) -> None:
         shape = self.env.observation_space.shape
-        if np.shape(observation) != shape or np.asarray(observation).dtype.kind not in "biuf":
+        try:
+            values = np.asarray(observation)
+        except ValueError:  # lists of different lengths
+            values = np.asarray(None)
+        if values.shape != shape or values.dtype.kind not in "biuf":
             expected = f"its observation_space has numbers of shape {shape}"
             raise self._fault(f"its {method} returns {_described(observation)} as the observation, but {expected}")
 
