@@ -39,16 +39,17 @@ from surefoot.runs.versions import revision
 
 OURS = "surefoot"
 ADAPTERS = Path(__file__).with_suffix("")
-# A training that does not end by itself is killed after its cap and this many times its cap more, for evaluations.
-_PATIENCE = 20.0
-_LEAST_PATIENCE_S = 900.0
+# A training that does not end by itself is killed after its cap and this many times its cap more, for evaluations, and
+# some seconds.
+_PATIENCE = 2.0
+_PATIENCE_S = 900.0
 _PROTOCOL = """## Protocol
 
 - The clock runs from the start of the training's process, so imports and compilation count, with empty caches. It
   stands still during evaluations.
-- Every 25,000 steps (100,000 for the quadruped) the deterministic policy plays {episodes} held-out episodes of the
-  Gymnasium task, the same for all libraries. If their mean return reaches the threshold, {confirm_episodes} new
-  episodes must confirm it. The figures are those of the first evaluation that was confirmed.
+- After 25,000 further steps (100,000 for the quadruped) and 5 % more time the deterministic policy plays {episodes}
+  held-out episodes of the Gymnasium task, the same for all libraries. If their mean return reaches the threshold,
+  {confirm_episodes} new episodes must confirm it. The figures are those of the first evaluation that was confirmed.
 - A training ends when it is confirmed, at the end of its settings' own number of steps, or at the cap: 10 times
   Surefoot's median time.
 - Thread settings are each library's defaults.
@@ -277,7 +278,7 @@ def train(cell: Cell, rules: dict[str, Any], cap: float, python: str, sources: P
             start_new_session=True,
         )
         try:
-            status: int | str = process.wait(max(60 * cap * (1 + _PATIENCE), 60 * cap + _LEAST_PATIENCE_S))
+            status: int | str = process.wait(60 * cap * (1 + _PATIENCE) + _PATIENCE_S)
         except subprocess.TimeoutExpired:
             status = "a timeout"
         finally:

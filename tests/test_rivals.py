@@ -45,7 +45,7 @@ evaluate_every = 20
 [contenders.surefoot]
 adapter = "{adapter}"
 packages = ["numpy", "surely-not-installed"]
-cells.Fake-v0 = [{{ name = "PPO", source = "fake", steps = 1000, best = 200 }}]
+cells.Fake-v0 = [{{ name = "PPO", source = "fake", steps = 1_000_000, best = 200 }}]
 [contenders.rival]
 adapter = "{adapter}"
 packages = []
@@ -112,12 +112,12 @@ def test_evaluations_do_not_count_as_time_and_use_new_seeds(
         return predict(np.zeros((len(some), 1)))
 
     cell = protocol.Protocol(order(tmp_path, began=998.0), tmp_path / "result.json", play)
-    for steps in (10, 20, 30, 45):
-        clock[0] += 1
+    for steps, later_s in ((10, 1), (20, 1), (40, 0), (41, 1), (42, 1)):
+        clock[0] += later_s
         cell.after(steps, lambda steps=steps: lambda rows: np.full(len(rows), steps))
     assert cell.seconds() == 6
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["curve"] == [[20, 4, 20], [45, 6, 45]]
+    assert result["curve"] == [[20, 4, 20], [41, 5, 41]]
     assert result["minutes_to_first_step"] == 3 / 60
     assert len(seeds) == len(set(seeds)) == 8
 
@@ -159,7 +159,8 @@ def test_cells_are_measured_once_and_a_slow_rival_is_stopped(
     states = {key.rsplit("/", 2)[1]: cell["status"] for key, cell in cells.items()}
     assert states == {"PPO": "reached", "slow": "cap", "short": "ended", "broken": "error"}
     ours = cells["Fake-v0/surefoot/PPO/0"]
-    assert ours["steps"] == 100 and ours["versions"].keys() == {"python", "numpy"} and "date" in ours
+    assert ours["steps"] >= 100 and ours["confirmed"] >= 100
+    assert ours["versions"].keys() == {"python", "numpy"} and "date" in ours
     slow = cells["Fake-v0/rival/slow/0"]
     assert slow["minutes"] >= slow["cap_minutes"] == pytest.approx(1.5 * ours["minutes"])
     assert "no such simulator" in cells["Fake-v0/rival/broken/0"]["error"]

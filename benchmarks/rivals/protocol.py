@@ -1,9 +1,9 @@
 """The protocol of benchmarks/rivals.py, for the adapters; it needs only NumPy and Gymnasium.
 
 The clock runs from the start of the process, so imports and compilation count, and stands still during evaluations.
-Every `evaluate_every` steps the deterministic policy plays 20 held-out episodes. If their mean score reaches the
-threshold, 100 new episodes confirm it; then the training has reached the threshold at the step and the time of that
-evaluation. A training also ends once the clock passes the cap.
+After `evaluate_every` further steps, and 5 % more time, the deterministic policy plays 20 held-out episodes. If their
+mean score reaches the threshold, 100 new episodes confirm it; then the training has reached the threshold at the step
+and the time of that evaluation. A training also ends once the clock passes the cap.
 """
 
 import json
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+# The time of an evaluation is at least this many times that of the last, or fast learners would be evaluated always.
+_SPACING = 1.05
 # Seeds of evaluations and of confirmations; those of trainings are far below.
 _SEEDS, _CONFIRM_SEEDS = 1_000_000_000, 1_500_000_000
 
@@ -49,7 +51,7 @@ class Protocol:
         self._output = output
         self.play = play or gymnasium_play(order["task"], order.get("environment", {}))
         self._paused = self._first_step = 0.0
-        self._evaluated_at = 0
+        self._evaluated_at, self._evaluated_s = 0, 0.0
         self._result: dict[str, Any] = {"reached": False, "curve": []}
 
     def seconds(self) -> float:
@@ -77,12 +79,13 @@ class Protocol:
         seconds = self.seconds() if seconds is None else seconds
         self._first_step = self._first_step or seconds
         every = self.order["evaluate_every"]
+        due = steps // every > self._evaluated_at // every and seconds >= _SPACING * self._evaluated_s
         over = seconds >= 60 * self.order["cap_minutes"]
-        if steps // every == self._evaluated_at // every and not over:
+        if not due and not over:
             return
         with self.paused():
             reached = self._evaluate(steps, predict(), seconds)
-        self._evaluated_at = steps
+        self._evaluated_at, self._evaluated_s = steps, seconds
         if reached or over:
             self.finish()
 
