@@ -389,6 +389,21 @@ def terrain_crossing() -> list[str]:
     ]
 
 
+_VARIANTS = """\
+    --variant neither ddpg.symmetry=none ddpg.exploration.parameter_noise=0 \\
+    --variant mirror ddpg.symmetry=augment ddpg.exploration.parameter_noise=0 \\
+    --variant parameter-noise ddpg.symmetry=none ddpg.exploration.parameter_noise=0.3 \\
+    --variant both ddpg.symmetry=augment ddpg.exploration.parameter_noise=0.3"""
+ABLATIONS = (
+    "surefoot seeds bipedal-walker-ddpg --n 3 --name ddpg-ablation --training.steps 200_000 \\\n"
+    f"    --training.evaluate_every 20_000 --training.stop_at_return none \\\n{_VARIANTS}",
+    "surefoot seeds ghelfi2019 --n 1 --name learning-to-run-ablation --training.steps 100_000 \\\n"
+    "    --training.evaluate_every 10_000 --training.stop_at_return none --engine.threads 1 \\\n"
+    f"    --training.mode synchronous --training.samplers 1 \\\n{_VARIANTS} \\\n"
+    "    --variant no-layer-norm ddpg.symmetry=augment ddpg.exploration.parameter_noise=0.3 policy.layer_norm=false",
+)
+
+
 def ablation() -> list[str]:
     result = load("ddpg-ablation")
     rows = []
@@ -408,7 +423,11 @@ def ablation() -> list[str]:
         f"([data]({data_link('ddpg-ablation')}), [finding](experiments/2026-ddpg-ablation.md)):",
         "",
         *table(("", "last policy", "during training", "each seed", "minutes"), rows),
-        *shell([result["command"]]),
+        "",
+        "These trainings, and those of the [ablation of the experiment of 2018]"
+        "(experiments/2026-runner-ddpg-ablation.md), by commands; they evaluate the best policy of each run instead of "
+        "the last one:",
+        *shell(ABLATIONS),
     ]
 
 

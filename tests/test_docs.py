@@ -17,16 +17,18 @@ import pytest
 
 import surefoot
 from helpers.commands import run_in_process
-from surefoot.api import make_recipe
 from surefoot.bodies.loader import load_body
 from surefoot.cli.arguments import split_settings
 from surefoot.cli.main import main
 from surefoot.deployment.export import onnx_installed
-from surefoot.recipes.files import load_recipe
+from surefoot.recipes.files import load_recipe, recipe_names
+from surefoot.recipes.make import make_recipe
 from surefoot.recipes.overrides import parse_settings
 from surefoot.reports import video
 from surefoot.reports.opengl import gl_available
 from surefoot.simulation import opensim
+from surefoot.studies.api import StudyOutcome
+from surefoot.studies.folder import StudyFolder
 from surefoot.studies.sweep_plan import plan_sweep
 from surefoot.training import off_policy
 
@@ -49,7 +51,6 @@ SHORT_OF: dict[str, dict[str, Any]] = {
 _WITHOUT_PEERS = ["--peers", "--rounds", "1", "--output", "throughput.json"]
 # Arguments that make a benchmark short, and leave out the libraries of the extra `bench`.
 BENCHMARKS: dict[str, list[str]] = {
-    "ablation": ["--seeds", "1", "--steps", "64", "--evaluate-every", "64", "--training.evaluation_episodes", "1"],
     "ars_throughput": [*_WITHOUT_PEERS, "--directions", "4", "--steps", "4000"],
     "engines": ["--rounds", "1", "--seconds", "0.05", "--tasks", "HalfCheetah-v5", "--output", "engines.json"],
     "off_policy_throughput": [*_WITHOUT_PEERS, "--steps", "50"],
@@ -95,6 +96,8 @@ def algorithm_of(words: list[str]) -> str:
     if "--recipe" in words:
         recipe = words[words.index("--recipe") + 1]
         return load_recipe(recipe).algorithm
+    if words[1:2] == ["seeds"] and words[2] in recipe_names():
+        return load_recipe(words[2]).algorithm
     return words[words.index("--algorithm") + 1] if "--algorithm" in words else "ppo"
 
 
@@ -222,9 +225,27 @@ def test_the_commands_of_the_results_run(words: list[str], workspace: Path) -> N
 
 @pytest.mark.parametrize("words", [words for words in commands(RESULTS) if words[1] == "seeds"], ids=shlex.join)
 def test_the_settings_of_the_results_are_valid(words: list[str]) -> None:
-    flags = ["--n", "--output", "--from"]
-    own, settings = split_settings(words[2:], flags)
-    make_recipe(own[0], None, parse_settings(settings))
+    own, settings = split_settings(words[2:], ["--n", "--output", "--from", "--name", "--variant"])
+    changes = [word.split("=") for word in own if "=" in word]
+    recipe = own[0] if own[0] in recipe_names() else None
+    task = load_recipe(own[0]).task if recipe else own[0]
+    make_recipe(task, recipe, parse_settings(settings | dict(changes)))
+
+
+full_seeds = surefoot.seeds
+
+
+def short_seeds(recipe: str, **options: Any) -> Any:
+    short = {name.replace(".", "__"): value for name, value in (SHORT | SHORT_OF["ppo"]).items()}
+    small = {"policy__actor": [8, 8], "policy__critic": [8, 8], "n": 1, "episodes": 1}
+    return full_seeds(recipe, **options | short | small)
+
+
+def planned_sweep(task: str, trials: int, callback: Any, **settings: Any) -> StudyOutcome:
+    """Stands for `surefoot.sweep`: checks the plan without a trial."""
+    plan_sweep(task, changes={name.replace("__", "."): value for name, value in settings.items()})
+    assert callback(0, {"values": {"return": 6000.0}})
+    return StudyOutcome(StudyFolder("nowhere"), "interrupted", {})
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
@@ -238,6 +259,8 @@ def test_the_python_of_a_page_runs(page: Path, workspace: Path, monkeypatch: pyt
 
     monkeypatch.setattr(surefoot, "train", short_train)
     monkeypatch.setattr(surefoot, "evaluate", functools.partial(surefoot.evaluate, episodes=1))
+    monkeypatch.setattr(surefoot, "seeds", short_seeds)
+    monkeypatch.setattr(surefoot, "sweep", planned_sweep)
     for block in blocks(page, "python"):
         if not block.startswith('"""'):  # files of docs/howto/examples/ have their own tests
             exec(compile(block, name_of(page), "exec"), {})

@@ -3,6 +3,7 @@
 The import registers its tasks with Gymnasium: `gymnasium.make("surefoot/AnymalC-v0")`.
 """
 
+import importlib
 import importlib.abc
 import importlib.util
 import sys
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from surefoot.api import evaluate, export, load, load_exported, make, make_sb3, record, report, resume, train
+    from surefoot.studies.api import compare, seeds, sweep
 
 __all__ = ["evaluate", "export", "load", "load_exported", "make", "make_sb3", "record", "report", "resume", "train"]
+__all__ += ["compare", "seeds", "sweep"]
+_STUDIES = ("compare", "seeds", "sweep")
 
 
 def __getattr__(name: str):
     # Heavy modules are imported on first use, so that the command line starts fast.
     if name in __all__:
-        from surefoot import api
-
-        return getattr(api, name)
+        module = importlib.import_module("surefoot.studies.api" if name in _STUDIES else "surefoot.api")
+        return getattr(module, name)
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 

@@ -18,7 +18,7 @@ from surefoot.files import atomic_write
 from surefoot.policies.files import load_policy
 from surefoot.policies.policy import Policy
 from surefoot.recipes.files import dump_recipe, read_recipe
-from surefoot.recipes.make import make_recipe
+from surefoot.recipes.make import make_recipe as make_recipe
 from surefoot.recipes.recipe import Recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
@@ -31,8 +31,7 @@ from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training import loop
 from surefoot.training.loop import Callback, Outcome
 from surefoot.training.progress import Progress
-from surefoot.training.warm_start.compatibility import plan
-from surefoot.training.warm_start.source import load_source
+from surefoot.training.warm_start.inheritance import make_recipe_from
 
 
 def train(
@@ -310,29 +309,6 @@ def make(
 def make_sb3(task: str, num_envs: int = 1, engine: str = "auto", threads: int = 0, **options: Any) -> Any:
     """Make a vector environment of Stable-Baselines3, a `VecEnv`; otherwise as `make`."""
     return as_vec_env(make_engine(engine, find_task(task, options), num_envs, threads))
-
-
-def make_recipe_from(
-    task: str, recipe: str | None, changes: dict[str, Any], root: Path | str, progress: Progress
-) -> Recipe:
-    """Return the complete recipe of a training, including the settings inherited at a warm start.
-
-    Those are the shape of the networks, the observation wrappers, and, if neither a recipe nor an algorithm is given,
-    the algorithm. `changes` take precedence; `progress` reports the inherited settings.
-
-    Raises:
-        InputError: a name or a value is wrong; or the source of the warm start is missing or does not fit.
-    """
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: progress.warn(str(message))
-        own = make_recipe(task, recipe, changes)
-        if "training.start_from" not in changes or not own.training.start_from:
-            return own
-        source = load_source(own.training.start_from, root, progress.warn)
-        complete, inherited = plan(source, own, recipe, changes)
-    if inherited:
-        progress.say(f"as in {source.name}: {inherited}")
-    return complete
 
 
 def _policy_of(

@@ -39,6 +39,7 @@ addEventListener('load', () => setTimeout(() => {
       small: pictures.filter(x => x.getBoundingClientRect().height < 40).length,
       video: video && [video.videoWidth, video.error && video.error.message],
       wide: inside.documentElement.scrollWidth,
+      text: Math.min(...[...inside.querySelectorAll('svg text')].map(x => x.getBoundingClientRect().height)),
       contrast: Math.min(...texts.map(x => contrast(frame.contentWindow, x))),
     };
   });
@@ -58,8 +59,8 @@ def measure_page(page: Path, widths: tuple[int, ...], folder: Path) -> tuple[lis
     """Open a page at several widths; return for each what it shows, and the messages of the console.
 
     Measured are the number of `pictures` (plots and videos) and of those that are `small`, the first `video`'s width
-    and error, the width of the content (`wide`), and the least `contrast` of a text. The page is in a frame, since it
-    runs no scripts.
+    and error, the width of the content (`wide`), the least height of a `text` in a plot in px, and the least `contrast`
+    of a text. The page is in a frame, since it runs no scripts.
     """
     frames = "".join(f'<iframe src="{page.name}" width="{width}" height="900"></iframe>' for width in widths)
     frame = page.with_name("frame.html")

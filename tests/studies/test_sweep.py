@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import surefoot
 from helpers.messages import one_line, only_error
 from helpers.recipes import TINY_PPO
 from surefoot.cli.main import main
@@ -214,7 +215,7 @@ def test_poor_trials_are_pruned(tmp_path: Path, use: Any):
 def test_no_trial_is_pruned_without_pruning(tmp_path: Path, use: Any):
     use(Scripted(lambda order: [1, 2, 3, 4] if read_seed(order) == 7 else [5, 6, 7, 8]))
     _, results = start(tmp_path, trials=8, pruning=False)
-    assert results["trials"]["complete"] == 8
+    assert results["trials"] == {"complete": 8, "pruned": 0, "fail": 0, "running": 0}
 
 
 def test_the_interquartile_mean_and_a_pareto_front(tmp_path: Path, use: Any):
@@ -278,6 +279,24 @@ def test_no_trial_begins_after_the_time_is_spent(tmp_path: Path, use: Any):
     folder, plan = open_sweep(plan_sweep("Hopper-v5", search=SEARCH, changes=SETTINGS), tmp_path)
     results = run_sweep(folder, plan, SweepOptions(9, minutes=0.0), Progress(quiet=True))
     assert sum(results["trials"].values()) == 0 and results["best"] == []
+
+
+def test_a_sweep_from_python(tmp_path: Path, use: Any):
+    use(Scripted(lambda order: [1, 2, read_seed(order)]))
+    changes = {name.replace(".", "__"): value for name, value in SETTINGS.items()}
+    options = {"search": SEARCH, "trials": 2, "new_seeds": 0, "root": tmp_path, "progress": False}
+    done = []
+    stopped = surefoot.sweep("Hopper-v5", **options, **changes, callback=lambda *trial: done.append(trial) or True)
+    assert stopped.reason == "interrupted" and len(done) == 1 and stopped.statistics == {}
+    number, figures = done[0]
+    assert (number, figures["state"], figures["values"]) == (0, "complete", {"return": 0})
+    assert figures["settings"].keys() == set(SEARCH)
+    outcome = surefoot.sweep(stopped.folder.path, trials=3, new_seeds=0, progress=False)
+    assert outcome.reason == "finished" and outcome.results["best"][0]["trial"] == 2
+    assert outcome.best_recipe is not None and read_recipe(outcome.best_recipe).task == "Hopper-v5"
+    with pytest.raises(InputError, match="keeps its settings") as error:
+        surefoot.sweep(stopped.folder.path, episodes=3)
+    one_line(error.value, "episodes")
 
 
 def test_another_plan_with_the_same_name_is_refused(tmp_path: Path):
@@ -345,8 +364,9 @@ def test_wrong_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert main(["sweep", *arguments, "--root", str(tmp_path)]) == 2
         only_error(capsys, message)
     folder, _ = open_sweep(plan_sweep("Hopper-v5", search=SEARCH), tmp_path)
-    assert main(["sweep", str(folder.path), "--ppo.epochs", "3"]) == 2
-    only_error(capsys, "keeps its settings")
+    for words in (["--ppo.epochs", "3"], ["--episodes", "50"], ["--objective", "iqm"]):
+        assert main(["sweep", str(folder.path), *words]) == 2
+        only_error(capsys, "keeps its settings")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from helpers.browser import BROWSER, measure_page
 from surefoot.cli.main import main
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.recipes.recipe import Recipe, replaced
@@ -55,6 +56,8 @@ def test_the_page_shows_the_trials(sweep, tmp_path):
         trial = study.ask()
         rate = trial.suggest_float("ppo.learning_rate", 1e-5, 1e-2, log=True)
         trial.suggest_categorical("ppo.symmetry", ["none", "loss"])
+        for name in ("clip_eps", "gae_lambda", "value_coef", "entropy_coef", "discount", "max_grad_norm"):
+            trial.suggest_float(f"ppo.{name}", 0.1, 0.9)
         study.tell(trial, [rate * 1e4, float(number)])
     page = tmp_path / "page.html"
     words = ["compare", "search", "--studies", str(tmp_path), "--no-video", "--quiet", "--output", str(page)]
@@ -64,11 +67,16 @@ def test_the_page_shows_the_trials(sweep, tmp_path):
     for start in ("Importance of each setting for the return", "Complete trials by return and time", "Settings of the"):
         assert sum(label.startswith(start) for label in labels) == 1
     assert "8 trials, 8 of them complete." in text
+    if BROWSER is not None:
+        (phone,), messages = measure_page(page, (390,), tmp_path)
+        assert phone["wide"] <= 390 and phone["text"] >= 8 and messages == []
 
 
 def test_axes_of_wide_ranges_are_logarithmic():
     assert _heights([1.0, 10.0, 100.0]).tolist() == pytest.approx([0.0, 0.5, 1.0])
     assert _heights([1.0, 2.0, 3.0]).tolist() == pytest.approx([0.0, 0.5, 1.0])
     assert _heights(["b", "a"]).tolist() == [1.0, 0.0]
+    assert _heights([1024, None, 64]).tolist() == [0.5, 1.0, 0.0]
+    assert sorted(_ends([1024, None, 64])) == [(0.0, "64"), (1.0, "none")]
     assert _heights([4, 4]).tolist() == [0.5, 0.5]
     assert sorted(_ends([1.0, 10.0, 100.0])) == [(0.0, "1"), (1.0, "100")]

@@ -20,6 +20,7 @@ any setting of the recipe can be changed; {seed} in a value or in --from is the 
   surefoot seeds anymal --n 5
   surefoot seeds anymal --name slow --ppo.learning_rate 1e-4
   surefoot seeds anymal-step --n 3 --from 'studies/anymal-ppo/runs/anymal/seed-{seed}'
+  surefoot seeds anymal --name clip --variant narrow ppo.clip_eps=0.1 --variant wide ppo.clip_eps=0.3
 the same command continues a study that was stopped
 """
 _COMPARE_EPILOG = """\
@@ -138,6 +139,10 @@ def _add_seeds(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe (see 'surefoot list'), a .toml file, or a task")
     command.add_argument("--n", type=integer(1, 1000), default=5, help="number of seeds (default: 5)")
     command.add_argument("--first-seed", type=integer(0, 100_000), default=0, help="the first seed (default: 0)")
+    what = "train these settings, too; repeat it for each variant of an ablation"
+    command.add_argument(
+        "--variant", action="append", nargs="+", default=[], metavar=("NAME", "SETTING=VALUE"), help=what
+    )
     command.add_argument("--from", dest="start_from", metavar="RUN", help="warm start from a run or a policy file")
     what = "held-out episodes of each policy (default: 100)"
     command.add_argument("--episodes", type=integer(1, 1_000_000), default=100, help=what)
@@ -163,16 +168,16 @@ def _add_sweep(command: argparse.ArgumentParser) -> None:
         "--workers", type=integer(0, 1_000), default=0, help="trials at a time (default: one per core)"
     )
     what = "average of held-out returns to maximise: mean or iqm, the interquartile mean (default: mean)"
-    command.add_argument("--objective", choices=("mean", "iqm"), default="mean", help=what)
+    command.add_argument("--objective", choices=("mean", "iqm"), help=what)
     what = "further objectives, for a Pareto front: time, entropy"
     command.add_argument("--pareto", nargs="+", default=[], choices=("time", "entropy"), help=what)
     what = "held-out episodes per trial (default: 100)"
-    command.add_argument("--episodes", type=integer(1, 1_000_000), default=100, help=what)
+    command.add_argument("--episodes", type=integer(1, 1_000_000), help=what)
     what = "training seeds for the best settings and for the recipe of the start, at the end (default: 5)"
     command.add_argument("--new-seeds", type=integer(0, 1_000), default=5, metavar="N", help=what)
     command.add_argument("--no-pruning", action="store_true", help="train every trial to its end")
     what = "seed of the sampler (default: 0)"
-    command.add_argument("--sampler-seed", type=integer(0, 100_000), default=0, metavar="SEED", help=what)
+    command.add_argument("--sampler-seed", type=integer(0, 100_000), metavar="SEED", help=what)
     what = "Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT (default: this machine, without Ray)"
     command.add_argument("--on", metavar="ADDRESS", help=what)
     command.add_argument("--name", help="name of the study")

@@ -1,47 +1,33 @@
 """The commands of studies: `seeds`, `compare`."""
 
 import argparse
-import contextlib
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from surefoot.api import make_recipe_from
 from surefoot.cli.progress_bar import progress_bar
 from surefoot.cli.tables import print_table
-from surefoot.errors import InputError, RunError, suggestion
-from surefoot.recipes.files import load_recipe, recipe_names
-from surefoot.recipes.overrides import parse_settings
+from surefoot.errors import InputError
 from surefoot.reports.media_files import output_path
-from surefoot.runs.folder import RunFolder
-from surefoot.studies.folder import StudyFolder, write_json
-from surefoot.studies.seeds import Order, open_study, run_seeds, with_seed
-from surefoot.tasks.registry import short_names
-from surefoot.training.progress import Progress
+from surefoot.studies.api import compare_sources, plan_seeds
+from surefoot.studies.folder import write_json
+from surefoot.studies.seeds import open_study, run_seeds
 
 # Arguments that do not change the results.
 _UNRECORDED = ("--root", "--studies", "--quiet")
 _WITH_VALUE = ("--root", "--studies", "--output")
+_FORM = "write: --variant NAME SETTING=VALUE ..."
 
 
 def train_seeds(args: argparse.Namespace) -> int:
     """Train and evaluate the seeds of `surefoot seeds`."""
     if args.output is not None:
         output_path(args.output, ".json")
-    task, recipe = _task_and_recipe(args.recipe)
     seeds = range(args.first_seed, args.first_seed + args.n)
-    settings = {name: value for name, value in args.changes.items() if value is not None}
-    start_from = None if args.start_from is None else _source(args.start_from, seeds[0])
-    changes = parse_settings({name: value and with_seed(value, seeds[0]) for name, value in args.changes.items()})
-    for name, instead in {"seed": "--first-seed and --n", "task": "RECIPE", "training.start_from": "--from"}.items():
-        if name in changes:
-            raise InputError(f"--{name}: of 'seeds', use {instead}")
-    if start_from is not None:
-        changes["training.start_from"] = with_seed(start_from, seeds[0])
-    complete = make_recipe_from(task, recipe, changes, "runs", Progress(quiet=True))
-    default = f"{Path(args.recipe).stem if recipe else task}-{complete.algorithm}".replace(":", "-").replace("/", "-")
+    variants, command = _variants(args.variant), _command(args.words)
+    order, default = plan_seeds(args.recipe, seeds, args.episodes, args.changes, variants, args.start_from, command)
     name = args.name or (args.output.stem if args.output else default)
-    order = Order(task, recipe, settings, start_from, seeds, args.episodes, _command(args.words))
     folder = open_study(args.root, name, order)
     with progress_bar(args.quiet) as progress:
         results = run_seeds(folder, order, args.workers, (lambda _: None) if args.quiet else _say, progress)
@@ -57,33 +43,43 @@ def train_seeds(args: argparse.Namespace) -> int:
     return 0
 
 
+def _variants(words: Sequence[Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Return the variants of `--variant NAME SETTING=VALUE ...`: texts of settings by the name of the variant.
+
+    Raises:
+        InputError: a setting has no value, or two variants have one name.
+    """
+    variants: dict[str, dict[str, str]] = {}
+    for name, *settings in words:
+        if name in variants or "=" in name:
+            raise InputError(f"--variant {name}: " + ("two variants have this name" if name in variants else _FORM))
+        variants[name] = {}
+        for text in settings:
+            setting, equals, value = text.removeprefix("--").partition("=")
+            if not equals:
+                raise InputError(f"--variant {name}: '{text}' has no value; {_FORM}")
+            variants[name][setting] = value
+    return variants
+
+
 def compare_runs(args: argparse.Namespace) -> int:
     """Compare the runs of `surefoot compare`."""
-    from surefoot.studies.compare import compare
-    from surefoot.studies.experiments import find_sweeps, load_experiments
-    from surefoot.studies.report import ENDINGS, write_comparison  # imports matplotlib and MuJoCo's renderer
-
-    if args.output is not None:
-        output_path(args.output, *ENDINGS)
-    comparison = compare(load_experiments(args.sources, args.root, args.studies), args.threshold)
-    sweeps = find_sweeps(args.sources, args.root, args.studies)
-    output = args.output or _page_of(args.sources, args.studies)
     with progress_bar(args.quiet) as progress:
-        measures, written = write_comparison(
-            comparison, output, _command(args.words), args.title, sweeps, not args.no_video, progress
+        outcome = compare_sources(
+            args.sources,
+            args.threshold,
+            args.output,
+            args.title,
+            not args.no_video,
+            args.root,
+            args.studies,
+            _command(args.words),
+            progress,
         )
-    _print_comparison(measures)
-    for path in written:
+    _print_comparison(outcome.figures)
+    for path in outcome.files:
         print(path)
     return 0
-
-
-def _page_of(sources: list[str], studies: str) -> Path:
-    """Return the default page: of one study in its folder, otherwise in the working directory."""
-    if len(sources) == 1:
-        with contextlib.suppress(RunError):
-            return StudyFolder.open(sources[0].rpartition("=")[2], studies).page
-    return Path("compare.html")
 
 
 def _print_comparison(measures: dict[str, Any]) -> None:
@@ -122,31 +118,6 @@ def _interval(estimate: dict[str, Any], form: str) -> str:
     return "" if estimate["low"] is None else f" [{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
 
-def _task_and_recipe(text: str) -> tuple[str, str | None]:
-    """Return task and recipe of `RECIPE`: a task stands for its own recipe, or for the defaults.
-
-    Raises:
-        InputError: there is no such recipe or task.
-    """
-    if text in short_names() or ":" in text:
-        return text, None
-    if text in recipe_names() or text.endswith(".toml"):
-        return load_recipe(text).task, text
-    import gymnasium
-
-    if text in gymnasium.registry:
-        return text, None
-    raise InputError(f"no recipe or task '{text}'{suggestion(text, [*recipe_names(), *short_names()])}")
-
-
-def _source(text: str, seed: int) -> str:
-    """Return the path of a warm start's source: a path, or TASK/NAME under `runs`."""
-    if Path(with_seed(text, seed)).exists():
-        return text
-    RunFolder.open(with_seed(text, seed), "runs")
-    return str(Path("runs") / text)
-
-
 def _command(words: list[str]) -> str:
     """Return the command line without folders of this machine."""
     shown, rest = ["surefoot"], iter(words)
@@ -164,18 +135,23 @@ def _say(line: str) -> None:
 
 
 def _print_seeds(name: str, results: dict[str, Any]) -> None:
-    figures, times = results["over_seeds"], results["training_seconds"]
-    interval = f"{figures['ci_low']:,.1f} to {figures['ci_high']:,.1f}" if figures["n"] > 1 else "-"
-    falls = [seed["falls"] for seed in results["seeds"]]
-    row = [
-        name,
-        str(figures["n"]),
-        f"{figures['mean']:,.1f}",
-        f"{figures['iqm']:,.1f}",
-        interval,
-        f"{figures['min']:,.1f}",
-        "-" if None in falls else f"{sum(falls):,}",
-        f"{times['mean'] / 60:.1f} ({times['max'] / 60:.1f})",
-    ]
-    columns = ("study", "seeds", "mean return", "IQM", "95 % interval", "worst seed", "falls", "minutes (longest)")
-    print_table(columns, [row], numbers_from=1)
+    rows = []
+    for label, part in results.get("variants", {name: results}).items():
+        figures, times = part["over_seeds"], part["training_seconds"]
+        interval = f"{figures['ci_low']:,.1f} to {figures['ci_high']:,.1f}" if figures["n"] > 1 else "-"
+        falls = [seed["falls"] for seed in part["seeds"]]
+        rows.append(
+            [
+                label,
+                str(figures["n"]),
+                f"{figures['mean']:,.1f}",
+                f"{figures['iqm']:,.1f}",
+                interval,
+                f"{figures['min']:,.1f}",
+                "-" if None in falls else f"{sum(falls):,}",
+                f"{times['mean'] / 60:.1f} ({times['max'] / 60:.1f})",
+            ]
+        )
+    first = "variant" if "variants" in results else "study"
+    columns = (first, "seeds", "mean return", "IQM", "95 % interval", "worst seed", "falls", "minutes (longest)")
+    print_table(columns, rows, numbers_from=1)

@@ -12,25 +12,15 @@ from surefoot.studies.sweep_plan import SweepPlan, open_sweep, plan_sweep
 from surefoot.training.progress import Progress
 
 # Options that describe a sweep; they cannot change when it continues.
-_FIXED = ("recipe", "space", "search", "pareto", "name", "no_pruning", "sampler_seed")
+_FIXED = ("recipe", "space", "search", "objective", "pareto", "episodes", "name", "no_pruning", "sampler_seed")
 
 
 def start_sweep(args: argparse.Namespace, changes: Mapping[str, Any]) -> int:
     """Start a sweep, or continue the one with the same settings; return the exit status."""
-    plan = plan_sweep(
-        args.task,
-        args.recipe,
-        args.space,
-        tuple(args.search),
-        changes,
-        args.name,
-        average=args.objective,
-        pareto=tuple(args.pareto),
-        episodes=args.episodes,
-        seed=args.sampler_seed,
-        pruning=not args.no_pruning,
-    )
-    return _run(args, plan)
+    options = {"average": args.objective, "episodes": args.episodes, "seed": args.sampler_seed}
+    options = {name: value for name, value in options.items() if value is not None}
+    options |= {"pareto": tuple(args.pareto), "pruning": not args.no_pruning}
+    return _run(args, plan_sweep(args.task, args.recipe, args.space, tuple(args.search), changes, args.name, **options))
 
 
 def continue_sweep(args: argparse.Namespace) -> int:
@@ -39,7 +29,7 @@ def continue_sweep(args: argparse.Namespace) -> int:
     Raises:
         InputError: an option or a setting would change the sweep.
     """
-    changed = [name for name in _FIXED if getattr(args, name)] + list(args.changes)
+    changed = [name for name in _FIXED if getattr(args, name) not in (None, [], False)] + list(args.changes)
     if changed:
         raise InputError(
             f"--{changed[0].replace('_', '-')}: the sweep in '{args.task}' keeps its settings; start another"

@@ -1,6 +1,7 @@
 """Settings on the command line: their dotted names, and their values as text."""
 
 import copy
+import json
 import tomllib
 import types
 import typing
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 from surefoot.errors import InputError, nearest, suggestion
 from surefoot.recipes.recipe import Recipe
 from surefoot.schedules import Schedule
-from surefoot.settings import Settings, named_fields
+from surefoot.settings import Settings, named_fields, plain
 
 # Names of settings in other libraries and in version 0.1, for suggestions.
 _OTHER_NAMES = {
@@ -65,6 +66,19 @@ def parse_settings(texts: Mapping[str, str | None], flags: Sequence[str] = ()) -
         field = fields.get(known) or (Schedule.model_fields.get(part) if owner in fields else None)
         values[known] = _parse_value(text, field.annotation if field else None)
     return values
+
+
+def setting_text(value: Any) -> str:
+    """Return the text that `parse_settings` converts to a value."""
+    return "none" if value is None else value if isinstance(value, str) else _toml_text(value)
+
+
+def _toml_text(value: Any) -> str:
+    if isinstance(value, Settings):
+        value = value.model_dump(exclude_none=True)
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml_text(part)}" for name, part in value.items()) + " }"
+    return json.dumps(plain(value))
 
 
 def find_setting(name: str, fields: Mapping[str, FieldInfo], flags: Sequence[str] = ()) -> str:

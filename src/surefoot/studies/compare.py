@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import InputError
+from surefoot.evaluation.statistics import summarise
 from surefoot.studies import statistics
 from surefoot.studies.experiments import Experiment, SeedRun
 
@@ -161,6 +162,7 @@ def _measure_experiment(comparison: Comparison, experiment: Experiment) -> dict[
         "mean": float(scores.mean()),
         "worst": float(scores.min()),
         "best": float(scores.max()),
+        "in_training": _in_training(runs),
         "seconds": float(np.median([run.total_seconds for run in runs])),
         "steps": float(np.median([run.total_steps for run in runs])),
         "time_to_threshold": times,
@@ -181,6 +183,14 @@ def _measure_experiment(comparison: Comparison, experiment: Experiment) -> dict[
             for clock, values in curves.items()
         },
     }
+
+
+def _in_training(runs: Sequence[SeedRun]) -> dict[str, Any] | None:
+    """Return the mean over seeds of the mean of all evaluations in training, a measure of the speed of learning."""
+    means = [float(run.returns.mean()) for run in runs if len(run.returns)]
+    if len(means) < len(runs):
+        return None
+    return {name: summarise(means)[name] for name in ("mean", "ci_low", "ci_high")}
 
 
 def _improvement(comparison: Comparison) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from surefoot.reports.curves import experiment_labels
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.studies.folder import StudyFolder, is_study
+from surefoot.studies.seeds import variant_of
 from surefoot.tasks.catalogue import find_task
 
 EVALUATION = "evaluation/return"
@@ -92,17 +93,18 @@ def load_experiments(sources: Iterable[str], root: Path | str, studies: Path | s
     for text in sources:
         label, place = _split_label(text, root, studies)
         if place.endswith(".json") and Path(place).is_file():
-            experiments.append(_from_file(Path(place), label))
+            experiments += _from_file(Path(place), label)
         elif (path := _study_path(place, studies)) is not None:
             study = StudyFolder(path)
             runs = study.run_folders()
             if not runs:
                 raise RunError(f"study '{study.path}' has no runs yet")
             if study.read()["kind"] == "sweep":
-                prefix = f"{label}, " if label else ""
-                experiments += [_from_folders(prefix + which, same) for which, same in _confirmations(runs).items()]
+                named = _confirmations(runs).items()
             else:
-                experiments += [_from_folders(label or path.name, same) for same in _by_settings(runs)]
+                named = ((name, same) for name, own in _by_variant(runs).items() for same in _by_settings(own))
+            for name, same in named:
+                experiments.append(_from_folders(_joined(label, name) or path.name, same))
         else:
             folders.append((label, RunFolder.open(place, root)))
     plain = iter(experiment_labels([folder for label, folder in folders if label is None]))
@@ -145,6 +147,19 @@ def _confirmations(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
         raise RunError("no trial of the sweep was evaluated yet")
     best = max(evaluated, key=lambda run: evaluated[run])
     return {_settings_name(best.path.name): [best]}
+
+
+def _by_variant(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
+    """Return the runs of a study with several seeds by their variant, "" without variants."""
+    variants: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        variants.setdefault(variant_of(run.path.name), []).append(run)
+    return variants
+
+
+def _joined(label: str | None, name: str) -> str:
+    """Return the label of a part of a study, "" if it has neither a label nor a name."""
+    return ", ".join(part for part in (label, name) if part)
 
 
 def _settings_name(text: str) -> str:
@@ -259,27 +274,33 @@ def _columns(points: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray,
     return columns[0], columns[1], columns[2]
 
 
-def _from_file(path: Path, label: str | None) -> Experiment:
-    """Read a file of `surefoot seeds --output`."""
+def _from_file(path: Path, label: str | None) -> list[Experiment]:
+    """Read a file of `surefoot seeds --output`: one experiment, or one for each variant."""
     try:
         data = json.loads(path.read_bytes())
-        runs = [
-            SeedRun(
-                f"seed-{seed['seed']}",
-                int(seed["seed"]),
-                *_columns(seed["curve"]),
-                int(seed["steps"]),
-                float(seed["training_seconds"]),
-                float(seed["return"]["mean"]),
-                int(seed["return"]["n"]),
-                seed["falls"],
-            )
-            for seed in data["seeds"]
-        ]
+        runs = {name: _runs_of(part) for name, part in data.get("variants", {"": data}).items()}
         task, recipe = str(data["task"]), str(data["recipe"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{path}' holds no results of 'surefoot seeds'") from error
     algorithm = load_recipe(recipe).algorithm if recipe in recipe_names() else ""
     # A file may not import a module, as the name of a user's task would.
     threshold = None if ":" in task else find_task(task).reward_threshold
-    return Experiment(label or path.stem, task, algorithm, runs, threshold, {})
+    return [
+        Experiment(_joined(label, name) or path.stem, task, algorithm, own, threshold, {}) for name, own in runs.items()
+    ]
+
+
+def _runs_of(data: dict[str, Any]) -> list[SeedRun]:
+    return [
+        SeedRun(
+            f"seed-{seed['seed']}",
+            int(seed["seed"]),
+            *_columns(seed["curve"]),
+            int(seed["steps"]),
+            float(seed["training_seconds"]),
+            float(seed["return"]["mean"]),
+            int(seed["return"]["n"]),
+            seed["falls"],
+        )
+        for seed in data["seeds"]
+    ]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from surefoot.runs.folder import RunFolder, lock_folder
 
 _DESCRIPTION = "study.json"
 _NAME = re.compile(r"\w[\w.+=-]{0,99}")
+
+Callback = Callable[[int, dict[str, Any]], bool | None]
+"""Called with the number of a seed or of a trial that has ended, and its figures; True stops the study."""
 
 
 class StudyFolder:

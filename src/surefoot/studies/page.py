@@ -37,6 +37,10 @@ _READING = (
         "difference. An interval that contains 50 % decides nothing.",
     ),
     (
+        "In training",
+        "Mean of all evaluations in training, averaged over seeds. It is higher if learning is faster.",
+    ),
+    (
         "Performance profile",
         "Fraction of the seeds that score more than each value. A curve above another one everywhere is better "
         "everywhere.",
@@ -132,7 +136,7 @@ def _range(estimate: Mapping[str, Any], percent: bool = False) -> str:
 def _results(measures: Mapping[str, Any]) -> Markup:
     several = len({row["task"] for row in measures["experiments"]}) > 1
     columns = ("", *(("task",) if several else ()), "seeds", "IQM", "95 % interval", "mean", "worst seed", "falls")
-    columns += ("steps to threshold", "minutes to threshold", "minutes in all")
+    columns += ("in training", "steps to threshold", "minutes to threshold", "minutes in all")
     rows: list[tuple[str, ...]] = []
     for row in measures["experiments"]:
         estimate, falls = row["iqm"], [run["falls"] for run in row["runs"]]
@@ -147,6 +151,7 @@ def _results(measures: Mapping[str, Any]) -> Markup:
                 number(row["mean"], 4),
                 number(row["worst"], 4),
                 _SLIGHT if None in falls else f"{sum(falls):,}",
+                number(row["in_training"]["mean"], 4) if row["in_training"] else _SLIGHT,
                 _time(row, "steps", lambda steps: f"{steps / 1e6:.2f} M" if steps >= 1e6 else f"{steps:,.0f}"),
                 _time(row, "seconds", lambda seconds: number(seconds / 60)),
                 number(row["seconds"] / 60),
@@ -154,7 +159,7 @@ def _results(measures: Mapping[str, Any]) -> Markup:
         )
     for row in measures["over_tasks"]:
         interval = f"{number(row['low'], 3)} to {number(row['high'], 3)}" if row["low"] is not None else _SLIGHT
-        rows.append((row["label"], "all, normalised", _SLIGHT, number(row["value"]), interval, *[_SLIGHT] * 6))
+        rows.append((row["label"], "all, normalised", _SLIGHT, number(row["value"]), interval, *[_SLIGHT] * 7))
     return table(columns, rows, "Results")
 
 
@@ -241,6 +246,8 @@ def _settings(comparison: Comparison, measures: Mapping[str, Any]) -> Markup:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return _SLIGHT if value is None else value if isinstance(value, str) else json.dumps(value)
 
 

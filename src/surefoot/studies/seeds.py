@@ -1,4 +1,4 @@
-"""One recipe trained with several seeds, each policy evaluated on held-out episodes.
+"""One recipe, or several variants of it, trained with several seeds; each policy evaluated on held-out episodes.
 
 Each training is its own process, `surefoot train`, timed from start to stop: imports, compilation, evaluations and
 checkpoints included. A stopped study continues: unfinished runs are resumed, finished ones are not repeated.
@@ -24,7 +24,7 @@ from surefoot.recipes.files import read_recipe
 from surefoot.runs.folder import RunFolder
 from surefoot.runs.metrics import read_metrics
 from surefoot.runs.versions import revision, versions
-from surefoot.studies.folder import StudyFolder, write_json
+from surefoot.studies.folder import Callback, StudyFolder, write_json
 from surefoot.studies.processes import (
     describe_split,
     split_cores,
@@ -39,7 +39,7 @@ _POLL_S = 0.2
 _SAVING_S = 120.0  # the longest time that a training of an earlier session may take to save its checkpoint
 _ENDS = ("finished", "solved")
 # Settings of a study that do not change when it continues.
-_FIXED = ("kind", "task", "recipe", "settings", "start_from", "episodes")
+_FIXED = ("kind", "task", "recipe", "settings", "start_from", "episodes", "variants")
 
 Progress = Callable[[str, int, int], None]
 """Called with a run, its environment steps so far, and all its steps."""
@@ -57,6 +57,7 @@ class Order:
         seeds: training seeds.
         episodes: held-out episodes of each policy's evaluation.
         command: the command line, for the file with the results.
+        variants: by name, texts of the settings that differ in each variant; {}: the settings above only.
     """
 
     task: str
@@ -66,17 +67,31 @@ class Order:
     seeds: Sequence[int]
     episodes: int
     command: str
+    variants: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
-    def train_words(self, seed: int, root: Path) -> list[str]:
-        """Return the command line, without `surefoot`, of one training."""
-        words = ["train", self.task, "--seed", str(seed), "--name", f"seed-{seed}", "--root", str(root), "--quiet"]
+    def train_words(self, seed: int, variant: str, root: Path) -> list[str]:
+        """Return the command line, without `surefoot`, of one training; `variant` is "" without variants."""
+        name = run_name(seed, variant)
+        words = ["train", self.task, "--seed", str(seed), "--name", name, "--root", str(root), "--quiet"]
         words += ["--recipe", self.recipe] if self.recipe else []
         words += ["--from", with_seed(self.start_from, seed)] if self.start_from else []
-        return words + [f"--{name}={with_seed(value, seed)}" for name, value in self.settings.items()]
+        settings = {**self.settings, **self.variants.get(variant, {})}
+        return words + [f"--{name}={with_seed(value, seed)}" for name, value in settings.items()]
 
     def description(self) -> dict[str, Any]:
         """Return the content of study.json."""
-        return {"kind": KIND} | dataclasses.asdict(self) | {"seeds": list(self.seeds), "settings": dict(self.settings)}
+        data = {"kind": KIND} | dataclasses.asdict(self) | {"seeds": list(self.seeds)}
+        return {name: value for name, value in data.items() if name != "variants" or value}
+
+
+def run_name(seed: int, variant: str) -> str:
+    """Return the name of a run."""
+    return f"{variant}-seed-{seed}" if variant else f"seed-{seed}"
+
+
+def variant_of(run: str) -> str:
+    """Return the variant in the name of a run, "" if there is none."""
+    return run.rpartition("seed-")[0].rstrip("-")
 
 
 def with_seed(text: str, seed: int) -> str:
@@ -94,7 +109,7 @@ def open_study(root: Path | str, name: str, order: Order) -> StudyFolder:
     if not folder.description.exists():
         return StudyFolder.create(root, name, description)
     earlier = folder.read()
-    changed = [key for key in _FIXED if earlier.get(key) != json.loads(json.dumps(description[key]))]
+    changed = [key for key in _FIXED if earlier.get(key) != json.loads(json.dumps(description.get(key)))]
     if changed:
         was, now = (json.dumps(x.get(changed[0])) for x in (earlier, description))
         raise RunError(
@@ -110,6 +125,7 @@ def run_seeds(
     workers: int = 1,
     say: Callable[[str], object] = lambda _: None,
     progress: Progress = lambda *_: None,
+    callback: Callback | None = None,
 ) -> dict[str, Any] | None:
     """Train and evaluate all seeds of a study that are not done yet.
 
@@ -119,6 +135,7 @@ def run_seeds(
         workers: number of seeds trained at a time; the cores are divided among them.
         say: called with a line at the start, and for each seed that is done.
         progress: called as the trainings proceed.
+        callback: called as `callback(seed, figures)` for each seed that is done; True stops the study.
 
     Returns:
         The figures, as they are in results.json; None: interrupted.
@@ -134,14 +151,15 @@ def run_seeds(
         seeds = folder.read()["seeds"]
         order = dataclasses.replace(order, seeds=seeds)
         count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        say(f"{count} of '{order.task}' in {folder.path}, {describe_split(shares)}")
+        each = f" of {len(order.variants)} variants" if order.variants else ""
+        say(f"{count}{each} of '{order.task}' in {folder.path}, {describe_split(shares)}")
         if load is not None and load > 0.1:
             say(f"other programs use {load:.0%} of this machine; training times will be too long")
-        jobs = [_Job(folder, order, seed) for seed in seeds]
-        if not _run_all(jobs, shares, say, progress):
+        # Seed by seed, so that an interrupted study has as many of each variant.
+        jobs = [_Job(folder, order, seed, variant) for seed in seeds for variant in order.variants or ("",)]
+        if not _run_all(jobs, shares, say, progress, callback):
             return None
-        _check_equal(jobs, say)
-        results = _results(order, jobs) | {"workers": workers}
+        results = _results(order, jobs, say) | {"workers": workers}
         machine = describe_machine() | {"background_load": load}
         date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         origin = {"command": order.command, "date": date, "commit": revision(), "machine": machine}
@@ -153,8 +171,9 @@ def run_seeds(
 class _Job:
     """One seed: a training, then an evaluation."""
 
-    def __init__(self, study: StudyFolder, order: Order, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, study: StudyFolder, order: Order, seed: int, variant: str) -> None:
+        self.seed, self.variant = seed, variant
+        self.label = f"{variant}, seed {seed}" if variant else f"seed {seed}"
         self._order, self._root = order, study.runs
         self._times = study.path / "times.jsonl"  # durations of whole trainings, one per line
         self._began: float | None = None  # start of a whole training
@@ -163,7 +182,7 @@ class _Job:
     @property
     def folder(self) -> RunFolder | None:
         """The run's folder, None before its start."""
-        paths = list(self._root.glob(f"*/seed-{self.seed}"))
+        paths = list(self._root.glob(f"*/{run_name(self.seed, self.variant)}"))
         return RunFolder(paths[0]) if paths else None
 
     def next_words(self) -> list[str] | None:
@@ -177,7 +196,7 @@ class _Job:
                 folder = None
         if folder is None:
             self._began = time.monotonic()
-            return self._order.train_words(self.seed, self._root)
+            return self._order.train_words(self.seed, self.variant, self._root)
         if not has_ended(folder):
             return ["resume", str(folder.path), "--quiet"]
         if not is_evaluated(folder, self._order.episodes):
@@ -190,8 +209,9 @@ class _Job:
     def ended(self) -> None:
         """Note the duration of a whole training, start and stop of its process included."""
         if self._began is not None:
+            line = {"seed": self.seed, "variant": self.variant, "seconds": time.monotonic() - self._began}
             with self._times.open("a") as file:
-                file.write(json.dumps({"seed": self.seed, "seconds": time.monotonic() - self._began}) + "\n")
+                file.write(json.dumps(line) + "\n")
 
     def steps(self) -> tuple[int, int]:
         """Return the steps so far and in all."""
@@ -208,7 +228,8 @@ class _Job:
         rows = [row for row in read_metrics(folder.metrics) if "seconds" in row and "event" not in row]
         evaluation = json.loads(folder.evaluation.read_bytes())
         lines = self._times.read_text().splitlines() if self._times.exists() else []
-        times = [time["seconds"] for time in map(json.loads, lines) if time["seed"] == self.seed]
+        known = [time for time in map(json.loads, lines) if time.get("variant", "") == self.variant]
+        times = [time["seconds"] for time in known if time["seed"] == self.seed]
         return {
             "seed": self.seed,
             "recipe": read_recipe(folder.recipe).name,
@@ -247,7 +268,11 @@ def is_evaluated(folder: RunFolder, episodes: int) -> bool:
 
 
 def _run_all(
-    jobs: Iterable["_Job"], shares: Sequence[list[int]], say: Callable[[str], object], progress: Progress
+    jobs: Iterable["_Job"],
+    shares: Sequence[list[int]],
+    say: Callable[[str], object],
+    progress: Progress,
+    callback: Callback | None,
 ) -> bool:
     """Run the commands of all jobs; return False if interrupted.
 
@@ -263,7 +288,8 @@ def _run_all(
             while waiting and free and not stop.is_set():
                 words = waiting[0].next_words()
                 if words is None:
-                    say(_line(waiting.pop(0).result()))
+                    if _show(waiting.pop(0), say, callback) and (waiting or running):
+                        stop.set()
                     continue
                 cores = free.pop(0)
                 running[start_surefoot(words, cores)] = waiting.pop(0), cores
@@ -278,11 +304,11 @@ def _run_all(
                     job.ended()
                     waiting.insert(0, job)  # for its evaluation, or for its line
                 elif not stop.is_set():
-                    failed.append(f"seed {job.seed} (status {process.returncode})")
+                    failed.append(f"{job.label} (status {process.returncode})")
                     if process.returncode == 2:
-                        raise InputError(f"seed {job.seed} was not trained, for the reason above")
+                        raise InputError(f"{job.label} was not trained, for the reason above")
             for job, _ in running.values():
-                progress(f"seed {job.seed}", *job.steps())
+                progress(job.label, *job.steps())
     if failed:
         raise SurefootError(
             f"{', '.join(failed)} failed, for the reasons above; the same command tries again, without repeating others"
@@ -312,22 +338,29 @@ def _check_equal(jobs: Sequence[_Job], say: Callable[[str], object]) -> None:
         say(f"warning: the seeds were trained with different settings (seeds {groups}): a recipe has changed")
 
 
-def _results(order: Order, jobs: Sequence[_Job]) -> dict[str, Any]:
-    seeds = [job.result() for job in jobs]
-    returns = [np.array(seed.pop("returns")) for seed in seeds]
-    return {
-        "task": order.task,
-        "recipe": seeds[0]["recipe"],
-        "over_seeds": summarise_seeds(returns),
-        "training_seconds": summarise([seed["training_seconds"] for seed in seeds]),
-        "seeds": seeds,
-    }
+def _results(order: Order, jobs: Sequence[_Job], say: Callable[[str], object]) -> dict[str, Any]:
+    """Return the figures over seeds; with variants, those of each by its name."""
+    figures = {}
+    for variant in order.variants or ("",):
+        own = [job for job in jobs if job.variant == variant]
+        _check_equal(own, say)
+        seeds = [job.result() for job in own]
+        returns = [np.array(seed.pop("returns")) for seed in seeds]
+        figures[variant] = {
+            "over_seeds": summarise_seeds(returns),
+            "training_seconds": summarise([seed["training_seconds"] for seed in seeds]),
+            "seeds": seeds,
+        }
+    origin = {"task": order.task, "recipe": jobs[0].result()["recipe"]}
+    return origin | ({"variants": figures} if order.variants else figures[""])
 
 
-def _line(result: Mapping[str, Any]) -> str:
-    figures = result["return"]
-    falls = "" if result["falls"] is None else f", falls {result['falls']}"
-    return (
-        f"seed {result['seed']}: {result['steps']:,} steps in {result['training_seconds']:.0f} s; return "
+def _show(job: _Job, say: Callable[[str], object], callback: Callback | None) -> bool:
+    """Show the result of a job; return whether the callback stops the study."""
+    result = job.result()
+    figures, falls = result["return"], "" if result["falls"] is None else f", falls {result['falls']}"
+    say(
+        f"{job.label}: {result['steps']:,} steps in {result['training_seconds']:.0f} s; return "
         f"{figures['mean']:.1f} [{figures['ci_low']:.1f}, {figures['ci_high']:.1f}]{falls}"
     )
+    return callback is not None and bool(callback(job.seed, result | {"variant": job.variant or None}))

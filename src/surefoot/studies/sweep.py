@@ -25,12 +25,9 @@ from surefoot.recipes.recipe import Recipe, replaced
 from surefoot.runs.folder import RunFolder, task_folder
 from surefoot.settings import validate
 from surefoot.simulation.engine import available_cores
-from surefoot.studies.folder import StudyFolder, write_json
+from surefoot.studies.folder import Callback, StudyFolder, write_json
 from surefoot.studies.processes import describe_split, split_cores
-from surefoot.studies.search_space import (
-    known_values,
-    suggest,
-)
+from surefoot.studies.search_space import known_values, suggest
 from surefoot.studies.statistics import probability_of_improvement
 from surefoot.studies.sweep_plan import SweepPlan
 from surefoot.studies.trial_book import DIRECTIONS, TrialBook
@@ -78,8 +75,21 @@ class _Job:
     deaths: int = 0
 
 
-def run_sweep(folder: StudyFolder, plan: SweepPlan, options: SweepOptions, progress: Progress) -> dict[str, Any]:
+def run_sweep(
+    folder: StudyFolder,
+    plan: SweepPlan,
+    options: SweepOptions,
+    progress: Progress,
+    callback: Callback | None = None,
+) -> dict[str, Any]:
     """Run a sweep until its budget is spent, or continue one that was stopped or killed.
+
+    Args:
+        folder: from `open_sweep`, as the plan.
+        plan: recipe, search space and objectives.
+        options: limits and machines.
+        progress: shows each trial.
+        callback: called as `callback(trial, figures)` at the end of every trial; True stops the sweep.
 
     Returns:
         The contents of `results.json`, described in the guide on sweeps; "interrupted" is true after a request to stop.
@@ -89,7 +99,7 @@ def run_sweep(folder: StudyFolder, plan: SweepPlan, options: SweepOptions, progr
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.lock())
-        sweep = _Sweep(folder, plan, options, progress)
+        sweep = _Sweep(folder, plan, options, progress, callback)
         sweep.workers = _make_workers(options, progress)
         stack.callback(sweep.workers.close)
         stack.enter_context(stop_on_signals(sweep.stop, progress.interrupted))
@@ -116,8 +126,16 @@ class _Sweep:
 
     workers: Workers
 
-    def __init__(self, folder: StudyFolder, plan: SweepPlan, options: SweepOptions, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: StudyFolder,
+        plan: SweepPlan,
+        options: SweepOptions,
+        progress: Progress,
+        callback: Callback | None,
+    ) -> None:
         self._folder, self._plan, self._options, self._progress = folder, plan, options, progress
+        self._callback = callback
         self._base, space = plan.base, plan.ranges
         self._book = TrialBook(folder.journal, space, plan.objectives, plan.seed, plan.pruning)
         self._book.first(known_values(space, self._base))
@@ -134,7 +152,7 @@ class _Sweep:
             f"{where}: {done} of {self._options.trials} trials done, {len(self._unfinished)} to continue"
         )
         if self._plan.pareto:
-            self._progress.say("no pruning with several objectives")
+            self._progress.say("no pruning with several objectives: a low return may still be on the Pareto front")
         self._work(self._next_trial, self._goes_on, self._end_trial)
 
     def _next_trial(self) -> _Job | None:
@@ -142,7 +160,7 @@ class _Sweep:
         while True:
             if self._unfinished:
                 number, settings = self._book.again(self._unfinished.popleft())
-            elif self._late() or len(self._book.trials) >= self._options.trials:
+            elif self.stop.is_set() or self._late() or len(self._book.trials) >= self._options.trials:
                 return None
             else:
                 number, settings = self._book.ask()
@@ -174,6 +192,7 @@ class _Sweep:
             return True
         fraction = report.step / self._base.training.steps
         self._progress.say(f"trial {job.number}: pruned at {fraction:.0%}, return {report.value:.1f}")
+        self._call_back(job.number)
         return False
 
     def _end_trial(self, job: _Job, report: Report) -> None:
@@ -187,12 +206,14 @@ class _Sweep:
             best = self._book.best()[0]
             mark = "the best so far" if best.number == number else f"best {best.values[0]:.1f} by trial {best.number}"
             self._progress.say(f"trial {number}: return {values[0]:.1f} in {report.seconds:.0f} s; {mark}")
+            self._call_back(number)
             self._failures = 0
         elif report.kind == "refused":
             self._refuse(number, report.error)
         else:
             self._book.fail(number, report.error)
             self._progress.warn(f"trial {number} failed: {report.error}")
+            self._call_back(number)
             self._failures += 1
             if self._failures >= _FIRST_FAILURES and not self._book.count("COMPLETE"):
                 raise SurefootError(f"the first {self._failures} trials failed; the last one: {report.error}")
@@ -200,6 +221,16 @@ class _Sweep:
     def _refuse(self, number: int, error: str) -> None:
         self._book.refuse(number, error)
         self._progress.say(f"trial {number}: {error}")
+        self._call_back(number)
+
+    def _call_back(self, number: int) -> None:
+        """Call back with a trial that has ended."""
+        if self._callback is not None:
+            (trial,) = (trial for trial in self._book.trials if trial.number == number)
+            values = dict(zip(self._plan.objectives, trial.values or (), strict=False))
+            settings = suggest(trial, self._plan.ranges)
+            if self._callback(number, {"state": trial.state.name.lower(), "values": values, "settings": settings}):
+                self.stop.set()
 
     def _values(self, report: Report) -> tuple[list[float], dict[str, Any]]:
         """Return the values of a trial's objectives, and what is noted with it."""

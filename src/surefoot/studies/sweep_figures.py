@@ -49,7 +49,12 @@ def draw_sweep(folder: StudyFolder) -> Markup:
     lines = as_svg(_draw_parallel(trials, names, objectives[0]), f"parallel-{_plain(folder)}", caption)
     counts = paragraph(f"{len(study.get_trials())} trials, {len(trials)} of them complete.", "note")
     return section(
-        title, counts, _best(trials, names, objectives, maximise), figures(plots, "panels large"), wide(lines, caption)
+        title,
+        counts,
+        _best(trials, names, objectives, maximise),
+        figures(plots, "panels large"),
+        wide(lines, caption),
+        paragraph(caption, "note"),
     )
 
 
@@ -132,7 +137,8 @@ def _draw_front(values: Sequence[Sequence[float]], objectives: Sequence[str], ma
 
 def _draw_parallel(trials: Sequence[Any], names: Sequence[str], objective: str) -> Figure:
     """Plot each trial as a line across one vertical axis per setting, and one of the objective."""
-    figure, (axes,) = new_figure(max(7.0, 1.15 * (len(names) + 1)), 3.8, 1, 1)
+    # Narrow, so that the text is large enough on a phone, whose page shows a plot of 480 px and scrolls.
+    figure, (axes,) = new_figure(max(6.0, 0.75 * (len(names) + 1)), 3.8, 1, 1)
     results = np.array([trial.values[0] for trial in trials], float)
     columns = [[trial.params.get(name) for trial in trials] for name in names] + [list(results)]
     heights = np.array([_heights(column) for column in columns])
@@ -142,9 +148,9 @@ def _draw_parallel(trials: Sequence[Any], names: Sequence[str], objective: str) 
     for position, column in enumerate(columns):
         axes.axvline(position, color=FAINT, linewidth=0.8)
         for place, text in _ends(column):
-            axes.annotate(text, (position, place), (3, 2), textcoords="offset points", fontsize=8, color=INK)
+            axes.annotate(text, (position, place), (3, 2), textcoords="offset points", fontsize=9, color=INK)
     labels = [name.rpartition(".")[2].replace("_", "\n") for name in [*names, objective]]
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(labels)), labels, fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(labels) - 0.4)
     axes.grid(False)
@@ -154,7 +160,8 @@ def _draw_parallel(trials: Sequence[Any], names: Sequence[str], objective: str) 
 def _heights(column: Sequence[Any]) -> np.ndarray:
     """Return the place of each value between 0 and 1: by its logarithm if the range is wide; texts by their order."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in column):
-        order = {value: index for index, value in enumerate(sorted({str(value) for value in column}))}
+        values = {str(value): value for value in column}
+        order = {name: index for index, name in enumerate(sorted(values, key=lambda name: _order(values[name])))}
         return np.array([order[str(value)] / max(1, len(order) - 1) for value in column])
     values = np.array(column, float)
     if values.min() > 0 and values.max() > 20 * values.min():
@@ -163,9 +170,14 @@ def _heights(column: Sequence[Any]) -> np.ndarray:
     return (values - values.min()) / width if width > 0 and math.isfinite(width) else np.full(len(values), 0.5)
 
 
+def _order(value: Any) -> tuple[bool, bool, Any]:
+    """Return the key that sorts numbers, then texts, then none."""
+    return value is None, isinstance(value, str), value or 0 if not isinstance(value, str) else value
+
+
 def _ends(column: Sequence[Any]) -> list[tuple[float, str]]:
     """Return the texts at the lowest and the highest place of an axis; of texts, each of them."""
     places = dict(zip(_heights(column), column, strict=True))
     if any(isinstance(value, str) for value in column):
         return [(place, str(value)) for place, value in places.items()]
-    return [(place, _short(places[place])) for place in {min(places), max(places)}]
+    return [(place, _short(places[place]) or "none") for place in {min(places), max(places)}]
