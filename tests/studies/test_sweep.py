@@ -355,6 +355,7 @@ def test_the_space_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_wrong_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for arguments, message in (
         ([], "which task?"),
+        ([str(tmp_path)], "is a folder without a study"),
         (["Hopper-v5", "--space", "aidl2023"], "did you mean 'aidl2023-sweep'"),
         (["Hopper-v5", "--algorithm", "td3", "--pareto", "entropy"], "no entropy"),
         (["Hopper-v5", "--space", "claborne2023-sweep"], "is for task 'ant'"),

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from helpers.browser import BROWSER, measure_page
+from helpers.messages import only_error
 from surefoot.cli.main import main
 from surefoot.recipes.files import default_recipe, dump_recipe
 from surefoot.recipes.recipe import Recipe, replaced
@@ -46,7 +47,7 @@ def test_a_sweep_stands_for_its_repeated_settings_or_for_its_best_trial(sweep, t
     assert sorted(labels) == ["mine, start", "mine, trial 2"]
 
 
-def test_the_page_shows_the_trials(sweep, tmp_path):
+def test_the_page_shows_the_trials(sweep, tmp_path, capsys):
     optuna = pytest.importorskip("optuna")
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
@@ -63,6 +64,11 @@ def test_the_page_shows_the_trials(sweep, tmp_path):
     words = ["compare", "search", "--studies", str(tmp_path), "--no-video", "--quiet", "--output", str(page)]
     assert main(words) == 0
     text = page.read_text()
+    with sweep.journal.open("ab") as file:
+        file.write(b'{"op_code": 4, garbage\n{}\n')
+    capsys.readouterr()
+    assert main(words) == 2
+    only_error(capsys, "journal.log' is damaged")
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     for start in ("Importance of each setting for the return", "Complete trials by return and time", "Settings of the"):
         assert sum(label.startswith(start) for label in labels) == 1

@@ -13,6 +13,7 @@ from surefoot.reports.figure_style import COLOURS, FAINT, INK, as_svg, new_figur
 from surefoot.reports.markup import Markup, figures, number, paragraph, section, table, wide
 from surefoot.studies.figures import pareto_front
 from surefoot.studies.folder import StudyFolder
+from surefoot.studies.trial_book import open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -63,18 +64,12 @@ def _plain(folder: StudyFolder) -> str:
 
 
 def _load(folder: StudyFolder) -> "optuna.Study | None":
-    """Return the study in a journal, None if there is none."""
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    """Return the study in a journal, None if there is none.
 
-    if not folder.journal.exists():
-        return None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of experimental features
-        storage = JournalStorage(JournalFileBackend(str(folder.journal)))
-        names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=names[0], storage=storage) if names else None
+    Raises:
+        RunError: the journal is damaged.
+    """
+    return open_study(folder.journal) if folder.journal.exists() and folder.journal.stat().st_size else None
 
 
 def _objectives(folder: StudyFolder, study: "optuna.Study") -> list[str]:

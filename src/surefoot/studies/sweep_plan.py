@@ -93,6 +93,8 @@ def plan_sweep(
     task = task or file.task
     if task is None:
         raise InputError("which task? such as 'surefoot sweep half-cheetah' (see 'surefoot list')")
+    if Path(task).is_dir():
+        raise InputError(f"'{task}' is a folder without a study; name a task, or the folder of a sweep")
     changes = {**file.fixed(), **(changes or {})}
     base = make_recipe(task, recipe or file.recipe, changes)
     if "training.evaluate_every" not in changes:
