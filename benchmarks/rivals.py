@@ -133,7 +133,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        config = tomllib.loads((arguments.cells).read_text())
+        config = tomllib.loads(arguments.cells.read_text())
         results = Results(arguments.output)
         cells = list(choose(config, arguments.tasks, arguments.contenders, arguments.seeds))
         if arguments.list:
@@ -228,25 +228,18 @@ def _python(cell: Cell, results: Results, environments: Path) -> str | None:
     """Return the contender's Python; make its environment if there is none. None: that failed."""
     if "requirements" not in cell.about:
         return sys.executable
-    folder = environments / cell.contender
+    folder = environments.absolute() / cell.contender
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         print(f"{cell.contender}: installing in {folder}", flush=True)
-        install = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *cell.about["requirements"],
-        ]
-        for command in ([sys.executable, "-m", "venv", folder], install):
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        for command in ([sys.executable, "-m", "venv", folder], pip + cell.about["requirements"]):
             done = subprocess.run([*map(str, command)], stderr=subprocess.PIPE, text=True)
             if done.returncode:
-                results.failures[cell.contender] = {"error": _last_lines(done.stderr), "date": _now()}
+                error = _last_lines(done.stderr, environments.absolute())
+                results.failures[cell.contender] = {"error": error, "date": _now()}
                 results.save()
-                print(f"{cell.contender}: not installed: {_last_lines(done.stderr)}")
+                print(f"{cell.contender}: not installed: {error}")
                 return None
         (folder / "complete").touch()
     if results.failures.pop(cell.contender, None):
@@ -292,7 +285,7 @@ def train(cell: Cell, rules: dict[str, Any], cap: float, python: str, sources: P
             result["status"] = "reached" if result["reached"] else "cap" if over else "ended"
         else:
             log.seek(0)
-            result["error"] = _last_lines(f"{log.read()}\nended with {status}")
+            result["error"] = _last_lines(f"{log.read()}\nended with {status}", Path(scratch))
     return result | {"cap_minutes": cap, "threshold": rules["threshold"]}
 
 
@@ -325,9 +318,10 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _last_lines(text: str) -> str:
-    """Return the last lines of an output, short enough for the results file."""
-    return "\n".join(line for line in text.splitlines() if line.strip())[-500:]
+def _last_lines(text: str, folder: Path) -> str:
+    """Return the last lines of an output, short enough for the results file, without the paths of this machine."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines)[-500:].replace(f"{folder}/", "").replace(f"{ROOT}/", "")
 
 
 def _outcome(cell: dict[str, Any]) -> str:

@@ -209,7 +209,7 @@ def test_a_failed_installation_is_recorded(
     environments = ("--environments", str(tmp_path / "environments"))
     assert run(*environments) == 0
     failures = json.loads((tmp_path / "rivals.json").read_text())["failures"]
-    assert "environments" in failures["rival"]["error"]
+    assert failures["rival"]["error"].endswith("Not a directory: 'rival'")
     assert run("--list", *environments) == 0
     assert "rival could not be installed" in capsys.readouterr().out
 
@@ -217,6 +217,19 @@ def test_a_failed_installation_is_recorded(
 def test_a_wrong_name_is_one_line(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--contenders", "rivla") == 2
     assert capsys.readouterr().err == "rivals: contenders: 'rivla' is none of them; did you mean 'rival'?\n"
+
+
+@pytest.mark.slow
+def test_surefoot_is_evaluated_while_it_trains(tmp_path: Path) -> None:
+    settings = {"engine__num_envs": 4, "ppo__horizon": 64, "ppo__minibatch_size": 64, "training__steps": 4096}
+    cell = order(tmp_path, task="Pendulum-v1", threshold=0.0, evaluate_every=1000, cap_minutes=30, settings=settings)
+    output = tmp_path / "result.json"
+    adapter = BENCHMARKS / "rivals" / "run_surefoot.py"
+    subprocess.run([sys.executable, str(adapter), json.dumps(cell), str(output)], check=True, cwd=tmp_path)
+    result = json.loads(output.read_text())
+    assert result["finished"] and not result["reached"]
+    assert result["curve"][0][0] == 1024
+    assert all(-2000 < mean < 0 for *_, mean in result["curve"])
 
 
 def cell(seed: int, status: str, minutes: float, contender: str = "surefoot") -> dict[str, Any]:
