@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"evaluation"}),
     frozenset({"gait"}),
     frozenset({"deployment"}),
-    frozenset({"reports"}),
+    frozenset({"reports", "live"}),
     frozenset({"training"}),
     frozenset({"studies"}),
     frozenset({"api"}),

@@ -10,11 +10,25 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from surefoot.api import evaluate, export, load, load_exported, make, make_sb3, record, report, resume, train
+    from surefoot.api import evaluate, export, load, load_exported, make, make_sb3, record, report, resume, train, watch
     from surefoot.studies.api import compare, seeds, sweep
 
-__all__ = ["evaluate", "export", "load", "load_exported", "make", "make_sb3", "record", "report", "resume", "train"]
-__all__ += ["compare", "seeds", "sweep"]
+__all__ = [
+    "compare",
+    "evaluate",
+    "export",
+    "load",
+    "load_exported",
+    "make",
+    "make_sb3",
+    "record",
+    "report",
+    "resume",
+    "seeds",
+    "sweep",
+    "train",
+    "watch",
+]
 _STUDIES = ("compare", "seeds", "sweep")
 
 

@@ -26,7 +26,7 @@ from surefoot.runs.trackers import make_trackers
 from surefoot.simulation.factory import make_engine
 from surefoot.simulation.stable_baselines import as_vec_env
 from surefoot.tasks.catalogue import find_policy_task, find_task
-from surefoot.tasks.registry import is_local, name_of
+from surefoot.tasks.registry import is_local, name_of, resolve
 from surefoot.tasks.wrappers import wrapper_options
 from surefoot.training import loop
 from surefoot.training.loop import Callback, Outcome
@@ -230,6 +230,62 @@ def export(
     evaluation = None if folder is None else read_evaluation(folder, folder.find_policy(which).stem)
     place = Path("export") if folder is None else folder.path / "export"
     return export_policy(policy, info, place if output is None else Path(output), evaluation)[0]
+
+
+def watch(
+    run: str | Path | Outcome | Policy,
+    policy: str | None = None,
+    which: str = "policy",
+    root: Path | str = "runs",
+    task: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    seed: int = 0,
+    started: Callable[[str], Any] = print,
+) -> None:
+    """Show a robot live in the browser, controlled by a policy, until the viewer is closed or interrupted.
+
+    The policy of a run in training is read again whenever it improves.
+
+    Args:
+        run: as in `evaluate`; or the name of a task.
+        policy: "zero" or "random" actions instead of a policy; for the name of a task the default is "zero".
+        which: "policy", the best of a run, or "last", the newest.
+        root: folder of all runs.
+        task: the policy's own task, to permit the import of its module.
+        host: interface to bind; every program that can reach it can control the robot.
+        port: 0: the first free one from 8080.
+        seed: of the first episode.
+        started: called with the address once the page can be opened.
+
+    Raises:
+        SurefootError: there is no such run, policy or task; the port is taken; or the task cannot be shown.
+    """
+    from surefoot.live import watch as live
+    from surefoot.live.episode import Actor, FixedActor, PolicyActor, SteadyActor
+
+    check_range("seed", seed, 0, MAX_SEED, whole=True)
+    if isinstance(run, str) and (policy or _is_task(run, root)):
+        info, title = find_task(run), run
+        actor: Actor = FixedActor(policy or "zero", info, seed)
+    else:
+        own, folder, trusted = _policy_of(run, which, root)
+        info = find_policy_task(own.task, own.task_options, instead=task, trusted=trusted)
+        path = None if isinstance(run, Policy) else Path(_place(run)) if folder is None else folder.find_policy(which)
+        actor = SteadyActor(own) if path is None else PolicyActor(path)
+        title = own.task if folder is None else f"{folder.path.parent.name}/{folder.path.name}"
+    live.watch(info, actor, title, host, port, EVALUATION_SEEDS + seed, started)
+
+
+def _is_task(name: str, root: Path | str) -> bool:
+    """Whether a name is that of a task, and neither a file nor a run."""
+    if os.path.exists(name) or (Path(root) / name).exists():
+        return False
+    try:
+        resolve(name)
+    except InputError:
+        return False
+    return True
 
 
 def load_exported(

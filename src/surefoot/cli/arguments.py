@@ -126,6 +126,7 @@ def make_parser(functions: Mapping[str, Callable[[argparse.Namespace], int]]) ->
     _add_sweep(add("sweep", "search for better settings of a training", _SWEEP_EPILOG))
     _add_evaluate(add("evaluate", "evaluate policies on held-out episodes", _TASK_OPTIONS))
     _add_record(add("record", "record a video of a policy", _TASK_OPTIONS))
+    _add_watch(add("watch", "show a robot live in the browser, controlled by a policy"))
     _add_report(add("report", "make a report of a run: video, learning curves, gait", _TASK_OPTIONS))
     _add_export(add("export", "export a policy for robots and other programs: ONNX, C, deploy.json"))
     _add_compare(add("compare", "compare runs and studies: learning curves, intervals, films", _COMPARE_EPILOG))
@@ -226,6 +227,21 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--last", action="store_true", help="use the last policy instead of the best")
     command.add_argument("--no-video", action="store_true", help="do not record a video for the page")
     command.add_argument("--quiet", action="store_true", help="print only the paths of the files")
+    _add_root(command)
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN|TASK", help="run folder, TASK/NAME, policy file, or a task")
+    what = "actions without a policy, on a task (default for a task: zero)"
+    command.add_argument("--policy", choices=("zero", "random"), help=what)
+    command.add_argument("--task", metavar="MODULE:CLASS", help="permit the import of the policy's own task")
+    command.add_argument("--last", action="store_true", help="use the newest policy of a run instead of the best")
+    what = "interface to bind; others can control the robot if they can reach it (default: 127.0.0.1)"
+    command.add_argument("--host", default="127.0.0.1", help=what)
+    what = "port (default: the first free one from 8080)"
+    command.add_argument("--port", type=integer(0, 65_535), default=0, help=what)
+    what = "offset of the first episode's seed (default: 0)"
+    command.add_argument("--seed", type=integer(0, 100_000_000), default=0, help=what)
     _add_root(command)
 
 

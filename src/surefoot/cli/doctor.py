@@ -32,6 +32,7 @@ _EXTRAS = {
     "opensim": ("opensim", "opensim", "learning-to-run in its original simulator"),
     "wandb": ("wandb", "wandb", "curves in Weights & Biases"),
     "onnx": ("onnx onnxruntime", "onnxruntime", "policies exported for robots and other programs"),
+    "viewer": ("websockets", "websockets", "the live view in the browser"),
     "tensorboard": ("tensorboardX", "tensorboardX", "curves in TensorBoard"),
     "trackio": ("trackio", "trackio", "curves in Trackio"),
     "ray": ("ray", "ray", "samplers and sweeps on many machines"),

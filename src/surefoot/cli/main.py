@@ -321,6 +321,18 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _watch(args: argparse.Namespace) -> int:
+    from surefoot.api import watch
+
+    def announce(address: str) -> None:
+        print(f"open {address} in a browser; Ctrl-C ends", flush=True)
+
+    which = "last" if args.last else "policy"
+    with contextlib.suppress(KeyboardInterrupt):  # the usual end
+        watch(args.run, args.policy, which, args.root, args.task, args.host, args.port, args.seed, announce)
+    return 0
+
+
 def _list(args: argparse.Namespace) -> int:
     from surefoot.cli.listing import print_catalogue, print_task
 
@@ -345,6 +357,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "record": _record,
     "report": _report,
+    "watch": _watch,
     "export": _export,
     "compare": _compare,
     "list": _list,

@@ -66,6 +66,11 @@ class TaskEnv(gymnasium.Env):
         self._env_indices = np.zeros(1, np.int32)
 
     @property
+    def state(self) -> dict[str, np.ndarray]:
+        """The task's arrays by name, (1, ...) each; changes hold from the next step on."""
+        return self._state
+
+    @property
     def dt(self) -> float:
         """Seconds per action."""
         return self.task.timestep_s

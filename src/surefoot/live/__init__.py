@@ -1,0 +1,1 @@
+"""Live view: a robot in the browser that a policy controls, at the speed of the clock."""
