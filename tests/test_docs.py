@@ -21,6 +21,7 @@ from surefoot.bodies.loader import load_body
 from surefoot.cli.arguments import split_settings
 from surefoot.cli.main import main
 from surefoot.deployment.export import onnx_installed
+from surefoot.live import watch
 from surefoot.recipes.files import load_recipe, recipe_names
 from surefoot.recipes.make import make_recipe
 from surefoot.recipes.overrides import parse_settings
@@ -118,6 +119,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return full_record(*arguments, seconds=min(seconds or 0.2, 0.2), **options | {"size": (160, 120)})
 
     monkeypatch.setattr(video, "record", short_record)
+    monkeypatch.setattr(watch, "watch", lambda *arguments: None)  # it would wait for a browser
     return tmp_path
 
 
@@ -140,7 +142,7 @@ def run_surefoot(words: list[str], workspace: Path) -> None:
         return
     if "opensim" in words and not opensim.installed():
         return
-    if words[0] in ("evaluate", "record", "report", "resume"):
+    if words[0] in ("evaluate", "record", "report", "resume", "watch"):
         ensure_run(words[1], workspace)
     if words[0] == "train" and re.search("menagerie:|opensim|cluster", " ".join(words)):
         recipe_of(words[1:])  # without a download, OpenSim or a start of Ray
@@ -156,7 +158,7 @@ def run_surefoot(words: list[str], workspace: Path) -> None:
 
 def ensure_run(name: str, workspace: Path) -> None:
     """Train a run that a page takes from another page."""
-    if not name.startswith("results/") and not (workspace / "runs" / name).exists():
+    if "/" in name and not name.startswith("results/") and not (workspace / "runs" / name).exists():
         task, _, run_name = name.partition("/")
         assert main(["train", *shortened([task, "--name", run_name])]) == 0
 
