@@ -208,7 +208,7 @@ def test_wrong_names_are_errors(tmp_path):
     with pytest.raises(PolicyFileError):
         surefoot.load(tmp_path)
     with pytest.raises(AttributeError):
-        _ = surefoot.watch  # type: ignore
+        _ = surefoot.wath  # type: ignore
     assert list(tmp_path.iterdir()) == []
 
 
