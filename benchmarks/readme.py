@@ -46,7 +46,7 @@ SECTIONS = (
     ),
     (
         "ANYmal C, a step of 20 cm",
-        "Task `anymal-step`, limited motors. Finding: [a step is climbed if it grows](experiments/2026-anymal-step.md).",
+        "Task `anymal-step`. Finding: [a step is climbed if it grows](experiments/2026-anymal-step.md).",
         (
             ("anymal-step-ppo", "PPO", "the recipe, from the shipped policy of `anymal`, shared core"),
             ("anymal-step-random-ppo", "PPO", "random heights, from an earlier policy for steps, shared core"),
@@ -128,6 +128,7 @@ SECTIONS = (
 STEPS = (
     ("anymal-flat-on-steps", "flat ground only"),
     ("anymal-step", "an earlier policy for steps, explicit motor limits"),
+    ("anymal-step-random-seed0", "the earlier one, then random heights; shipped"),
 )
 TERRAIN = (
     ("anymal-flat-on-rough", "flat ground only"),
