@@ -126,16 +126,14 @@ def _summarise(root: Path) -> dict[str, Any]:
     """Return the results of all finished runs, by task and library."""
     results: dict[str, Any] = {}
     for task, steps in TASKS.items():
-        results[task] = {"steps": steps}
         for library in LIBRARIES:
             records = sorted((root / task).glob(f"{library.lower()}-[0-9].json"))
             runs = [json.loads(record.read_text()) for record in records]
             if runs:
-                results[task][library] = summarise_seeds([run["returns"] for run in runs]) | {
-                    "each_seed": [float(np.mean(run["returns"])) for run in runs],
-                    "seconds": [run["seconds"] for run in runs],
-                    "processor_seconds": [run["processor_seconds"] for run in runs],
-                }
+                summary = summarise_seeds([run["returns"] for run in runs])
+                summary["each_seed"] = [float(np.mean(run["returns"])) for run in runs]
+                summary |= {name: [run[name] for run in runs] for name in ("seconds", "processor_seconds")}
+                results.setdefault(task, {"steps": steps})[library] = summary
     return results
 
 

@@ -111,18 +111,6 @@ SECTIONS = (
             ("learning-to-run-ppo", "PPO", "3 M steps, shared core"),
         ),
     ),
-    (
-        "Other Gymnasium tasks, untuned",
-        "Default settings of version 0.1, one seed; to repeat them, add `--engine.num_envs 32 --ppo.horizon 256 "
-        "--ppo.minibatch_size 512 --ppo.epochs 5` to the commands. Present defaults: "
-        "[PPO](../algorithms/ppo.md#defaults).",
-        (
-            ("walker2d-ppo", "PPO", "Walker2d-v5"),
-            ("hopper-ppo", "PPO", "Hopper-v5"),
-            ("pendulum-ppo", "PPO", "Pendulum-v1"),
-            ("lunar-lander-ppo", "PPO", "LunarLanderContinuous-v3"),
-        ),
-    ),
 )
 # Policies in front of a step, and on rough terrain: file, and how they were trained.
 STEPS = (
@@ -268,7 +256,7 @@ def results_page() -> str:
         lines += ["", f"## {title}", "", introduction, ""]
         lines += training_table(trainings)
         lines += extras.get(title, list)()
-    lines += [*walking(), *physics_step(), *throughput()]
+    lines += [*untuned(), *walking(), *physics_step(), *throughput()]
     return "\n".join(lines) + "\n"
 
 
@@ -429,6 +417,30 @@ def ablation() -> list[str]:
         "(experiments/2026-runner-ddpg-ablation.md), by commands; they evaluate the best policy of each run instead of "
         "the last one:",
         *shell(ABLATIONS),
+    ]
+
+
+def untuned() -> list[str]:
+    """Return the section on tasks without a recipe."""
+    result, libraries = load("ppo-defaults"), ("Surefoot", "Stable-Baselines3")
+    rows = []
+    for task, runs in result["tasks"].items():
+        each = [runs.get(library) for library in libraries]
+        returns = [f"{interval(run)} ({run['n']})" if run else "" for run in each]
+        seconds = [[value for value in run["processor_seconds"] if value] if run else [] for run in each]
+        medians = [f"{statistics.median(values):.0f}" if values else "" for values in seconds]
+        rows.append((task, f"{runs['steps']:,}", *returns, *medians))
+    columns = ("task", "steps", *libraries, *(f"{library}, s" for library in libraries))
+    return [
+        "",
+        "## Gymnasium tasks without a recipe",
+        "",
+        "PPO with the [defaults](../algorithms/ppo.md#defaults) of each library: mean return of the last policy, with "
+        "the 95 % interval over seeds if there are several (number of seeds), and median processor time of a training "
+        f"with one thread on a shared core. Empty cells were not measured ([data]({data_link('ppo-defaults')})):",
+        "",
+        *table(columns, rows),
+        *shell([result["command"]]),
     ]
 
 
@@ -628,7 +640,10 @@ def millions(steps: float) -> str:
 
 
 def interval(values: dict[str, float]) -> str:
-    return f"{values['mean']:.0f} [{values['ci_low']:.0f}, {values['ci_high']:.0f}]"
+    """Return a mean and its interval, the mean alone of a single value."""
+    digits = 1 if abs(values["mean"]) < 10 else 0
+    mean, low, high = (f"{values[key]:z.{digits}f}" for key in ("mean", "ci_low", "ci_high"))
+    return f"{mean} [{low}, {high}]" if values["n"] > 1 else mean
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
