@@ -437,7 +437,8 @@ def untuned() -> list[str]:
         "",
         "PPO with the [defaults](../algorithms/ppo.md#defaults) of each library: mean return of the last policy, with "
         "the 95 % interval over seeds if there are several (number of seeds), and median processor time of a training "
-        f"with one thread on a shared core. Empty cells were not measured ([data]({data_link('ppo-defaults')})):",
+        "with one thread on a shared core, Surefoot's with compiled code from its cache. Empty cells were not measured "
+        f"([data]({data_link('ppo-defaults')})):",
         "",
         *table(columns, rows),
         *shell([result["command"]]),
