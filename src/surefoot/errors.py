@@ -72,9 +72,9 @@ def foreign_code(subject: str) -> Iterator[None]:
     """Turn an exception of a user's code into an EngineError: `subject`, the exception in one line, its traceback."""
     try:
         yield
-    except SurefootError:
+    except (SurefootError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # includes SystemExit, and panics of extensions in Rust
         raise EngineError(f"{subject}: {one_line(error)}", traceback.format_exc()) from error
 
 
@@ -109,17 +109,15 @@ def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
 
 
 def suggestion(name: str, options: Iterable[str], longest: int = 250) -> str:
-    """Return the end of an error message: the nearest valid names, else all names or the command that lists them.
-
-    All names take up to `longest` characters.
-    """
+    """Return the end of an error message: the nearest valid names, else all names, in up to `longest` characters."""
     options = sorted(options)
     close = nearest(name, options)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
     listed = ", ".join(options)
     if len(listed) > longest:
-        return "; 'surefoot list' and 'surefoot train --settings' show all names"
+        shown = listed[:longest].rpartition(", ")[0]
+        return f"; choose from {shown} and {len(options) - shown.count(', ') - 1:,} more" if shown else ""
     return "; choose from " + listed if options else ""
 
 

@@ -460,3 +460,15 @@ def test_a_robot_beside_a_soft_body_stands(tmp_path: Path) -> None:
     mujoco.mj_step(model, data, nstep=200)
     assert (data.contact.geom == -1).any()
     assert find_fault(model, body, pose) is None
+
+
+def test_an_unknown_name_lists_those_of_the_robot_in_part(tmp_path: Path) -> None:
+    text = odd_bodies.biped(world=odd_bodies.PLANE)
+    for number in range(40):
+        text = text.replace('<body name="left_thigh"', f'<body name="zq {number:03}"/><body name="left_thigh"', 1)
+    write(tmp_path, text)
+    write(tmp_path, '\ufeffmodel = "robot.xml"\ntrunk = "走る"\n', "robot.toml")
+    with pytest.raises(InputError, match=r"it has no body '走る'; choose from left_foot, .* and \d+ more$") as caught:
+        load_body(str(tmp_path / "robot.toml"))
+    shown, more = re.search(r"choose from (.*) and (\d+) more", str(caught.value)).groups()
+    assert len(shown.split(", ")) + int(more) == 47

@@ -191,6 +191,13 @@ def test_another_encoding_is_a_one_line_error(tmp_path):
     assert "UTF-8" in refused(path)
 
 
+def test_a_byte_order_mark_is_read(tmp_path):
+    """Editors of Windows write it."""
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + HEAD.replace("\n", "\r\n").encode())
+    assert read_recipe(path).task == tomllib.loads(HEAD)["task"]
+
+
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "recipe.toml"
     with path.open("wb") as file:

@@ -1,7 +1,9 @@
 """Environments of users are checked at their first reset and step, and what they raise ends in one line."""
 
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import ClassVar
 
 import cloudpickle
@@ -156,3 +158,59 @@ def test_an_exception_while_closing_loses_nothing(odd_task):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env.close()
+
+
+class Panic(BaseException):
+    """Extensions in Rust raise such exceptions."""
+
+
+class Panics(Odd):
+    def step(self, action):
+        raise Panic("index out of bounds")
+
+
+class Moves(Odd):
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        os.chdir("/")
+
+
+def test_an_exception_that_is_no_exception_class_is_one_line(odd_task):
+    with pytest.raises(EngineError, match="failed in its step: Panic: index out of bounds"):
+        first_step(odd_task(base=Panics))
+
+    def make(render_mode=None):
+        raise Panic("no port")
+
+    gymnasium.register("SurefootOdd-v0", entry_point=make)
+    with pytest.raises(InputError, match="cannot be made: no port"):
+        find_task("SurefootOdd-v0")
+
+
+def test_an_environment_that_changes_the_working_folder_does_not_move_the_runs(odd_task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    info = odd_task(base=Moves)
+    make_env(info).close()
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize(
+    "dtype, action, expected", [(np.bool_, [0.4, 0.6], [False, True]), (np.float16, [0.4, 2], [0.4, 1])]
+)
+def test_actions_of_booleans_are_rounded_and_those_of_float16_clipped(odd_task, dtype, action, expected):
+    box = Box(0, 1, (2,), dtype)
+    actions = []
+
+    def step(self, action):
+        actions.append(action)
+        return self.second
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        info = odd_task(action_space=box, step=step)
+        env = make_env(info)
+        env.reset(seed=0)
+        env.step(np.array(action, np.float32))
+    assert actions[0].dtype == dtype
+    np.testing.assert_array_equal(actions[0], np.array(expected, dtype))
+    assert (info.action_low.tolist(), info.action_high.tolist()) == ([0, 0], [1, 1])

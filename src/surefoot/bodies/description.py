@@ -50,7 +50,7 @@ def read_description(path: Path) -> BodyDescription:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(f"body '{path}' is too large for a description of a body")
-        data = parse_toml(path.read_text("utf-8"))
+        data = parse_toml(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"body '{path}' cannot be read: {error}") from None
     description = validate(BodyDescription, data, f"body '{path}'")

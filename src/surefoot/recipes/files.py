@@ -104,7 +104,7 @@ def _table(path: tuple[str, ...], data: dict[str, Any]) -> Iterator[str]:
 
 def _parse(content: bytes, source: str) -> dict[str, Any]:
     try:
-        return parse_toml(content.decode("utf-8"))
+        return parse_toml(content.decode("utf-8-sig"))  # editors of Windows write a byte order mark
     except UnicodeDecodeError:
         raise InputError(f"{source}: not a text file in UTF-8") from None
     except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits

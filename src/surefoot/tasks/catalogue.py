@@ -124,6 +124,7 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
     env = Guarded(_make(name, id, _env_options(canonical, id, options)), name)
     with contextlib.closing(env):
         observation, action = _flat_spaces(env, name, id)
+        low, high = action.low.astype(np.float64), action.high.astype(np.float64)
         limit = env.spec.max_episode_steps if env.spec else None
         with foreign_code(f"task '{name}' cannot be described"):
             source: Any = env.unwrapped  # an environment of a user may define the attributes of a `TaskDescription`
@@ -152,8 +153,8 @@ def find_task(name: str, options: dict[str, Any] | None = None) -> TaskInfo:
             options=options,
             observation_size=observation.shape[0] * wrappers.frame_stack,
             # Some environments state the largest number of a type instead of no bound.
-            action_low=np.where(action.low > -_UNBOUNDED, action.low, -np.inf).astype(np.float32),
-            action_high=np.where(action.high < _UNBOUNDED, action.high, np.inf).astype(np.float32),
+            action_low=np.where(low > -_UNBOUNDED, low, -np.inf).astype(np.float32),
+            action_high=np.where(high < _UNBOUNDED, high, np.inf).astype(np.float32),
             max_episode_steps=None if limit is None else -(-limit // wrappers.action_repeat),
             reward_threshold=env.spec.reward_threshold if env.spec else None,
             fall=fall if fall in get_args(FallRule) else "none",
@@ -285,16 +286,17 @@ def make_physics_task(info: TaskInfo) -> Task:
 
 def _make(name: str, id: str, options: dict[str, Any], **kwargs) -> gymnasium.Env:
     try:
-        with quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
+        # An environment that changes the working folder must not move the runs, whose paths are relative.
+        with contextlib.chdir("."), quiet_mujoco(), warnings.catch_warnings(record=True) as caught:
             env = gymnasium.make(id, disable_env_checker=True, **options, **kwargs)
         for warning in caught:  # not shown on failure; the error suffices then
             warnings.warn(warning.message, warning.category, stacklevel=3)
         return env
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
     except (gymnasium.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise InputError(f"task '{name}' needs a package that is not installed: {error}") from error
-    except (Exception, SystemExit) as error:  # a user's task may raise anything
+    except BaseException as error:  # a user's task may raise anything
         raise InputError(f"task '{name}' cannot be made: {message_of(error)}") from error
 
 

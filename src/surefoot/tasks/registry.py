@@ -256,7 +256,9 @@ def _import(task: str, module: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # the module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the module may raise anything
         reason = message_of(error)
         raise InputError(f"task '{task}': the module '{module}' cannot be imported: {reason}") from error
 

@@ -140,13 +140,16 @@ class Guarded(gymnasium.Wrapper):
 
 
 class ConvertAction(gymnasium.ActionWrapper):
-    """Hands actions to an environment in the type of its action space and within its bounds; integers are rounded."""
+    """Hands actions to an environment in the type of its action space and within its bounds.
+
+    Integers and booleans are rounded.
+    """
 
     def action(self, action: Any) -> np.ndarray:
         """Return the converted action."""
         space: Any = self.env.action_space
         action = np.asarray(action, np.float64)
-        if space.dtype.kind in "iu":
+        if space.dtype.kind in "iub":
             action = np.rint(action)
         return np.clip(action, space.low, space.high).astype(space.dtype)
 
