@@ -10,6 +10,7 @@ round.
 
 import json
 import os
+import sys
 import tempfile
 import time
 from functools import partial
@@ -38,7 +39,8 @@ def main() -> None:
     parser.add_argument("--trackers", nargs="+", choices=TRACKERS, default=TRACKERS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(train(**json.loads(arguments.child))))
+        stdout, sys.stdout = sys.stdout, sys.stderr  # Trackio prints
+        print(json.dumps(train(**json.loads(arguments.child))), file=stdout)
         return
     load = background_load()
     contenders = {
