@@ -60,10 +60,15 @@ class Settings(pydantic.BaseModel):
     @classmethod
     def _refuse_booleans(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         """Refuse true and false as numbers; Pydantic would take them for 1 and 0."""
-        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-        if kinds & {int, float} and not kinds & {bool, Any} and _holds_boolean(value):
+        if _holds_boolean(value) and _takes_only_numbers(cls, str(info.field_name)):
             raise ValueError("should be a number")
         return value
+
+
+def _takes_only_numbers(model: type[Settings], name: str) -> bool:
+    """Whether a field takes numbers, but neither true and false nor any value."""
+    kinds = _kinds(model.model_fields[name].annotation)
+    return bool(kinds & {int, float}) and not kinds & {bool, Any}
 
 
 def _kinds(annotation: Any) -> set[Any]:
