@@ -108,14 +108,19 @@ def nearest(name: str, options: Iterable[str], n: int = 3) -> list[str]:
     return [by_lower[match] for match in get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=n, cutoff=0.5)]
 
 
-def suggestion(name: str, options: Iterable[str], longest: int = 250) -> str:
-    """Return the end of an error message: the nearest valid names, else all names, in up to `longest` characters."""
+def suggestion(name: str, options: Iterable[str], longest: int = 200, command: str = "") -> str:
+    """Return the end of an error message: the nearest valid names, else all names in up to `longest` characters.
+
+    If there are more, it names the `command` that lists them.
+    """
     options = sorted(options)
     close = nearest(name, options)
     if close:
         return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
     listed = ", ".join(options)
     if len(listed) > longest:
+        if command:
+            return f"; '{command}' shows all names"
         shown = listed[:longest].rpartition(", ")[0]
         return f"; choose from {shown} and {len(options) - shown.count(', ') - 1:,} more" if shown else ""
     return "; choose from " + listed if options else ""

@@ -81,7 +81,7 @@ def test_a_fall_is_detected_with_repeated_actions() -> None:
 
 @pytest.mark.parametrize("value", [0, 101, 2.5, "3", True])
 def test_a_wrong_number_is_a_one_line_error(value) -> None:
-    with pytest.raises(InputError, match=r"task 'ant': action_repeat = .*: input should be "):
+    with pytest.raises(InputError, match=r"task 'ant': action_repeat = .*: (input )?should be "):
         find_task("ant", {"action_repeat": value})
 
 

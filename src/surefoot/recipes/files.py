@@ -59,7 +59,8 @@ def load_toml(name: str, shipped: Traversable, kind: str) -> tuple[dict[str, Any
         return _parse((shipped / f"{name}.toml").read_bytes(), source), source
     path = Path(name)
     if path.suffix != ".toml" and not os.path.exists(name):  # os.path.exists accepts any text, unlike Path
-        raise InputError(f"unknown {kind} '{name}'" + suggestion(name, names) + " (or a path to a .toml file)")
+        hint = suggestion(name, names, command="surefoot list")
+        raise InputError(f"unknown {kind} '{name}'{hint} (or a path to a .toml file)")
     return _read_toml(path, kind)
 
 

@@ -311,7 +311,8 @@ def _task_and_recipe(text: str) -> tuple[str, str | None]:
         return load_recipe(text).task, text
     if text in gymnasium.registry:
         return text, None
-    raise InputError(f"no recipe or task '{text}'{suggestion(text, [*recipe_names(), *short_names()])}")
+    hint = suggestion(text, [*recipe_names(), *short_names()], command="surefoot list")
+    raise InputError(f"no recipe or task '{text}'{hint}")
 
 
 def _source(text: str, seed: int) -> str:

@@ -182,7 +182,7 @@ def resolve(name: str) -> tuple[str, str]:
         return name, f"{module}:{_register_factory(rest, stated)}"
     own = {entry.target.partition(":")[2] for entry in ENTRIES.values() if entry.target.startswith(f"{module}:")}
     names = own or gymnasium.registry if colon else {*short_names(), *gymnasium.registry, *envpool_env.envpool_ids()}
-    raise InputError(f"unknown task '{name}'" + suggestion(id, names))
+    raise InputError(f"unknown task '{name}'" + suggestion(id, names, command="surefoot list"))
 
 
 def name_of(task: Any) -> str:
