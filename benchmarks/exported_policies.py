@@ -44,8 +44,7 @@ def main() -> None:
     load, results = background_load(), {}
     for path in arguments.policies or sorted(RESULTS.glob("*.safetensors")):
         results[path.stem] = measure(path, arguments.episodes)
-        print(path.stem, results[path.stem], flush=True)
-    write_results(arguments.output, load, {"episodes": arguments.episodes, "policies": results})
+        write_results(arguments.output, load, {"episodes": arguments.episodes, "policies": results})
     columns = ("policy", "return", "exported", "difference", "C, us", "ONNX, us", "C differs by")
     rows = [
         (
