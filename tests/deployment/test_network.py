@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from helpers.mirrors import MIRROR
 from surefoot.deployment.c_header import to_c
 from surefoot.deployment.export import onnx_installed
 from surefoot.deployment.network import Network, export_network
@@ -18,18 +19,10 @@ from surefoot.deployment.runtime import open_session, run_session
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
-from surefoot.policies.symmetry import Mirror
 
 D, A = 5, 3
 LOW, HIGH = np.array([-1, -np.inf, 0], np.float32), np.array([1, np.inf, 2.5], np.float32)
 OBSERVATIONS = np.random.default_rng(0).normal(0, 3, (200, D)).astype(np.float32)
-MIRROR = Mirror(
-    np.array([1, 0, 2, 4, 3]),
-    np.array([1, 1, -1, -1, -1], np.float32),
-    np.array([0.1, -0.1, 0, 0.7, 0.7], np.float32),
-    np.array([1, 0, 2]),
-    np.array([-1, -1, 1], np.float32),
-)
 KINDS: dict[str, dict[str, Any]] = {
     "tanh": {},
     "elu, layer norm, a trunk": {"activation": "elu", "layer_norm": True, "trunk": (7,)},

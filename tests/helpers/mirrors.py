@@ -1,4 +1,4 @@
-"""The mirror image of a task of ANYmal C against the simulator."""
+"""Mirror images: one for small networks, and that of a task of ANYmal C against the simulator."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surefoot.policies.symmetry import Mirror
 from surefoot.tasks.catalogue import TaskInfo, make_env
 
 
@@ -40,3 +41,13 @@ def assert_steps_are_mirrored(
             unlike = np.abs(observation - image).max()
             assert np.abs(mirror.observation(observation) - image).max() < 0.02 * unlike
             assert reward == pytest.approx(image_reward, abs=reward_atol)
+
+
+# With offsets and signs, for 5 observation and 3 action values.
+MIRROR = Mirror(
+    np.array([1, 0, 2, 4, 3]),
+    np.array([1, 1, -1, -1, -1], np.float32),
+    np.array([0.1, -0.1, 0, 0.7, 0.7], np.float32),
+    np.array([1, 0, 2]),
+    np.array([-1, -1, 1], np.float32),
+)

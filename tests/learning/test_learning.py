@@ -45,10 +45,10 @@ def mean_return(policy: Policy) -> float:
         # Seeds 0, 1 and 2: 2,275, 1,761, 1,916. Untrained: 0.
         pytest.param("half-cheetah", {"training__steps": 150_000}, 1200.0, 100.0, id="ppo"),
         # Untrained: -1,336 (SAC -1,322). The comments have seeds 0, 1 and 2.
-        pytest.param("Pendulum-v1", off_policy("ddpg", 9_000), -800.0, -1000.0, id="ddpg"),  # -184, -210, -184
+        pytest.param("Pendulum-v1", off_policy("ddpg", 9_000), -300.0, -1000.0, id="ddpg"),  # -184, -210, -184
         # The rounding of another processor gave seed 0 -377, and with 12,000 steps -632, -311, -184.
         pytest.param("Pendulum-v1", off_policy("td3", 9_000), -800.0, -1000.0, id="td3"),  # -190, -185, -184
-        pytest.param("Pendulum-v1", SAC, -800.0, -1000.0, id="sac"),  # -184, -182, -187
+        pytest.param("Pendulum-v1", SAC, -300.0, -1000.0, id="sac"),  # -184, -182, -187
         # A linear policy. Seeds 0, 1 and 2: 2,189, 2,710, 1,942. Untrained: 0.
         pytest.param("HalfCheetah-v5", ARS, 800.0, 100.0, id="ars"),
         # Seeds 0, 1 and 2: 926, 544, 773. Untrained: 110 to 240.

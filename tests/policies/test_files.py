@@ -16,25 +16,18 @@ from hypothesis import strategies as st
 
 from helpers import messages
 from helpers.messages import one_line
+from helpers.mirrors import MIRROR
 from surefoot.errors import PolicyFileError
 from surefoot.files import load_arrays, save_arrays
 from surefoot.policies.files import FORMAT, load_policy, save_policy
 from surefoot.policies.networks import PolicySettings
 from surefoot.policies.normaliser import Normaliser
 from surefoot.policies.policy import Policy, new_policy
-from surefoot.policies.symmetry import Mirror
 
 # The file is overwritten by each example, so that sharing the folder does no harm.
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 OBSERVATIONS = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32)
 LOW, HIGH = np.array([-1, -np.inf, 0], np.float32), np.array([1, np.inf, 2.5], np.float32)
-MIRROR = Mirror(
-    np.array([1, 0, 2, 4, 3]),
-    np.array([1, 1, -1, -1, -1], np.float32),
-    np.array([0.1, -0.1, 0, 0.7, 0.7], np.float32),
-    np.array([1, 0, 2]),
-    np.array([-1, -1, 1], np.float32),
-)
 
 
 def make_policy(**shape: Any) -> Policy:

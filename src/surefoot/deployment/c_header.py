@@ -42,28 +42,7 @@ def to_c(
     observations, actions = network.sizes
     body = _Body()
     calls = body.operations(network.inner)
-    lines = [
-        "/* A trained policy: surefoot_policy() computes the action of an observation. Written by surefoot export. */",
-        "#ifndef SUREFOOT_POLICY_H",
-        "#define SUREFOOT_POLICY_H",
-        "",
-        "#include <math.h>",
-        "#include <stddef.h>",
-        "#include <string.h>",
-        "",
-        f"#define SUREFOOT_OBSERVATIONS {observations}",
-        f"#define SUREFOOT_ACTIONS {actions}",
-    ]
-    if rate_hz is not None:
-        lines.append(f"#define SUREFOOT_RATE_HZ {rate_hz!r}")
-    lines += [f'#define SUREFOOT_HASH "{fingerprint}"', ""]
-    for kind, names in (("observation", observation_names), ("action", action_names)):
-        quoted = ", ".join(_string(name) for name in names)
-        lines += [f"static const char *const surefoot_{kind}_names[] = {{{quoted}}};", ""]
-    if controls:
-        lines += ["/* control = surefoot_offset + surefoot_scale * action */"]
-        for name, values in zip(("offset", "scale"), zip(*controls, strict=True), strict=True):
-            lines += [f"static const double surefoot_{name}[] = {{{', '.join(map(repr, values))}}};", ""]
+    lines = _facts(network, fingerprint, rate_hz, observation_names, action_names, controls)
     outer = body.operations(network.outer, actions)
     mirrored = _mirrored(body, network, calls)
     lines += [*body.constants, _FUNCTIONS]
@@ -93,6 +72,41 @@ def to_c(
         "#endif",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _facts(
+    network: Network,
+    fingerprint: str,
+    rate_hz: float | None,
+    observation_names: Sequence[str],
+    action_names: Sequence[str],
+    controls: Sequence[tuple[float, float]],
+) -> list[str]:
+    """Return the first lines: sizes, rate, hash, names, and controls."""
+    observations, actions = network.sizes
+    lines = [
+        "/* A trained policy: surefoot_policy() computes the action of an observation. Written by surefoot export. */",
+        "#ifndef SUREFOOT_POLICY_H",
+        "#define SUREFOOT_POLICY_H",
+        "",
+        "#include <math.h>",
+        "#include <stddef.h>",
+        "#include <string.h>",
+        "",
+        f"#define SUREFOOT_OBSERVATIONS {observations}",
+        f"#define SUREFOOT_ACTIONS {actions}",
+    ]
+    if rate_hz is not None:
+        lines.append(f"#define SUREFOOT_RATE_HZ {rate_hz!r}")
+    lines += [f'#define SUREFOOT_HASH "{fingerprint}"', ""]
+    for kind, names in (("observation", observation_names), ("action", action_names)):
+        quoted = ", ".join(_string(name) for name in names)
+        lines += [f"static const char *const surefoot_{kind}_names[] = {{{quoted}}};", ""]
+    if controls:
+        lines += ["/* control = surefoot_offset + surefoot_scale * action */"]
+        for name, values in zip(("offset", "scale"), zip(*controls, strict=True), strict=True):
+            lines += [f"static const double surefoot_{name}[] = {{{', '.join(map(repr, values))}}};", ""]
+    return lines
 
 
 def _mirrored(body: "_Body", network: Network, calls: Sequence[str]) -> list[str]:

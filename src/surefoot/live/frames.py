@@ -176,10 +176,15 @@ def _make_server(stage: Stage, host: str, port: int) -> http.server.ThreadingHTT
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
+    return _bind(host, port, Handler)
+
+
+def _bind(host: str, port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> http.server.ThreadingHTTPServer:
+    """Return a server on the port, or on the first free one."""
     ports, reason = [port] if port else range(_FIRST_PORT, _FIRST_PORT + _PORTS), ""
     for candidate in ports:
         try:
-            server = http.server.ThreadingHTTPServer((host, candidate), Handler)
+            server = http.server.ThreadingHTTPServer((host, candidate), handler)
             server.daemon_threads = True
             return server
         except OSError as error:
